@@ -1,0 +1,69 @@
+// err.c - formats error texts; see err.h.
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void one_line(char *s) {
+    for (; *s; s++) {
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = ' ';
+    }
+}
+
+static void set(err *e, status code, const char *fmt, va_list ap) {
+    e->code = code;
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    one_line(e->text);
+}
+
+status err_set(err *e, status code, const char *fmt, ...) {
+    if (e) {
+        va_list ap;
+        va_start(ap, fmt);
+        set(e, code, fmt, ap);
+        va_end(ap);
+    }
+    return code;
+}
+
+status err_errno(err *e, const char *fmt, ...) {
+    int no = errno;
+    status code = no == ENOMEM ? ERR_OOM : no == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    if (e) {
+        va_list ap;
+        va_start(ap, fmt);
+        set(e, code, fmt, ap);
+        va_end(ap);
+        size_t n = strlen(e->text);
+        char why[128];
+        // The XSI strerror_r: returns int and fills the buffer.
+        if (strerror_r(no, why, sizeof why)) snprintf(why, sizeof why, "errno %d", no);
+        snprintf(e->text + n, sizeof e->text - n, ": %s", why);
+    }
+    return code;
+}
+
+status err_within(err *e, const char *fmt, ...) {
+    if (!e) return ERR_FORMAT;
+    char tail[sizeof e->text];
+    memcpy(tail, e->text, sizeof tail);
+    va_list ap;
+    va_start(ap, fmt);
+    set(e, e->code, fmt, ap);
+    va_end(ap);
+    size_t n = strlen(e->text);
+    snprintf(e->text + n, sizeof e->text - n, ": %s", tail);
+    return e->code;
+}
+
+const char *status_name(status s) {
+    static const char *const names[] = {
+        [OK] = "ok",           [ERR_ARG] = "argument",      [ERR_NOT_FOUND] = "not_found",
+        [ERR_LIMIT] = "limit", [ERR_BUSY] = "busy",         [ERR_CONFLICT] = "conflict",
+        [ERR_IO] = "io",       [ERR_CANCELED] = "canceled", [ERR_FORMAT] = "format",
+        [ERR_OOM] = "oom",     [ERR_DEVICE] = "device",
+    };
+    return (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
+}

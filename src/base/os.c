@@ -1,0 +1,210 @@
+// os.c - see os.h. Linux first; what is not POSIX is marked.
+#define _GNU_SOURCE // sched_getaffinity, mkostemp
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+status os_map_open(os_file_map *out, const char *path, err *e) {
+    *out = (os_file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return err_errno(e, "cannot open %s", path);
+    status rc = OK;
+    struct stat st;
+    if (fstat(fd, &st)) rc = err_errno(e, "cannot stat %s", path);
+    else if (!S_ISREG(st.st_mode)) rc = err_set(e, ERR_FORMAT, "%s is not a regular file", path);
+    if (!rc && st.st_size > 0) {
+        size_t n = (size_t)st.st_size;
+        void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) rc = err_errno(e, "cannot map %s", path);
+        else *out = (os_file_map){.data = {p, n}, .base = p, .len = n};
+    }
+    close(fd);
+    return rc;
+}
+
+void os_map_close(os_file_map *m) {
+    if (m->base) munmap(m->base, m->len);
+    *m = (os_file_map){0};
+}
+
+void os_map_willneed(const os_file_map *m) {
+    if (m->base) madvise(m->base, m->len, MADV_WILLNEED);
+}
+
+bool os_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool os_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+status os_mkdirs(const char *path, err *e) {
+    char part[OS_PATH_MAX];
+    size_t n = strlen(path);
+    if (n >= sizeof part) return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
+    memcpy(part, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        char keep = part[i];
+        part[i] = 0;
+        if (mkdir(part, 0777) && errno != EEXIST) return err_errno(e, "cannot make folder %s", part);
+        part[i] = keep;
+    }
+    return os_is_dir(path) ? OK : err_set(e, ERR_IO, "%s is not a folder", path);
+}
+
+struct os_atomic_file {
+    int fd;
+    char path[OS_PATH_MAX], temp[OS_PATH_MAX + 32];
+};
+
+status os_atomic_open(os_atomic_file **out, const char *path, err *e) {
+    *out = NULL;
+    size_t n = strlen(path);
+    if (n >= OS_PATH_MAX) return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
+    os_atomic_file *f = mem_calloc(1, sizeof *f);
+    if (!f) return err_set(e, ERR_OOM, "no memory to write %s", path);
+    memcpy(f->path, path, n + 1);
+    snprintf(f->temp, sizeof f->temp, "%s.tmp-XXXXXX", path);
+    f->fd = mkostemp(f->temp, O_CLOEXEC);
+    if (f->fd < 0) {
+        status rc = err_errno(e, "cannot create %s", path);
+        mem_free(f);
+        return rc;
+    }
+    *out = f;
+    return OK;
+}
+
+status os_atomic_write(os_atomic_file *f, bytes data, err *e) {
+    while (data.n) {
+        ssize_t n = write(f->fd, data.p, MIN(data.n, (size_t)1 << 30));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return err_errno(e, "cannot write %s", f->path);
+        data.p += n;
+        data.n -= (size_t)n;
+    }
+    return OK;
+}
+
+static status fsync_dir_of(const char *path, err *e) {
+    char dir[OS_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 0;
+    memcpy(dir, path, n);
+    if (!slash) dir[n++] = '.';
+    else if (n == 0) dir[n++] = '/';
+    dir[n] = 0;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return err_errno(e, "cannot open folder %s", dir);
+    status rc = fsync(fd) && errno != EINVAL ? err_errno(e, "cannot sync folder %s", dir) : OK;
+    close(fd);
+    return rc;
+}
+
+void os_atomic_abandon(os_atomic_file *f) {
+    if (!f) return;
+    if (f->fd >= 0) close(f->fd);
+    unlink(f->temp);
+    mem_free(f);
+}
+
+status os_atomic_commit(os_atomic_file *f, err *e) {
+    mode_t mask = umask(0);
+    umask(mask);
+    status rc = OK;
+    if (fchmod(f->fd, 0666 & ~mask) || fsync(f->fd)) rc = err_errno(e, "cannot sync %s", f->path);
+    if (close(f->fd) && !rc) rc = err_errno(e, "cannot close %s", f->path);
+    f->fd = -1;
+    if (!rc && rename(f->temp, f->path)) rc = err_errno(e, "cannot rename to %s", f->path);
+    if (rc) {
+        os_atomic_abandon(f);
+        return rc;
+    }
+    rc = fsync_dir_of(f->path, e);
+    mem_free(f);
+    return rc;
+}
+
+status os_write_atomic(const char *path, bytes data, err *e) {
+    os_atomic_file *f;
+    status rc = os_atomic_open(&f, path, e);
+    if (rc) return rc;
+    rc = os_atomic_write(f, data, e);
+    if (rc) {
+        os_atomic_abandon(f);
+        return rc;
+    }
+    return os_atomic_commit(f, e);
+}
+
+status os_path_join(char *out, size_t cap, const char *dir, const char *name, err *e) {
+    size_t n = strlen(dir);
+    const char *sep = n && dir[n - 1] == '/' ? "" : "/";
+    int len = snprintf(out, cap, "%s%s%s", dir, sep, name);
+    if (len >= 0 && (size_t)len < cap) return OK;
+    return err_set(e, ERR_LIMIT, "path of %d bytes, expected under %zu", len, cap);
+}
+
+int64_t os_clock_ns(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int64_t os_time_ms(void) {
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+double os_seconds(void) { return (double)os_clock_ns() * 1e-9; }
+
+void os_sleep_ms(int ms) {
+    struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
+    while (nanosleep(&ts, &ts) && errno == EINTR && !os_stop_requested()) {}
+}
+
+int os_cpu_count(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set)) return 1;
+    return MAX(1, CPU_COUNT(&set));
+}
+
+size_t os_memory_peak(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : (size_t)u.ru_maxrss * 1024;
+}
+
+bool os_is_terminal(int fd) { return isatty(fd) == 1; }
+
+static volatile sig_atomic_t stop_count;
+
+static void on_stop(int sig) {
+    (void)sig;
+    if (++stop_count > 1) _exit(130);
+}
+
+void os_stop_on_signals(void) {
+    struct sigaction sa = {.sa_handler = on_stop};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+bool os_stop_requested(void) { return stop_count > 0; }

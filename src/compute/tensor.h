@@ -1,0 +1,47 @@
+// tensor.h - dtype, shape and a pointer: a view of numbers that somebody else owns.
+#pragma once
+#include <string.h>
+
+#include "base/base.h"
+
+typedef enum {
+    DT_F32,
+    DT_BF16,
+    DT_F16,
+    DT_I64,
+    DT_I32,
+    DT_U8,
+    DT_BOOL,
+    DT_OTHER, // known to exist, never computed with
+} dtype;
+
+#define TENSOR_DIMS_MAX 6
+
+// Row-major and dense: the last axis is contiguous. data may be unaligned for its type when it points
+// into a mapped file; kernels load unaligned.
+typedef struct {
+    dtype type;
+    int dims;                        // 0: a scalar
+    int64_t shape[TENSOR_DIMS_MAX];  // each >= 0; unused ones are 0
+    const void *data;
+} tensor;
+
+size_t dtype_size(dtype t);        // bytes of one value; 0 for DT_OTHER
+const char *dtype_name(dtype t);   // "F32", ... as safetensors spells it
+int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
+// "[2049, 64]" into out.
+void tensor_shape_text(char *out, size_t cap, const int64_t *shape, int dims);
+
+// bf16 is the upper half of an f32; rounding is to nearest even, NaN stays NaN.
+static inline float bf16_to_f32(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+uint16_t f32_to_bf16(float f);
+float f16_to_f32(uint16_t h); // exact
+uint16_t f32_to_f16(float f); // to nearest even; past 65504 becomes infinity
+
+// Copies n values starting at value index from t into out as f32. Types: F32, BF16, F16.
+void tensor_read_f32(float *out, const tensor *t, int64_t from, int64_t n);

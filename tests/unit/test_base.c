@@ -1,0 +1,131 @@
+// test_base.c - errors, buffers, arenas, JSON, digests, files.
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/os.h"
+
+Test(err, text_is_one_line) {
+    err e;
+    cr_assert_eq(err_set(&e, ERR_FORMAT, "a\nb %d", 7), ERR_FORMAT);
+    cr_assert_str_eq(e.text, "a b 7");
+    err_within(&e, "file %s", "x");
+    cr_assert_str_eq(e.text, "file x: a b 7");
+}
+
+Test(buf, refuses_what_is_over_its_maximum_and_keeps_what_it_had) {
+    buf b;
+    buf_init(&b, 5);
+    buf_add_str(&b, "abcde");
+    cr_assert_eq(buf_status(&b, NULL), OK);
+    buf_add_char(&b, 'f');
+    cr_assert_eq(buf_status(&b, NULL), ERR_LIMIT);
+    cr_assert_str_eq(buf_str(&b), "abcde");
+    buf_deinit(&b);
+}
+
+Test(arena, stays_failed_after_one_failure) {
+    arena a;
+    arena_init(&a, 256);
+    cr_assert_not_null(arena_alloc(&a, 100));
+    cr_assert_null(arena_f32(&a, 1u << 20, 1u << 20));
+    cr_assert_null(arena_alloc(&a, 1));
+    arena_reset(&a);
+    cr_assert_not_null(arena_alloc(&a, 1));
+    arena_deinit(&a);
+}
+
+Test(json, getters_name_path_expectation_and_finding) {
+    err e;
+    json *j;
+    bytes text = bytes_of("{\"a\":{\"n\":5,\"s\":\"x\"}}");
+    cr_assert_eq(json_parse(&j, text, 1000, &e), OK);
+    int64_t n = 0;
+    cr_assert_eq(json_get_int(j, "a.n", 1, 9, &n, &e), OK);
+    cr_assert_eq(n, 5);
+    cr_assert_eq(json_get_int(j, "a.n", 6, 9, &n, &e), ERR_FORMAT);
+    cr_assert_str_eq(e.text, "a.n: expected 6 to 9, found 5");
+    cr_assert_eq(json_get_int(j, "a.s", 6, 9, &n, &e), ERR_FORMAT);
+    cr_assert_str_eq(e.text, "a.s: expected an integer, found string");
+    cr_assert_eq(json_get_int(j, "a.b.c", 6, 9, &n, &e), ERR_FORMAT);
+    cr_assert_eq(json_opt_int(j, "a.b.c", 6, 9, &n, &e), OK);
+    json_free(j);
+}
+
+Test(json, refuses_depth_size_and_duplicates) {
+    err e;
+    json *j;
+    char deep[200];
+    memset(deep, '[', sizeof deep);
+    cr_assert_eq(json_parse(&j, (bytes){(uint8_t *)deep, sizeof deep}, 1000, &e), ERR_FORMAT);
+    cr_assert_eq(json_parse(&j, bytes_of("[1,2,3]"), 3, &e), ERR_LIMIT);
+    cr_assert_eq(json_parse(&j, bytes_of("{\"a\":1,\"a\":2}"), 100, &e), ERR_FORMAT);
+    cr_assert_eq(json_parse(&j, bytes_of(""), 100, &e), ERR_FORMAT);
+}
+
+Test(json, parse_survives_each_failed_allocation) {
+    for (int n = 0;; n++) {
+        json *j;
+        mem_fail_after(n);
+        status rc = json_parse(&j, bytes_of("{\"a\":[1,2.5,\"x\"]}"), 100, NULL);
+        mem_fail_after(-1);
+        if (rc == OK) {
+            json_free(j);
+            break;
+        }
+        cr_assert_null(j);
+        cr_assert_lt(n, 100);
+    }
+}
+
+Test(hash, published_vectors) {
+    uint8_t d[SHA256_LEN];
+    char hex[2 * SHA256_LEN + 1];
+    cr_assert_eq(hash_sha256(d, bytes_of("abc"), NULL), OK); // FIPS 180-4 example
+    hex_encode(hex, d, sizeof d);
+    cr_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    // RFC 4231 test case 2
+    cr_assert_eq(hash_hmac_sha256(d, bytes_of("Jefe"), bytes_of("what do ya want for nothing?"), NULL), OK);
+    hex_encode(hex, d, sizeof d);
+    cr_assert_str_eq(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+Test(hash, base64_goes_there_and_back) {
+    const char *const pairs[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foobar", "Zm9vYmFy"}};
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) { // RFC 4648 section 10
+        char text[32];
+        uint8_t back[32];
+        size_t n = sizeof back;
+        base64_encode(text, bytes_of(pairs[i][0]));
+        cr_assert_str_eq(text, pairs[i][1]);
+        cr_assert_eq(base64_decode(back, &n, bytes_of(text), NULL), OK);
+        cr_assert_eq(n, strlen(pairs[i][0]));
+        cr_assert_eq(memcmp(back, pairs[i][0], n), 0);
+    }
+    uint8_t back[32];
+    size_t n = sizeof back;
+    cr_assert_eq(base64_decode(back, &n, bytes_of("Zm9v*mFy"), NULL), ERR_FORMAT);
+    cr_assert_eq(base64_decode(back, &n, bytes_of("Zm9"), NULL), ERR_FORMAT);
+}
+
+Test(os, atomic_write_replaces_whole_and_leaves_no_trace_of_a_failure) {
+    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/f", dir);
+    cr_assert_eq(os_write_atomic(path, bytes_of("one"), NULL), OK);
+    cr_assert_eq(os_write_atomic(path, bytes_of("two!"), NULL), OK);
+    os_file_map m;
+    cr_assert_eq(os_map_open(&m, path, NULL), OK);
+    cr_assert(m.data.n == 4 && memcmp(m.data.p, "two!", 4) == 0);
+    os_map_close(&m);
+    err e;
+    cr_assert_eq(os_write_atomic("/tmp/sf-none/x/y", bytes_of("z"), &e), ERR_NOT_FOUND);
+    unlink(path);
+    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
+}
