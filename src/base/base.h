@@ -47,4 +47,6 @@ static inline bool size_add(size_t *out, size_t a, size_t b) {
 }
 
 // Rounds n up to a multiple of to, a power of two.
-static inline size_t size_align(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
+static inline size_t size_align(size_t n, size_t to) {
+    return (n + to - 1) & ~(to - 1);
+}

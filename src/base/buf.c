@@ -7,7 +7,9 @@
 
 #include "base/mem.h"
 
-void buf_init(buf *b, size_t max) { *b = (buf){.max = max}; }
+void buf_init(buf *b, size_t max) {
+    *b = (buf){.max = max};
+}
 
 void buf_deinit(buf *b) {
     mem_free(b->p);
@@ -47,9 +49,13 @@ void buf_add(buf *b, const void *p, size_t n) {
     b->p[b->n] = 0;
 }
 
-void buf_add_str(buf *b, const char *s) { buf_add(b, s, strlen(s)); }
+void buf_add_str(buf *b, const char *s) {
+    buf_add(b, s, strlen(s));
+}
 
-void buf_add_char(buf *b, char c) { buf_add(b, &c, 1); }
+void buf_add_char(buf *b, char c) {
+    buf_add(b, &c, 1);
+}
 
 void buf_printf(buf *b, const char *fmt, ...) {
     va_list ap;
@@ -69,15 +75,21 @@ status buf_status(const buf *b, err *e) {
     return OK;
 }
 
-bytes buf_bytes(const buf *b) { return (bytes){(const uint8_t *)b->p, b->n}; }
+bytes buf_bytes(const buf *b) {
+    return (bytes){(const uint8_t *)b->p, b->n};
+}
 
-const char *buf_str(const buf *b) { return b->p ? b->p : ""; }
+const char *buf_str(const buf *b) {
+    return b->p ? b->p : "";
+}
 
 char *buf_take(buf *b) {
     if (!b->failed && !b->p) reserve(b, 0);
     char *p = b->failed ? NULL : b->p;
-    if (!p) mem_free(b->p);
-    else p[b->n] = 0;
+    if (!p)
+        mem_free(b->p);
+    else
+        p[b->n] = 0;
     *b = (buf){.max = b->max};
     return p;
 }

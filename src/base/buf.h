@@ -1,7 +1,7 @@
 // buf.h - a growable byte buffer that is told its maximum when it is made.
 //
-// An append that does not fit, or finds no memory, marks the buffer failed and changes nothing; later
-// appends do nothing. So a writer appends freely and asks buf_status once.
+// An append that does not fit, or finds no memory, marks the buffer failed and changes nothing;
+// later appends do nothing. So a writer appends freely and asks buf_status once.
 #pragma once
 #include "base/err.h"
 
@@ -22,6 +22,6 @@ void buf_printf(buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 // OK, or what went wrong on the way: ERR_LIMIT names the maximum.
 status buf_status(const buf *b, err *e);
-bytes buf_bytes(const buf *b);    // borrowed until the next append
+bytes buf_bytes(const buf *b);     // borrowed until the next append
 const char *buf_str(const buf *b); // "" when empty; borrowed likewise
-char *buf_take(buf *b);           // the caller's now (mem_free); NULL when failed; b is empty after
+char *buf_take(buf *b); // the caller's now (mem_free); NULL when failed; b is empty after

@@ -1,7 +1,7 @@
 // err.h - how every function reports failure.
 //
-// A function that can fail returns status and takes err *e last. e may be NULL. The text is one line,
-// fit to show an operator: what was expected and what was found. No errno above base.
+// A function that can fail returns status and takes err *e last. e may be NULL. The text is one
+// line, fit to show an operator: what was expected and what was found. No errno above base.
 #pragma once
 #include "base/base.h"
 
@@ -16,7 +16,7 @@ typedef enum {
     ERR_FORMAT,    // bytes from outside are not what they claim to be
     ERR_IO,        // the OS or a peer refused; text carries errno
     ERR_OOM,
-    ERR_DEVICE,    // the GPU failed; only a restart is safe
+    ERR_DEVICE, // the GPU failed; only a restart is safe
 } status;
 
 typedef struct {

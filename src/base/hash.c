@@ -9,7 +9,8 @@
 #include "base/mem.h"
 
 static status digest(uint8_t *out, const EVP_MD *md, bytes data, err *e) {
-    if (EVP_Digest(data.n ? data.p : (const uint8_t *)"", data.n, out, NULL, md, NULL) == 1) return OK;
+    if (EVP_Digest(data.n ? data.p : (const uint8_t *)"", data.n, out, NULL, md, NULL) == 1)
+        return OK;
     return err_set(e, ERR_IO, "libcrypto could not compute a digest");
 }
 
@@ -17,7 +18,9 @@ status hash_sha256(uint8_t out[SHA256_LEN], bytes data, err *e) {
     return digest(out, EVP_sha256(), data, e);
 }
 
-status hash_md5(uint8_t out[MD5_LEN], bytes data, err *e) { return digest(out, EVP_md5(), data, e); }
+status hash_md5(uint8_t out[MD5_LEN], bytes data, err *e) {
+    return digest(out, EVP_md5(), data, e);
+}
 
 status hash_hmac_sha256(uint8_t out[SHA256_LEN], bytes key, bytes data, err *e) {
     static const uint8_t none[1];
@@ -92,11 +95,14 @@ static int sextet(uint8_t c) {
 }
 
 status base64_decode(uint8_t *out, size_t *n, bytes text, err *e) {
-    if (text.n % 4) return err_set(e, ERR_FORMAT, "base64 text of %zu characters, expected a multiple of 4", text.n);
+    if (text.n % 4)
+        return err_set(e, ERR_FORMAT, "base64 text of %zu characters, expected a multiple of 4",
+                       text.n);
     size_t pad = 0;
     while (pad < 2 && pad < text.n && text.p[text.n - 1 - pad] == '=') pad++;
     size_t len = text.n / 4 * 3 - pad;
-    if (len > *n) return err_set(e, ERR_LIMIT, "base64 text holds %zu bytes, room for %zu", len, *n);
+    if (len > *n)
+        return err_set(e, ERR_LIMIT, "base64 text holds %zu bytes, room for %zu", len, *n);
     size_t o = 0;
     for (size_t i = 0; i < text.n; i += 4) {
         uint32_t v = 0;

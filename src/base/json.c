@@ -20,8 +20,10 @@ static status check_depth(bytes text, err *e) {
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = text.p[i];
         if (in_string) {
-            if (c == '\\') i++;
-            else if (c == '"') in_string = false;
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
         } else if (c == '"') {
             in_string = true;
         } else if (c == '{' || c == '[') {
@@ -49,7 +51,8 @@ status json_parse(json **out, bytes text, size_t size_max, err *e) {
         *out = j;
         return OK;
     }
-    if (json_error_code(&why) == json_error_out_of_memory) return err_set(e, ERR_OOM, "no memory for JSON");
+    if (json_error_code(&why) == json_error_out_of_memory)
+        return err_set(e, ERR_OOM, "no memory for JSON");
     return err_set(e, ERR_FORMAT, "JSON line %d column %d: %s", why.line, why.column, why.text);
 }
 
@@ -64,7 +67,9 @@ status json_parse_file(json **out, const char *path, size_t size_max, err *e) {
     return rc;
 }
 
-void json_free(json *j) { json_decref(j); }
+void json_free(json *j) {
+    json_decref(j);
+}
 
 const json *json_find(const json *obj, const char *path) {
     while (obj && path) {
@@ -85,17 +90,30 @@ const json *json_find(const json *obj, const char *path) {
 #undef json_is_object
 #undef json_is_array
 #undef json_is_null
-bool json_is_object(const json *j) { return j && json_typeof(j) == JSON_OBJECT; }
-bool json_is_array(const json *j) { return j && json_typeof(j) == JSON_ARRAY; }
-bool json_is_null(const json *j) { return j && json_typeof(j) == JSON_NULL; }
-bool json_is_str(const json *j) { return j && json_typeof(j) == JSON_STRING; }
-bool json_is_int(const json *j) { return j && json_typeof(j) == JSON_INTEGER; }
-bool json_is_num(const json *j) { return json_is_int(j) || (j && json_typeof(j) == JSON_REAL); }
+bool json_is_object(const json *j) {
+    return j && json_typeof(j) == JSON_OBJECT;
+}
+bool json_is_array(const json *j) {
+    return j && json_typeof(j) == JSON_ARRAY;
+}
+bool json_is_null(const json *j) {
+    return j && json_typeof(j) == JSON_NULL;
+}
+bool json_is_str(const json *j) {
+    return j && json_typeof(j) == JSON_STRING;
+}
+bool json_is_int(const json *j) {
+    return j && json_typeof(j) == JSON_INTEGER;
+}
+bool json_is_num(const json *j) {
+    return json_is_int(j) || (j && json_typeof(j) == JSON_REAL);
+}
 
 const char *json_kind(const json *j) {
     static const char *const names[] = {
-        [JSON_OBJECT] = "object", [JSON_ARRAY] = "array",  [JSON_STRING] = "string", [JSON_INTEGER] = "integer",
-        [JSON_REAL] = "number",   [JSON_TRUE] = "boolean", [JSON_FALSE] = "boolean", [JSON_NULL] = "null",
+        [JSON_OBJECT] = "object",   [JSON_ARRAY] = "array", [JSON_STRING] = "string",
+        [JSON_INTEGER] = "integer", [JSON_REAL] = "number", [JSON_TRUE] = "boolean",
+        [JSON_FALSE] = "boolean",   [JSON_NULL] = "null",
     };
     return j ? names[json_typeof(j)] : "nothing";
 }
@@ -105,12 +123,24 @@ size_t json_len(const json *array) {
     return json_is_object(array) ? json_object_size(array) : 0;
 }
 
-const json *json_at(const json *array, size_t i) { return json_is_array(array) ? json_array_get(array, i) : NULL; }
-const char *json_str_value(const json *j) { return json_string_value(j); }
-size_t json_str_len(const json *j) { return json_string_length(j); }
-double json_num_value(const json *j) { return json_is_num(j) ? json_number_value(j) : 0; }
-int64_t json_int_value(const json *j) { return json_integer_value(j); }
-bool json_bool_value(const json *j) { return j && json_typeof(j) == JSON_TRUE; }
+const json *json_at(const json *array, size_t i) {
+    return json_is_array(array) ? json_array_get(array, i) : NULL;
+}
+const char *json_str_value(const json *j) {
+    return json_string_value(j);
+}
+size_t json_str_len(const json *j) {
+    return json_string_length(j);
+}
+double json_num_value(const json *j) {
+    return json_is_num(j) ? json_number_value(j) : 0;
+}
+int64_t json_int_value(const json *j) {
+    return json_integer_value(j);
+}
+bool json_bool_value(const json *j) {
+    return j && json_typeof(j) == JSON_TRUE;
+}
 
 status json_each(const json *obj, json_member f, void *arg, err *e) {
     if (!json_is_object(obj)) return OK;
@@ -127,13 +157,14 @@ static status wrong(const char *path, const char *want, const json *found, err *
     return err_set(e, ERR_FORMAT, "%s: expected %s, found %s", path, want, json_kind(found));
 }
 
-status json_get_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out, err *e) {
+status json_get_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out,
+                    err *e) {
     const json *j = json_find(obj, path);
     if (!json_is_int(j)) return wrong(path, "an integer", j, e);
     int64_t v = json_integer_value(j);
     if (v < lo || v > hi) {
-        return err_set(e, ERR_FORMAT, "%s: expected %lld to %lld, found %lld", path, (long long)lo, (long long)hi,
-                       (long long)v);
+        return err_set(e, ERR_FORMAT, "%s: expected %lld to %lld, found %lld", path, (long long)lo,
+                       (long long)hi, (long long)v);
     }
     *out = v;
     return OK;
@@ -183,7 +214,8 @@ static bool absent(const json *obj, const char *path) {
     return !j || json_is_null(j);
 }
 
-status json_opt_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out, err *e) {
+status json_opt_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out,
+                    err *e) {
     return absent(obj, path) ? OK : json_get_int(obj, path, lo, hi, out, e);
 }
 
@@ -199,22 +231,52 @@ status json_opt_bool(const json *obj, const char *path, bool *out, err *e) {
     return absent(obj, path) ? OK : json_get_bool(obj, path, out, e);
 }
 
-json *json_new_object(void) { return json_object(); }
-json *json_new_array(void) { return json_array(); }
-json *json_new_str(const char *s) { return json_string(s); }
-json *json_new_int(int64_t v) { return json_integer(v); }
-json *json_new_num(double v) { return isfinite(v) ? json_real(v) : NULL; }
-json *json_new_bool(bool v) { return json_boolean(v); }
-json *json_new_null(void) { return json_null(); }
-json *json_copy_of(const json *j) { return json_deep_copy(j); }
+json *json_new_object(void) {
+    return json_object();
+}
+json *json_new_array(void) {
+    return json_array();
+}
+json *json_new_str(const char *s) {
+    return json_string(s);
+}
+json *json_new_int(int64_t v) {
+    return json_integer(v);
+}
+json *json_new_num(double v) {
+    return isfinite(v) ? json_real(v) : NULL;
+}
+json *json_new_bool(bool v) {
+    return json_boolean(v);
+}
+json *json_new_null(void) {
+    return json_null();
+}
+json *json_copy_of(const json *j) {
+    return json_deep_copy(j);
+}
 
-bool json_set(json *obj, const char *key, json *child) { return json_object_set_new(obj, key, child) == 0; }
-bool json_set_str(json *obj, const char *key, const char *s) { return json_set(obj, key, json_string(s)); }
-bool json_set_int(json *obj, const char *key, int64_t v) { return json_set(obj, key, json_integer(v)); }
-bool json_set_num(json *obj, const char *key, double v) { return json_set(obj, key, json_new_num(v)); }
-bool json_set_bool(json *obj, const char *key, bool v) { return json_set(obj, key, json_boolean(v)); }
-bool json_add(json *array, json *child) { return json_array_append_new(array, child) == 0; }
-bool json_equal_to(const json *a, const json *b) { return json_equal(a, b) == 1; }
+bool json_set(json *obj, const char *key, json *child) {
+    return json_object_set_new(obj, key, child) == 0;
+}
+bool json_set_str(json *obj, const char *key, const char *s) {
+    return json_set(obj, key, json_string(s));
+}
+bool json_set_int(json *obj, const char *key, int64_t v) {
+    return json_set(obj, key, json_integer(v));
+}
+bool json_set_num(json *obj, const char *key, double v) {
+    return json_set(obj, key, json_new_num(v));
+}
+bool json_set_bool(json *obj, const char *key, bool v) {
+    return json_set(obj, key, json_boolean(v));
+}
+bool json_add(json *array, json *child) {
+    return json_array_append_new(array, child) == 0;
+}
+bool json_equal_to(const json *a, const json *b) {
+    return json_equal(a, b) == 1;
+}
 
 static int to_buf(const char *p, size_t n, void *arg) {
     buf *b = arg;
@@ -224,8 +286,10 @@ static int to_buf(const char *p, size_t n, void *arg) {
 
 status json_write(buf *to, const json *j, json_style style, err *e) {
     size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(15);
-    if (style == JSON_PRETTY) flags |= JSON_INDENT(2);
-    else flags |= JSON_COMPACT;
+    if (style == JSON_PRETTY)
+        flags |= JSON_INDENT(2);
+    else
+        flags |= JSON_COMPACT;
     if (style == JSON_CANONICAL) flags |= JSON_SORT_KEYS;
     if (j && json_dump_callback(j, to_buf, to, flags) == 0) return OK;
     status rc = buf_status(to, e);

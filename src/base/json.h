@@ -1,8 +1,9 @@
-// json.h - JSON in and out over jansson: bounded, with typed getters that name the path of a wrong field.
+// json.h - JSON in and out over jansson: bounded, with typed getters that name the path of a wrong
+// field.
 //
 // Text from outside is limited in size and depth before it is parsed; duplicate keys and NUL in
-// strings are refused. A getter's path is dotted ("decoder.hidden_size") and walks objects; its error
-// says the path, what was expected and what was found.
+// strings are refused. A getter's path is dotted ("decoder.hidden_size") and walks objects; its
+// error says the path, what was expected and what was found.
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
@@ -27,20 +28,21 @@ bool json_is_int(const json *j);
 bool json_is_null(const json *j);
 const char *json_kind(const json *j); // "object", "string", ..., "nothing" for NULL
 
-size_t json_len(const json *array);                    // 0 when no array or object
-const json *json_at(const json *array, size_t i);      // NULL past the end
-const char *json_str_value(const json *j);             // NULL when no string
-size_t json_str_len(const json *j);                    // bytes
-double json_num_value(const json *j);                  // 0 when no number
-int64_t json_int_value(const json *j);                 // 0 when no integer
-bool json_bool_value(const json *j);                   // false when no boolean
+size_t json_len(const json *array);               // 0 when no array or object
+const json *json_at(const json *array, size_t i); // NULL past the end
+const char *json_str_value(const json *j);        // NULL when no string
+size_t json_str_len(const json *j);               // bytes
+double json_num_value(const json *j);             // 0 when no number
+int64_t json_int_value(const json *j);            // 0 when no integer
+bool json_bool_value(const json *j);              // false when no boolean
 
 // Calls f for each member of obj in file order; stops at the first status that is not OK.
 typedef status (*json_member)(void *arg, const char *key, const json *value, err *e);
 status json_each(const json *obj, json_member f, void *arg, err *e);
 
 // Required members: absent, of another type, or out of range gives ERR_FORMAT and the path.
-status json_get_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out, err *e);
+status json_get_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out,
+                    err *e);
 status json_get_num(const json *obj, const char *path, double lo, double hi, double *out, err *e);
 status json_get_str(const json *obj, const char *path, const char **out, err *e); // borrowed
 status json_get_bool(const json *obj, const char *path, bool *out, err *e);
@@ -48,13 +50,14 @@ status json_get_array(const json *obj, const char *path, const json **out, err *
 status json_get_object(const json *obj, const char *path, const json **out, err *e);
 
 // Optional members: absent or null leaves *out as the caller set it.
-status json_opt_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out, err *e);
+status json_opt_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out,
+                    err *e);
 status json_opt_num(const json *obj, const char *path, double lo, double hi, double *out, err *e);
 status json_opt_str(const json *obj, const char *path, const char **out, err *e);
 status json_opt_bool(const json *obj, const char *path, bool *out, err *e);
 
-// Writing. A failed allocation gives NULL or false; json_write then reports ERR_OOM for a NULL tree.
-// json_set and json_add take the child, also on failure, and refuse a NULL child.
+// Writing. A failed allocation gives NULL or false; json_write then reports ERR_OOM for a NULL
+// tree. json_set and json_add take the child, also on failure, and refuse a NULL child.
 json *json_new_object(void);
 json *json_new_array(void);
 json *json_new_str(const char *s); // NULL when s is not UTF-8
@@ -71,5 +74,9 @@ bool json_set_bool(json *obj, const char *key, bool v);
 bool json_add(json *array, json *child);
 bool json_equal_to(const json *a, const json *b); // deep, key order ignored
 
-typedef enum { JSON_TIGHT, JSON_PRETTY, JSON_CANONICAL } json_style; // canonical: tight, keys sorted
+typedef enum {
+    JSON_TIGHT,
+    JSON_PRETTY,
+    JSON_CANONICAL
+} json_style; // canonical: tight, keys sorted
 status json_write(buf *to, const json *j, json_style style, err *e); // appended to to

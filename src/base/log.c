@@ -20,7 +20,9 @@ void log_setup(log_level most, bool json) {
     cfg.json = json;
 }
 
-bool log_on(log_level level) { return level <= cfg.most; }
+bool log_on(log_level level) {
+    return level <= cfg.most;
+}
 
 bool log_level_parse(const char *name, log_level *out) {
     for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
@@ -70,8 +72,9 @@ void log_write(log_level level, const char *module, const char *fmt, ...) {
     int n;
     if (cfg.json) {
         escape(esc, sizeof esc, msg);
-        n = snprintf(line, sizeof line, "{\"ts\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":\"%s\"}\n",
-                     when, level_names[level], module, esc);
+        n = snprintf(line, sizeof line,
+                     "{\"ts\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"msg\":\"%s\"}\n", when,
+                     level_names[level], module, esc);
     } else {
         n = snprintf(line, sizeof line, "%s %s %s %s\n", when, level_names[level], module, msg);
     }

@@ -8,7 +8,9 @@
 
 static atomic_int fail_after = -1;
 
-void mem_fail_after(int n) { atomic_store(&fail_after, n); }
+void mem_fail_after(int n) {
+    atomic_store(&fail_after, n);
+}
 
 static bool refused(void) {
     int n = atomic_load(&fail_after);
@@ -18,7 +20,9 @@ static bool refused(void) {
     return false;
 }
 
-void *mem_alloc(size_t n) { return refused() ? NULL : malloc(n ? n : 1); }
+void *mem_alloc(size_t n) {
+    return refused() ? NULL : malloc(n ? n : 1);
+}
 
 void *mem_calloc(size_t count, size_t size) {
     size_t n;
@@ -26,7 +30,9 @@ void *mem_calloc(size_t count, size_t size) {
     return calloc(1, n ? n : 1);
 }
 
-void *mem_realloc(void *p, size_t n) { return refused() ? NULL : realloc(p, n ? n : 1); }
+void *mem_realloc(void *p, size_t n) {
+    return refused() ? NULL : realloc(p, n ? n : 1);
+}
 
 // Weights and caches of some megabytes are walked end to end each step: huge pages spare the TLB.
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -50,9 +56,13 @@ char *mem_strndup(const char *s, size_t n) {
     return p;
 }
 
-char *mem_strdup(const char *s) { return s ? mem_strndup(s, strlen(s)) : NULL; }
+char *mem_strdup(const char *s) {
+    return s ? mem_strndup(s, strlen(s)) : NULL;
+}
 
-void mem_free(void *p) { free(p); }
+void mem_free(void *p) {
+    free(p);
+}
 
 struct arena_block {
     arena_block *next;
@@ -62,7 +72,9 @@ struct arena_block {
 
 #define BLOCK_SIZE ((size_t)1 << 20)
 
-void arena_init(arena *a, size_t max) { *a = (arena){.max = max}; }
+void arena_init(arena *a, size_t max) {
+    *a = (arena){.max = max};
+}
 
 static arena_block *block_add(arena *a, size_t n) {
     size_t size = MAX(n, BLOCK_SIZE);
@@ -125,4 +137,6 @@ void arena_reset(arena *a) {
     a->failed = false;
 }
 
-void arena_deinit(arena *a) { arena_reset(a); }
+void arena_deinit(arena *a) {
+    arena_reset(a);
+}

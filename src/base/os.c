@@ -23,13 +23,17 @@ status os_map_open(os_file_map *out, const char *path, err *e) {
     if (fd < 0) return err_errno(e, "cannot open %s", path);
     status rc = OK;
     struct stat st;
-    if (fstat(fd, &st)) rc = err_errno(e, "cannot stat %s", path);
-    else if (!S_ISREG(st.st_mode)) rc = err_set(e, ERR_FORMAT, "%s is not a regular file", path);
+    if (fstat(fd, &st))
+        rc = err_errno(e, "cannot stat %s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = err_set(e, ERR_FORMAT, "%s is not a regular file", path);
     if (!rc && st.st_size > 0) {
         size_t n = (size_t)st.st_size;
         void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) rc = err_errno(e, "cannot map %s", path);
-        else *out = (os_file_map){.data = {p, n}, .base = p, .len = n};
+        if (p == MAP_FAILED)
+            rc = err_errno(e, "cannot map %s", path);
+        else
+            *out = (os_file_map){.data = {p, n}, .base = p, .len = n};
     }
     close(fd);
     return rc;
@@ -44,7 +48,9 @@ void os_map_willneed(const os_file_map *m) {
     if (m->base) madvise(m->base, m->len, MADV_WILLNEED);
 }
 
-bool os_exists(const char *path) { return access(path, F_OK) == 0; }
+bool os_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
 
 bool os_is_dir(const char *path) {
     struct stat st;
@@ -54,13 +60,15 @@ bool os_is_dir(const char *path) {
 status os_mkdirs(const char *path, err *e) {
     char part[OS_PATH_MAX];
     size_t n = strlen(path);
-    if (n >= sizeof part) return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
+    if (n >= sizeof part)
+        return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
     memcpy(part, path, n + 1);
     for (size_t i = 1; i <= n; i++) {
         if (part[i] != '/' && part[i] != 0) continue;
         char keep = part[i];
         part[i] = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) return err_errno(e, "cannot make folder %s", part);
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return err_errno(e, "cannot make folder %s", part);
         part[i] = keep;
     }
     return os_is_dir(path) ? OK : err_set(e, ERR_IO, "%s is not a folder", path);
@@ -74,7 +82,8 @@ struct os_atomic_file {
 status os_atomic_open(os_atomic_file **out, const char *path, err *e) {
     *out = NULL;
     size_t n = strlen(path);
-    if (n >= OS_PATH_MAX) return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
+    if (n >= OS_PATH_MAX)
+        return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
     os_atomic_file *f = mem_calloc(1, sizeof *f);
     if (!f) return err_set(e, ERR_OOM, "no memory to write %s", path);
     memcpy(f->path, path, n + 1);
@@ -105,8 +114,10 @@ static status fsync_dir_of(const char *path, err *e) {
     const char *slash = strrchr(path, '/');
     size_t n = slash ? (size_t)(slash - path) : 0;
     memcpy(dir, path, n);
-    if (!slash) dir[n++] = '.';
-    else if (n == 0) dir[n++] = '/';
+    if (!slash)
+        dir[n++] = '.';
+    else if (n == 0)
+        dir[n++] = '/';
     dir[n] = 0;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_errno(e, "cannot open folder %s", dir);
@@ -171,11 +182,14 @@ int64_t os_time_ms(void) {
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-double os_seconds(void) { return (double)os_clock_ns() * 1e-9; }
+double os_seconds(void) {
+    return (double)os_clock_ns() * 1e-9;
+}
 
 void os_sleep_ms(int ms) {
     struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
-    while (nanosleep(&ts, &ts) && errno == EINTR && !os_stop_requested()) {}
+    while (nanosleep(&ts, &ts) && errno == EINTR && !os_stop_requested()) {
+    }
 }
 
 int os_cpu_count(void) {
@@ -190,7 +204,9 @@ size_t os_memory_peak(void) {
     return getrusage(RUSAGE_SELF, &u) ? 0 : (size_t)u.ru_maxrss * 1024;
 }
 
-bool os_is_terminal(int fd) { return isatty(fd) == 1; }
+bool os_is_terminal(int fd) {
+    return isatty(fd) == 1;
+}
 
 static volatile sig_atomic_t stop_count;
 
@@ -207,4 +223,6 @@ void os_stop_on_signals(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
-bool os_stop_requested(void) { return stop_count > 0; }
+bool os_stop_requested(void) {
+    return stop_count > 0;
+}

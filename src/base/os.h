@@ -1,4 +1,5 @@
-// os.h - files, clocks and signals: every call to the operating system that more than one layer needs.
+// os.h - files, clocks and signals: every call to the operating system that more than one layer
+// needs.
 #pragma once
 #include "base/err.h"
 

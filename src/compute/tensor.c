@@ -8,12 +8,17 @@ static const struct {
     const char *name;
     size_t size;
 } types[] = {
-    [DT_F32] = {"F32", 4}, [DT_BF16] = {"BF16", 2}, [DT_F16] = {"F16", 2},   [DT_I64] = {"I64", 8},
-    [DT_I32] = {"I32", 4}, [DT_U8] = {"U8", 1},     [DT_BOOL] = {"BOOL", 1}, [DT_OTHER] = {"other", 0},
+    [DT_F32] = {"F32", 4},   [DT_BF16] = {"BF16", 2},   [DT_F16] = {"F16", 2},
+    [DT_I64] = {"I64", 8},   [DT_I32] = {"I32", 4},     [DT_U8] = {"U8", 1},
+    [DT_BOOL] = {"BOOL", 1}, [DT_OTHER] = {"other", 0},
 };
 
-size_t dtype_size(dtype t) { return types[t].size; }
-const char *dtype_name(dtype t) { return types[t].name; }
+size_t dtype_size(dtype t) {
+    return types[t].size;
+}
+const char *dtype_name(dtype t) {
+    return types[t].name;
+}
 
 int64_t tensor_count(const tensor *t) {
     int64_t n = 1;

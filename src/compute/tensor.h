@@ -17,17 +17,17 @@ typedef enum {
 
 #define TENSOR_DIMS_MAX 6
 
-// Row-major and dense: the last axis is contiguous. data may be unaligned for its type when it points
-// into a mapped file; kernels load unaligned.
+// Row-major and dense: the last axis is contiguous. data may be unaligned for its type when it
+// points into a mapped file; kernels load unaligned.
 typedef struct {
     dtype type;
-    int dims;                        // 0: a scalar
-    int64_t shape[TENSOR_DIMS_MAX];  // each >= 0; unused ones are 0
+    int dims;                       // 0: a scalar
+    int64_t shape[TENSOR_DIMS_MAX]; // each >= 0; unused ones are 0
     const void *data;
 } tensor;
 
-size_t dtype_size(dtype t);        // bytes of one value; 0 for DT_OTHER
-const char *dtype_name(dtype t);   // "F32", ... as safetensors spells it
+size_t dtype_size(dtype t);            // bytes of one value; 0 for DT_OTHER
+const char *dtype_name(dtype t);       // "F32", ... as safetensors spells it
 int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
 // "[2049, 64]" into out.
 void tensor_shape_text(char *out, size_t cap, const int64_t *shape, int dims);

@@ -91,13 +91,15 @@ Test(hash, published_vectors) {
     hex_encode(hex, d, sizeof d);
     cr_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     // RFC 4231 test case 2
-    cr_assert_eq(hash_hmac_sha256(d, bytes_of("Jefe"), bytes_of("what do ya want for nothing?"), NULL), OK);
+    cr_assert_eq(
+        hash_hmac_sha256(d, bytes_of("Jefe"), bytes_of("what do ya want for nothing?"), NULL), OK);
     hex_encode(hex, d, sizeof d);
     cr_assert_str_eq(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
 Test(hash, base64_goes_there_and_back) {
-    const char *const pairs[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foobar", "Zm9vYmFy"}};
+    const char *const pairs[][2] = {
+        {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) { // RFC 4648 section 10
         char text[32];
         uint8_t back[32];
