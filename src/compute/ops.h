@@ -1,0 +1,101 @@
+// ops.h - what a network is made of, on the CPU: matrix products, norms, attention, activations.
+//
+// Every op states the order of its arithmetic, so that its result is the same bits on every instruction
+// set, for any number of threads and whatever other rows share the call:
+//   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i; then the sums are
+//   added pairwise: 8+8, 4+4, 2+2, 1+1 (s[j] + s[j+8], then j+4, j+2, j+1).
+// Transcendental functions are ours (kern_math), never libm's.
+//
+// A compute owns the threads. Ops are called by one thread at a time; they fork, join, and never
+// allocate. Pointers may be unaligned. Strides (ld*) count floats.
+#pragma once
+#include "base/err.h"
+#include "compute/tensor.h"
+
+typedef struct compute compute;
+
+// threads 0: as many as the process may use. isa NULL: the best this machine has (or what the
+// environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512", "neon". ERR_ARG when the machine
+// lacks it, and the text lists what there is.
+status compute_open(compute **out, int threads, const char *isa, err *e);
+void compute_close(compute *c); // NULL is fine
+int compute_threads(const compute *c);
+const char *compute_isa(const compute *c);
+
+// A weight matrix [rows, cols] row-major: y = x W^T. Borrowed data, may be unaligned (mapped file).
+typedef struct {
+    dtype type; // DT_F32, DT_BF16 or DT_F16
+    int64_t rows, cols;
+    const void *data;
+} weight;
+
+typedef enum { ACT_NONE, ACT_RELU, ACT_GELU, ACT_ELU } activation;
+
+// y[i][o] = act(dot16(x_i, w_o, cols) + bias[o]) (+ y[i][o] when add), for i < n, o < w->rows.
+// bias may be NULL (then nothing is added). x_i = x + i*ldx; ldx may be smaller than cols: rows then
+// overlap, which makes a convolution over [time, channels] of this. y must not overlap x.
+typedef struct {
+    float *y;
+    int64_t ldy;
+    const float *x;
+    int64_t ldx;
+    int64_t n;
+    const weight *w;
+    const float *bias;
+    activation act;
+    bool add; // add to what y holds (after act)
+} linear_args;
+void op_linear(compute *c, const linear_args *a);
+// Several products that share nothing but the fork: q, k and v of one step, say.
+void op_linear_many(compute *c, const linear_args *a, int count);
+
+// Row-wise over x [n, d] into y [n, d] (y may be x). Sums are dot16-ordered.
+void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n, int64_t d,
+                   float eps);
+void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d, float eps);
+
+// Attention of one query row over one sequence's keys and values.
+// For each head h: s_j = dot16(q_h, k_jh, dh) * scale (+ bias_h[j]); e_j = exp(s_j - max); out_h =
+// (sum over j in order of e_j v_jh, by fma) * (1 / dot16-ordered sum of e_j).
+typedef struct {
+    const float *q;    // [heads * dh]
+    float *out;        // [heads * dh]
+    const void *k, *v; // key j of head h at k + (h*kv_stride + j*dh) values; kv_type f32 or bf16
+    int64_t len;       // keys to attend to, 0: out is zero
+    const float *bias; // NULL, or head h's bias row at bias + h*bias_stride, [len]
+} attend_item;
+typedef struct {
+    int64_t heads, dh;
+    int64_t kv_stride; // values between heads
+    dtype kv_type;     // DT_F32 or DT_BF16
+    float scale;
+    int64_t bias_stride;
+} attend_shape;
+// len_max: the largest len among the items; scratch inside compute is grown by compute_reserve first.
+void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n);
+// Room for attention rows up to len_max keys. Call outside the step loop.
+status compute_reserve(compute *c, int64_t len_max, err *e);
+
+// Writes row x [heads*dh] as f32 or bf16 into a cache laid out as attend_shape says, at position pos.
+void op_cache_put(void *cache, const attend_shape *s, const float *x, int64_t pos);
+
+void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
+void op_add(compute *c, float *y, const float *x, int64_t n);  // y += x
+
+// One step of an LSTM for n rows: gates z [n, 4*d] in order i f g o; updates c [n, d], writes h [n, d]:
+// c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
+void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d);
+
+// Row i of y = row ids[i] of table (+= when add).
+void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool add);
+
+// Runs f(arg, part, parts) for part 0..parts-1, each exactly once, over the threads; joins.
+void op_parallel(compute *c, int parts, void (*f)(void *arg, int part, int parts), void *arg);
+
+// Scalar functions for host code, the same bits as the kernels use.
+float math_exp(float x);
+float math_tanh(float x);
+float math_erf(float x);
+float math_log(float x);
+double math_cos(double x); // for tables; our own, |x| up to 1e6
+double math_sin(double x);
