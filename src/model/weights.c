@@ -1,0 +1,191 @@
+// weights.c - see weights.h.
+#include "model/weights.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define NAME_MAX_LEN 256
+
+void weights_init(weights *w, weights_source from, arena *own, weights_type type) {
+    *w = (weights){.from = from, .own = own, .type = type};
+}
+
+static void problem(weights *w, const char *text) {
+    log_error("weights", "%s", text);
+    w->problems++;
+    size_t used = strlen(w->text), n = strlen(text);
+    if (w->text_full || used + n + 2 >= sizeof w->text) {
+        w->text_full = true;
+        return;
+    }
+    snprintf(w->text + used, sizeof w->text - used, "%s%s", used ? "; " : "", text);
+}
+
+void weights_problem(weights *w, const char *fmt, ...) {
+    char text[2 * NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    problem(w, text);
+}
+
+void weights_count(weights *w, int64_t values, size_t bytes_kept) {
+    w->values += values;
+    w->bytes += bytes_kept;
+}
+
+const tensor *weights_find(const weights *w, const char *name_fmt, ...) {
+    char name[NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, name_fmt);
+    vsnprintf(name, sizeof name, name_fmt, ap);
+    va_end(ap);
+    return w->from.find(w->from.file, name);
+}
+
+static bool is_real(dtype t) {
+    return t == DT_F32 || t == DT_BF16 || t == DT_F16;
+}
+
+static int spec_dims(const weight_spec *s) {
+    int dims = 0;
+    while (dims < WEIGHT_DIMS_MAX && s->shape[dims] != 0) dims++;
+    return dims;
+}
+
+static bool shape_fits(const weight_spec *s, const tensor *t) {
+    if (t->dims != spec_dims(s)) return false;
+    for (int i = 0; i < t->dims; i++) {
+        if (t->shape[i] < 1) return false;
+        if (s->shape[i] != DIM_ANY && s->shape[i] != t->shape[i]) return false;
+    }
+    return true;
+}
+
+// Finds prefix + the first alternative of s->name that is there; full gets the name found, or the
+// first when none is.
+static const tensor *find_any(const weights *w, const weight_spec *s, const char *prefix,
+                              char full[NAME_MAX_LEN]) {
+    const tensor *t = NULL;
+    for (const char *p = s->name; p && !t;) {
+        int n = (int)strcspn(p, "|");
+        char name[NAME_MAX_LEN];
+        int len = snprintf(name, sizeof name, "%s%.*s", prefix, n, p);
+        assert(len > 0 && len < NAME_MAX_LEN); // names and prefixes are ours
+        t = w->from.find(w->from.file, name);
+        if (t || p == s->name) memcpy(full, name, sizeof name);
+        p = p[n] ? p + n + 1 : NULL;
+    }
+    return t;
+}
+
+// "[2, any]" into out.
+static void shape_text(char *out, size_t cap, const weight_spec *s) {
+    int n = snprintf(out, cap, "[");
+    for (int i = 0; i < spec_dims(s) && n > 0 && (size_t)n < cap; i++) {
+        char len[24];
+        snprintf(len, sizeof len, "%lld", (long long)s->shape[i]);
+        n += snprintf(out + n, cap - (size_t)n, "%s%s", i ? ", " : "",
+                      s->shape[i] == DIM_ANY ? "any" : len);
+    }
+    if (n > 0 && (size_t)n < cap) snprintf(out + n, cap - (size_t)n, "]");
+}
+
+static void say_missing(weights *w, const weight_spec *s, const char *name) {
+    char want[96];
+    shape_text(want, sizeof want, s);
+    const char *other = strchr(s->name, '|');
+    weights_problem(w, "%s %s is missing%s%s", name, want, other ? ", and so is " : "",
+                    other ? other + 1 : "");
+}
+
+static void say_wrong(weights *w, const weight_spec *s, const tensor *t, const char *name) {
+    char want[96], have[96];
+    shape_text(want, sizeof want, s);
+    tensor_shape_text(have, sizeof have, t->shape, t->dims);
+    weights_problem(w, "%s is %s %s, expected %s%s", name, dtype_name(t->type), have,
+                    is_real(t->type) ? "" : "F32, F16 or BF16 ", want);
+}
+
+bool weight_convert(weight *out, const weight *m, dtype to, arena *own) {
+    assert(to == DT_F32 || to == DT_BF16);
+    size_t n, size;
+    if (!size_mul(&n, (size_t)m->rows, (size_t)m->cols)) return false;
+    if (!size_mul(&size, n, dtype_size(to))) return false;
+    void *p = arena_alloc(own, size);
+    if (!p) return false;
+    tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
+    for (int64_t r = 0; to == DT_F32 && r < m->rows; r++) {
+        tensor_read_f32((float *)p + r * m->cols, &t, r * m->cols, m->cols);
+    }
+    for (int64_t i = 0; to == DT_BF16 && i < m->rows * m->cols; i++) {
+        float f;
+        tensor_read_f32(&f, &t, i, 1);
+        ((uint16_t *)p)[i] = f32_to_bf16(f);
+    }
+    *out = (weight){.type = to, .rows = m->rows, .cols = m->cols, .data = p};
+    return true;
+}
+
+static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, unsigned kind) {
+    weight m = {.type = t->type, .rows = t->shape[0], .cols = t->shape[1], .data = t->data};
+    dtype want = w->type == WEIGHTS_F32 ? DT_F32 : w->type == WEIGHTS_BF16 ? DT_BF16 : t->type;
+    if (kind == BIND_MATRIX && want != t->type && !weight_convert(&m, &m, want, w->own)) return;
+    weights_count(w, tensor_count(t), (size_t)tensor_count(t) * dtype_size(m.type));
+    *(weight *)s->to = m;
+}
+
+static void bind_vector(weights *w, const weight_spec *s, const tensor *t) {
+    float *v = arena_f32(w->own, 1, (size_t)t->shape[0]);
+    if (!v) return;
+    tensor_read_f32(v, t, 0, t->shape[0]);
+    weights_count(w, t->shape[0], (size_t)t->shape[0] * sizeof *v);
+    *(const float **)s->to = v;
+}
+
+static void bind_one(weights *w, const weight_spec *s, const char *prefix) {
+    char name[NAME_MAX_LEN];
+    const tensor *t = find_any(w, s, prefix, name);
+    if (!t) {
+        if (!(s->kind & BIND_OPTIONAL)) say_missing(w, s, name);
+        return;
+    }
+    if (!shape_fits(s, t) || !is_real(t->type)) {
+        say_wrong(w, s, t, name);
+        return;
+    }
+    unsigned kind = s->kind & ~(unsigned)BIND_OPTIONAL;
+    switch (kind) {
+    case BIND_MATRIX:
+    case BIND_TABLE: bind_matrix(w, s, t, kind); break;
+    case BIND_VECTOR: bind_vector(w, s, t); break;
+    default:
+        assert(kind == BIND_TENSOR);
+        *(tensor *)s->to = *t;
+        break;
+    }
+}
+
+void weights_bind(weights *w, const weight_spec *spec, size_t n, const char *prefix_fmt, ...) {
+    char prefix[NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, prefix_fmt);
+    vsnprintf(prefix, sizeof prefix, prefix_fmt, ap);
+    va_end(ap);
+    for (size_t i = 0; i < n; i++) bind_one(w, &spec[i], prefix);
+}
+
+status weights_finish(const weights *w, err *e) {
+    if (w->problems) {
+        return err_set(e, ERR_FORMAT, "%d tensor%s missing or wrong: %s%s", w->problems,
+                       w->problems == 1 ? " is" : "s are", w->text,
+                       w->text_full ? "; ... (the log names all)" : "");
+    }
+    if (w->own->failed) return err_set(e, ERR_OOM, "no memory for weights");
+    return OK;
+}

@@ -1,0 +1,80 @@
+// weights.h - binds tensor names to fields with their expected shapes; reports every miss at once.
+//
+// A network states its weights as tables of weight_spec and binds them, layer by layer, through one
+// `weights`. Nothing fails on the way: weights_finish gives OK, or one error that counts the wrong
+// tensors and names as many as fit, while the log has them all.
+//
+//     weights w;
+//     weights_init(&w, source, own, WEIGHTS_AS_STORED);
+//     const weight_spec spec[] = {
+//         {"layer_norm.weight", BIND_VECTOR, &l->norm, {c->d_model}},
+//         {"DenseReluDense.wi.weight", BIND_MATRIX, &l->wi, {c->d_ff, c->d_model}},
+//     };
+//     weights_bind(&w, spec, ARRAY_LEN(spec), "encoder.block.%d.layer.1.", i);
+//     return weights_finish(&w, e);
+//
+// Matrices stay where the file is mapped, unless another type is asked for; vectors are widened to
+// f32 in the arena. So the file must outlive what was bound, and so must the arena.
+#pragma once
+#include "base/mem.h"
+#include "compute/ops.h"
+#include "compute/tensor.h"
+
+// Where tensors come from: a file of some format. find returns a borrowed tensor, NULL if absent.
+typedef struct {
+    const tensor *(*find)(const void *file, const char *name);
+    const void *file;
+} weights_source;
+
+typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16 } weights_type;
+
+typedef enum {
+    BIND_MATRIX, // to: weight *. Two axes; kept in the type asked for in weights_init
+    BIND_TABLE,  // to: weight *. As a matrix, but never converted: for rows that are looked up
+    BIND_VECTOR, // to: const float **. One axis, f32 in the arena
+    BIND_TENSOR, // to: tensor *. The file's own, any number of axes
+    BIND_OPTIONAL = 16, // or-ed to one of these: absent is fine, *to stays. A wrong shape is not
+} weight_kind;
+
+#define WEIGHT_DIMS_MAX 4
+#define DIM_ANY (-1) // accepts any length of at least 1; the caller reads what it is
+
+typedef struct {
+    const char *name;               // behind the prefix; "a|b": a, or else b (spellings, ties)
+    unsigned kind;                  // a weight_kind
+    void *to;                       // filled when found and right, else untouched
+    int64_t shape[WEIGHT_DIMS_MAX]; // trailing zeros end it
+} weight_spec;
+
+typedef struct {
+    weights_source from;
+    arena *own;
+    weights_type type;
+    int64_t values; // bound so far, for `info`
+    size_t bytes;   // as kept in memory or mapped
+    int problems;   // tensors missing or wrong
+    char text[400]; // as many of them as fit
+    bool text_full;
+} weights;
+
+// own must outlive what is bound.
+void weights_init(weights *w, weights_source from, arena *own, weights_type type);
+
+// Binds n specs; the name of each is the printf prefix and then spec.name.
+void weights_bind(weights *w, const weight_spec *spec, size_t n, const char *prefix_fmt, ...)
+    PRINTF_LIKE(4, 5);
+
+// The tensor of that whole name, NULL if absent. For what a table cannot say.
+const tensor *weights_find(const weights *w, const char *name_fmt, ...) PRINTF_LIKE(2, 3);
+
+// Counts a problem that the caller found itself: one short clause, "x.weight: not finite".
+void weights_problem(weights *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+// Adds what a caller of weights_find keeps to values and bytes.
+void weights_count(weights *w, int64_t values, size_t bytes);
+
+// ERR_FORMAT with all problems, ERR_OOM when the arena failed, else OK.
+status weights_finish(const weights *w, err *e);
+
+// A converted copy of m in the arena: F32 or BF16. False when there is no memory.
+bool weight_convert(weight *out, const weight *m, dtype to, arena *own);

@@ -1,0 +1,149 @@
+// test_weights.c - binding tensors by name: spellings, types, and all problems in one error.
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/weights.h"
+
+typedef struct {
+    const char *name;
+    tensor t;
+} entry;
+
+static const float FOUR[] = {1, -2, 0.5f, 4};
+static const uint16_t FOUR_BF16[] = {0x3f80, 0xc000, 0x3f00, 0x4080};
+static const uint16_t FOUR_F16[] = {0x3c00, 0xc000, 0x3800, 0x4400};
+
+static const entry FILE_A[] = {
+    {"net.a.weight", {DT_F32, 2, {2, 2}, FOUR}},
+    {"net.b.weight", {DT_BF16, 2, {2, 2}, FOUR_BF16}},
+    {"net.c.weight", {DT_F16, 2, {2, 2}, FOUR_F16}},
+    {"net.a.bias", {DT_F16, 1, {4}, FOUR_F16}},
+    {"net.ids", {DT_I32, 1, {4}, FOUR}},
+    {NULL, {0}},
+};
+
+static const tensor *find(const void *file, const char *name) {
+    for (const entry *p = file; p->name; p++) {
+        if (!strcmp(p->name, name)) return &p->t;
+    }
+    return NULL;
+}
+
+static weights start(arena *a, weights_type type) {
+    weights w;
+    cr_assert_not_null(freopen("/dev/null", "w", stderr)); // each problem is logged, by design
+    arena_init(a, 0);
+    weights_init(&w, (weights_source){find, FILE_A}, a, type);
+    return w;
+}
+
+Test(weights, matrices_stay_in_the_file_and_vectors_become_f32) {
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    weight m = {0}, half = {0};
+    const float *bias = NULL;
+    const weight_spec spec[] = {
+        {"a.weight", BIND_MATRIX, &m, {2, DIM_ANY}},
+        {"c.weight", BIND_MATRIX, &half, {2, 2}},
+        {"a.bias", BIND_VECTOR, &bias, {4}},
+    };
+    weights_bind(&w, spec, ARRAY_LEN(spec), "%s.", "net");
+    cr_assert_eq(weights_finish(&w, NULL), OK);
+    cr_assert(m.data == FOUR && m.rows == 2 && m.cols == 2 && m.type == DT_F32);
+    cr_assert(half.data == FOUR_F16 && half.type == DT_F16);
+    cr_assert_arr_eq(bias, FOUR, sizeof FOUR);
+    cr_assert_eq(w.values, 12);
+    cr_assert_eq(w.bytes, 16 + 8 + 16);
+    arena_deinit(&a);
+}
+
+Test(weights, matrices_convert_to_the_type_asked_for_and_tables_do_not) {
+    static const char *const names[] = {"a.weight", "b.weight", "c.weight"};
+    for (int i = 0; i < 3; i++) {
+        arena a;
+        weights w = start(&a, WEIGHTS_F32);
+        weight wide = {0}, narrow = {0}, table = {0};
+        const weight_spec spec = {names[i], BIND_MATRIX, &wide, {2, 2}};
+        weights_bind(&w, &spec, 1, "net.");
+        w.type = WEIGHTS_BF16;
+        const weight_spec two[] = {{names[i], BIND_MATRIX, &narrow, {2, 2}},
+                                   {names[i], BIND_TABLE, &table, {2, 2}}};
+        weights_bind(&w, two, 2, "net.");
+        cr_assert_eq(weights_finish(&w, NULL), OK);
+        cr_assert_eq(wide.type, DT_F32);
+        cr_assert_arr_eq(wide.data, FOUR, sizeof FOUR);
+        cr_assert_eq(narrow.type, DT_BF16);
+        cr_assert_arr_eq(narrow.data, FOUR_BF16, sizeof FOUR_BF16);
+        cr_assert_eq(table.data, FILE_A[i].t.data);
+        arena_deinit(&a);
+    }
+}
+
+Test(weights, takes_the_first_spelling_that_is_there) {
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    weight m = {0}, none = {.rows = 7};
+    const weight_spec spec[] = {
+        {"tied.weight|b.weight|a.weight", BIND_MATRIX, &m, {2, 2}},
+        {"nowhere.weight", BIND_MATRIX | BIND_OPTIONAL, &none, {2, 2}},
+    };
+    weights_bind(&w, spec, 2, "net.");
+    cr_assert_eq(weights_finish(&w, NULL), OK);
+    cr_assert_eq(m.data, FOUR_BF16);
+    cr_assert_eq(none.rows, 7);
+    arena_deinit(&a);
+}
+
+Test(weights, reports_every_problem_at_once_by_name) {
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    weight m = {0};
+    const float *v = NULL;
+    const weight_spec spec[] = {
+        {"a.weight", BIND_MATRIX, &m, {3, 2}},
+        {"x.bias", BIND_VECTOR, &v, {9}},
+        {"y.weight|z.weight", BIND_MATRIX, &m, {2, 2}},
+        {"ids", BIND_VECTOR, &v, {4}},
+        {"b.weight", BIND_MATRIX | BIND_OPTIONAL, &m, {DIM_ANY, 3}},
+    };
+    weights_bind(&w, spec, ARRAY_LEN(spec), "net.");
+    err e;
+    cr_assert_eq(weights_finish(&w, &e), ERR_FORMAT);
+    cr_assert_str_eq(e.text,
+                     "5 tensors are missing or wrong: net.a.weight is F32 [2, 2], expected [3, 2]; "
+                     "net.x.bias [9] is missing; "
+                     "net.y.weight [2, 2] is missing, and so is z.weight; "
+                     "net.ids is I32 [4], expected F32, F16 or BF16 [4]; "
+                     "net.b.weight is BF16 [2, 2], expected [any, 3]");
+    cr_assert(m.data == NULL && v == NULL);
+    arena_deinit(&a);
+}
+
+Test(weights, counts_problems_that_do_not_fit_the_text) {
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    weight m = {0};
+    for (int i = 0; i < 100; i++) {
+        const weight_spec spec = {"no.weight", BIND_MATRIX, &m, {2, 2}};
+        weights_bind(&w, &spec, 1, "layer.%d.", i);
+    }
+    err e;
+    cr_assert_eq(weights_finish(&w, &e), ERR_FORMAT);
+    cr_assert(strstr(e.text, "100 tensors are missing or wrong: layer.0.no.weight") == e.text);
+    cr_assert(strstr(e.text, "; ... (the log names all)"));
+    arena_deinit(&a);
+}
+
+Test(weights, no_memory_is_an_error_of_its_own) {
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    const float *v = NULL;
+    const weight_spec spec = {"a.bias", BIND_VECTOR, &v, {4}};
+    mem_fail_after(0);
+    weights_bind(&w, &spec, 1, "net.");
+    mem_fail_after(-1);
+    cr_assert_eq(weights_finish(&w, NULL), ERR_OOM);
+    cr_assert_null(v);
+    arena_deinit(&a);
+}
