@@ -62,11 +62,11 @@ typedef struct {
     float *out;        // [heads * dh]
     const void *k, *v; // key j of head h at k + (h*kv_stride + j*dh) values; kv_type f32 or bf16
     int64_t len;       // keys to attend to, 0: out is zero
+    int64_t kv_stride; // values between heads: each cache may have its own capacity
     const float *bias; // NULL, or head h's bias row at bias + h*bias_stride, [len]
 } attend_item;
 typedef struct {
     int64_t heads, dh;
-    int64_t kv_stride; // values between heads
     dtype kv_type;     // DT_F32 or DT_BF16
     float scale;
     int64_t bias_stride;
@@ -76,8 +76,8 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
 // Room for attention rows up to len_max keys. Call outside the step loop.
 status compute_reserve(compute *c, int64_t len_max, err *e);
 
-// Writes row x [heads*dh] as f32 or bf16 into a cache laid out as attend_shape says, at position pos.
-void op_cache_put(void *cache, const attend_shape *s, const float *x, int64_t pos);
+// Writes row x [heads*dh] as f32 or bf16 into the keys (or values) of one cache, at position pos.
+void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x, int64_t pos);
 
 void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
 void op_add(compute *c, float *y, const float *x, int64_t n);  // y += x
