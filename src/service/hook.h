@@ -1,0 +1,78 @@
+// hook.h - the callback client: where it may go, what it signs, what an answer means.
+//
+// Signed as Standard Webhooks 1.0.0 say: webhook-id is constant for a job's callback, the timestamp
+// is that of the attempt, the signature is HMAC-SHA256 over "id.timestamp.body". The address is
+// judged at connect time, after DNS, on a connection used for nothing else; redirects are not
+// followed. A hook may be used by several threads.
+#pragma once
+#include "base/err.h"
+#include "store/job.h"
+
+#define HOOK_URL_MAX 2048
+
+typedef struct hook hook;
+
+typedef struct {
+    const char *secret;          // CALLBACK_SECRET: "whsec_" + base64, or raw text; NULL: unsigned
+    const char *secret_old;      // signs a second time while receivers change over; NULL
+    const char *allowed_origins; // "https://api.example.com,http://api:8080"; NULL: any allowed
+    bool allow_private;          // CALLBACK_ALLOW_PRIVATE when there is no list; default true
+    int timeout_ms;              // whole attempt; default 15,000
+    const char *ca_file;         // PEM roots instead of the system's; NULL
+} hook_config;
+
+hook_config hook_config_default(void);
+
+// ERR_ARG names what is wrong with a setting.
+status hook_open(hook **out, const hook_config *c, err *e);
+void hook_close(hook *h); // NULL is fine
+
+// Whether a callback_url is acceptable at submission: http or https, no userinfo, no fragment, at
+// most HOOK_URL_MAX bytes, on the list if there is one, a literal address not refused, port 80 or
+// 443 unless private addresses are allowed or the origin is listed. Sends nothing and asks no DNS.
+status hook_check_url(const hook *h, const char *url, err *e);
+
+typedef enum {
+    HOOK_DELIVERED, // 2xx
+    HOOK_RETRY,     // no answer, 3xx, 4xx, 5xx
+    HOOK_GONE,      // 410: the receiver wants no more of it
+    HOOK_BLOCKED,   // our policy refuses the address; final
+} hook_outcome;
+
+typedef struct {
+    hook_outcome outcome;
+    int code; // HTTP status, 0 when there was no answer
+    const char
+        *label; // for metrics: "2xx" "3xx" "4xx" "410" "429" "5xx" "timeout" "connect" "blocked"
+    int64_t retry_after_ms; // -1 unless the receiver asked for a delay; at most an hour
+    double seconds;
+    char text[256]; // why, in one line; "" when delivered. Never holds the answer's body.
+} hook_result;
+
+// Makes one attempt to POST body to url. now_ms: wall clock, signed as the timestamp. Never fails:
+// what went wrong is the result.
+void hook_send(hook *h, const char *url, const char *webhook_id, bytes body, int64_t now_ms,
+               hook_result *out);
+
+// The signature header's value for one secret, for tests and docs: "v1,<base64>".
+#define HOOK_SIGNATURE_SIZE 48
+status hook_sign(const char *secret, const char *webhook_id, int64_t timestamp_s, bytes body,
+                 char out[HOOK_SIGNATURE_SIZE], err *e);
+
+typedef struct {
+    char id[JOB_ID_MAX + 1];
+    char
+        url[HOOK_URL_MAX + 1]; // without its query, for the log line "Sent success callback to URL"
+    bool ended_well;           // the job completed: success callback; else error callback
+    int attempt;               // 1 for the first
+    job_hook_state state;      // after this attempt: delivered, pending (a retry is due), dead
+    hook_result result;
+} hook_report;
+
+// One turn of a sender thread: takes a due callback from the outbox, sends it, records the outcome
+// and the next due time. ERR_NOT_FOUND when none is due. A receiver that failed 5 times in a row
+// gets one probe per 30 s, its other callbacks are put off without counting an attempt; at most
+// HOOK_ORIGIN_MAX attempts to one origin run at a time: a dead receiver does not hold the others.
+// Failing to record is returned too; the attempt then repeats after its lease (at least once).
+#define HOOK_ORIGIN_MAX 8
+status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e);

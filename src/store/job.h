@@ -1,0 +1,251 @@
+// job.h - the queue: submit, claim under a lease, finish, and the outbox of callbacks.
+//
+// What a function answered OK to is on disk (SQLite, WAL, synchronous=FULL). One process owns the
+// database: a second one gets ERR_BUSY at open. Every call may be made from any thread; calls that
+// write and arrive together share one commit, and each returns after that commit. Time is an
+// argument: wall is for people and for callbacks (it may jump), mono for leases (it may not).
+//
+// The life of a job:
+//     queued -> running -> completed | failed | canceled        (claim, then finish)
+//     running -> queued                                         (released, lease over, restart)
+//     queued -> canceled, queued -> failed (claimed too often)
+// The end of a job and its callback are one transaction: the callback's body is rendered from the
+// stored rows by config.render, stored once, and sent unchanged until the outbox row is done.
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+
+#define JOB_ID_MAX 128
+#define JOB_STEMS_MAX 16
+#define JOB_STEM_NAME_MAX 15
+#define JOB_REQUEST_MAX ((size_t)256 << 10)
+#define JOB_BODY_MAX ((size_t)512 << 10) // a rendered callback
+#define JOB_TEXT_MAX 500                 // error texts are cut to this
+
+typedef struct job_store job_store;
+
+typedef struct {
+    int64_t wall_ms; // since 1970
+    int64_t mono_ms; // any zero, never goes back while the process lives
+} job_time;
+job_time job_time_now(void);
+
+typedef enum { JOB_QUEUED, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELED } job_state;
+#define JOB_STATES 5
+const char *job_state_name(job_state s); // "queued" "processing" "completed" "failed" "canceled"
+bool job_state_parse(const char *name, job_state *out);
+static inline bool job_state_ended(job_state s) {
+    return s >= JOB_COMPLETED;
+}
+
+typedef enum { JOB_HOOK_NONE, JOB_HOOK_PENDING, JOB_HOOK_DELIVERED, JOB_HOOK_DEAD } job_hook_state;
+#define JOB_HOOK_STATES 4
+const char *job_hook_state_name(job_hook_state s); // "none" "pending" "delivered" "dead"
+
+// A stem that has landed in storage. Strings are cut to their fields.
+typedef struct {
+    char key[1025]; // blob key
+    int64_t size;   // bytes
+    char md5[25];   // base64; "" unknown
+    char etag[64];  // "" unknown
+    int sample_rate, channels;
+    double seconds;
+} job_result;
+
+typedef struct {
+    char name[JOB_STEM_NAME_MAX + 1];
+    bool done;         // uploaded: not made again
+    double progress;   // 0..1, as of the last lease renewal; 1 when done
+    int64_t done_ms;   // wall
+    job_result result; // when done
+} job_stem;
+
+// A job as it is stored. Strings belong to it: job_deinit. NULL means absent.
+typedef struct {
+    int64_t seq; // order of arrival, never used again
+    char id[JOB_ID_MAX + 1], audio_file_id[JOB_ID_MAX + 1];
+    job_state state;
+    char *request; // JSON text, exactly as submitted
+    char *callback_url;
+    char *trace; // traceparent or request id of the submission
+    uint64_t seed;
+    double work;       // as submitted
+    int attempt;       // claims since something was last achieved; 1 during the first
+    bool cancel_asked; // running, and to be stopped
+    int64_t created_ms, started_ms, ended_ms; // wall; 0: not yet. started_ms: the latest claim
+    double run_seconds; // time under claims, summed; for processing_time_seconds
+    char *error;        // one readable sentence
+    char *error_code;   // "model_error" "timeout" "poison" "upload_failed" "canceled" ...
+    job_stem stems[JOB_STEMS_MAX]; // in the order asked for
+    size_t stem_count;
+    struct {
+        job_hook_state state;
+        char id[40]; // webhook-id; "" when there is no callback
+        int attempts, last_code;
+        int64_t next_ms, last_ms; // wall; 0: none
+        char last_error[128];
+    } hook;
+} job;
+void job_deinit(job *j); // zeroed is fine
+
+// Renders the callback's body of a job that is ending: state, error, run_seconds, stems are those
+// that will be committed. Called inside the transaction, so it must not call the store. A failure
+// undoes the whole end of the job.
+typedef status (*job_render)(void *arg, const job *j, buf *body, err *e);
+
+typedef struct {
+    int queue_max;     // queued jobs before submit says ERR_LIMIT; default 1000
+    int attempts_max;  // claims that achieve nothing before a job fails as poison; 0: no limit; 5
+    int64_t lease_ms;  // default 60,000; renew at a third of it
+    job_render render; // needed if any job has a callback_url
+    void *render_arg;
+    int hook_attempts_max;     // then dead; default 40, with the delays below about 60 hours
+    int64_t hook_first_ms;     // delay n is uniform in [0, min(cap, first * 2^n)]; default 5,000
+    int64_t hook_cap_ms;       // default 4 hours
+    int64_t hook_lease_ms;     // an attempt not recorded by then is repeated; default 60,000
+    int64_t hook_after_max_ms; // longest Retry-After that is honoured; default 1 hour
+} job_config;
+job_config job_config_default(void);
+
+// Opens or makes the database (":memory:" for tests) and puts jobs that a dead process left running
+// back into the queue. ERR_BUSY: another process has it open. ERR_FORMAT: not ours, damaged, or of
+// a newer version. Config is copied.
+status job_store_open(job_store **out, const char *path, const job_config *c, job_time now, err *e);
+void job_store_close(job_store *s); // NULL is fine; no call may be running
+
+// ---- submitting
+
+typedef struct {
+    const char *id, *audio_file_id; // checked by the caller
+    const char *const *stems;       // 1..JOB_STEMS_MAX names without duplicates
+    size_t stem_count;
+    bytes request;            // JSON text kept as it came, at most JOB_REQUEST_MAX
+    bytes canonical;          // canonical JSON of the same: what "the same body" is compared by
+    const char *callback_url; // NULL: none
+    const char *trace;        // NULL: none
+    uint64_t seed;
+    double work; // any measure of the effort, e.g. seconds of audio; > 0
+} job_new;
+
+typedef struct {
+    bool existed; // an earlier submission of the same body; nothing was stored
+    int64_t seq;
+    job_state state; // of the existing one; else queued
+} job_submitted;
+
+// OK: durable. ERR_CONFLICT: the id is taken by another body. ERR_LIMIT: queue full. ERR_IO: disk
+// full, read-only or failing; nothing was stored.
+status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *out, err *e);
+
+// ---- running
+
+// The oldest waiting job becomes running under a lease, *out is filled (job_deinit) and out's
+// fence names this claim in the calls below. A job whose lease is over counts as waiting. Jobs that
+// were claimed attempts_max times in vain end as failed ("poison") on the way.
+// ERR_NOT_FOUND: nothing to do.
+typedef struct {
+    int64_t seq;
+    int64_t fence; // grows with each claim: what an earlier claim still says is refused
+} job_claim_id;
+status job_claim(job_store *s, job_time now, job_claim_id *claim, job *out, err *e);
+
+// The calls below answer ERR_CANCELED when the claim is no longer the job's (lease over and claimed
+// again, or the job was deleted): drop the work, store nothing more.
+
+// Extends the lease and stores progress per stem (NULL, or stem_count values of 0..1).
+// *cancel (may be NULL) says whether the job is to be stopped.
+status job_renew(job_store *s, job_claim_id c, const double *progress, job_time now, bool *cancel,
+                 err *e);
+// Records that a stem has landed. It counts as an achievement: attempts start again at 1. Also
+// renews the lease. The same stem again replaces the record.
+status job_stem_done(job_store *s, job_claim_id c, const char *stem, const job_result *r,
+                     job_time now, err *e);
+// Ends the job and queues its callback, in one transaction. completed: every stem must be done,
+// else ERR_ARG; error and code are then NULL. A job that was asked to stop ends as the state given
+// here, so one that came to its end first is completed.
+status job_finish(job_store *s, job_claim_id c, job_state end, const char *code, const char *error,
+                  job_time now, err *e);
+// Gives a job back to the head of the queue: at shutdown, or when storage is away. delay_ms keeps
+// it from being claimed for a while (0: none). counted: whether the claim counts as an attempt.
+status job_release(job_store *s, job_claim_id c, bool counted, int64_t delay_ms, job_time now,
+                   err *e);
+
+// ---- steering
+
+typedef enum { JOB_CANCEL_DONE, JOB_CANCEL_ASKED, JOB_CANCEL_ENDED } job_cancel_answer;
+// Queued: canceled at once, with its callback. Running: marked; whoever runs it sees it at the next
+// renewal (DONE, ASKED). Already canceled: DONE. Ended otherwise: ENDED. ERR_NOT_FOUND.
+status job_cancel(job_store *s, const char *id, job_time now, job_cancel_answer *out, err *e);
+// Removes an ended job and its rows (not its stems in storage). ERR_CONFLICT while it is queued or
+// running, or while its callback is pending.
+status job_delete(job_store *s, const char *id, err *e);
+// Sends the callback again: same webhook-id, same body, attempts from 0, due now. ERR_CONFLICT: not
+// ended; ERR_ARG: no callback_url.
+status job_redeliver(job_store *s, const char *id, job_time now, err *e);
+// Deletes at most limit jobs that ended before the wall time and have no callback pending.
+// *count: how many. Call again while it equals limit.
+status job_purge(job_store *s, int64_t before_ms, int limit, int *count, err *e);
+
+// ---- looking
+
+status job_get(job_store *s, const char *id, job *out, err *e); // ERR_NOT_FOUND
+// Jobs in front of a queued one, and the sum of their work plus that of the running ones
+// (unfinished stems only, in proportion). 0 and 0 when the job is not queued.
+status job_position(job_store *s, const char *id, int *ahead, double *work_ahead, err *e);
+
+typedef struct {
+    unsigned states;   // bit (1u << state) for each wanted; 0: all
+    int64_t below_seq; // only older than this one; 0: from the newest
+    int limit;         // 1..JOB_LIST_MAX
+} job_filter;
+#define JOB_LIST_MAX 500
+// Newest first. *out: array of *n jobs, job_list_free. Their request member is NULL.
+status job_list(job_store *s, const job_filter *f, job **out, size_t *n, err *e);
+void job_list_free(job *list, size_t n);
+
+typedef struct {
+    int64_t jobs[JOB_STATES];
+    double work[JOB_STATES];        // sum of work by state
+    int64_t hooks[JOB_HOOK_STATES]; // ended jobs by the state of their callback
+    int64_t oldest_queued_ms;       // wall time of its submission; 0: none
+    int64_t oldest_hook_ms;         // when the oldest pending callback was queued; 0: none
+    uint64_t commits, writes;       // since open: writes / commits is the size of a shared commit
+    uint64_t leases_lost;           // since open
+} job_stats;
+// Cheap whatever the number of jobs.
+status job_read_stats(job_store *s, job_stats *out, err *e);
+
+// ---- the outbox of callbacks (service/hook.c is its only user)
+
+typedef struct {
+    int64_t seq, fence;
+    char id[JOB_ID_MAX + 1];
+    char webhook_id[40];
+    job_state end; // how the job ended
+    int attempt;   // this one; 1 for the first
+    char *url;
+    buf body;
+} job_hook;
+void job_hook_deinit(job_hook *h); // zeroed is fine
+
+// Takes the longest-due pending callback whose URL does not begin with one of the skip prefixes and
+// leases it for hook_lease_ms. ERR_NOT_FOUND: none due. A due time further ahead than any delay
+// could be (the clock went back) counts as due.
+status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_t skip_count,
+                      job_hook *out, err *e);
+typedef enum { JOB_HOOK_OK, JOB_HOOK_AGAIN, JOB_HOOK_FINAL, JOB_HOOK_LATER } job_hook_verdict;
+// Records an attempt. AGAIN: retried after a delay with full jitter (jitter in [0, 1) times the
+// maximum), not before retry_after_ms (-1: not asked), dead when attempts are spent. FINAL: dead.
+// LATER: not an attempt at all, due again in retry_after_ms. *state: what the callback is now.
+// ERR_CANCELED when the claim is no longer ours.
+typedef struct {
+    job_hook_verdict verdict;
+    int code;
+    const char *error; // NULL: none
+    int64_t retry_after_ms;
+    double jitter;
+} job_hook_record;
+status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
+                     job_hook_state *state, err *e);
+// Wall time at which the next callback is due (may be past); INT64_MAX: none pending.
+status job_hook_next(job_store *s, int64_t *due_ms, err *e);
