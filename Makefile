@@ -3,6 +3,7 @@
 #   make                     build/stemforge and build/libstemforge.a
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make test SAN=address,undefined | SAN=thread
+#   make fuzz T=safetensors TIME=60
 CC      ?= cc
 SAN     ?=
 comma   := ,
@@ -25,7 +26,7 @@ obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIB      := $(OUT)/libstemforge.a
 BIN      := $(OUT)/stemforge
 
-.PHONY: all test unit kern lint format install clean help
+.PHONY: all test unit kern corpus fuzz lint format install clean help
 all: $(BIN)
 
 $(OUT)/%.o: %.c
@@ -55,7 +56,35 @@ $(OUT)/tests/run_kern: $(call obj,$(KERN_SRC)) $(LIB)
 kern: $(OUT)/tests/run_kern
 	$(OUT)/tests/run_kern
 
-test: unit kern
+# Fuzz targets: one file a parser. `make corpus` replays the kept inputs with a plain main, under any
+# compiler; `make fuzz T=name TIME=60` searches for new ones with clang's libFuzzer and ASan, and
+# leaves what it found in build/fuzz/name (copy what matters to tests/fuzz/corpus/name).
+FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_NAME := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
+$(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(LIB)
+	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+corpus: $(FUZZ_NAME:%=$(OUT)/tests/replay_%)
+	@for t in $(FUZZ_NAME); do $(OUT)/tests/replay_$$t tests/fuzz/corpus/$$t || exit 1; done
+
+T    ?= safetensors
+TIME ?= 60
+FUZZ_OUT  := build/fuzz
+FUZZ_FLAG := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+$(FUZZ_OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo 'cc  $<'; clang $(CFLAGS) $(ISA_FLAGS) $(FUZZ_FLAG) -c $< -o $@
+$(FUZZ_OUT)/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
+$(FUZZ_OUT)/src/compute/kern_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+$(FUZZ_OUT)/lib.a: $(patsubst %.c,$(FUZZ_OUT)/%.o,$(LIB_SRC))
+	@rm -f $@; ar rcs $@ $^
+$(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/lib.a
+	@clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+fuzz: $(FUZZ_OUT)/fuzz_$(T)
+	@mkdir -p $(FUZZ_OUT)/$(T)
+	$< -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(FUZZ_OUT)/$(T)- $(FUZZ_OUT)/$(T) tests/fuzz/corpus/$(T)
+
+test: unit kern corpus
 
 lint:
 	@tools/lint.sh
@@ -69,4 +98,5 @@ clean:
 help:
 	@sed -n 's/^#   //p' Makefile
 
+.SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -8,10 +8,19 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+// jansson reports some failed allocations of its parser as bad JSON. This remembers them.
+static _Thread_local bool alloc_failed;
+
+static void *alloc_noted(size_t n) {
+    void *p = mem_alloc(n);
+    if (!p) alloc_failed = true;
+    return p;
+}
+
 // So that a test can fail jansson's allocations too. Runs before main: the hook must be set before
 // the first value is made.
 __attribute__((constructor)) static void use_our_memory(void) {
-    json_set_alloc_funcs(mem_alloc, mem_free);
+    json_set_alloc_funcs(alloc_noted, mem_free);
 }
 
 static status check_depth(bytes text, err *e) {
@@ -45,13 +54,14 @@ status json_parse(json **out, bytes text, size_t size_max, err *e) {
     status rc = check_depth(text, e);
     if (rc) return rc;
     json_error_t why;
+    alloc_failed = false;
     json_t *j = json_loadb(text.n ? (const char *)text.p : "", text.n,
                            JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (j) {
         *out = j;
         return OK;
     }
-    if (json_error_code(&why) == json_error_out_of_memory)
+    if (alloc_failed || json_error_code(&why) == json_error_out_of_memory)
         return err_set(e, ERR_OOM, "no memory for JSON");
     return err_set(e, ERR_FORMAT, "JSON line %d column %d: %s", why.line, why.column, why.text);
 }
@@ -107,6 +117,10 @@ bool json_is_int(const json *j) {
 }
 bool json_is_num(const json *j) {
     return json_is_int(j) || (j && json_typeof(j) == JSON_REAL);
+}
+
+const json *json_member_of(const json *obj, const char *key) {
+    return json_is_object(obj) ? json_object_get(obj, key) : NULL;
 }
 
 const char *json_kind(const json *j) {

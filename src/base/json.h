@@ -20,6 +20,8 @@ void json_free(json *j); // NULL is fine
 
 // Borrowed members: valid while the root lives. NULL when absent (or when obj is no object).
 const json *json_find(const json *obj, const char *path);
+// One member by its whole key, which may contain dots. NULL likewise.
+const json *json_member_of(const json *obj, const char *key);
 bool json_is_object(const json *j); // all of these: false for NULL
 bool json_is_array(const json *j);
 bool json_is_str(const json *j);
