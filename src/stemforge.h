@@ -15,10 +15,10 @@
 //     if (sf_generate(g, &r, &ev, &e)) die(e.text);
 //     sf_close(g);
 //
-// Strings are UTF-8 and borrowed for the call. Every function may be called from any thread; several
-// threads may be inside sf_generate at once, and their stems then share the running batch. The samples
-// of a stem depend on the model, the request and its seed alone: not on threads, the instruction set,
-// or what else runs in the batch.
+// Strings are UTF-8 and borrowed for the call. Every function may be called from any thread;
+// several threads may be inside sf_generate at once, and their stems then share the running batch.
+// The samples of a stem depend on the model, the request and its seed alone: not on threads, the
+// instruction set, or what else runs in the batch.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,12 +53,12 @@ typedef struct sf_engine sf_engine;
 typedef enum { SF_WEIGHTS_AS_STORED = 0, SF_WEIGHTS_F32, SF_WEIGHTS_BF16 } sf_weights;
 
 typedef struct {
-    const char *model;   // a folder in the Hugging Face layout, or ORG/NAME in its cache
-    int threads;         // 0: as many as the process may use
-    const char *isa;     // NULL: the best this machine has; "scalar" "avx2" "avx512" "neon"
-    sf_weights weights;  // how the decoder's weights are kept; narrower is faster
-    int batch_max;       // sequences (stems) in the running step at most; 0: 16
-    size_t memory_max;   // bytes the caches of running stems may take in all; 0: no limit
+    const char *model;  // a folder in the Hugging Face layout, or ORG/NAME in its cache
+    int threads;        // 0: as many as the process may use
+    const char *isa;    // NULL: the best this machine has; "scalar" "avx2" "avx512" "neon"
+    sf_weights weights; // how the decoder's weights are kept; narrower is faster
+    int batch_max;      // sequences (stems) in the running step at most; 0: 16
+    size_t memory_max;  // bytes the caches of running stems may take in all; 0: no limit
 } sf_options;
 
 sf_options sf_options_default(void);
@@ -70,11 +70,11 @@ void sf_close(sf_engine *g);
 
 // What a request asks for. Zero or NULL means "not given" where a range does not include it.
 typedef struct {
-    const char *const *stems; // of: drums bass guitar vocals piano synth other; no duplicates
-    size_t stem_count;        // 1 to 7
-    const char *prompt;       // free text, added to each stem's description
-    const char *style;        // "rock"
-    const char *key;          // "A minor"
+    const char *const *stems;  // of: drums bass guitar vocals piano synth other; no duplicates
+    size_t stem_count;         // 1 to 7
+    const char *prompt;        // free text, added to each stem's description
+    const char *style;         // "rock"
+    const char *key;           // "A minor"
     const char *const *chords; // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
     size_t chord_count;
     double bpm;         // 20 to 400; 0: not given
@@ -84,9 +84,9 @@ typedef struct {
     double top_p;       // 0: off; else up to 1
     double guidance;    // 1: unguided; default 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
-    const char *melody;          // audio file whose chroma steers a melody model
-    const char *continue_from;   // audio file that each stem goes on from; it is kept at the front
-    const bool *skip;            // [stem_count] true: do not make this stem (it exists); NULL: make all
+    const char *melody; // audio file whose chroma steers a melody model
+    const char *continue_from; // audio file that each stem goes on from; it is kept at the front
+    const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } sf_request;
 
 sf_request sf_request_default(void);
@@ -121,15 +121,15 @@ typedef struct {
 int sf_generate(sf_engine *g, const sf_request *r, const sf_events *ev, sf_error *e);
 
 typedef struct {
-    const char *name;     // the model's name: the last part of its path or hub name
-    const char *family;   // "musicgen", "musicgen_melody"
-    int sample_rate;      // of the codec
-    int channels;         // 1 or 2
+    const char *name;      // the model's name: the last part of its path or hub name
+    const char *family;    // "musicgen", "musicgen_melody"
+    int sample_rate;       // of the codec
+    int channels;          // 1 or 2
     double window_seconds; // longest span one pass can make
-    double frame_rate;    // decoder steps per second of audio
-    int64_t parameters;   // values in all
-    size_t weight_bytes;  // as kept in memory
-    size_t stem_bytes;    // cache memory per running stem of window_seconds
+    double frame_rate;     // decoder steps per second of audio
+    int64_t parameters;    // values in all
+    size_t weight_bytes;   // as kept in memory
+    size_t stem_bytes;     // cache memory per running stem of window_seconds
     int threads;
     const char *isa;
 } sf_info;
@@ -138,10 +138,10 @@ typedef struct {
 sf_info sf_engine_info(const sf_engine *g);
 
 typedef struct {
-    uint64_t steps;     // decoder steps run since open
-    uint64_t rows;      // sequences stepped in all: rows / steps is the mean batch
-    int running;        // stems in the batch now
-    int waiting;        // stems that wait for a place
+    uint64_t steps;      // decoder steps run since open
+    uint64_t rows;       // sequences stepped in all: rows / steps is the mean batch
+    int running;         // stems in the batch now
+    int waiting;         // stems that wait for a place
     double busy_seconds; // wall time spent in steps
 } sf_stats;
 

@@ -1,9 +1,9 @@
 // ops.h - what a network is made of, on the CPU: matrix products, norms, attention, activations.
 //
-// Every op states the order of its arithmetic, so that its result is the same bits on every instruction
-// set, for any number of threads and whatever other rows share the call:
-//   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i; then the sums are
-//   added pairwise: 8+8, 4+4, 2+2, 1+1 (s[j] + s[j+8], then j+4, j+2, j+1).
+// Every op states the order of its arithmetic, so that its result is the same bits on every
+// instruction set, for any number of threads and whatever other rows share the call:
+//   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i; then the sums
+//   are added pairwise: 8+8, 4+4, 2+2, 1+1 (s[j] + s[j+8], then j+4, j+2, j+1).
 // Transcendental functions are ours (kern_math), never libm's.
 //
 // A compute owns the threads. Ops are called by one thread at a time; they fork, join, and never
@@ -15,8 +15,8 @@
 typedef struct compute compute;
 
 // threads 0: as many as the process may use. isa NULL: the best this machine has (or what the
-// environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512", "neon". ERR_ARG when the machine
-// lacks it, and the text lists what there is.
+// environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512", "neon". ERR_ARG when the
+// machine lacks it, and the text lists what there is.
 status compute_open(compute **out, int threads, const char *isa, err *e);
 void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);
@@ -32,8 +32,8 @@ typedef struct {
 typedef enum { ACT_NONE, ACT_RELU, ACT_GELU, ACT_ELU } activation;
 
 // y[i][o] = act(dot16(x_i, w_o, cols) + bias[o]) (+ y[i][o] when add), for i < n, o < w->rows.
-// bias may be NULL (then nothing is added). x_i = x + i*ldx; ldx may be smaller than cols: rows then
-// overlap, which makes a convolution over [time, channels] of this. y must not overlap x.
+// bias may be NULL (then nothing is added). x_i = x + i*ldx; ldx may be smaller than cols: rows
+// then overlap, which makes a convolution over [time, channels] of this. y must not overlap x.
 typedef struct {
     float *y;
     int64_t ldy;
@@ -50,9 +50,10 @@ void op_linear(compute *c, const linear_args *a);
 void op_linear_many(compute *c, const linear_args *a, int count);
 
 // Row-wise over x [n, d] into y [n, d] (y may be x). Sums are dot16-ordered.
-void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n, int64_t d,
-                   float eps);
-void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d, float eps);
+void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
+                   int64_t d, float eps);
+void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d,
+                 float eps);
 
 // Attention of one query row over one sequence's keys and values.
 // For each head h: s_j = dot16(q_h, k_jh, dh) * scale (+ bias_h[j]); e_j = exp(s_j - max); out_h =
@@ -67,23 +68,25 @@ typedef struct {
 } attend_item;
 typedef struct {
     int64_t heads, dh;
-    dtype kv_type;     // DT_F32 or DT_BF16
+    dtype kv_type; // DT_F32 or DT_BF16
     float scale;
     int64_t bias_stride;
 } attend_shape;
-// len_max: the largest len among the items; scratch inside compute is grown by compute_reserve first.
+// len_max: the largest len among the items; scratch inside compute is grown by compute_reserve
+// first.
 void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n);
 // Room for attention rows up to len_max keys. Call outside the step loop.
 status compute_reserve(compute *c, int64_t len_max, err *e);
 
 // Writes row x [heads*dh] as f32 or bf16 into the keys (or values) of one cache, at position pos.
-void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x, int64_t pos);
+void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
+                  int64_t pos);
 
 void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
-void op_add(compute *c, float *y, const float *x, int64_t n);  // y += x
+void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 
-// One step of an LSTM for n rows: gates z [n, 4*d] in order i f g o; updates c [n, d], writes h [n, d]:
-// c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
+// One step of an LSTM for n rows: gates z [n, 4*d] in order i f g o; updates c [n, d], writes h [n,
+// d]: c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
 void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d);
 
 // Row i of y = row ids[i] of table (+= when add).

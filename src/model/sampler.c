@@ -1,0 +1,104 @@
+// sampler.c - see sampler.h.
+#include "model/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "compute/ops.h"
+
+void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n) {
+    if (!null) {
+        for (int64_t i = 0; i < n; i++) out[i] = cond[i];
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) out[i] = null[i] + guidance * (cond[i] - null[i]);
+}
+
+static int64_t argmax(const float *x, int64_t n) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++) {
+        if (x[i] > x[best]) best = i;
+    }
+    return best;
+}
+
+// The k-th largest of x [n] (k from 1), which it reorders: Hoare's selection with the middle as pivot.
+static float kth_largest(float *x, int64_t n, int64_t k) {
+    int64_t lo = 0, hi = n - 1, want = k - 1;
+    while (lo < hi) {
+        float pivot = x[lo + (hi - lo) / 2];
+        int64_t i = lo, j = hi;
+        while (i <= j) {
+            while (x[i] > pivot) i++;
+            while (x[j] < pivot) j--;
+            if (i > j) break;
+            float t = x[i];
+            x[i++] = x[j];
+            x[j--] = t;
+        }
+        if (want <= j) hi = j;
+        else if (want >= i) lo = i;
+        else break;
+    }
+    return x[want];
+}
+
+static int descending(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+// probs sum to 1. Finds the smallest probability that top-p keeps: from the top down, a code stays while
+// the codes up to and including it leave more than 1 - p below, or nothing is kept yet.
+static float top_p_floor(const float *probs, int64_t n, float p, float *sorted) {
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (probs[i] > 0) sorted[m++] = probs[i];
+    }
+    qsort(sorted, (size_t)m, sizeof *sorted, descending);
+    double below = 0; // mass of the codes from i on, the smallest first
+    int64_t keep = m;
+    while (keep > 1 && below + sorted[keep - 1] <= 1.0 - (double)p) below += sorted[--keep];
+    return m ? sorted[keep - 1] : 0;
+}
+
+static void normalize(float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i];
+    float scale = (float)(1.0 / sum);
+    for (int64_t i = 0; i < n; i++) x[i] *= scale;
+}
+
+void sampler_probs(float *scores, int64_t n, const sampler_params *p, float *scratch) {
+    float floor = -INFINITY, best = scores[argmax(scores, n)];
+    if (p->top_k > 0 && p->top_k < n) {
+        for (int64_t i = 0; i < n; i++) scratch[i] = scores[i];
+        floor = kth_largest(scratch, n, p->top_k);
+    }
+    float inv = 1.0f / p->temperature;
+    for (int64_t i = 0; i < n; i++) {
+        scores[i] = scores[i] >= floor ? math_exp((scores[i] - best) * inv) : 0;
+    }
+    normalize(scores, n);
+    if (p->top_p <= 0 || p->top_p >= 1) return;
+    floor = top_p_floor(scores, n, p->top_p, scratch);
+    for (int64_t i = 0; i < n; i++) {
+        if (scores[i] < floor) scores[i] = 0;
+    }
+    normalize(scores, n);
+}
+
+int32_t sampler_draw(float *scores, int64_t n, const sampler_params *p, double u, float *scratch) {
+    // Below this the division overflows; the draw has long been the best code alone.
+    if (p->temperature < 1e-4f) return (int32_t)argmax(scores, n);
+    sampler_probs(scores, n, p, scratch);
+    double sum = 0;
+    int32_t last = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (scores[i] <= 0) continue;
+        sum += scores[i];
+        last = (int32_t)i;
+        if (u < sum) return last;
+    }
+    return last; // u fell into what rounding left of 1
+}

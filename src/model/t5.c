@@ -1,0 +1,191 @@
+// t5.c - see t5.h.
+#include "model/t5.h"
+
+#include <math.h>
+
+typedef struct {
+    weight q, k, v, o, wi, wo;
+    const float *norm_attn, *norm_ffn; // [d_model]
+} t5_block;
+
+struct t5 {
+    t5_config cfg;
+    weight shared; // [vocab, d_model]
+    weight bias;   // [buckets, heads]
+    const float *norm_final;
+    t5_block *block;
+};
+
+static status read_config(t5_config *c, const json *j, err *e) {
+    struct {
+        const char *key;
+        int64_t lo, hi, *to;
+    } const ints[] = {
+        {"d_model", 1, 16384, &c->d_model}, {"d_kv", 1, 1024, &c->d_kv},
+        {"d_ff", 1, 65536, &c->d_ff},       {"num_layers", 1, 200, &c->layers},
+        {"num_heads", 1, 256, &c->heads},   {"vocab_size", 2, 1 << 24, &c->vocab},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ints); i++) {
+        status rc = json_get_int(j, ints[i].key, ints[i].lo, ints[i].hi, ints[i].to, e);
+        if (rc) return rc;
+    }
+    c->buckets = 32;
+    c->max_distance = 128;
+    c->eps = 1e-6;
+    const char *ff = "relu";
+    status rc = json_opt_int(j, "relative_attention_num_buckets", 4, 4096, &c->buckets, e);
+    if (!rc) rc = json_opt_int(j, "relative_attention_max_distance", 2, 1 << 20, &c->max_distance, e);
+    if (!rc) rc = json_opt_num(j, "layer_norm_epsilon", 0, 1, &c->eps, e);
+    if (!rc) rc = json_opt_str(j, "feed_forward_proj", &ff, e);
+    if (!rc && strcmp(ff, "relu") != 0) {
+        rc = err_set(e, ERR_FORMAT, "feed_forward_proj: expected \"relu\", found \"%.40s\"", ff);
+    }
+    return rc;
+}
+
+static void bind_block(weights *w, t5_block *b, const t5_config *c, const char *prefix, int64_t i) {
+    int64_t inner = c->heads * c->d_kv, d = c->d_model;
+    const weight_spec spec[] = {
+        {"0.SelfAttention.q.weight", BIND_MATRIX, &b->q, {inner, d}},
+        {"0.SelfAttention.k.weight", BIND_MATRIX, &b->k, {inner, d}},
+        {"0.SelfAttention.v.weight", BIND_MATRIX, &b->v, {inner, d}},
+        {"0.SelfAttention.o.weight", BIND_MATRIX, &b->o, {d, inner}},
+        {"0.layer_norm.weight", BIND_VECTOR, &b->norm_attn, {d}},
+        {"1.DenseReluDense.wi.weight", BIND_MATRIX, &b->wi, {c->d_ff, d}},
+        {"1.DenseReluDense.wo.weight", BIND_MATRIX, &b->wo, {d, c->d_ff}},
+        {"1.layer_norm.weight", BIND_VECTOR, &b->norm_ffn, {d}},
+    };
+    weights_bind(w, spec, ARRAY_LEN(spec), "%sencoder.block.%lld.layer.", prefix, (long long)i);
+}
+
+static void bind_top(weights *w, t5 *m, const char *prefix) {
+    const t5_config *c = &m->cfg;
+    const weight_spec spec[] = {
+        // Tied: writers keep one of the two names or both.
+        {"shared.weight|encoder.embed_tokens.weight", BIND_TABLE, &m->shared, {c->vocab, c->d_model}},
+        {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", BIND_TABLE, &m->bias,
+         {c->buckets, c->heads}},
+        {"encoder.final_layer_norm.weight", BIND_VECTOR, &m->norm_final, {c->d_model}},
+    };
+    weights_bind(w, spec, ARRAY_LEN(spec), "%s", prefix);
+}
+
+status t5_open(t5 **out, weights *w, const json *config, const char *prefix, arena *own, err *e) {
+    *out = NULL;
+    t5 *m = arena_alloc(own, sizeof *m);
+    if (!m) return err_set(e, ERR_OOM, "no memory for the text encoder");
+    status rc = read_config(&m->cfg, config, e);
+    if (rc) return err_within(e, "text_encoder");
+    m->block = arena_alloc(own, (size_t)m->cfg.layers * sizeof *m->block);
+    if (!m->block) return err_set(e, ERR_OOM, "no memory for the text encoder");
+    bind_top(w, m, prefix);
+    for (int64_t i = 0; i < m->cfg.layers; i++) bind_block(w, &m->block[i], &m->cfg, prefix, i);
+    *out = m;
+    return OK;
+}
+
+const t5_config *t5_get_config(const t5 *m) { return &m->cfg; }
+
+int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance) {
+    int64_t half = buckets / 2, exact = half / 2, base = r > 0 ? half : 0, n = r < 0 ? -r : r;
+    if (n < exact) return base + n;
+    // Distances from exact to max_distance fall into the rest on a logarithmic scale, in f32 as the
+    // reference computes them.
+    float ratio = math_log((float)n / (float)exact) / math_log((float)max_distance / (float)exact);
+    int64_t far = exact + (int64_t)(ratio * (float)(half - exact));
+    return base + MIN(far, half - 1);
+}
+
+// All that one t5_encode needs, for n tokens.
+typedef struct {
+    float *x, *norm, *q, *k, *v, *ctx, *hidden;
+    float *kc, *vc;   // keys, values [heads, n, d_kv]
+    float *distance;  // [heads, 2n - 1]: bias of key - query = column - (n - 1)
+    attend_item *item; // [n]
+} scratch;
+
+static bool scratch_init(scratch *s, const t5_config *c, int64_t n, arena *a) {
+    size_t rows = (size_t)n, inner = (size_t)(c->heads * c->d_kv);
+    s->x = arena_f32(a, rows, (size_t)c->d_model);
+    s->norm = arena_f32(a, rows, (size_t)c->d_model);
+    s->q = arena_f32(a, rows, inner);
+    s->k = arena_f32(a, rows, inner);
+    s->v = arena_f32(a, rows, inner);
+    s->ctx = arena_f32(a, rows, inner);
+    s->hidden = arena_f32(a, rows, (size_t)c->d_ff);
+    s->kc = arena_f32(a, rows, inner);
+    s->vc = arena_f32(a, rows, inner);
+    s->distance = arena_f32(a, (size_t)c->heads, 2 * rows - 1);
+    s->item = arena_alloc(a, rows * sizeof *s->item);
+    return s->item != NULL; // the arena stays NULL once it has failed
+}
+
+static void fill_bias(const t5 *m, scratch *s, int64_t n) {
+    const tensor table = {.type = m->bias.type, .dims = 2, .data = m->bias.data};
+    int64_t heads = m->cfg.heads, width = 2 * n - 1;
+    for (int64_t i = 0; i < width; i++) {
+        int64_t b = t5_bucket(i - (n - 1), m->cfg.buckets, m->cfg.max_distance);
+        for (int64_t h = 0; h < heads; h++) tensor_read_f32(&s->distance[h * width + i], &table, b * heads + h, 1);
+    }
+}
+
+static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
+    int64_t d = m->cfg.d_model, inner = m->cfg.heads * m->cfg.d_kv, stride = n * m->cfg.d_kv;
+    const attend_shape shape = {.heads = m->cfg.heads,
+                                .dh = m->cfg.d_kv,
+                                .kv_type = DT_F32,
+                                .scale = 1,
+                                .bias_stride = 2 * n - 1};
+    op_rms_norm(c, s->norm, s->x, b->norm_attn, n, d, (float)m->cfg.eps);
+    const linear_args qkv[] = {
+        {.y = s->q, .ldy = inner, .x = s->norm, .ldx = d, .n = n, .w = &b->q},
+        {.y = s->k, .ldy = inner, .x = s->norm, .ldx = d, .n = n, .w = &b->k},
+        {.y = s->v, .ldy = inner, .x = s->norm, .ldx = d, .n = n, .w = &b->v},
+    };
+    op_linear_many(c, qkv, 3);
+    for (int64_t i = 0; i < n; i++) {
+        op_cache_put(s->kc, &shape, stride, s->k + i * inner, i);
+        op_cache_put(s->vc, &shape, stride, s->v + i * inner, i);
+        s->item[i] = (attend_item){.q = s->q + i * inner,
+                                   .out = s->ctx + i * inner,
+                                   .k = s->kc,
+                                   .v = s->vc,
+                                   .len = n,
+                                   .kv_stride = stride,
+                                   .bias = s->distance + (n - 1 - i)};
+    }
+    op_attend(c, &shape, s->item, n);
+    op_linear(c, &(linear_args){.y = s->x, .ldy = d, .x = s->ctx, .ldx = inner, .n = n, .w = &b->o, .add = true});
+}
+
+static void feed_forward(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
+    int64_t d = m->cfg.d_model, ff = m->cfg.d_ff;
+    op_rms_norm(c, s->norm, s->x, b->norm_ffn, n, d, (float)m->cfg.eps);
+    op_linear(c, &(linear_args){
+                     .y = s->hidden, .ldy = ff, .x = s->norm, .ldx = d, .n = n, .w = &b->wi, .act = ACT_RELU});
+    op_linear(c, &(linear_args){.y = s->x, .ldy = d, .x = s->hidden, .ldx = ff, .n = n, .w = &b->wo, .add = true});
+}
+
+status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work, err *e) {
+    if (n < 1 || n > T5_TOKENS_MAX) {
+        return err_set(e, ERR_LIMIT, "text of %lld tokens, expected 1 to %d", (long long)n, T5_TOKENS_MAX);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= m->cfg.vocab) {
+            return err_set(e, ERR_FORMAT, "token id %d, the text encoder knows 0 to %lld", (int)ids[i],
+                           (long long)m->cfg.vocab - 1);
+        }
+    }
+    scratch s;
+    if (!scratch_init(&s, &m->cfg, n, work)) return err_set(e, ERR_OOM, "no memory to encode a text");
+    status rc = compute_reserve(c, n, e);
+    if (rc) return rc;
+    fill_bias(m, &s, n);
+    op_embed(s.x, &m->shared, ids, n, false);
+    for (int64_t i = 0; i < m->cfg.layers; i++) {
+        attention(m, &m->block[i], c, &s, n);
+        feed_forward(m, &m->block[i], c, &s, n);
+    }
+    op_rms_norm(c, out, s.x, m->norm_final, n, m->cfg.d_model, (float)m->cfg.eps);
+    return OK;
+}
