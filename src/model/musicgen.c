@@ -11,7 +11,8 @@ typedef struct {
     weight q, k, v, o;     // self-attention [d, d]
     weight cq, ck, cv, co; // cross-attention [d, d]; unused in melody models
     weight fc1, fc2;       // [ffn, d], [d, ffn]
-    const float *attn_w, *attn_b, *cross_w, *cross_b, *ffn_w, *ffn_b; // the norms in front of each [d]
+    const float *attn_w, *attn_b, *cross_w, *cross_b, *ffn_w,
+        *ffn_b; // the norms in front of each [d]
 } mg_layer;
 
 struct musicgen {
@@ -59,15 +60,18 @@ static status read_decoder(mg_config *c, const json *j, err *e) {
     if (!rc) rc = json_opt_bool(j, "scale_embedding", &scale, e);
     if (rc) return rc;
     if (strcmp(act, "gelu") != 0) {
-        return err_set(e, ERR_FORMAT, "activation_function: expected \"gelu\", found \"%.40s\"", act);
+        return err_set(e, ERR_FORMAT, "activation_function: expected \"gelu\", found \"%.40s\"",
+                       act);
     }
     if (scale) return err_set(e, ERR_FORMAT, "scale_embedding: expected false, found true");
     if (c->d % c->heads || c->d % 2) {
-        return err_set(e, ERR_FORMAT, "hidden_size: expected an even multiple of %lld heads, found %lld",
+        return err_set(e, ERR_FORMAT,
+                       "hidden_size: expected an even multiple of %lld heads, found %lld",
                        (long long)c->heads, (long long)c->d);
     }
     if (c->codebooks % c->channels) {
-        return err_set(e, ERR_FORMAT, "num_codebooks: expected a multiple of %lld channels, found %lld",
+        return err_set(e, ERR_FORMAT,
+                       "num_codebooks: expected a multiple of %lld channels, found %lld",
                        (long long)c->channels, (long long)c->codebooks);
     }
     c->dh = c->d / c->heads;
@@ -86,7 +90,8 @@ static status read_config(mg_config *c, const json *root, err *e) {
     if (rc) return rc;
     c->melody = strcmp(type, "musicgen_melody") == 0;
     if (!c->melody && strcmp(type, "musicgen") != 0) {
-        return err_set(e, ERR_FORMAT, "model_type: expected \"musicgen\" or \"musicgen_melody\", found \"%.40s\"",
+        return err_set(e, ERR_FORMAT,
+                       "model_type: expected \"musicgen\" or \"musicgen_melody\", found \"%.40s\"",
                        type);
     }
     if (!c->melody) return OK;
@@ -111,7 +116,10 @@ static void bind_layer(weights *w, mg_layer *l, const mg_config *c, int64_t i) {
         {"self_attn_layer_norm.bias", BIND_VECTOR, &l->attn_b, {d}},
         {"fc1.weight", BIND_MATRIX, &l->fc1, {c->ffn, d}},
         {"fc2.weight", BIND_MATRIX, &l->fc2, {d, c->ffn}},
-        {"final_layer_norm.weight", BIND_VECTOR, &l->ffn_w, {d}}, // the norm before the feed-forward
+        {"final_layer_norm.weight",
+         BIND_VECTOR,
+         &l->ffn_w,
+         {d}}, // the norm before the feed-forward
         {"final_layer_norm.bias", BIND_VECTOR, &l->ffn_b, {d}},
     };
     const weight_spec cross[] = {
@@ -163,7 +171,9 @@ status mg_open(musicgen **out, weights *w, const json *root, arena *own, err *e)
     return OK;
 }
 
-const mg_config *mg_get_config(const musicgen *m) { return &m->cfg; }
+const mg_config *mg_get_config(const musicgen *m) {
+    return &m->cfg;
+}
 
 // --- conditioning
 
@@ -177,7 +187,8 @@ void mg_project_text(const musicgen *m, compute *c, float *out, const float *sta
                                 .bias = m->text_bias});
 }
 
-void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma, int64_t rows) {
+void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma,
+                       int64_t rows) {
     int64_t bins = m->cfg.chroma_bins, length = m->cfg.chroma_length, d = m->cfg.d;
     float silence[256] = {1}; // what the reference makes of silence: bin 0
     if (!chroma || rows < 1) {
@@ -192,7 +203,8 @@ void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *c
                                 .n = n,
                                 .w = &m->chroma_proj,
                                 .bias = m->chroma_bias});
-    for (int64_t i = n; i < length; i++) memcpy(out + i * d, out + (i % n) * d, (size_t)d * sizeof *out);
+    for (int64_t i = n; i < length; i++)
+        memcpy(out + i * d, out + (i % n) * d, (size_t)d * sizeof *out);
 }
 
 // --- caches
@@ -200,7 +212,7 @@ void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *c
 struct mg_cache {
     dtype type;
     int64_t layers, heads, dh;
-    int64_t len, cap;       // positions in use, room
+    int64_t len, cap; // positions in use, room
     int64_t text_n, text_cap;
     uint8_t *self, *across; // [layers][2: keys, values][heads, cap, dh]
 };
@@ -218,7 +230,8 @@ size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dty
     return (size_t)(2 * c->layers * c->d * (len_max + cross)) * dtype_size(type);
 }
 
-status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max, dtype type, err *e) {
+status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
+                       dtype type, err *e) {
     const mg_config *c = &m->cfg;
     *out = NULL;
     assert(len_max > 0 && len_max <= 4 * (int64_t)MG_POSITIONS_MAX && text_max >= 0);
@@ -231,7 +244,8 @@ status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64
                     .cap = len_max,
                     .text_cap = c->melody ? 0 : text_max};
     k->self = mem_aligned(2 * (size_t)k->layers * block_bytes(k, k->cap));
-    if (k->self && k->text_cap) k->across = mem_aligned(2 * (size_t)k->layers * block_bytes(k, k->text_cap));
+    if (k->self && k->text_cap)
+        k->across = mem_aligned(2 * (size_t)k->layers * block_bytes(k, k->text_cap));
     if (!k->self || (k->text_cap && !k->across)) {
         size_t size = mg_cache_bytes(c, len_max, text_max, type);
         mg_cache_free(k);
@@ -248,16 +262,20 @@ void mg_cache_free(mg_cache *k) {
     mem_free(k);
 }
 
-void mg_cache_reset(mg_cache *k) { k->len = 0; }
+void mg_cache_reset(mg_cache *k) {
+    k->len = 0;
+}
 
-int64_t mg_cache_len(const mg_cache *k) { return k->len; }
+int64_t mg_cache_len(const mg_cache *k) {
+    return k->len;
+}
 
 static attend_shape cache_shape(const mg_cache *k, float scale) {
     return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};
 }
 
-status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n, arena *work,
-                         err *e) {
+status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n,
+                         arena *work, err *e) {
     int64_t d = m->cfg.d;
     assert(!m->cfg.melody && n <= k->text_cap);
     float *row[2] = {arena_f32(work, (size_t)n, (size_t)d), arena_f32(work, (size_t)n, (size_t)d)};
@@ -271,7 +289,8 @@ status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float
         op_linear_many(c, kv, 2);
         for (int which = 0; which < 2; which++) {
             void *to = block_at(k, k->across, k->text_cap, i, which);
-            for (int64_t t = 0; t < n; t++) op_cache_put(to, &shape, k->text_cap * k->dh, row[which] + t * d, t);
+            for (int64_t t = 0; t < n; t++)
+                op_cache_put(to, &shape, k->text_cap * k->dh, row[which] + t * d, t);
         }
     }
     k->text_n = n;
@@ -322,7 +341,9 @@ void mg_scratch_free(mg_scratch *s) {
     mem_free(s);
 }
 
-int64_t mg_scratch_rows(const mg_scratch *s) { return s->rows_max; }
+int64_t mg_scratch_rows(const mg_scratch *s) {
+    return s->rows_max;
+}
 
 void mg_position_row(float *out, int64_t d, int64_t p) {
     int64_t half = d / 2;
@@ -356,7 +377,8 @@ static void enter(const musicgen *m, mg_scratch *s, const mg_row *rows, int64_t 
         assert(cache->len < cache->cap);
         s->pos[i] = cache->len++;
         if (rows[i].codes) {
-            for (int64_t k = 0; k < m->cfg.codebooks; k++) op_embed(x, &m->embed[k], &rows[i].codes[k], 1, k > 0);
+            for (int64_t k = 0; k < m->cfg.codebooks; k++)
+                op_embed(x, &m->embed[k], &rows[i].codes[k], 1, k > 0);
         } else {
             memcpy(x, rows[i].embed, (size_t)d * sizeof *x);
         }
@@ -375,7 +397,8 @@ static void product_add(compute *c, float *y, const weight *w, const float *x, i
     op_linear(c, &a);
 }
 
-static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n, int64_t i) {
+static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
+                           int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
     op_layer_norm(c, s->norm, s->x, l->attn_w, l->attn_b, n, d, NORM_EPS);
@@ -402,7 +425,8 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
 }
 
 // n: the rows with a text, which stand first. For the others the block adds exactly nothing.
-static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n, int64_t i) {
+static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
+                            int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
     op_layer_norm(c, s->norm, s->x, l->cross_w, l->cross_b, n, d, NORM_EPS);
@@ -431,7 +455,8 @@ static void feed_forward(const musicgen *m, compute *c, mg_scratch *s, int64_t n
     product_add(c, s->x, &l->fc2, s->hidden, n);
 }
 
-static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, int64_t n, float *logits) {
+static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, int64_t n,
+                  float *logits) {
     int64_t d = m->cfg.d, vocab = m->cfg.vocab, codebooks = m->cfg.codebooks;
     linear_args a[MG_CODEBOOKS_MAX];
     op_layer_norm(c, s->norm, s->x + from * d, m->norm_w, m->norm_b, n, d, NORM_EPS);
@@ -442,8 +467,8 @@ static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, in
     op_linear_many(c, a, (int)codebooks);
 }
 
-void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n, float *logits,
-                int64_t n_logits) {
+void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
+                float *logits, int64_t n_logits) {
     assert(n > 0 && n <= s->rows_max && n_logits <= n);
     int64_t with_text = 0;
     while (with_text < n && rows[with_text].cache->text_n > 0) with_text++;

@@ -1,13 +1,13 @@
 // musicgen.h - the MusicGen decoder: codes of one column in, scores of the next column out.
 //
 // A pre-norm transformer over columns of K codes with sinusoidal positions (Copet et al. 2023;
-// docs/MODELS.md). Two kinds: with cross-attention to the text (musicgen), or with a prefix of chroma and
-// text rows in front of the columns (musicgen_melody). This file knows no sampling, delay or guidance:
-// those are delay.h, sampler.h and the engine's.
+// docs/MODELS.md). Two kinds: with cross-attention to the text (musicgen), or with a prefix of
+// chroma and text rows in front of the columns (musicgen_melody). This file knows no sampling,
+// delay or guidance: those are delay.h, sampler.h and the engine's.
 //
-// A model is immutable after mg_open and borrows the weight files and its arena. What differs per sequence is an
-// mg_cache, and one mg_forward steps any mixture of sequences: the result of a row depends on that row's
-// cache alone.
+// A model is immutable after mg_open and borrows the weight files and its arena. What differs per
+// sequence is an mg_cache, and one mg_forward steps any mixture of sequences: the result of a row
+// depends on that row's cache alone.
 #pragma once
 #include "base/json.h"
 #include "base/mem.h"
@@ -30,31 +30,35 @@ typedef struct {
 
 typedef struct musicgen musicgen;
 
-// root: the whole config.json. Missing tensors are w's to report: nothing may run before weights_finish.
+// root: the whole config.json. Missing tensors are w's to report: nothing may run before
+// weights_finish.
 status mg_open(musicgen **out, weights *w, const json *root, arena *own, err *e);
 const mg_config *mg_get_config(const musicgen *m);
 
 // Conditioning rows: out [n, d] = text projection of states [n, text_dim] (bias included).
 void mg_project_text(const musicgen *m, compute *c, float *out, const float *states, int64_t n);
-// Melody: out [chroma_length, d] = projection of chroma [rows, bins], tiled or cut to chroma_length.
-// chroma NULL: the null condition, bin 0 alone in every row.
-void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma, int64_t rows);
+// Melody: out [chroma_length, d] = projection of chroma [rows, bins], tiled or cut to
+// chroma_length. chroma NULL: the null condition, bin 0 alone in every row.
+void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma,
+                       int64_t rows);
 
 // Keys and values of one branch of one sequence.
 typedef struct mg_cache mg_cache;
 
-// Room for len_max positions (prefix included), and for text_max text rows when the model attends across
-// (0: the null branch, whose cross-attention is exactly nothing). type: DT_F32 or DT_BF16.
-status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max, dtype type, err *e);
+// Room for len_max positions (prefix included), and for text_max text rows when the model attends
+// across (0: the null branch, whose cross-attention is exactly nothing). type: DT_F32 or DT_BF16.
+status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
+                       dtype type, err *e);
 void mg_cache_free(mg_cache *k);
 size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type);
 void mg_cache_reset(mg_cache *k); // a new window: the positions are forgotten, the text is kept
 int64_t mg_cache_len(const mg_cache *k);
 // Cross-attention keys and values from projected text rows text [n, d]; n <= text_max.
-status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n, arena *work,
-                         err *e);
+status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n,
+                         arena *work, err *e);
 
-// One row of a step: appended to its cache at the cache's length. Rows of one cache must stand in order.
+// One row of a step: appended to its cache at the cache's length. Rows of one cache must stand in
+// order.
 typedef struct {
     mg_cache *cache;
     const int32_t *codes; // [K] the column's codes, each <= vocab; or NULL and
@@ -68,10 +72,10 @@ status mg_scratch_create(mg_scratch **out, const musicgen *m, compute *c, int64_
 void mg_scratch_free(mg_scratch *s);
 int64_t mg_scratch_rows(const mg_scratch *s);
 
-// Steps n <= rows_max rows. Scores of the last n_logits rows into logits [n_logits, K, vocab]; 0: none
-// (a prefill). No allocation. Rows with text must stand before rows without.
-void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n, float *logits,
-                int64_t n_logits);
+// Steps n <= rows_max rows. Scores of the last n_logits rows into logits [n_logits, K, vocab]; 0:
+// none (a prefill). No allocation. Rows with text must stand before rows without.
+void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
+                float *logits, int64_t n_logits);
 
 // The position row p [d] as the model adds it: cosines, then sines, angles in f32.
 void mg_position_row(float *out, int64_t d, int64_t p);

@@ -22,7 +22,8 @@ static int64_t argmax(const float *x, int64_t n) {
     return best;
 }
 
-// The k-th largest of x [n] (k from 1), which it reorders: Hoare's selection with the middle as pivot.
+// The k-th largest of x [n] (k from 1), which it reorders: Hoare's selection with the middle as
+// pivot.
 static float kth_largest(float *x, int64_t n, int64_t k) {
     int64_t lo = 0, hi = n - 1, want = k - 1;
     while (lo < hi) {
@@ -36,9 +37,12 @@ static float kth_largest(float *x, int64_t n, int64_t k) {
             x[i++] = x[j];
             x[j--] = t;
         }
-        if (want <= j) hi = j;
-        else if (want >= i) lo = i;
-        else break;
+        if (want <= j)
+            hi = j;
+        else if (want >= i)
+            lo = i;
+        else
+            break;
     }
     return x[want];
 }
@@ -48,8 +52,8 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-// probs sum to 1. Finds the smallest probability that top-p keeps: from the top down, a code stays while
-// the codes up to and including it leave more than 1 - p below, or nothing is kept yet.
+// probs sum to 1. Finds the smallest probability that top-p keeps: from the top down, a code stays
+// while the codes up to and including it leave more than 1 - p below, or nothing is kept yet.
 static float top_p_floor(const float *probs, int64_t n, float p, float *sorted) {
     int64_t m = 0;
     for (int64_t i = 0; i < n; i++) {

@@ -1,7 +1,8 @@
 // sampler.h - scores to one code: guidance, temperature, top-k, top-p, and the draw.
 //
-// The order is that of both reference systems: guidance on raw scores, divide by the temperature, keep
-// the top k, keep the top p of what is left, softmax, draw. Plain scalar arithmetic in a fixed order.
+// The order is that of both reference systems: guidance on raw scores, divide by the temperature,
+// keep the top k, keep the top p of what is left, softmax, draw. Plain scalar arithmetic in a fixed
+// order.
 #pragma once
 #include "base/base.h"
 

@@ -34,7 +34,8 @@ static status read_config(t5_config *c, const json *j, err *e) {
     c->eps = 1e-6;
     const char *ff = "relu";
     status rc = json_opt_int(j, "relative_attention_num_buckets", 4, 4096, &c->buckets, e);
-    if (!rc) rc = json_opt_int(j, "relative_attention_max_distance", 2, 1 << 20, &c->max_distance, e);
+    if (!rc)
+        rc = json_opt_int(j, "relative_attention_max_distance", 2, 1 << 20, &c->max_distance, e);
     if (!rc) rc = json_opt_num(j, "layer_norm_epsilon", 0, 1, &c->eps, e);
     if (!rc) rc = json_opt_str(j, "feed_forward_proj", &ff, e);
     if (!rc && strcmp(ff, "relu") != 0) {
@@ -62,8 +63,13 @@ static void bind_top(weights *w, t5 *m, const char *prefix) {
     const t5_config *c = &m->cfg;
     const weight_spec spec[] = {
         // Tied: writers keep one of the two names or both.
-        {"shared.weight|encoder.embed_tokens.weight", BIND_TABLE, &m->shared, {c->vocab, c->d_model}},
-        {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", BIND_TABLE, &m->bias,
+        {"shared.weight|encoder.embed_tokens.weight",
+         BIND_TABLE,
+         &m->shared,
+         {c->vocab, c->d_model}},
+        {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+         BIND_TABLE,
+         &m->bias,
          {c->buckets, c->heads}},
         {"encoder.final_layer_norm.weight", BIND_VECTOR, &m->norm_final, {c->d_model}},
     };
@@ -84,7 +90,9 @@ status t5_open(t5 **out, weights *w, const json *config, const char *prefix, are
     return OK;
 }
 
-const t5_config *t5_get_config(const t5 *m) { return &m->cfg; }
+const t5_config *t5_get_config(const t5 *m) {
+    return &m->cfg;
+}
 
 int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance) {
     int64_t half = buckets / 2, exact = half / 2, base = r > 0 ? half : 0, n = r < 0 ? -r : r;
@@ -99,8 +107,8 @@ int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance) {
 // All that one t5_encode needs, for n tokens.
 typedef struct {
     float *x, *norm, *q, *k, *v, *ctx, *hidden;
-    float *kc, *vc;   // keys, values [heads, n, d_kv]
-    float *distance;  // [heads, 2n - 1]: bias of key - query = column - (n - 1)
+    float *kc, *vc;    // keys, values [heads, n, d_kv]
+    float *distance;   // [heads, 2n - 1]: bias of key - query = column - (n - 1)
     attend_item *item; // [n]
 } scratch;
 
@@ -125,7 +133,8 @@ static void fill_bias(const t5 *m, scratch *s, int64_t n) {
     int64_t heads = m->cfg.heads, width = 2 * n - 1;
     for (int64_t i = 0; i < width; i++) {
         int64_t b = t5_bucket(i - (n - 1), m->cfg.buckets, m->cfg.max_distance);
-        for (int64_t h = 0; h < heads; h++) tensor_read_f32(&s->distance[h * width + i], &table, b * heads + h, 1);
+        for (int64_t h = 0; h < heads; h++)
+            tensor_read_f32(&s->distance[h * width + i], &table, b * heads + h, 1);
     }
 }
 
@@ -155,29 +164,41 @@ static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, in
                                    .bias = s->distance + (n - 1 - i)};
     }
     op_attend(c, &shape, s->item, n);
-    op_linear(c, &(linear_args){.y = s->x, .ldy = d, .x = s->ctx, .ldx = inner, .n = n, .w = &b->o, .add = true});
+    op_linear(c,
+              &(linear_args){
+                  .y = s->x, .ldy = d, .x = s->ctx, .ldx = inner, .n = n, .w = &b->o, .add = true});
 }
 
 static void feed_forward(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
     int64_t d = m->cfg.d_model, ff = m->cfg.d_ff;
     op_rms_norm(c, s->norm, s->x, b->norm_ffn, n, d, (float)m->cfg.eps);
-    op_linear(c, &(linear_args){
-                     .y = s->hidden, .ldy = ff, .x = s->norm, .ldx = d, .n = n, .w = &b->wi, .act = ACT_RELU});
-    op_linear(c, &(linear_args){.y = s->x, .ldy = d, .x = s->hidden, .ldx = ff, .n = n, .w = &b->wo, .add = true});
+    op_linear(c, &(linear_args){.y = s->hidden,
+                                .ldy = ff,
+                                .x = s->norm,
+                                .ldx = d,
+                                .n = n,
+                                .w = &b->wi,
+                                .act = ACT_RELU});
+    op_linear(
+        c, &(linear_args){
+               .y = s->x, .ldy = d, .x = s->hidden, .ldx = ff, .n = n, .w = &b->wo, .add = true});
 }
 
-status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work, err *e) {
+status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
+                 err *e) {
     if (n < 1 || n > T5_TOKENS_MAX) {
-        return err_set(e, ERR_LIMIT, "text of %lld tokens, expected 1 to %d", (long long)n, T5_TOKENS_MAX);
+        return err_set(e, ERR_LIMIT, "text of %lld tokens, expected 1 to %d", (long long)n,
+                       T5_TOKENS_MAX);
     }
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= m->cfg.vocab) {
-            return err_set(e, ERR_FORMAT, "token id %d, the text encoder knows 0 to %lld", (int)ids[i],
-                           (long long)m->cfg.vocab - 1);
+            return err_set(e, ERR_FORMAT, "token id %d, the text encoder knows 0 to %lld",
+                           (int)ids[i], (long long)m->cfg.vocab - 1);
         }
     }
     scratch s;
-    if (!scratch_init(&s, &m->cfg, n, work)) return err_set(e, ERR_OOM, "no memory to encode a text");
+    if (!scratch_init(&s, &m->cfg, n, work))
+        return err_set(e, ERR_OOM, "no memory to encode a text");
     status rc = compute_reserve(c, n, e);
     if (rc) return rc;
     fill_bias(m, &s, n);

@@ -1,8 +1,8 @@
 // t5.h - the T5 text encoder: token ids to one vector a token.
 //
-// RMS norms before each sublayer, relative position bias from block 0 shared by all blocks, no 1/sqrt(d)
-// scaling, ReLU feed-forward, no biases (Raffel et al. 2020; docs/MODELS.md). A t5 is immutable after
-// t5_open and borrows the weight file and the arena, which must outlive it.
+// RMS norms before each sublayer, relative position bias from block 0 shared by all blocks, no
+// 1/sqrt(d) scaling, ReLU feed-forward, no biases (Raffel et al. 2020; docs/MODELS.md). A t5 is
+// immutable after t5_open and borrows the weight file and the arena, which must outlive it.
 #pragma once
 #include "base/json.h"
 #include "base/mem.h"
@@ -19,14 +19,16 @@ typedef struct {
 
 typedef struct t5 t5;
 
-// Reads the "text_encoder" object of config.json, binds what begins with prefix ("text_encoder.") and
-// puts the network into own. Missing tensors are w's to report: nothing may run before weights_finish.
+// Reads the "text_encoder" object of config.json, binds what begins with prefix ("text_encoder.")
+// and puts the network into own. Missing tensors are w's to report: nothing may run before
+// weights_finish.
 status t5_open(t5 **out, weights *w, const json *config, const char *prefix, arena *own, err *e);
 const t5_config *t5_get_config(const t5 *m);
 
-// ids [n], each below vocab, 1 <= n <= T5_TOKENS_MAX; out [n, d_model]. The result does not depend on
-// what else was encoded; padding is not encoded at all. Scratch comes from work and stays there.
-status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work, err *e);
+// ids [n], each below vocab, 1 <= n <= T5_TOKENS_MAX; out [n, d_model]. The result does not depend
+// on what else was encoded; padding is not encoded at all. Scratch comes from work and stays there.
+status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
+                 err *e);
 
 // The bucket of a key at distance r = key - query; buckets in all, half of them for r > 0.
 int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance);
