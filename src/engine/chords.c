@@ -1,0 +1,525 @@
+// chords.c - see chords.h. A name is read left to right by a table of tokens, the longest match
+// first; each token changes the set of tones built so far.
+#include "engine/chords.h"
+
+#include <math.h> // floor, fmod: exact
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+#define DIM_SEVENTH 9
+
+typedef enum {
+    T_MAJOR, // a major triad, or "major" of the seventh that follows
+    T_MINOR,
+    T_DIM,
+    T_HALFDIM,
+    T_AUG,
+    T_DELTA,  // a triangle: the seventh chord by itself
+    T_MINMAJ, // minor triad with major seventh, Harte's minmaj7
+    T_SUS,    // arg: 2 or 5 semitones replace the third
+    T_POWER,  // 5
+    T_ROOT,   // 1
+    T_SIXTH,
+    T_SIX_NINE,
+    T_NUMBER, // arg: 7 9 11 13
+    T_TONE,   // arg: semitones added, or altered
+    T_FIFTH,  // arg: semitones of the fifth
+    T_NO,     // arg: 3 or 5 left out
+    T_ALT,
+} op;
+
+typedef struct {
+    const char *text;
+    op op;
+    int arg;
+} token;
+
+// Where a token of another table entry begins with this one, the longer wins, so order is free.
+static const token tokens[] = {
+    {"maj", T_MAJOR, 0},      {"Maj", T_MAJOR, 0},      {"MAJ", T_MAJOR, 0},
+    {"major", T_MAJOR, 0},    {"ma", T_MAJOR, 0},       {"Ma", T_MAJOR, 0},
+    {"M", T_MAJOR, 0},        {"min", T_MINOR, 0},      {"Min", T_MINOR, 0},
+    {"MIN", T_MINOR, 0},      {"minor", T_MINOR, 0},    {"mi", T_MINOR, 0},
+    {"m", T_MINOR, 0},        {"-", T_MINOR, 0},        {"\u2212", T_MINOR, 0},
+    {"dim", T_DIM, 0},        {"o", T_DIM, 0},          {"\u00b0", T_DIM, 0},
+    {"\u00ba", T_DIM, 0},     {"hdim", T_HALFDIM, 0},   {"h", T_HALFDIM, 0},
+    {"\u00f8", T_HALFDIM, 0}, {"\u00d8", T_HALFDIM, 0}, {"aug", T_AUG, 0},
+    {"+", T_AUG, 0},          {"\u0394", T_DELTA, 0},   {"\u25b3", T_DELTA, 0},
+    {"\u2206", T_DELTA, 0},   {"minmaj", T_MINMAJ, 0},  {"sus", T_SUS, 5},
+    {"sus4", T_SUS, 5},       {"sus2", T_SUS, 2},       {"5", T_POWER, 0},
+    {"1", T_ROOT, 0},         {"6", T_SIXTH, 0},        {"69", T_SIX_NINE, 0},
+    {"6/9", T_SIX_NINE, 0},   {"7", T_NUMBER, 7},       {"9", T_NUMBER, 9},
+    {"11", T_NUMBER, 11},     {"13", T_NUMBER, 13},     {"add2", T_TONE, 2},
+    {"add9", T_TONE, 2},      {"add4", T_TONE, 5},      {"add11", T_TONE, 5},
+    {"add6", T_TONE, 9},      {"add13", T_TONE, 9},     {"addb9", T_TONE, 1},
+    {"add#9", T_TONE, 3},     {"add#11", T_TONE, 6},    {"addb13", T_TONE, 8},
+    {"b9", T_TONE, 1},        {"-9", T_TONE, 1},        {"#9", T_TONE, 3},
+    {"+9", T_TONE, 3},        {"#11", T_TONE, 6},       {"+11", T_TONE, 6},
+    {"b13", T_TONE, 8},       {"-13", T_TONE, 8},       {"b5", T_FIFTH, 6},
+    {"-5", T_FIFTH, 6},       {"#5", T_FIFTH, 8},       {"+5", T_FIFTH, 8},
+    {"no3", T_NO, 3},         {"no5", T_NO, 5},         {"omit3", T_NO, 3},
+    {"omit5", T_NO, 5},       {"alt", T_ALT, 0},
+};
+
+// What is known while a name is read. Tones are semitones above the root.
+typedef struct {
+    const char *text, *at;
+    chord c;
+    unsigned added;  // bit s: tone s besides third, fifth and seventh
+    bool harte;      // after a colon
+    bool minor, dim; // said outright
+    bool major_next; // "maj" without its number yet: the number's seventh is major
+    bool numbered;   // 7, 9, 11, 13, 6 or 5 was read
+    bool quality;    // a triad was named
+    bool sus;
+    bool bare; // Harte's bare list: it is the whole chord
+} reader;
+
+static bool begins(const char *s, const char *with) {
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+// The place of the reader in characters, from 1.
+static int place(const reader *r) {
+    int n = 1;
+    for (const char *p = r->text; p < r->at; p++) n += (*p & 0xC0) != 0x80;
+    return n;
+}
+
+static status wrong(const reader *r, const char *expected, err *e) {
+    if (!*r->at) return err_set(e, ERR_ARG, "'%s': expected %s at its end", r->text, expected);
+    return err_set(e, ERR_ARG, "'%s': expected %s at character %d, found '%s'", r->text, expected,
+                   place(r), r->at);
+}
+
+// Skips one # or b or its Unicode sign; its semitones, 0 when there is none.
+static int read_sign(const char **at) {
+    static const struct {
+        const char *text;
+        int by;
+    } signs[] = {{"#", 1}, {"b", -1}, {"\u266f", 1}, {"\u266d", -1}};
+    for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
+        if (!begins(*at, signs[i].text)) continue;
+        *at += strlen(signs[i].text);
+        return signs[i].by;
+    }
+    return 0;
+}
+
+static int read_accidentals(const char **at) {
+    int sum = 0;
+    for (int by; (by = read_sign(at)) != 0;) sum += by;
+    return sum;
+}
+
+static int modulo12(int x) {
+    return ((x % 12) + 12) % 12;
+}
+
+// A note in upper case with accidentals; -1 when there is none.
+static int read_note(const char **at) {
+    static const char names[] = "CxDxEFxGxAxB";
+    const char *p = **at >= 'A' && **at <= 'G' ? strchr(names, **at) : NULL;
+    if (!p) return -1;
+    ++*at;
+    return modulo12((int)(p - names) + read_accidentals(at));
+}
+
+// A degree of the major scale with accidentals before it, 1 to 13, as semitones 0 to 11; -1 when
+// there is none.
+static int read_degree(const char **at, int *number) {
+    static const int scale[] = {0, 2, 4, 5, 7, 9, 11};
+    const char *p = *at;
+    int by = read_accidentals(&p), n = 0;
+    while (*p >= '0' && *p <= '9' && n < 100) n = n * 10 + (*p++ - '0');
+    if (n < 1 || n > 13) return -1;
+    *at = p;
+    *number = n;
+    return modulo12(scale[(n - 1) % 7] + by);
+}
+
+static const token *longest_token(const reader *r) {
+    const token *best = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < ARRAY_LEN(tokens); i++) {
+        const token *t = &tokens[i];
+        size_t n = strlen(t->text);
+        // "-5", "+9" and the like alter a seventh chord; before a number the sign is a quality.
+        bool sign = n > 1 && (*t->text == '-' || *t->text == '+');
+        if (n <= most || (sign && !r->numbered) || !begins(r->at, t->text)) continue;
+        best = t;
+        most = n;
+    }
+    return best;
+}
+
+// 7, 9, 11 and 13 stack thirds; 13 leaves 9 and 11 out, 11 leaves out none (as MusicGen-Chord's
+// table).
+static bool apply_number(reader *r, int n) {
+    if (r->numbered) return false;
+    r->numbered = true;
+    r->c.seventh = r->major_next ? 11 : r->dim ? DIM_SEVENTH : 10;
+    r->major_next = false;
+    if (n == 9 || n == 11) r->added |= 1u << 2;
+    if (n == 11) r->added |= 1u << 5;
+    if (n == 13) r->added |= 1u << 9;
+    return true;
+}
+
+static bool set_triad(reader *r, int third, int fifth) {
+    if (r->quality || r->numbered || r->sus) return false;
+    r->quality = true;
+    r->c.third = third;
+    r->c.fifth = fifth;
+    return true;
+}
+
+static bool apply_major(reader *r) {
+    if (r->numbered || r->major_next) return false;
+    r->major_next = true;
+    r->quality = true; // of "mmaj7" the third stays minor
+    return true;
+}
+
+static bool apply_sixth(reader *r, bool nine) {
+    if (r->numbered) return false;
+    r->numbered = true;
+    r->major_next = false; // maj6 is 6
+    r->c.seventh = 9;
+    if (nine) r->added |= 1u << 2;
+    return true;
+}
+
+static bool apply_sus(reader *r, int tone) {
+    if (r->sus || r->c.third != 4) return false;
+    r->sus = true;
+    r->c.third = tone;
+    return true;
+}
+
+static bool apply_bare(reader *r, int fifth) {
+    if (r->quality || r->numbered || r->sus) return false;
+    r->numbered = r->quality = true;
+    r->c.third = CHORDS_NO_TONE;
+    r->c.fifth = fifth;
+    return true;
+}
+
+static bool apply_alt(reader *r) {
+    if (!r->numbered || r->c.seventh != 10) return false;
+    r->c.fifth = 8;
+    r->added |= 1u << 1 | 1u << 3 | 1u << 6;
+    return true;
+}
+
+// False when the token makes no sense here.
+static bool apply(reader *r, const token *t) {
+    switch (t->op) {
+    case T_MAJOR: return apply_major(r);
+    case T_MINOR: return r->minor = set_triad(r, 3, 7);
+    case T_MINMAJ: return r->minor = r->major_next = set_triad(r, 3, 7);
+    case T_DIM: return r->dim = set_triad(r, 3, 6);
+    case T_AUG:
+        if (r->numbered) { // 7+
+            r->c.fifth = 8;
+            return true;
+        }
+        return set_triad(r, 4, 8);
+    case T_HALFDIM:
+        if (!set_triad(r, 3, 6)) return false;
+        r->c.seventh = 10;
+        return true;
+    case T_DELTA: r->c.seventh = 11; return apply_major(r);
+    case T_SUS: return apply_sus(r, t->arg);
+    case T_POWER: return apply_bare(r, 7);
+    case T_ROOT: return apply_bare(r, CHORDS_NO_TONE);
+    case T_SIXTH: return apply_sixth(r, false);
+    case T_SIX_NINE: return apply_sixth(r, true);
+    case T_NUMBER: return apply_number(r, t->arg);
+    case T_TONE: r->added |= 1u << t->arg; return true;
+    case T_FIFTH: r->c.fifth = t->arg; return true;
+    case T_NO: *(t->arg == 3 ? &r->c.third : &r->c.fifth) = CHORDS_NO_TONE; return true;
+    case T_ALT: return apply_alt(r);
+    }
+    return false;
+}
+
+// One degree of a list in parentheses: "b9", "11", "*3" leaves out.
+static bool read_listed_degree(reader *r) {
+    bool omit = *r->at == '*';
+    if (omit) r->at++;
+    int number = 0, tone = read_degree(&r->at, &number);
+    if (tone < 0 || (omit && number == 1)) return false; // a chord has its root
+    if (number == 7 && !r->harte && tone == 11)
+        tone = 10; // C7 means a minor seventh, C:(7) a major
+    int *slot = number == 3 ? &r->c.third : number == 5 ? &r->c.fifth : NULL;
+    if (number == 7) slot = &r->c.seventh;
+    if (slot)
+        *slot = omit ? CHORDS_NO_TONE : tone;
+    else if (omit)
+        r->added &= ~(1u << tone);
+    else
+        r->added |= 1u << tone;
+    return true;
+}
+
+// "(b9,#11)", "(maj7)", "(add9)", "(1,5)". r->at is at the parenthesis.
+static status read_list(reader *r, err *e) {
+    r->at++;
+    if (r->harte) r->major_next = false; // C:maj(9) adds a degree; Cmaj(9) is a maj9
+    for (;;) {
+        const char *p = r->at;
+        int number = 0;
+        bool degree = !r->major_next && (*p == '*' || read_degree(&p, &number) >= 0);
+        if (degree) {
+            if (!read_listed_degree(r)) return wrong(r, "a degree", e);
+        } else {
+            const token *t = longest_token(r);
+            if (!t || !apply(r, t)) return wrong(r, "a degree or an addition", e);
+            r->at += strlen(t->text);
+            if (r->major_next && *r->at != ',' && *r->at != ')') continue; // maj, then its 7
+        }
+        if (*r->at == ')') break;
+        if (*r->at != ',') return wrong(r, "',' or ')'", e);
+        r->at++;
+    }
+    r->at++;
+    return OK;
+}
+
+static status read_qualities(reader *r, err *e) {
+    while (*r->at && *r->at != '/') {
+        if (*r->at == '(') {
+            status rc = read_list(r, e);
+            if (rc) return rc;
+            continue;
+        }
+        const token *t = longest_token(r);
+        if (!t || !apply(r, t)) return wrong(r, "a chord quality", e);
+        r->at += strlen(t->text);
+    }
+    if (r->major_next && r->minor && r->c.seventh != 11)
+        return wrong(r, "7, 9, 11 or 13 after maj", e);
+    return OK;
+}
+
+static status read_bass(reader *r, err *e) {
+    r->c.bass = r->c.root;
+    if (*r->at != '/') return OK;
+    r->at++;
+    int number, note = read_note(&r->at);
+    if (note < 0) {
+        int tone = read_degree(&r->at, &number);
+        note = tone < 0 ? -1 : modulo12(r->c.root + tone);
+    }
+    if (note < 0) return wrong(r, "a bass note or degree", e);
+    if (*r->at) return wrong(r, "nothing after the bass", e);
+    r->c.bass = note;
+    return OK;
+}
+
+static void add_tone(chord *c, int tone) {
+    if (tone != CHORDS_NO_TONE) c->mask |= (uint16_t)(1u << (c->root + tone) % 12);
+}
+
+static void finish(reader *r) {
+    chord *c = &r->c;
+    if (r->bare && c->third == CHORDS_NO_TONE) // a second or fourth stands for the third
+        c->third = r->added & 1u << 5 ? 5 : r->added & 1u << 2 ? 2 : CHORDS_NO_TONE;
+    add_tone(c, 0);
+    add_tone(c, c->third);
+    add_tone(c, c->fifth);
+    add_tone(c, c->seventh);
+    for (int s = 0; s < 12; s++)
+        if (r->added & 1u << s) add_tone(c, s);
+    c->mask |= (uint16_t)(1u << c->bass);
+}
+
+static status check_name(const char *name, err *e) {
+    size_t n = strlen(name);
+    if (n == 0) return err_set(e, ERR_ARG, "empty chord name, expected one such as Am or N");
+    if (n > CHORDS_NAME_MAX)
+        return err_set(e, ERR_ARG, "chord name of %zu bytes, expected at most %d", n,
+                       CHORDS_NAME_MAX);
+    return OK;
+}
+
+status chords_parse_chord(chord *out, const char *name, err *e) {
+    status rc = check_name(name, e);
+    if (rc) return rc;
+    if (!strcmp(name, "N") || !strcmp(name, "NC") || !strcmp(name, "N.C.")) {
+        *out = (chord){.none = true,
+                       .third = CHORDS_NO_TONE,
+                       .fifth = CHORDS_NO_TONE,
+                       .seventh = CHORDS_NO_TONE};
+        return OK;
+    }
+    reader r = {.text = name, .at = name};
+    r.c = (chord){.third = 4, .fifth = 7, .seventh = CHORDS_NO_TONE};
+    int root = read_note(&r.at);
+    if (root < 0) return wrong(&r, "a note A to G, or N", e);
+    r.c.root = root;
+    r.harte = *r.at == ':';
+    if (r.harte) {
+        r.at++;
+        if (!*r.at || *r.at == '/') return wrong(&r, "a chord quality", e);
+        r.bare = *r.at == '(';
+        if (r.bare) r.c.third = r.c.fifth = CHORDS_NO_TONE;
+    }
+    rc = read_qualities(&r, e);
+    if (!rc) rc = read_bass(&r, e);
+    if (rc) return rc;
+    finish(&r);
+    *out = r.c;
+    return OK;
+}
+
+static status check_progression(size_t count, double bpm, err *e) {
+    if (count < 1 || count > CHORDS_MAX)
+        return err_set(e, ERR_ARG, "%zu chords, expected 1 to %d", count, CHORDS_MAX);
+    if (!(bpm > 0 && bpm <= 1000))
+        return err_set(e, ERR_ARG, "tempo %g, expected above 0 and at most 1000", bpm);
+    return OK;
+}
+
+status chords_parse(progression *out, const char *const *names, size_t count, double bpm, err *e) {
+    status rc = check_progression(count, bpm, e);
+    for (size_t i = 0; !rc && i < count; i++) {
+        rc = chords_parse_chord(&out->bars[i], names[i], e);
+        if (rc) err_within(e, "chord %zu of %zu", i + 1, count);
+    }
+    out->count = count;
+    out->bpm = bpm;
+    return rc;
+}
+
+// Takes the next name out of *text; false at the end. A name too long is cut: it is refused later.
+static bool next_name(char out[CHORDS_NAME_MAX + 2], const char **text) {
+    const char *p = *text;
+    while (*p && strchr(" \t\r\n|,", *p)) p++;
+    size_t n = 0;
+    int depth = 0;
+    for (; *p && (depth > 0 || *p != ',') && !strchr(" \t\r\n|", *p); p++) {
+        depth += *p == '(' ? 1 : *p == ')' ? -1 : 0;
+        if (n <= CHORDS_NAME_MAX) out[n++] = *p;
+    }
+    out[n] = 0;
+    *text = p;
+    return n > 0;
+}
+
+status chords_parse_text(progression *out, const char *text, double bpm, err *e) {
+    char name[CHORDS_NAME_MAX + 2];
+    size_t n = 0;
+    while (next_name(name, &text)) {
+        if (n == CHORDS_MAX) return err_set(e, ERR_ARG, "over %d chords", CHORDS_MAX);
+        status rc = chords_parse_chord(&out->bars[n], name, e);
+        if (rc) return err_within(e, "chord %zu", n + 1), rc;
+        n++;
+    }
+    out->count = n;
+    out->bpm = bpm;
+    return check_progression(n, bpm, e);
+}
+
+const chord *chords_at(const progression *p, double t) {
+    double bar = floor(t * p->bpm / 60 / CHORDS_BEATS + 1e-6);
+    double i = fmod(bar, (double)p->count);
+    if (i < 0) i += (double)p->count;
+    return &p->bars[(size_t)i];
+}
+
+void chords_fill_chroma(float *out, const progression *p, size_t rows, size_t first, int hop,
+                        int rate) {
+    for (size_t r = 0; r < rows; r++) {
+        const chord *c = chords_at(p, (double)(first + r) * hop / rate);
+        for (int i = 0; i < 12; i++) out[r * 12 + (size_t)i] = c->mask >> i & 1 ? 1.0f : 0.0f;
+    }
+}
+
+// Lower case of ASCII, and a word's worth of it.
+static bool word_is(const char *s, size_t n, const char *word) {
+    if (strlen(word) != n) return false;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
+        if (c != word[i]) return false;
+    }
+    return true;
+}
+
+// The rest of a key after its note: blanks, "flat" or "sharp", and a mode. False when it is no
+// mode.
+static bool read_mode(key *k, const char *p) {
+    static const struct {
+        const char *word;
+        int tonic_by, minor; // minor -1: says nothing
+    } words[] = {{"flat", -1, -1},     {"sharp", 1, -1}, {"major", 0, 0},    {"maj", 0, 0},
+                 {"minor", 0, 1},      {"min", 0, 1},    {"ionian", 0, 0},   {"lydian", 0, 0},
+                 {"mixolydian", 0, 0}, {"dorian", 0, 1}, {"phrygian", 0, 1}, {"aeolian", 0, 1}};
+    bool mode = false, shifted = false;
+    for (;;) {
+        while (*p == ' ' || *p == '-' || *p == ':' || *p == '_') p++;
+        if (!*p) return true;
+        size_t n = strcspn(p, " -:_"), i = 0;
+        if (n == 1 && (*p == 'm' || *p == 'M') && !mode) {
+            k->minor = *p == 'm';
+            mode = true;
+            p += n;
+            continue;
+        }
+        while (i < ARRAY_LEN(words) && !word_is(p, n, words[i].word)) i++;
+        if (i == ARRAY_LEN(words) || mode || (words[i].tonic_by && shifted)) return false;
+        k->tonic = modulo12(k->tonic + words[i].tonic_by);
+        shifted = words[i].tonic_by != 0;
+        mode = words[i].minor >= 0;
+        if (mode) k->minor = words[i].minor == 1;
+        p += n;
+    }
+}
+
+status chords_parse_key(key *out, const char *text, err *e) {
+    char upper[64];
+    size_t n = strlen(text);
+    key k = {0};
+    if (n >= sizeof upper) return err_set(e, ERR_ARG, "key of %zu bytes, expected under 64", n);
+    while (*text == ' ') text++, n--;
+    memcpy(upper, text, n + 1);
+    if (*upper >= 'a' && *upper <= 'g') upper[0] = (char)(upper[0] - 32);
+    const char *at = upper;
+    int tonic = read_note(&at);
+    k.tonic = tonic;
+    if (tonic < 0 || !read_mode(&k, at))
+        return err_set(e, ERR_ARG, "key '%s', expected one such as 'C major' or 'F# minor'", text);
+    *out = k;
+    return OK;
+}
+
+void chords_key_text(char out[CHORDS_KEY_TEXT], key k) {
+    static const char *const major[] = {"C",  "Db", "D",  "Eb", "E",  "F",
+                                        "F#", "G",  "Ab", "A",  "Bb", "B"};
+    static const char *const minor[] = {"C",  "C#", "D",  "Eb", "E",  "F",
+                                        "F#", "G",  "G#", "A",  "Bb", "B"};
+    snprintf(out, CHORDS_KEY_TEXT, "%s %s", (k.minor ? minor : major)[k.tonic],
+             k.minor ? "minor" : "major");
+}
+
+static chord triad(int root, bool minor) {
+    chord c = {
+        .root = root, .bass = root, .third = minor ? 3 : 4, .fifth = 7, .seventh = CHORDS_NO_TONE};
+    add_tone(&c, 0);
+    add_tone(&c, c.third);
+    add_tone(&c, c.fifth);
+    return c;
+}
+
+void chords_default(progression *out, key k, double bpm) {
+    static const int major[] = {0, 7, 9, 5}, minor[] = {0, 8, 3, 10};
+    for (size_t i = 0; i < 4; i++) {
+        int root = modulo12(k.tonic + (k.minor ? minor : major)[i]);
+        out->bars[i] = triad(root, k.minor ? i == 0 : i == 2);
+    }
+    out->count = 4;
+    out->bpm = bpm;
+}

@@ -1,0 +1,59 @@
+// control.c - see control.h. Angles are double and num.h's, so the columns are the same bits
+// everywhere.
+#include "engine/control.h"
+
+#include <math.h> // floor and fmod: exact
+#include <string.h>
+
+#include "base/num.h"
+
+static void put_turn(float *out, double turns) {
+    out[0] = (float)num_cos_turns(turns);
+    out[1] = (float)num_sin_turns(turns);
+}
+
+static double third_value(int third) {
+    switch (third) {
+    case 4: return 1;
+    case 3: return -1;
+    case 5: return 1.0 / 3;
+    case 2: return -1.0 / 3;
+    default: return 0;
+    }
+}
+
+static double colour_value(int seventh, int fifth) {
+    double v = seventh == 10 ? 1 : seventh == 11 ? -1 : seventh == 9 ? 0.5 : 0;
+    return v + (fifth == 6 ? -0.3 : fifth == 8 ? 0.3 : 0);
+}
+
+static void put_chord(float out[6], const chord *c) {
+    put_turn(out, c->root / 12.0);
+    put_turn(out + 2, 7 * c->root / 12.0);
+    out[4] = (float)third_value(c->third);
+    out[5] = (float)colour_value(c->seventh, c->fifth);
+}
+
+static const chord *chord_of_bar(const progression *p, double bar) {
+    double i = fmod(floor(bar + 1e-6), (double)p->count);
+    return &p->bars[(size_t)(i < 0 ? i + (double)p->count : i)];
+}
+
+void control_fill(float *out, const control_grid *g, const progression *p, double bpm,
+                  double start) {
+    memset(out, 0, g->columns * CONTROL_WIDTH * sizeof *out);
+    for (size_t i = 0; i < g->columns; i++, out += CONTROL_WIDTH) {
+        double t = start + ((double)i + 0.5) / g->columns_per_second;
+        double beat = t * bpm / 60, bar = beat / g->beats_per_bar;
+        put_turn(out, bar);
+        put_turn(out + 2, beat);
+        put_turn(out + 4, 4 * beat);
+        const chord *c = p ? chord_of_bar(p, bar) : NULL;
+        if (c && !c->none) put_chord(out + 6, c);
+    }
+}
+
+void control_fill_null(float *out, const control_grid *g) {
+    memset(out, 0, g->columns * CONTROL_WIDTH * sizeof *out);
+    for (size_t i = 0; i < g->columns; i++) out[i * CONTROL_WIDTH] = 1;
+}

@@ -1,0 +1,30 @@
+// control.h - the "grid" control track: where in the bar a column lies, and which chord sounds
+// there.
+//
+// Models trained with it (config.json has "stemforge": {"control": "grid"}) read it through the
+// chroma prefix of MusicGen-Melody, twelve values a column. All stems of a request get the same
+// columns, which is what keeps them together.
+#pragma once
+#include "engine/chords.h"
+
+#define CONTROL_WIDTH 12
+
+typedef struct {
+    double columns_per_second; // 50
+    size_t columns;            // in a window, always all of them: 500
+    double beats_per_bar;      // 4
+} control_grid;
+
+// Column i stands for t = start + (i + 0.5) / columns_per_second seconds of the piece. With
+// beat = t bpm / 60 and bar = beat / beats_per_bar its values are
+//   0-5   cos and sin of 2 pi bar, 2 pi beat and 8 pi beat
+//   6, 7  cos and sin of 2 pi root / 12;  8, 9  the same of 7 root (circle of fifths)
+//   10    third: major 1, minor -1, sus4 1/3, sus2 -1/3, none 0
+//   11    seventh: 10 gives 1, 11 gives -1, 9 gives 0.5; plus fifth: 6 gives -0.3, 8 gives 0.3
+// and 6-11 are 0 where no chord sounds. p NULL: no chords at all, and bpm counts. Chords change a
+// bar of beats_per_bar beats at a time. out [columns, 12].
+void control_fill(float *out, const control_grid *g, const progression *p, double bpm,
+                  double start);
+
+// The unconditional branch of guidance: 1 in value 0, 0 elsewhere. out [columns, 12].
+void control_fill_null(float *out, const control_grid *g);
