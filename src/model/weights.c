@@ -10,6 +10,14 @@
 
 #define NAME_MAX_LEN 256
 
+static const tensor *find_in_st(const void *file, const char *name) {
+    return st_find(file, name);
+}
+
+weights_source weights_from_st(const st_file *f) {
+    return (weights_source){.find = find_in_st, .file = f};
+}
+
 void weights_init(weights *w, weights_source from, arena *own, weights_type type) {
     *w = (weights){.from = from, .own = own, .type = type};
 }

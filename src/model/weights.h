@@ -19,12 +19,15 @@
 #include "base/mem.h"
 #include "compute/ops.h"
 #include "compute/tensor.h"
+#include "format/safetensors.h"
 
 // Where tensors come from: a file of some format. find returns a borrowed tensor, NULL if absent.
 typedef struct {
     const tensor *(*find)(const void *file, const char *name);
     const void *file;
 } weights_source;
+
+weights_source weights_from_st(const st_file *f); // f must outlive what is bound
 
 typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16 } weights_type;
 
