@@ -1,0 +1,91 @@
+// encodec.h - the audio codec: codebooks to samples and back.
+//
+// EnCodec (Defossez et al. 2022) as transformers stores it, non-causal, one channel, with residual
+// vector quantisation; docs/MODELS.md has the formulas. Stereo models run this mono codec once per
+// channel. An encodec is immutable after encodec_open and borrows the weight file and the arena.
+#pragma once
+#include "base/json.h"
+#include "base/mem.h"
+#include "compute/ops.h"
+#include "model/weights.h"
+
+#define ENCODEC_RATIOS_MAX 8
+#define ENCODEC_QUANTIZERS_MAX 32
+#define ENCODEC_STREAMS_MAX 64
+#define ENCODEC_SAMPLES_MAX ((int64_t)1 << 32) // of one call
+
+typedef struct {
+    int64_t sample_rate;
+    int64_t hop;                             // samples a frame: the product of the ratios
+    int64_t dim;                             // of a latent vector and of the codebooks
+    int64_t codes;                           // vectors in a codebook
+    int64_t filters;                         // channels next to the samples
+    int64_t ratios[ENCODEC_RATIOS_MAX];      // decoder order
+    int64_t ratio_count;                     // channels double with each
+    int64_t kernel, last_kernel, res_kernel; // taps
+    int64_t res_layers, dilation_growth;     // of residual blocks
+    int64_t compress;                        // a residual block's hidden channels: width / this
+    int64_t lstm_layers;
+    int64_t quantizers; // used; the file may have more
+    bool reflect;       // padding at the ends, else zeros
+} encodec_config;
+
+typedef struct encodec encodec;
+
+typedef enum { ENCODEC_DECODER = 1, ENCODEC_ENCODER = 2 } encodec_part;
+
+// Reads the "audio_encoder" object of config.json. quantizers: codebooks a channel, at most
+// ENCODEC_QUANTIZERS_MAX. ERR_FORMAT names what is out of range or of a kind we do not run.
+status encodec_config_read(encodec_config *out, const json *config, int64_t quantizers, err *e);
+
+// Reads the config and binds the parts (or-ed) whose names begin with prefix ("audio_encoder.");
+// *out lives in own. Missing tensors are w's to report: nothing may run before weights_finish.
+status encodec_open(encodec **out, weights *w, const json *config, const char *prefix,
+                    int64_t quantizers, unsigned parts, arena *own, err *e);
+const encodec_config *encodec_get_config(const encodec *k);
+
+// Decodes `streams` sequences of equal length side by side (channels, stems), which then share the
+// reading of weights. Frames may come in pieces: the samples are the same bits however they are cut
+// and whatever the other streams are.
+typedef struct encodec_decoder encodec_decoder;
+status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams, err *e);
+void encodec_decoder_free(encodec_decoder *d); // NULL is fine
+void encodec_decoder_reset(encodec_decoder *d);
+size_t encodec_decoder_bytes(const encodec_decoder *d);
+
+// Samples a stream that a push of n frames may write at most; with last, exactly as many.
+int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n);
+
+// Pushes n >= 0 more frames of every stream: rows[s * quantizers + q] points to n codes. Samples
+// that no later frame can change go to out[s]; *given says how many to each. last ends the
+// sequence: then hop samples for each frame have been given in all. A sequence has at least one
+// frame. ERR_ARG: a code out of range, and nothing was decoded.
+typedef struct {
+    const int32_t *const *rows; // [streams * quantizers]
+    int64_t n;
+    bool last;
+    float *const *out; // [streams]
+} encodec_frames;
+status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames *f, int64_t *given,
+                           err *e);
+
+// Whole sequences: codes [channels * quantizers, ld], the rows of the channels interleaved (left,
+// right, left, ...) as MusicGen has them; out[channel] has room for frames * hop samples.
+typedef struct {
+    const int32_t *codes;
+    int64_t ld, frames;
+    int channels;
+} encodec_codes;
+status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
+                      err *e);
+
+int64_t encodec_frame_count(const encodec *k, int64_t samples); // rounded up
+
+// Encodes one channel of n >= 1 samples. codes [quantizers, frames]; latents [frames, dim] or NULL:
+// what was quantised.
+typedef struct {
+    int32_t *codes;
+    float *latents;
+} encodec_encoded;
+status encodec_encode(const encodec *k, compute *c, const float *samples, int64_t n,
+                      const encodec_encoded *out, err *e);

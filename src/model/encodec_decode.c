@@ -1,0 +1,290 @@
+// encodec_decode.c - codes to samples; see encodec.h.
+//
+// Two regimes. Up to the LSTM there is one row a frame, and weights of tens of megabytes: all
+// streams go together in pieces of many frames. Behind it the rows multiply (640 a frame in the
+// end) and the weights shrink: each stage hands its rows on in pieces that stay in cache, depth
+// first, so the widest activations never exist as a whole.
+#include <assert.h>
+#include <string.h>
+
+#include "model/encodec_net.h"
+
+// Frames in one piece of the front. More share the reading of the first stage's weights, and the
+// LSTM's matrices change places in cache less often.
+#define FRONT_FRAMES 128
+// What a stage hands on at once: about half of a core's second-level cache, or an eighth of the
+// weights it reads for it when that is more.
+#define PIECE_BYTES ((int64_t)512 << 10)
+#define PIECE_WEIGHT_SHARE 8
+
+typedef struct {
+    sea_tail first, last;
+    sea_tail up[ENCODEC_RATIOS_MAX];
+    sea_res_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
+    float *out;                            // where the next sample goes
+} decode_stream;
+
+struct encodec_decoder {
+    const encodec *k;
+    arena own;
+    int streams;
+    decode_stream *stream; // [streams]
+    int64_t frames, given; // so far, each stream
+    float *h, *cell;       // [lstm_layers, streams, width]
+    // Scratch. F: rows of the front at a time.
+    int64_t piece[ENCODEC_RATIOS_MAX];  // input rows of a stage at a time
+    float *latent;                      // [FRONT_FRAMES, dim]
+    float *row;                         // [F, width] one stream's
+    float *x, *y, *z;                   // [F, streams, width], the same, [F, streams, 4*width]
+    float *stage_x[ENCODEC_RATIOS_MAX]; // rows of a stage's blocks, with headroom
+    float *hidden, *work;
+};
+
+static int64_t piece_rows(const sea_up *up) {
+    int64_t row = up->stride * up->out * (int64_t)sizeof(float);
+    int64_t weights_size = up->w.rows * up->w.cols * (int64_t)sizeof(float);
+    return MAX(1, MAX(PIECE_BYTES, weights_size / PIECE_WEIGHT_SHARE) / row);
+}
+
+static int64_t headroom(const encodec *k, const encodec_stage *s) {
+    int64_t rows = 0;
+    for (int64_t r = 0; r < k->cfg.res_layers; r++) rows += sea_res_headroom(&s->res[r]);
+    return rows;
+}
+
+static bool init_stream(encodec_decoder *d, decode_stream *s) {
+    const encodec *k = d->k;
+    const encodec_net *net = &k->decoder;
+    sea_conv_tail_init(&net->first, &s->first, &d->own);
+    sea_conv_tail_init(&net->last, &s->last, &d->own);
+    for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
+        const encodec_stage *st = &net->stage[i];
+        sea_up_tail_init(&st->up, &s->up[i], &d->own);
+        s->res[i] = arena_alloc(&d->own, (size_t)k->cfg.res_layers * sizeof *s->res[i]);
+        for (int64_t r = 0; s->res[i] && r < k->cfg.res_layers; r++) {
+            sea_res_tail_init(&st->res[r], &s->res[i][r], &d->own);
+        }
+    }
+    return !d->own.failed;
+}
+
+static void reset_stream(const encodec *k, decode_stream *s) {
+    sea_tail_reset(&s->first);
+    sea_tail_reset(&s->last);
+    for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
+        sea_tail_reset(&s->up[i]);
+        for (int64_t r = 0; r < k->cfg.res_layers; r++) sea_res_tail_reset(&s->res[i][r]);
+    }
+}
+
+static bool init_stage_scratch(encodec_decoder *d, size_t *work, size_t *hidden) {
+    const encodec *k = d->k;
+    int64_t rows = 0; // that the stage before hands on at most
+    for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
+        const encodec_stage *s = &k->decoder.stage[i];
+        d->piece[i] = piece_rows(&s->up);
+        rows = sea_up_rows_max(&s->up, d->piece[i]);
+        *work = MAX(*work, sea_up_work(&s->up, d->piece[i]));
+        for (int64_t r = 0; r < k->cfg.res_layers; r++) {
+            const sea_conv *narrow = &s->res[r].narrow;
+            *work = MAX(*work, sea_conv_work(narrow, rows));
+            rows = sea_conv_rows_max(narrow, rows);
+            *hidden = MAX(*hidden, (size_t)(rows * narrow->out));
+        }
+        rows += headroom(k, s);
+        d->stage_x[i] = arena_f32(&d->own, (size_t)rows, (size_t)s->up.out);
+    }
+    *work = MAX(*work, sea_conv_work(&k->decoder.last, rows));
+    return !d->own.failed;
+}
+
+static bool init_scratch(encodec_decoder *d) {
+    const encodec *k = d->k;
+    size_t width = (size_t)encodec_width(&k->cfg), streams = (size_t)d->streams;
+    size_t front = (size_t)sea_conv_rows_max(&k->decoder.first, FRONT_FRAMES);
+    size_t work = sea_conv_work(&k->decoder.first, FRONT_FRAMES), hidden = 0;
+    d->h = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
+    d->cell = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
+    d->latent = arena_f32(&d->own, FRONT_FRAMES, (size_t)k->cfg.dim);
+    d->row = arena_f32(&d->own, front, width);
+    d->x = arena_f32(&d->own, front * streams, width);
+    d->y = arena_f32(&d->own, front * streams, width);
+    d->z = arena_f32(&d->own, front * streams, 4 * width);
+    if (!init_stage_scratch(d, &work, &hidden)) return false;
+    d->hidden = arena_f32(&d->own, 1, hidden);
+    d->work = arena_f32(&d->own, 1, work);
+    return !d->own.failed;
+}
+
+status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams, err *e) {
+    *out = NULL;
+    assert((k->parts & ENCODEC_DECODER) && streams >= 1 && streams <= ENCODEC_STREAMS_MAX);
+    encodec_decoder *d = mem_calloc(1, sizeof *d);
+    if (!d) return err_set(e, ERR_OOM, "no memory for the codec's decoder");
+    *d = (encodec_decoder){.k = k, .streams = streams};
+    arena_init(&d->own, 0);
+    d->stream = arena_alloc(&d->own, (size_t)streams * sizeof *d->stream);
+    bool ok = d->stream != NULL;
+    for (int s = 0; ok && s < streams; s++) ok = init_stream(d, &d->stream[s]);
+    if (!ok || !init_scratch(d)) {
+        encodec_decoder_free(d);
+        return err_set(e, ERR_OOM, "no memory for the codec's decoder");
+    }
+    *out = d;
+    return OK;
+}
+
+void encodec_decoder_free(encodec_decoder *d) {
+    if (!d) return;
+    arena_deinit(&d->own);
+    mem_free(d);
+}
+
+void encodec_decoder_reset(encodec_decoder *d) {
+    const encodec_config *c = &d->k->cfg;
+    size_t state = (size_t)(c->lstm_layers * d->streams * encodec_width(c)) * sizeof(float);
+    memset(d->h, 0, state);
+    memset(d->cell, 0, state);
+    for (int s = 0; s < d->streams; s++) reset_stream(d->k, &d->stream[s]);
+    d->frames = d->given = 0;
+}
+
+size_t encodec_decoder_bytes(const encodec_decoder *d) {
+    return d->own.used;
+}
+
+int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n) {
+    return (d->frames + n) * d->k->cfg.hop - d->given;
+}
+
+static void push_last(encodec_decoder *d, compute *c, decode_stream *s, const float *x, int64_t n,
+                      bool last) {
+    const sea_conv *conv = &d->k->decoder.last;
+    sea_input in = {.x = x, .n = n, .last = last, .elu = true, .work = d->work};
+    s->out += sea_conv_push(c, conv, &s->last, &in, s->out, ACT_NONE);
+}
+
+// Rows x [n, width of stage i] of one stream, through stage i and all behind it.
+static void push_stage(encodec_decoder *d, compute *c, decode_stream *s, int64_t i, const float *x,
+                       int64_t n, bool last) {
+    const encodec *k = d->k;
+    if (n == 0 && !last) return;
+    if (i == k->cfg.ratio_count) {
+        push_last(d, c, s, x, n, last);
+        return;
+    }
+    const encodec_stage *st = &k->decoder.stage[i];
+    int64_t ch = st->up.out;
+    do {
+        int64_t take = MIN(n, d->piece[i]);
+        bool end = last && take == n;
+        float *rows, *first = d->stage_x[i] + headroom(k, st) * ch;
+        sea_input in = {.x = x, .n = take, .last = end, .elu = true, .work = d->work};
+        int64_t m = sea_up_push(c, &st->up, &s->up[i], &in, first, &rows);
+        for (int64_t r = 0; r < k->cfg.res_layers; r++) {
+            sea_input more = {.x = rows, .n = m, .last = end, .elu = true, .work = d->work};
+            m = sea_res_push(c, &st->res[r], &s->res[i][r], &more, rows, d->hidden, &rows);
+        }
+        push_stage(d, c, s, i + 1, rows, m, end);
+        x += take * st->up.in;
+        n -= take;
+    } while (n > 0);
+}
+
+// Sum of the codebooks' vectors for frames from .. from+n of stream s, and the first convolution.
+// Its rows go to x [rows, streams, width].
+static int64_t push_codes(encodec_decoder *d, compute *c, int s, const encodec_frames *f,
+                          int64_t from, int64_t n) {
+    const encodec *k = d->k;
+    int64_t width = encodec_width(&k->cfg);
+    for (int q = 0; q < (int)k->cfg.quantizers; q++) {
+        const int32_t *ids = f->rows[s * k->cfg.quantizers + q] + from;
+        op_embed(d->latent, &k->book[q], ids, n, q > 0);
+    }
+    sea_input in = {.x = d->latent, .n = n, .last = f->last && from + n == f->n, .work = d->work};
+    float *y = d->streams == 1 ? d->x : d->row;
+    int64_t m = sea_conv_push(c, &k->decoder.first, &d->stream[s].first, &in, y, ACT_NONE);
+    for (int64_t t = 0; y == d->row && t < m; t++) {
+        memcpy(d->x + (t * d->streams + s) * width, y + t * width, (size_t)width * sizeof *y);
+    }
+    return m;
+}
+
+static void push_front(encodec_decoder *d, compute *c, const encodec_frames *f, int64_t from,
+                       int64_t n) {
+    const encodec *k = d->k;
+    int64_t width = encodec_width(&k->cfg), m = 0;
+    bool last = f->last && from + n == f->n;
+    for (int s = 0; s < d->streams; s++) m = push_codes(d, c, s, f, from, n);
+    sea_lstm_run run = {.layer = k->decoder.lstm,
+                        .layers = (int)k->cfg.lstm_layers,
+                        .d = width,
+                        .streams = d->streams,
+                        .h = d->h,
+                        .cell = d->cell};
+    sea_lstm_push(c, &run, d->x, m, d->z, d->y);
+    for (int s = 0; s < d->streams; s++) {
+        const float *x = d->x;
+        for (int64_t t = 0; d->streams > 1 && t < m; t++) {
+            memcpy(d->row + t * width, x + (t * d->streams + s) * width, (size_t)width * sizeof *x);
+        }
+        push_stage(d, c, &d->stream[s], 0, d->streams > 1 ? d->row : x, m, last);
+    }
+}
+
+static status check_codes(const encodec_decoder *d, const encodec_frames *f, err *e) {
+    const encodec_config *c = &d->k->cfg;
+    for (int64_t r = 0; r < d->streams * c->quantizers; r++) {
+        for (int64_t t = 0; t < f->n; t++) {
+            int32_t code = f->rows[r][t];
+            if (code >= 0 && code < c->codes) continue;
+            return err_set(e, ERR_ARG,
+                           "codebook row %lld, frame %lld: expected 0 to %lld, found %d",
+                           (long long)r, (long long)(d->frames + t), (long long)c->codes - 1, code);
+        }
+    }
+    return OK;
+}
+
+status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames *f, int64_t *given,
+                           err *e) {
+    *given = 0;
+    status rc = check_codes(d, f, e);
+    if (rc) return rc;
+    assert(d->frames + f->n > 0 || !f->last);
+    for (int s = 0; s < d->streams; s++) d->stream[s].out = f->out[s];
+    int64_t from = 0;
+    do {
+        int64_t n = MIN(f->n - from, FRONT_FRAMES);
+        push_front(d, c, f, from, n);
+        from += n;
+    } while (from < f->n);
+    *given = d->stream[0].out - f->out[0];
+    d->frames += f->n;
+    d->given += *given;
+    assert(!f->last || d->given == d->frames * d->k->cfg.hop);
+    return OK;
+}
+
+status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
+                      err *e) {
+    int64_t quantizers = k->cfg.quantizers, given;
+    const int32_t *rows[ENCODEC_QUANTIZERS_MAX * 2];
+    assert(in->channels == 1 || in->channels == 2);
+    if (in->frames < 1 || in->frames > ENCODEC_SAMPLES_MAX / k->cfg.hop) {
+        return err_set(e, ERR_ARG, "codes: expected 1 to %lld frames, found %lld",
+                       (long long)(ENCODEC_SAMPLES_MAX / k->cfg.hop), (long long)in->frames);
+    }
+    for (int64_t q = 0; q < quantizers; q++) {
+        for (int64_t ch = 0; ch < in->channels; ch++) {
+            rows[ch * quantizers + q] = in->codes + (q * in->channels + ch) * in->ld;
+        }
+    }
+    encodec_decoder *d;
+    status rc = encodec_decoder_create(&d, k, in->channels, e);
+    if (rc) return rc;
+    encodec_frames f = {.rows = rows, .n = in->frames, .last = true, .out = out};
+    rc = encodec_decode_push(d, c, &f, &given, e);
+    encodec_decoder_free(d);
+    return rc;
+}

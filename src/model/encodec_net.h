@@ -1,0 +1,32 @@
+// encodec_net.h - the inside of an encodec, shared by encodec.c, encodec_decode.c and
+// encodec_encode.c.
+#pragma once
+#include "model/encodec.h"
+#include "model/seanet.h"
+
+// One resolution: the change of rate, and the residual blocks on its wide-band side. Decoder stage
+// i has ratio i and blocks after `up`; encoder stage i has blocks before `down`.
+typedef struct {
+    sea_up up;
+    sea_conv down;
+    sea_res *res; // [res_layers]
+} encodec_stage;
+
+typedef struct {
+    sea_conv first, last;
+    encodec_stage stage[ENCODEC_RATIOS_MAX];
+    sea_lstm *lstm; // [lstm_layers]
+} encodec_net;
+
+struct encodec {
+    encodec_config cfg;
+    unsigned parts;
+    encodec_net decoder, encoder;
+    weight book[ENCODEC_QUANTIZERS_MAX];      // [codes, dim]
+    float *half_norm[ENCODEC_QUANTIZERS_MAX]; // [codes] |e|^2 / 2; only with the encoder
+};
+
+// Channels at the narrow-band end, where the LSTM runs.
+static inline int64_t encodec_width(const encodec_config *c) {
+    return c->filters << c->ratio_count;
+}

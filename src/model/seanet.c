@@ -1,0 +1,289 @@
+// seanet.c - see seanet.h.
+#include "model/seanet.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void copy_rows(float *to, const float *from, int64_t rows, int64_t width) {
+    if (rows > 0) memcpy(to, from, (size_t)(rows * width) * sizeof *to);
+}
+
+static void zero_rows(float *to, int64_t rows, int64_t width) {
+    if (rows > 0) memset(to, 0, (size_t)(rows * width) * sizeof *to);
+}
+
+// ---- convolution
+
+static int64_t conv_span(const sea_conv *l) {
+    return (l->k - 1) * l->dilation + 1;
+}
+
+static int64_t conv_pad(const sea_conv *l) {
+    return conv_span(l) - l->stride;
+}
+
+static int64_t conv_pad_left(const sea_conv *l) {
+    return conv_pad(l) - conv_pad(l) / 2;
+}
+
+// For a whole sequence of n rows: half of the padding, and what fills the last stride.
+static int64_t conv_pad_right(const sea_conv *l, int64_t n) {
+    return conv_pad(l) / 2 + (n + l->stride - 1) / l->stride * l->stride - n;
+}
+
+// Rows that a reflection at the end, whatever the length will be, may look back to.
+static int64_t conv_keep(const sea_conv *l) {
+    return conv_pad(l) / 2 + l->stride;
+}
+
+static int64_t conv_held_max(const sea_conv *l) {
+    return MAX(MAX(conv_span(l), conv_keep(l)), conv_pad_left(l));
+}
+
+bool sea_conv_tail_init(const sea_conv *l, sea_tail *s, arena *a) {
+    *s = (sea_tail){.rows = arena_f32(a, (size_t)conv_held_max(l), (size_t)l->in)};
+    return s->rows != NULL;
+}
+
+void sea_tail_reset(sea_tail *s) {
+    *s = (sea_tail){.rows = s->rows};
+}
+
+// What a push of n rows lays out before it multiplies.
+static int64_t conv_work_rows(const sea_conv *l, int64_t n) {
+    return conv_pad_left(l) + conv_held_max(l) + n + conv_pad(l) / 2 + l->stride;
+}
+
+int64_t sea_conv_rows_max(const sea_conv *l, int64_t n) {
+    return conv_work_rows(l, n) / l->stride;
+}
+
+size_t sea_conv_work(const sea_conv *l, int64_t n) {
+    int64_t rows = conv_work_rows(l, n);
+    if (l->dilation > 1) rows += sea_conv_rows_max(l, n) * l->k; // the gathered windows
+    return (size_t)(rows * l->in);
+}
+
+// Reflection does not repeat the edge: x[-d] = x[d]. Past the end of a short sequence there is
+// zero. x: the n rows there are; total: whether more may come matters only to the caller.
+static void pad_left(const sea_conv *l, float *to, const float *x, int64_t n) {
+    int64_t pad = conv_pad_left(l);
+    for (int64_t i = 0; i < pad; i++) {
+        int64_t d = pad - i;
+        bool there = l->reflect && d < n;
+        if (there)
+            copy_rows(to + i * l->in, x + d * l->in, 1, l->in);
+        else
+            zero_rows(to + i * l->in, 1, l->in);
+    }
+}
+
+// end: behind the last of n rows, of which the last conv_keep (or all) are there. A sequence no
+// longer than its padding is first drawn out with zeros, as the reference does.
+static void pad_right(const sea_conv *l, float *end, int64_t n) {
+    int64_t pad = conv_pad_right(l, n), longest = MAX(pad, conv_pad_left(l));
+    int64_t zeros = l->reflect ? MAX(0, longest - n + 1) : pad;
+    for (int64_t i = 0; i < pad; i++) {
+        float *to = end + i * l->in;
+        int64_t back = 2 + i - 2 * zeros; // how far before end the mirrored row begins
+        if (i < zeros || back < 1)
+            zero_rows(to, 1, l->in);
+        else
+            copy_rows(to, end - back * l->in, 1, l->in);
+    }
+}
+
+// Lays out in work what was held, the new rows, and padding where the sequence begins or ends.
+// Returns the number of rows; the first is row s->base of the padded sequence.
+static int64_t conv_gather(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in) {
+    bool start = !s->started && (in->last || s->seen + in->n > conv_pad_left(l));
+    int64_t lead = start ? conv_pad_left(l) : 0;
+    float *x = in->work + lead * l->in;
+    copy_rows(x, s->rows, s->held, l->in);
+    if (in->elu)
+        op_elu(c, x + s->held * l->in, in->x, in->n * l->in);
+    else
+        copy_rows(x + s->held * l->in, in->x, in->n, l->in);
+    int64_t rows = lead + s->held + in->n;
+    s->seen += in->n;
+    if (start) pad_left(l, in->work, x, s->seen);
+    s->started |= start;
+    if (!in->last) return rows;
+    pad_right(l, in->work + rows * l->in, s->seen);
+    return rows + conv_pad_right(l, s->seen);
+}
+
+// The windows of a dilated convolution are not in a row: copy them together. [m, k*in]
+static const float *gather_dilated(const sea_conv *l, float *to, const float *x, int64_t m) {
+    for (int64_t t = 0; t < m; t++) {
+        for (int64_t j = 0; j < l->k; j++) {
+            const float *from = x + (t * l->stride + j * l->dilation) * l->in;
+            copy_rows(to + (t * l->k + j) * l->in, from, 1, l->in);
+        }
+    }
+    return to;
+}
+
+static void conv_multiply(compute *c, const sea_conv *l, const float *x, float *gathered, float *y,
+                          int64_t m, activation act) {
+    int64_t ldx = l->stride * l->in;
+    if (l->dilation > 1) {
+        x = gather_dilated(l, gathered, x, m);
+        ldx = l->k * l->in;
+    }
+    op_linear(c, &(linear_args){.y = y,
+                                .ldy = l->out,
+                                .x = x,
+                                .ldx = ldx,
+                                .n = m,
+                                .w = &l->w,
+                                .bias = l->bias,
+                                .act = act});
+}
+
+int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y,
+                      activation act) {
+    int64_t rows = conv_gather(c, l, s, in), span = conv_span(l);
+    int64_t next = s->given * l->stride; // where the next window begins, in the padded sequence
+    int64_t m = 0;
+    if (s->started && s->base + rows >= next + span) {
+        m = (s->base + rows - span - next) / l->stride + 1;
+        const float *x = in->work + (next - s->base) * l->in;
+        conv_multiply(c, l, x, in->work + rows * l->in, y, m, act);
+    }
+    s->given += m;
+    next += m * l->stride;
+    int64_t keep = s->base;
+    if (s->started) keep = MAX(keep, MIN(next, s->base + rows - conv_keep(l)));
+    s->held = in->last ? 0 : s->base + rows - keep;
+    assert(s->held <= conv_held_max(l));
+    copy_rows(s->rows, in->work + (keep - s->base) * l->in, s->held, l->in);
+    s->base = keep;
+    return m;
+}
+
+// ---- transposed convolution
+
+bool sea_up_tail_init(const sea_up *l, sea_tail *s, arena *a) {
+    *s = (sea_tail){.rows = arena_f32(a, 1, (size_t)l->in)};
+    return s->rows != NULL;
+}
+
+size_t sea_up_work(const sea_up *l, int64_t n) {
+    return (size_t)((n + 2) * l->in);
+}
+
+int64_t sea_up_rows_max(const sea_up *l, int64_t n) {
+    return (n + 1) * l->stride;
+}
+
+int64_t sea_up_push(compute *c, const sea_up *l, sea_tail *s, const sea_input *in, float *y,
+                    float **first) {
+    float *x = in->work; // [1 + n (+ 1), in]: the row before, the new ones, a zero row at the end
+    if (s->started)
+        copy_rows(x, s->rows, 1, l->in);
+    else
+        zero_rows(x, 1, l->in);
+    if (in->elu)
+        op_elu(c, x + l->in, in->x, in->n * l->in);
+    else
+        copy_rows(x + l->in, in->x, in->n, l->in);
+    if (in->last) zero_rows(x + (1 + in->n) * l->in, 1, l->in);
+    int64_t m = in->n + in->last;
+    int64_t trim_right = l->stride / 2, trim_left = l->stride - trim_right;
+    if (m > 0) {
+        op_linear(c, &(linear_args){.y = y,
+                                    .ldy = l->stride * l->out,
+                                    .x = x,
+                                    .ldx = l->in,
+                                    .n = m,
+                                    .w = &l->w,
+                                    .bias = l->bias});
+    }
+    int64_t skip = s->started || m == 0 ? 0 : trim_left;
+    copy_rows(s->rows, x + in->n * l->in, 1, l->in);
+    s->started |= m > 0;
+    *first = y + skip * l->out;
+    return m * l->stride - skip - (in->last ? trim_right : 0);
+}
+
+// ---- residual block
+
+// Rows that wait for the right half of the window of `narrow`.
+static int64_t res_raw_max(const sea_res *l) {
+    return conv_held_max(&l->narrow);
+}
+
+int64_t sea_res_headroom(const sea_res *l) {
+    return res_raw_max(l);
+}
+
+bool sea_res_tail_init(const sea_res *l, sea_res_tail *s, arena *a) {
+    *s = (sea_res_tail){.raw = arena_f32(a, (size_t)res_raw_max(l), (size_t)l->narrow.in)};
+    return sea_conv_tail_init(&l->narrow, &s->tail, a);
+}
+
+void sea_res_tail_reset(sea_res_tail *s) {
+    s->held = 0;
+    sea_tail_reset(&s->tail);
+}
+
+int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
+                     float *hidden, float **first) {
+    int64_t ch = l->narrow.in;
+    assert(l->narrow.stride == 1 && in->x == x);
+    float *y = x - s->held * ch; // [held + n, ch]
+    copy_rows(y, s->raw, s->held, ch);
+    int64_t m = sea_conv_push(c, &l->narrow, &s->tail, in, hidden, ACT_ELU);
+    op_linear(c, &(linear_args){.y = y,
+                                .ldy = ch,
+                                .x = hidden,
+                                .ldx = l->widen.in,
+                                .n = m,
+                                .w = &l->widen.w,
+                                .bias = l->widen.bias,
+                                .add = true});
+    s->held += in->n - m;
+    assert(s->held >= 0 && s->held <= res_raw_max(l));
+    copy_rows(s->raw, y + m * ch, s->held, ch);
+    *first = y;
+    return m;
+}
+
+// ---- LSTM
+
+static void lstm_steps(compute *c, const sea_lstm_run *r, int layer, int64_t n, float *z,
+                       float *y) {
+    int64_t row = r->streams * r->d;
+    float *h = r->h + layer * row, *cell = r->cell + layer * row;
+    const float *before = h;
+    for (int64_t t = 0; t < n; t++) {
+        op_linear(c, &(linear_args){.y = z + t * 4 * row,
+                                    .ldy = 4 * r->d,
+                                    .x = before,
+                                    .ldx = r->d,
+                                    .n = r->streams,
+                                    .w = &r->layer[layer].w_hh,
+                                    .add = true});
+        op_lstm_cell(c, y + t * row, cell, z + t * 4 * row, r->streams, r->d);
+        before = y + t * row;
+    }
+    copy_rows(h, before, 1, row);
+}
+
+void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y) {
+    if (n == 0) return;
+    for (int layer = 0; layer < r->layers; layer++) {
+        // The input half of all steps at once; steps of one layer run before the next begins, so
+        // that one recurrent matrix at a time stays in cache.
+        op_linear(c, &(linear_args){.y = z,
+                                    .ldy = 4 * r->d,
+                                    .x = layer ? y : x,
+                                    .ldx = r->d,
+                                    .n = n * r->streams,
+                                    .w = &r->layer[layer].w_ih,
+                                    .bias = r->layer[layer].bias});
+        lstm_steps(c, r, layer, n, z, y);
+    }
+    op_add(c, x, y, n * r->streams * r->d);
+}

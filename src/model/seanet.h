@@ -1,0 +1,112 @@
+// seanet.h - the layers of EnCodec's encoder and decoder: convolutions over sequences that arrive
+// in pieces.
+//
+// Activations are [time, channels], so the window of a convolution with k taps is k*channels floats
+// in a row and the whole layer is one op_linear over overlapping rows. A transposed convolution
+// with k = 2*stride is the same: each input row and the one before it give `stride` output rows.
+//
+// Every layer is fed by push: n more rows of its input go in, the output rows that no later input
+// can change come out. `last` marks the end of the sequence; padding happens at the true ends only.
+// So the result does not depend on how a sequence is cut, to the last bit, and nothing is computed
+// twice. A layer is immutable after bind; what it remembers between pushes is its sea_tail.
+//
+// Padding and trimming follow transformers' modeling_encodec.py (non-causal): P = span - stride,
+// the larger half on the left; the right also gets what fills the last stride. Weight normalisation
+// is folded at load: W[a] = g[a] v[a] / |v[a]| for each a of the first axis, which for a transposed
+// convolution is the input channel.
+#pragma once
+#include "base/mem.h"
+#include "compute/ops.h"
+#include "model/weights.h"
+
+typedef struct {
+    weight w;          // [out, k*in] f32: taps slow, channels fast
+    const float *bias; // [out]
+    int64_t in, out, k, stride, dilation;
+    bool reflect; // else zeros
+} sea_conv;
+
+typedef struct {
+    weight w;          // [stride*out, 2*in] f32: x[t-1], x[t] to rows t*stride .. t*stride+stride-1
+    const float *bias; // [stride*out], the bias for each of them
+    int64_t in, out, stride;
+} sea_up;
+
+// y = x + conv1(ELU(conv3(ELU(x))))
+typedef struct {
+    sea_conv narrow, widen; // [ch -> hidden, k taps], [hidden -> ch, 1 tap]
+} sea_res;
+
+typedef struct {
+    weight w_ih, w_hh; // [4*d, d], gates in order i f g o
+    const float *bias; // [4*d] b_ih + b_hh
+} sea_lstm;
+
+// What one layer remembers of one sequence.
+typedef struct {
+    float *rows;   // [rows_max, in] the end of the padded input
+    int64_t held;  // of rows
+    int64_t base;  // place in the padded sequence of rows[0]
+    int64_t seen;  // input rows so far
+    int64_t given; // output rows so far
+    bool started;  // the left padding is in
+} sea_tail;
+
+typedef struct {
+    sea_tail tail; // of narrow
+    float *raw;    // [raw_max, ch] input rows whose output is not out yet
+    int64_t held;
+} sea_res_tail;
+
+// Bind: shape fields (in, out, ...) are set by the caller, tensors are found below prefix, problems
+// go to w. Accepts weight_g and weight_v, their parametrizations spelling, and a fused weight.
+void sea_conv_bind(sea_conv *l, weights *w, const char *prefix);
+void sea_up_bind(sea_up *l, weights *w, const char *prefix);
+void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int layer);
+
+// False: the arena has no memory.
+bool sea_conv_tail_init(const sea_conv *l, sea_tail *s, arena *a);
+bool sea_up_tail_init(const sea_up *l, sea_tail *s, arena *a);
+bool sea_res_tail_init(const sea_res *l, sea_res_tail *s, arena *a);
+void sea_tail_reset(sea_tail *s); // a new sequence begins
+void sea_res_tail_reset(sea_res_tail *s);
+
+// Floats of working memory that a push of up to n rows needs.
+size_t sea_conv_work(const sea_conv *l, int64_t n);
+size_t sea_up_work(const sea_up *l, int64_t n);
+
+// Output rows that a push of n rows can give at most (y needs room for so many).
+int64_t sea_conv_rows_max(const sea_conv *l, int64_t n);
+int64_t sea_up_rows_max(const sea_up *l, int64_t n); // untrimmed rows included
+
+typedef struct {
+    const float *x; // [n, in], contiguous
+    int64_t n;      // may be 0
+    bool last;
+    bool elu; // of x first
+    float *work;
+} sea_input;
+
+// Both return the number of output rows. y [rows, out] contiguous.
+int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y,
+                      activation act);
+// The first push writes `stride` rows or fewer before *first: rows that are trimmed. *first: the
+// first row of the result, at y or behind it.
+int64_t sea_up_push(compute *c, const sea_up *l, sea_tail *s, const sea_input *in, float *y,
+                    float **first);
+
+// In place. in->x is [n, ch] in memory of ours, with room for sea_res_headroom rows before it;
+// *first: where the finished rows begin. hidden: [sea_conv_rows_max(narrow, n), hidden channels].
+int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
+                     float *hidden, float **first);
+int64_t sea_res_headroom(const sea_res *l);
+
+// Runs `layers` LSTM layers over x [n, streams, d] and adds the result to x. h and cell: [layers,
+// streams, d], carried from push to push. z: [n, streams, 4*d], y: [n, streams, d].
+typedef struct {
+    const sea_lstm *layer;
+    int layers;
+    int64_t d, streams;
+    float *h, *cell;
+} sea_lstm_run;
+void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y);
