@@ -46,7 +46,7 @@ $(BIN): $(call obj,$(APP_SRC)) $(LIB)
 # Unit tests: one file a module, one runner.
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 $(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(LIB)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ -lcriterion $(LIBS)
+	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lsoxr $(LIBS)
 unit: $(OUT)/tests/run_unit
 	$(OUT)/tests/run_unit
 

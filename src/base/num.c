@@ -61,7 +61,7 @@ double num_log2(double x) {
 
 double num_bessel_i0(double x) {
     double q = x * x / 4, term = 1, sum = 1;
-    for (int k = 1; k < 200; k++) {
+    for (int k = 1; term > sum * 1e-18; k++) { // terms rise, then fall for ever
         term *= q / ((double)k * k);
         sum += term;
     }

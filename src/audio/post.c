@@ -1,0 +1,96 @@
+// post.c - see post.h.
+#include "audio/post.h"
+
+#include <math.h> // fabsf, floor, isfinite and sqrt: exact
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+
+int64_t post_frames(double seconds, int rate) {
+    return (int64_t)floor(seconds * rate + 0.5);
+}
+
+// Resamples into at most frames frames of out's channel; pads with silence. Only as much input as
+// the wanted frames can feel is converted.
+static status fit_channel(float *out, int64_t frames, const float *x, int64_t n, const resampler *r,
+                          err *e) {
+    int64_t made = resample_frames(r, n);
+    if (made <= frames) {
+        status rc = resample_run(r, out, POST_CHANNELS, x, 1, n, e);
+        for (int64_t i = made; i < frames; i++) out[i * POST_CHANNELS] = 0;
+        return rc;
+    }
+    float *all = mem_alloc((size_t)made * sizeof *all);
+    if (!all) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)made);
+    status rc = resample_run(r, all, 1, x, 1, n, e);
+    for (int64_t i = 0; i < frames; i++) out[i * POST_CHANNELS] = all[i];
+    mem_free(all);
+    return rc;
+}
+
+status post_finish(float *out, int64_t frames, const float *planes, int channels, int64_t n,
+                   const resampler *to_rate, err *e) {
+    if (channels != 1 && channels != 2)
+        return err_set(e, ERR_ARG, "%d channels, expected 1 or 2", channels);
+    status rc = post_check(planes, channels * n, e);
+    for (int c = 0; !rc && c < channels; c++)
+        rc = fit_channel(out + c, frames, planes + c * n, n, to_rate, e);
+    if (rc) return rc;
+    if (channels == 1)
+        for (int64_t i = 0; i < frames; i++) out[2 * i + 1] = out[2 * i];
+    post_fade(out, frames, POST_CHANNELS, post_frames(POST_FADE_SECONDS, POST_RATE));
+    post_normalise(out, frames * POST_CHANNELS, POST_PEAK);
+    return OK;
+}
+
+void post_fade(float *x, int64_t frames, int channels, int64_t fade) {
+    fade = MIN(fade, frames / 2);
+    for (int64_t i = 0; i < fade; i++) {
+        float gain = (float)(0.5 - 0.5 * num_cos_turns(((double)i + 0.5) / (double)(2 * fade)));
+        for (int c = 0; c < channels; c++) {
+            x[i * channels + c] *= gain;
+            x[(frames - 1 - i) * channels + c] *= gain;
+        }
+    }
+}
+
+static float peak_of(const float *x, int64_t n) {
+    float peak = 0;
+    for (int64_t i = 0; i < n; i++) peak = MAX(peak, fabsf(x[i]));
+    return peak;
+}
+
+void post_normalise(float *x, int64_t n, float peak) {
+    float have = peak_of(x, n);
+    if (have == 0) return;
+    // In double the peak comes within 2^-52 of the f32 asked for, so rounding hits it exactly.
+    double scale = (double)peak / (double)have;
+    for (int64_t i = 0; i < n; i++) x[i] = (float)((double)x[i] * scale);
+}
+
+status post_check(const float *x, int64_t n, err *e) {
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return err_set(e, ERR_FORMAT, "sample %lld is %s, expected a finite number",
+                           (long long)i, isnan(x[i]) ? "not a number" : "infinite");
+    return OK;
+}
+
+post_levels post_measure(const float *x, int64_t n) {
+    post_levels m = {.peak = peak_of(x, n)};
+    double sum = 0, squares = 0;
+    int64_t run = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        squares += (double)x[i] * (double)x[i];
+        m.clipped += fabsf(x[i]) >= 1;
+        run = m.peak > 0 && fabsf(x[i]) == m.peak ? run + 1 : 0;
+        m.stuck = MAX(m.stuck, run);
+    }
+    if (n > 0) {
+        m.mean = sum / (double)n;
+        m.rms = sqrt(squares / (double)n);
+    }
+    return m;
+}

@@ -1,0 +1,47 @@
+// post.h - from a model's samples to a finished stem: rate, stereo, exact length, fades, peak.
+//
+// The order is fixed: resample, two channels, trim or pad to length, fade, normalise. The fades
+// come before the peak is measured, so the peak of a finished stem is exactly POST_PEAK; nothing is
+// clamped. Samples are f32, interleaved [frames, channels] unless planes are named.
+#pragma once
+#include "audio/resample.h"
+
+#define POST_RATE 44100
+#define POST_CHANNELS 2
+#define POST_PEAK 0.8f
+#define POST_FADE_SECONDS 0.1
+#define POST_SECONDS_MAX 3600
+
+// Frames of a clip of so many seconds: seconds * rate rounded to nearest. seconds 0 to
+// POST_SECONDS_MAX.
+int64_t post_frames(double seconds, int rate);
+
+// Makes a finished stem of exactly frames frames in out [frames, POST_CHANNELS].
+// planes: channel c of the input at planes + c * n, [channels, n], 1 or 2 channels; mono goes to
+// both sides. to_rate converts its rate to POST_RATE. ERR_FORMAT when a sample is infinite or no
+// number: that is a broken model, never something to hide.
+status post_finish(float *out, int64_t frames, const float *planes, int channels, int64_t n,
+                   const resampler *to_rate, err *e);
+
+// The parts.
+
+// Raised-cosine fades, gain 0.5 - 0.5 cos(pi (i + 0.5) / fade) for frame i from either end. A clip
+// shorter than two fades fades over half its length.
+void post_fade(float *x, int64_t frames, int channels, int64_t fade);
+
+// Scales so that the largest magnitude is exactly peak (the scaling is done in double and rounded
+// once). Silence stays silence. n values.
+void post_normalise(float *x, int64_t n, float peak);
+
+// ERR_FORMAT names the first sample that is not finite.
+status post_check(const float *x, int64_t n, err *e);
+
+typedef struct {
+    float peak;      // largest magnitude
+    double rms;      // root mean square
+    double mean;     // direct current
+    int64_t clipped; // samples of magnitude 1 or more
+    int64_t stuck;   // longest run of equal non-zero magnitudes at the peak: flat tops
+} post_levels;
+// n values, all channels together. Zeros for n 0.
+post_levels post_measure(const float *x, int64_t n);
