@@ -239,8 +239,8 @@ def respell(tensors, norm):
 
 
 def rewrite(path, change):
-    tensors = change(load_file(path))
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path, metadata={"format": "pt"})
+    save_file(change(load_file(path)), path + ".new", metadata={"format": "pt"})  # path is still mapped
+    os.replace(path + ".new", path)
 
 
 def rewrite_index(folder):
@@ -281,3 +281,5 @@ def save(model, folder, tokenizer, dtype=torch.float32, norm=NORM_OLD, shard_siz
             feature_size=model.config.decoder.audio_channels, sampling_rate=32000, padding_side="left"
         ).save_pretrained(folder)
     tokenizer.save(os.path.join(folder, "tokenizer.json"))
+    for name in os.listdir(folder):
+        os.chmod(os.path.join(folder, name), 0o644)

@@ -17,6 +17,7 @@ from transformers.generation.logits_process import (
 from transformers.models.musicgen.modeling_musicgen import MusicgenSinusoidalPositionalEmbedding
 from transformers.models.t5.modeling_t5 import T5Attention
 
+import reftok
 from reftrace import chroma_of, to_file
 
 
@@ -135,4 +136,26 @@ def clear(row, p):
     return bool((total - (1 - p["top_p"])).abs().min() > 1e-5) and not tie
 
 
-TABLES = {"chroma": chroma, "positions": positions, "sampling": sampling}
+def flat(lists, dtype):
+    """All items end to end, and where each list begins and the last ends."""
+    offsets = np.cumsum([0] + [len(x) for x in lists])
+    return torch.from_numpy(np.concatenate([np.asarray(x, dtype) for x in lists])), torch.from_numpy(offsets)
+
+
+def tokenizer(root):
+    folder = os.path.join(root, "tokenizer")
+    os.makedirs(folder, exist_ok=True)
+    model = reftok.train_model(list(reftok.sentences(7, 90000, 120000)), 32000)
+    tok = reftok.SmallTokenizer(reftok.to_text(reftok.document(model)))
+    tok.save(os.path.join(folder, "tokenizer.json"))
+    texts = reftok.test_strings(11, 10000)
+    data, offsets = flat([list(t.encode()) for t in texts], np.uint8)
+    ids, id_offsets = flat([tok.ids(t) for t in texts], np.int32)
+    tensors = {"bytes": data, "offsets": offsets, "ids": ids, "id_offsets": id_offsets}
+    save_file(tensors, os.path.join(folder, "strings.safetensors"))
+    os.chmod(os.path.join(folder, "strings.safetensors"), 0o644)
+    unknown = (ids == 2).sum().item()
+    print(f"tokenizer: {len(texts)} strings, {len(data)} bytes, {len(ids)} ids, {unknown} of them unknown")
+
+
+TABLES = {"tokenizer": tokenizer, "chroma": chroma, "positions": positions, "sampling": sampling}
