@@ -26,7 +26,7 @@ obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIB      := $(OUT)/libstemforge.a
 BIN      := $(OUT)/stemforge
 
-.PHONY: all test unit kern corpus fuzz lint format install clean help
+.PHONY: all test unit kern kern-neon corpus fuzz lint format install clean help
 all: $(BIN)
 
 $(OUT)/%.o: %.c
@@ -55,6 +55,22 @@ $(OUT)/tests/run_kern: $(call obj,$(KERN_SRC)) $(LIB)
 	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 kern: $(OUT)/tests/run_kern
 	$(OUT)/tests/run_kern
+
+# The same tests for AArch64, cross-compiled and run under qemu: NEON against the reference there, and
+# the digest of the results must be the one this machine computes.
+NEON_OUT  := build/neon
+NEON_CC   ?= aarch64-linux-gnu-gcc
+NEON_QEMU ?= qemu-aarch64
+NEON_SRC  := $(addprefix src/base/,err.c mem.c os.c) $(filter-out %avx2.c %avx512.c,$(wildcard src/compute/*.c)) $(KERN_SRC)
+$(NEON_OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) -c $< -o $@
+$(NEON_OUT)/run_kern: $(NEON_SRC:%.c=$(NEON_OUT)/%.o)
+	@echo 'ld  $@'; $(NEON_CC) -static -o $@ $^ -lpthread -lm
+kern-neon: $(NEON_OUT)/run_kern $(OUT)/tests/run_kern
+	$(NEON_QEMU) $(NEON_OUT)/run_kern >$(NEON_OUT)/out || { cat $(NEON_OUT)/out; exit 1; }
+	@cat $(NEON_OUT)/out; $(OUT)/tests/run_kern | grep ^digest >$(NEON_OUT)/want
+	@grep ^digest $(NEON_OUT)/out | diff $(NEON_OUT)/want - && echo 'digest equal on both architectures'
 
 # Fuzz targets: one file a parser. `make corpus` replays the kept inputs with a plain main, under any
 # compiler; `make fuzz T=name TIME=60` searches for new ones with clang's libFuzzer and ASan, and

@@ -2,9 +2,10 @@
 //
 // Every op states the order of its arithmetic, so that its result is the same bits on every
 // instruction set, for any number of threads and whatever other rows share the call:
-//   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i; then the sums
-//   are added pairwise: 8+8, 4+4, 2+2, 1+1 (s[j] + s[j+8], then j+4, j+2, j+1).
-// Transcendental functions are ours (kern_math), never libm's.
+//   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i, as if n were
+//   filled up to a multiple of 16 with zeros; then the sums are added pairwise: 8+8, 4+4, 2+2, 1+1
+//   (s[j] + s[j+8], then j+4, j+2, j+1).
+// Transcendental functions are ours (kern_math), never libm's. kern.h has the rest to the bit.
 //
 // A compute owns the threads. Ops are called by one thread at a time; they fork, join, and never
 // allocate. Pointers may be unaligned. Strides (ld*) count floats.

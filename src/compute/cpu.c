@@ -1,0 +1,70 @@
+// cpu.c - see cpu.h.
+#include "compute/cpu.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+// XCR0: which register states the OS saves on a context switch.
+static uint64_t xcr0(void) {
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
+#define XCR0_YMM 0x06u // SSE and AVX state
+#define XCR0_ZMM 0xe6u // and the mask registers, upper halves and upper sixteen
+
+unsigned cpu_flags(void) {
+    unsigned a, b, c, d, flags = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    const unsigned need1 = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
+    if ((c & need1) != need1 || (xcr0() & XCR0_YMM) != XCR0_YMM) return 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2)) return 0;
+    flags |= CPU_AVX2;
+    const unsigned need7 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    if ((b & need7) != need7 || (xcr0() & XCR0_ZMM) != XCR0_ZMM) return flags;
+    flags |= CPU_AVX512;
+    if (c & bit_AVX512VNNI) flags |= CPU_VNNI;
+    return flags;
+}
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+#define HWCAP_BIT_ASIMDDP (1UL << 20)
+
+unsigned cpu_flags(void) {
+    return CPU_NEON | (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP ? CPU_DOTPROD : 0u);
+}
+#else
+unsigned cpu_flags(void) {
+    return 0;
+}
+#endif
+
+static const struct {
+    const char *name;
+    unsigned needs, leaves;
+} levels[] = {
+    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_AVX2},
+    {"avx2", CPU_AVX2, CPU_AVX2},
+    {"neon", CPU_NEON, CPU_NEON | CPU_DOTPROD},
+    {"scalar", 0, 0},
+};
+
+bool cpu_level(unsigned have, const char *name, unsigned *out) {
+    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+        if (strcmp(name, levels[i].name)) continue;
+        if ((have & levels[i].needs) != levels[i].needs) return false;
+        *out = have & levels[i].leaves;
+        return true;
+    }
+    return false;
+}
+
+const char *cpu_level_name(unsigned flags) {
+    size_t i = 0;
+    while ((flags & levels[i].needs) != levels[i].needs) i++; // scalar needs nothing: it ends
+    return levels[i].name;
+}

@@ -1,0 +1,24 @@
+// cpu.h - which instruction sets this CPU and its operating system allow.
+//
+// Compiled for the baseline CPU. An instruction set whose registers the OS will not save is not
+// there.
+#pragma once
+#include "base/base.h"
+
+enum {
+    CPU_AVX2 = 1 << 0,   // AVX2, FMA, F16C
+    CPU_AVX512 = 1 << 1, // AVX-512 F, BW, DQ, VL; implies CPU_AVX2
+    CPU_VNNI = 1 << 2,   // AVX-512 VNNI; implies CPU_AVX512
+    CPU_NEON = 1 << 3,   // AArch64: always there
+    CPU_DOTPROD = 1 << 4 // AArch64 integer dot products; implies CPU_NEON
+};
+
+// What this process may use, as a set of the bits above.
+unsigned cpu_flags(void);
+
+// The flags that the named level leaves of have: "scalar", "avx2", "avx512", "neon". False when the
+// name is unknown or the level needs a bit that have lacks.
+bool cpu_level(unsigned have, const char *name, unsigned *out);
+
+// "avx512", "avx2", "neon" or "scalar": the level that flags amount to.
+const char *cpu_level_name(unsigned flags);

@@ -1,0 +1,107 @@
+// gemm.c - see gemm.h.
+//
+// A product never splits its sum over cols, so any blocking gives the same bits. Two regimes:
+//   few x rows: they stay in cache while the weights stream by once, in blocks of rows;
+//   many: a panel of weights stays in L2 while tiles of x rows pass over it, chunk by chunk.
+#include "compute/gemm.h"
+
+#define FEW_ROWS 64                       // x rows of the first regime at most
+#define FEW_VALUES ((int64_t)64 << 10)    // and values: 256 KiB
+#define BLOCK_ROWS 64                     // weight rows between two visits to y
+#define TILE_N 6                          // x rows a tile: every instruction set's tile divides it
+#define PANEL_ROWS 512                    // at most
+#define CHUNK_VALUES ((int64_t)512 << 10) // x values that pass over all panels: 2 MiB
+#define WIDEN_ROWS 48                     // x rows from which widening a panel first pays
+
+span span_of(int64_t n, int64_t grain, int part, int parts) {
+    int64_t units = (n + grain - 1) / grain;
+    return (span){MIN(n, units * part / parts * grain), MIN(n, units * (part + 1) / parts * grain)};
+}
+
+static const uint8_t *weight_row(const weight *w, int64_t row) {
+    return (const uint8_t *)w->data + (size_t)(row * w->cols) * dtype_size(w->type);
+}
+
+// Adds bias and activation to products [x.., ldo] of weight rows w and puts them into y.
+static void finish_block(const compute *c, const linear_args *a, const float *out, int64_t ldo,
+                         span w, span x) {
+    for (int64_t i = x.from; i < x.to; i++) {
+        c->k.finish(a->y + i * a->ldy + w.from, out + (i - x.from) * ldo,
+                    a->bias ? a->bias + w.from : NULL, w.to - w.from, a->act, a->add);
+    }
+}
+
+static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span w, span x) {
+    return (dots_args){
+        .out = out,
+        .ldo = ldo,
+        .w = weight_row(a->w, w.from),
+        .type = a->w->type,
+        .ldw = a->w->cols,
+        .rows = w.to - w.from,
+        .x = a->x + x.from * a->ldx,
+        .ldx = a->ldx,
+        .n = x.to - x.from,
+        .cols = a->w->cols,
+    };
+}
+
+static void few_rows(const compute *c, const linear_args *a, span w, span x) {
+    float out[FEW_ROWS * BLOCK_ROWS];
+    for (int64_t r = w.from; r < w.to; r += BLOCK_ROWS) {
+        span block = {r, MIN(r + BLOCK_ROWS, w.to)};
+        dots_args d = block_args(a, out, BLOCK_ROWS, block, x);
+        c->k.dots(&d);
+        finish_block(c, a, out, BLOCK_ROWS, block, x);
+    }
+}
+
+// All tiles of x over one panel. widened: the panel as f32, or NULL to use the weights as they are.
+static void panel_pass(const compute *c, const linear_args *a, span w, span x,
+                       const float *widened) {
+    float out[TILE_N * PANEL_ROWS];
+    for (int64_t i = x.from; i < x.to; i += TILE_N) {
+        span tile = {i, MIN(i + TILE_N, x.to)};
+        dots_args d = block_args(a, out, PANEL_ROWS, w, tile);
+        if (widened) d.w = widened, d.type = DT_F32;
+        c->k.dots(&d);
+        finish_block(c, a, out, PANEL_ROWS, w, tile);
+    }
+}
+
+static int64_t panel_rows(int64_t cols) {
+    int64_t rows = GEMM_PANEL / MAX(cols, 1);
+    return MIN(PANEL_ROWS, MAX(8, rows / 8 * 8));
+}
+
+static void many_rows(const compute *c, const linear_args *a, span w, span x, float *scratch) {
+    int64_t cols = a->w->cols, rows = panel_rows(cols);
+    int64_t step = MAX(1, MIN(cols, MAX(a->ldx, 1)));
+    int64_t chunk = MAX(TILE_N, CHUNK_VALUES / step / TILE_N * TILE_N);
+    bool widen = a->w->type != DT_F32 && x.to - x.from >= WIDEN_ROWS && rows * cols <= GEMM_PANEL;
+    for (int64_t i = x.from; i < x.to; i += chunk) {
+        span part = {i, MIN(i + chunk, x.to)};
+        for (int64_t r = w.from; r < w.to; r += rows) {
+            span panel = {r, MIN(r + rows, w.to)};
+            if (widen) {
+                c->k.widen(scratch, weight_row(a->w, r), a->w->type, (panel.to - r) * cols);
+            }
+            panel_pass(c, a, panel, part, widen ? scratch : NULL);
+        }
+    }
+}
+
+void gemm_part(const compute *c, const linear_args *a, int thread, int threads) {
+    span w = {0, a->w->rows}, x = {0, a->n};
+    // The longer side is cut; 16 results are a cache line of y.
+    if (a->n > a->w->rows)
+        x = span_of(a->n, TILE_N, thread, threads);
+    else
+        w = span_of(a->w->rows, 16, thread, threads);
+    if (w.from == w.to || x.from == x.to) return;
+    int64_t n = x.to - x.from;
+    if (n <= FEW_ROWS && n * a->w->cols <= FEW_VALUES)
+        few_rows(c, a, w, x);
+    else
+        many_rows(c, a, w, x, c->scratch[thread].panel);
+}

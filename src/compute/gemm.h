@@ -1,0 +1,32 @@
+// gemm.h - matrix products over the kernel table: cache blocks and the division among threads.
+//
+// Also the inside of a `compute`, which gemm.c and ops.c share.
+#pragma once
+#include "compute/kern.h"
+#include "compute/pool.h"
+
+// What one thread works in.
+typedef struct {
+    float *panel;  // weights widened to f32: GEMM_PANEL values
+    float *scores; // one attention row: scores_max values
+} thread_scratch;
+
+#define GEMM_PANEL ((int64_t)128 << 10) // 512 KiB: half of a core's L2 cache
+
+struct compute {
+    pool *pool;
+    kern_table k;
+    const char *isa;
+    int64_t scores_max;      // a multiple of 16
+    thread_scratch *scratch; // [threads]
+};
+
+// Thread's share of a->y = act(x W^T + bias) (+ y). The shares of all threads together are the
+// whole.
+void gemm_part(const compute *c, const linear_args *a, int thread, int threads);
+
+// The half-open range of n things that falls to one of parts; cut at multiples of grain.
+typedef struct {
+    int64_t from, to;
+} span;
+span span_of(int64_t n, int64_t grain, int part, int parts);

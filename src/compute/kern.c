@@ -1,0 +1,14 @@
+// kern.c - see kern.h. Compiled for the baseline CPU.
+#include "compute/kern.h"
+
+#include "compute/cpu.h"
+
+void kern_init(kern_table *k, unsigned flags) {
+    kern_init_ref(k); // every slot is filled and right before any is fast
+#if defined(__x86_64__)
+    if (flags & CPU_AVX2) kern_init_avx2(k);
+    if (flags & CPU_AVX512) kern_init_avx512(k);
+#elif defined(__aarch64__)
+    if (flags & CPU_NEON) kern_init_neon(k);
+#endif
+}

@@ -1,0 +1,69 @@
+// kern.h - the CPU kernels: what each computes, to the bit, and the table that chooses among them.
+//
+// kern_ref.c is the specification of every slot; a faster version must agree with it to the last
+// bit (any NaN equals any other). Order of arithmetic:
+//   lanes: element i belongs to lane i % 16. The last block is filled up with zeros.
+//   dot16: each lane is one chain of fma in rising i, starting at +0.
+//   sum16: the lanes are added pairwise: lane j + lane j+8, then j+4, j+2, j+1.
+//   max16: as sum16 with a > b ? a : b in place of a + b.
+// Kernels run on the calling thread, never allocate, and take pointers of any alignment.
+#pragma once
+#include "compute/ops.h"
+
+// Products of a block of weight rows with a block of x rows: out[j*ldo + r] = dot16(x_j, w_r,
+// cols).
+typedef struct {
+    float *out;
+    int64_t ldo;
+    const void *w; // row r at w + r*ldw values
+    dtype type;    // DT_F32, DT_BF16, DT_F16
+    int64_t ldw, rows;
+    const float *x; // row j at x + j*ldx
+    int64_t ldx, n;
+    int64_t cols;
+} dots_args;
+
+// One head's keys or values: row j at p + j*dh values.
+typedef struct {
+    const void *p;
+    dtype type; // DT_F32 or DT_BF16
+    int64_t dh, len;
+} kv_rows;
+
+typedef struct {
+    void (*dots)(const dots_args *a);
+
+    // y[i] = act(s[i] + bias[i]) (+ y[i] when add); bias may be NULL: nothing is added then.
+    void (*finish)(float *y, const float *s, const float *bias, int64_t n, activation act,
+                   bool add);
+
+    // One row each. mean = sum16(x) / d; var = sum16((x - mean)^2 by fma) / d;
+    // y = fma((x - mean) * (1 / sqrt(var + eps)), w, b).
+    void (*layer_norm)(float *y, const float *x, const float *w, const float *b, int64_t d,
+                       float eps);
+    // y = (x * (1 / sqrt(sum16(x^2 by fma) / d + eps))) * w
+    void (*rms_norm)(float *y, const float *x, const float *w, int64_t d, float eps);
+
+    // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias); returns max16 of s (-inf for lanes
+    // past the end). s has room for len rounded up to 16.
+    float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);
+    // s[j] = exp(s[j] - max); returns sum16 of them.
+    float (*softmax)(float *s, int64_t len, float max);
+    // out[d] = (chain of fma over j of s[j] v_j[d]) * by
+    void (*weigh)(float *out, const float *s, const kv_rows *v, float by);
+
+    void (*elu)(float *y, const float *x, int64_t n);
+    void (*add)(float *y, const float *x, int64_t n);
+    // One row of op_lstm_cell: z [4*d]. sigmoid(x) = 1 / (1 + exp(-x)); cell = fma(f, cell, i*g).
+    void (*lstm)(float *h, float *cell, const float *z, int64_t d);
+    // out[i] = value i of p as f32: exact
+    void (*widen)(float *out, const void *p, dtype type, int64_t n);
+} kern_table;
+
+// Fills every slot with the best that flags (of cpu.h) allow.
+void kern_init(kern_table *k, unsigned flags);
+
+void kern_init_ref(kern_table *k);
+void kern_init_avx2(kern_table *k);   // x86-64 only
+void kern_init_avx512(kern_table *k); // x86-64 only
+void kern_init_neon(kern_table *k);   // AArch64 only

@@ -1,0 +1,464 @@
+// kern_body.h - the vector kernels, written once over a vector of sixteen floats.
+//
+// kern_avx2.c, kern_avx512.c and kern_neon.c define v16 and the functions below, then include this
+// file:
+//   v16 is the sixteen lanes of kern.h, in however many registers.
+//   v_set v_load v_store v_bf16 v_f16 (loads that widen) v_add v_sub v_mul v_div v_fma(a,b,c) = a*b
+//   + c v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b   v_pick(a,b,x,y) = a < b ? x : y
+//   v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in [-127, 127]
+//   v_sum(a) = sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
+// and the tile shapes: TILE_ROWS weight rows by up to TILE_X x rows, and NARROW_ROWS by up to
+// NARROW_X for few x rows, where more weight rows at once keep more reads in flight.
+#pragma once
+#include <math.h>
+
+#include "compute/kern.h"
+#include "compute/kern_math.h"
+
+#define INLINE static inline __attribute__((always_inline))
+// Loops over registers: arrays of v16 become registers only where every index is a constant.
+#define UNROLLED _Pragma("GCC unroll 32")
+
+INLINE v16 v_load_n(const float *p, int64_t n) {
+    float t[16] = {0};
+    memcpy(t, p, (size_t)n * sizeof(float));
+    return v_load(t);
+}
+
+INLINE void v_store_n(float *p, v16 a, int64_t n) {
+    float t[16];
+    v_store(t, a);
+    memcpy(p, t, (size_t)n * sizeof(float));
+}
+
+INLINE size_t type_size(dtype type) {
+    return type == DT_F32 ? 4 : 2;
+}
+
+INLINE v16 v_read(const uint8_t *p, dtype type) {
+    if (type == DT_F32) return v_load((const float *)(const void *)p);
+    return type == DT_BF16 ? v_bf16(p) : v_f16(p);
+}
+
+INLINE v16 v_read_n(const uint8_t *p, dtype type, int64_t n) {
+    uint8_t t[64] = {0};
+    memcpy(t, p, (size_t)n * type_size(type));
+    return v_read(t, type);
+}
+
+// ---- exp and its family: the expressions of kern_math.c ----
+
+INLINE v16 v_reduced_expm1(v16 x, v16 *n) {
+    v16 round = v_set(MATH_ROUND);
+    *n = v_sub(v_fma(x, v_set(MATH_LOG2E), round), round);
+    v16 r = v_fma(*n, v_set(-MATH_LN2_HI), x);
+    r = v_fma(*n, v_set(-MATH_LN2_LO), r);
+    v16 q = v_fma(v_set(MATH_Q4), r, v_set(MATH_Q3));
+    q = v_fma(q, r, v_set(MATH_Q2));
+    q = v_fma(q, r, v_set(MATH_Q1));
+    q = v_fma(q, r, v_set(MATH_Q0));
+    return v_fma(v_mul(r, r), q, r);
+}
+
+INLINE v16 v_exp(v16 x) {
+    v16 n, round = v_set(MATH_ROUND);
+    x = v_min(v_set(MATH_EXP_HI), v_max(v_set(MATH_EXP_LO), x));
+    v16 m = v_reduced_expm1(x, &n);
+    v16 half = v_sub(v_add(v_mul(n, v_set(0.5f)), round), round);
+    return v_mul(v_mul(v_add(m, v_set(1.0f)), v_pow2(half)), v_pow2(v_sub(n, half)));
+}
+
+INLINE v16 v_expm1(v16 x) {
+    v16 n, m = v_reduced_expm1(v_min(v_set(MATH_EXPM1_HI), v_max(v_set(MATH_EXPM1_LO), x)), &n);
+    v16 s = v_pow2(n);
+    return v_fma(s, m, v_sub(s, v_set(1.0f)));
+}
+
+INLINE v16 v_tanh(v16 x) {
+    v16 t = v_expm1(v_mul(v_set(2.0f), v_min(v_set(10.0f), v_abs(x))));
+    return v_with_sign(v_div(t, v_add(t, v_set(2.0f))), x);
+}
+
+INLINE v16 v_sigmoid(v16 x) {
+    v16 one = v_set(1.0f), minus = v_mul(v_set(-1.0f), x);
+    return v_div(one, v_add(one, v_exp(minus)));
+}
+
+INLINE v16 v_erf(v16 x) {
+    v16 a = v_abs(x), u = v_mul(a, a), b = v_min(v_set(MATH_ERF_HI), a);
+    v16 p = v_fma(v_set(MATH_P6), u, v_set(MATH_P5));
+    p = v_fma(p, u, v_set(MATH_P4));
+    p = v_fma(p, u, v_set(MATH_P3));
+    p = v_fma(p, u, v_set(MATH_P2));
+    p = v_fma(p, u, v_set(MATH_P1));
+    p = v_fma(p, u, v_set(MATH_P0));
+    v16 t = v_fma(v_set(MATH_T7), b, v_set(MATH_T6));
+    t = v_fma(t, b, v_set(MATH_T5));
+    t = v_fma(t, b, v_set(MATH_T4));
+    t = v_fma(t, b, v_set(MATH_T3));
+    t = v_fma(t, b, v_set(MATH_T2));
+    t = v_fma(t, b, v_set(MATH_T1));
+    t = v_fma(t, b, v_set(MATH_T0));
+    v16 large = v_sub(v_set(1.0f), v_exp(t));
+    return v_with_sign(v_pick(a, v_set(MATH_ERF_SPLIT), v_fma(a, p, a), large), x);
+}
+
+INLINE v16 v_elu(v16 x) {
+    return v_pick(v_set(0.0f), x, x, v_expm1(x));
+}
+
+INLINE v16 v_gelu(v16 x) {
+    v16 e = v_erf(v_mul(x, v_set(0x1.6a09e6p-1f)));
+    return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1.0f), e));
+}
+
+// ---- products ----
+
+#define TILE_SUMS ((TILE_ROWS * TILE_X + 15) / 16 * 16)
+
+// One step of a tile: sixteen columns of rows x nx sums.
+INLINE void tile_step(v16 *acc, const uint8_t *w, size_t step, const float *x, int64_t ldx,
+                      const int rows, const int nx, const dtype type) {
+    v16 wv[8];
+    UNROLLED
+    for (int r = 0; r < rows; r++) wv[r] = v_read(w + r * step, type);
+    UNROLLED
+    for (int j = 0; j < nx; j++) {
+        v16 xv = v_load(x + j * ldx);
+        UNROLLED
+        for (int r = 0; r < rows; r++) acc[j * rows + r] = v_fma(wv[r], xv, acc[j * rows + r]);
+    }
+}
+
+// rows x nx products over all cols, with every sum in a register. Weight rows are `step` bytes
+// apart, their results `ostep` floats. Always inlined with constant rows, nx and type.
+INLINE void tile(const dots_args *a, const uint8_t *w, size_t step, const float *x, float *out,
+                 int64_t ostep, const int rows, const int nx, const dtype type) {
+    const size_t size = type_size(type);
+    const int64_t whole = a->cols / 16 * 16, rest = a->cols - whole;
+    v16 acc[TILE_SUMS];
+    UNROLLED
+    for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
+    for (int64_t c = 0; c < whole; c += 16) {
+        tile_step(acc, w + (size_t)c * size, step, x + c, a->ldx, rows, nx, type);
+    }
+    if (rest) { // the last columns, filled up with zeros
+        uint8_t wt[8][64] = {0};
+        float xt[TILE_X][16] = {0};
+        for (int r = 0; r < rows; r++) {
+            memcpy(wt[r], w + r * step + (size_t)whole * size, (size_t)rest * size);
+        }
+        for (int j = 0; j < nx; j++) {
+            memcpy(xt[j], x + j * a->ldx + whole, (size_t)rest * sizeof(float));
+        }
+        tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
+    }
+    float sums[TILE_SUMS];
+    UNROLLED
+    for (int i = 0; i < rows * nx; i += 16) v_store(sums + i, v_sums(acc + i));
+    for (int j = 0; j < nx; j++)
+        for (int r = 0; r < rows; r++) out[j * a->ldo + r * ostep] = sums[j * rows + r];
+}
+
+typedef void (*tile_fn)(const dots_args *a, const uint8_t *w, size_t step, const float *x,
+                        float *out, int64_t ostep);
+
+#define TILE_FN(name, rows, nx, type)                                                              \
+    static void name(const dots_args *a, const uint8_t *w, size_t step, const float *x,            \
+                     float *out, int64_t ostep) {                                                  \
+        tile(a, w, step, x, out, ostep, rows, nx, type);                                           \
+    }
+#define TILE_FNS(rows, nx)                                                                         \
+    TILE_FN(tile_##rows##_##nx##_f32, rows, nx, DT_F32)                                            \
+    TILE_FN(tile_##rows##_##nx##_bf16, rows, nx, DT_BF16)                                          \
+    TILE_FN(tile_##rows##_##nx##_f16, rows, nx, DT_F16)
+#define TILE_NAMES(rows, nx)                                                                       \
+    { tile_##rows##_##nx##_f32, tile_##rows##_##nx##_bf16, tile_##rows##_##nx##_f16 }
+
+TILE_SHAPES // TILE_FNS(rows, nx) for each shape of the tables
+
+    static const tile_fn tiles_wide[TILE_X][3] = {TILE_WIDE};
+static const tile_fn tiles_narrow[NARROW_X][3] = {TILE_NARROW};
+static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
+
+// One group of weight rows against all x rows, in tiles of nearly equal width.
+static void dots_group(const dots_args *a, const tile_fn (*fns)[3], int64_t width, const uint8_t *w,
+                       size_t step, float *out, int64_t ostep) {
+    int64_t tiles = (a->n + width - 1) / width;
+    for (int64_t t = 0; t < tiles; t++) {
+        int64_t from = a->n * t / tiles, nx = a->n * (t + 1) / tiles - from;
+        fns[nx - 1][a->type](a, w, step, a->x + from * a->ldx, out + from * a->ldo, ostep);
+    }
+}
+
+// The rows of a group lie rows/group apart, so that each walks its own stretch of memory from end
+// to end: the hardware's prefetcher then follows all of them.
+static void dots(const dots_args *a) {
+    if (a->n < 1) return;
+    bool narrow = a->n <= NARROW_X;
+    int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
+    size_t row = (size_t)a->ldw * type_size(a->type);
+    const uint8_t *w = a->w;
+    for (int64_t g = 0; g < groups; g++) {
+        dots_group(a, narrow ? tiles_narrow : tiles_wide, narrow ? NARROW_X : TILE_X,
+                   w + (size_t)g * row, (size_t)groups * row, a->out + g, groups);
+    }
+    for (int64_t r = groups * group; r < a->rows; r++) {
+        dots_group(a, tiles_single, TILE_X, w + (size_t)r * row, 0, a->out + r, 0);
+    }
+}
+
+INLINE v16 v_activate(v16 v, activation act) {
+    switch (act) {
+    case ACT_RELU: return v_pick(v_set(0.0f), v, v, v_set(0.0f));
+    case ACT_GELU: return v_gelu(v);
+    case ACT_ELU: return v_elu(v);
+    case ACT_NONE: break;
+    }
+    return v;
+}
+
+INLINE void finish_as(float *y, const float *s, const float *bias, int64_t n, const activation act,
+                      bool add) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        v16 v = v_load(s + i);
+        v = v_activate(bias ? v_add(v, v_load(bias + i)) : v, act);
+        v_store(y + i, add ? v_add(v_load(y + i), v) : v);
+    }
+    if (i == n) return;
+    v16 v = v_load_n(s + i, n - i);
+    v = v_activate(bias ? v_add(v, v_load_n(bias + i, n - i)) : v, act);
+    v_store_n(y + i, add ? v_add(v_load_n(y + i, n - i), v) : v, n - i);
+}
+
+static void finish(float *y, const float *s, const float *bias, int64_t n, activation act,
+                   bool add) {
+    switch (act) {
+    case ACT_NONE: finish_as(y, s, bias, n, ACT_NONE, add); break;
+    case ACT_RELU: finish_as(y, s, bias, n, ACT_RELU, add); break;
+    case ACT_GELU: finish_as(y, s, bias, n, ACT_GELU, add); break;
+    case ACT_ELU: finish_as(y, s, bias, n, ACT_ELU, add); break;
+    }
+}
+
+// ---- norms ----
+
+// Lanes that lie past the end add nothing: they are left out, since adding a zero would turn -0 to
+// +0.
+static float sum_of_rest(v16 acc, const float *x, int64_t n, float less, bool square) {
+    float lane[16];
+    v_store(lane, acc);
+    for (int64_t i = 0; i < n; i++) {
+        float c = x[i] - less;
+        lane[i] = square ? fmaf(c, c, lane[i]) : lane[i] + x[i];
+    }
+    return v_sum(v_load(lane));
+}
+
+static float sum_of(const float *x, int64_t d) {
+    v16 acc = v_set(0.0f);
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16) acc = v_add(acc, v_load(x + i));
+    return i == d ? v_sum(acc) : sum_of_rest(acc, x + i, d - i, 0, false);
+}
+
+static float sum_of_squares(const float *x, int64_t d, float less) {
+    v16 acc = v_set(0.0f), m = v_set(less);
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16) {
+        v16 c = v_sub(v_load(x + i), m);
+        acc = v_fma(c, c, acc);
+    }
+    return i == d ? v_sum(acc) : sum_of_rest(acc, x + i, d - i, less, true);
+}
+
+static void layer_norm(float *y, const float *x, const float *w, const float *b, int64_t d,
+                       float eps) {
+    float mean = sum_of(x, d) / (float)d;
+    float scale = 1.0f / sqrtf(sum_of_squares(x, d, mean) / (float)d + eps);
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16) {
+        v16 c = v_mul(v_sub(v_load(x + i), v_set(mean)), v_set(scale));
+        v_store(y + i, v_fma(c, v_load(w + i), v_load(b + i)));
+    }
+    for (; i < d; i++) y[i] = fmaf((x[i] - mean) * scale, w[i], b[i]);
+}
+
+static void rms_norm(float *y, const float *x, const float *w, int64_t d, float eps) {
+    float scale = 1.0f / sqrtf(sum_of_squares(x, d, 0) / (float)d + eps);
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16) {
+        v_store(y + i, v_mul(v_mul(v_load(x + i), v_set(scale)), v_load(w + i)));
+    }
+    for (; i < d; i++) y[i] = (x[i] * scale) * w[i];
+}
+
+// ---- attention ----
+
+// Sixteen keys at once: their sums are added up together.
+INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, const dtype type) {
+    v16 acc[16];
+    size_t row = (size_t)dh * type_size(type);
+    UNROLLED
+    for (int j = 0; j < 16; j++) acc[j] = v_set(0.0f);
+    for (int64_t c = 0; c < dh; c += 16) {
+        bool whole = c + 16 <= dh;
+        v16 qv = whole ? v_load(q + c) : v_load_n(q + c, dh - c);
+        const uint8_t *at = k + (size_t)c * type_size(type);
+        if (whole && keys == 16) {
+            UNROLLED
+            for (int j = 0; j < 16; j++) acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
+            continue;
+        }
+        UNROLLED
+        for (int j = 0; j < keys; j++) {
+            v16 kv = whole ? v_read(at + j * row, type) : v_read_n(at + j * row, type, dh - c);
+            acc[j] = v_fma(kv, qv, acc[j]);
+        }
+    }
+    return v_sums(acc);
+}
+
+INLINE float scores_as(float *s, const float *q, const kv_rows *k, float scale, const float *bias,
+                       const dtype type) {
+    v16 top = v_set(-INFINITY);
+    const uint8_t *p = k->p;
+    int64_t j = 0;
+    for (; j + 16 <= k->len; j += 16, p += 16 * (size_t)k->dh * type_size(type)) {
+        v16 v = v_mul(scores16(q, p, k->dh, 16, type), v_set(scale));
+        if (bias) v = v_add(v, v_load(bias + j));
+        v_store(s + j, v);
+        top = v_max(top, v);
+    }
+    float lane[16];
+    v_store(lane, top);
+    if (j < k->len) {
+        v16 v = v_mul(scores16(q, p, k->dh, k->len - j, type), v_set(scale));
+        if (bias) v = v_add(v, v_load_n(bias + j, k->len - j));
+        v_store_n(s + j, v, k->len - j);
+        for (int64_t i = 0; j + i < k->len; i++) lane[i] = lane[i] > s[j + i] ? lane[i] : s[j + i];
+    }
+    return v_top(v_load(lane));
+}
+
+static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
+    return k->type == DT_F32 ? scores_as(s, q, k, scale, bias, DT_F32)
+                             : scores_as(s, q, k, scale, bias, DT_BF16);
+}
+
+static float softmax(float *s, int64_t len, float max) {
+    v16 sum = v_set(0.0f), top = v_set(max);
+    int64_t j = 0;
+    for (; j + 16 <= len; j += 16) {
+        v16 e = v_exp(v_sub(v_load(s + j), top));
+        v_store(s + j, e);
+        sum = v_add(sum, e);
+    }
+    if (j == len) return v_sum(sum);
+    v_store_n(s + j, v_exp(v_sub(v_load_n(s + j, len - j), top)), len - j);
+    return sum_of_rest(sum, s + j, len - j, 0, false);
+}
+
+// Columns c..c+16*cols-1 of the weighted sum.
+INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, int64_t c,
+                       const int cols, const dtype type) {
+    size_t row = (size_t)v->dh * type_size(type);
+    const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
+    v16 acc[8];
+    UNROLLED
+    for (int i = 0; i < 8; i++) acc[i] = v_set(0.0f);
+    for (int64_t j = 0; j < v->len; j++, p += row) {
+        v16 e = v_set(s[j]);
+        UNROLLED
+        for (int i = 0; i < cols; i++) {
+            acc[i] = v_fma(e, v_read(p + (size_t)i * 16 * type_size(type), type), acc[i]);
+        }
+    }
+    UNROLLED
+    for (int i = 0; i < cols; i++) v_store(out + c + 16 * i, v_mul(acc[i], v_set(by)));
+}
+
+INLINE void weigh_rest(float *out, const float *s, const kv_rows *v, float by, int64_t c,
+                       const dtype type) {
+    size_t row = (size_t)v->dh * type_size(type);
+    const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
+    v16 acc = v_set(0.0f);
+    for (int64_t j = 0; j < v->len; j++, p += row) {
+        acc = v_fma(v_set(s[j]), v_read_n(p, type, v->dh - c), acc);
+    }
+    v_store_n(out + c, v_mul(acc, v_set(by)), v->dh - c);
+}
+
+INLINE void weigh_as(float *out, const float *s, const kv_rows *v, float by, const dtype type) {
+    int64_t c = 0;
+    for (; c + 64 <= v->dh; c += 64) weigh_cols(out, s, v, by, c, 4, type);
+    for (; c + 16 <= v->dh; c += 16) weigh_cols(out, s, v, by, c, 1, type);
+    if (c < v->dh) weigh_rest(out, s, v, by, c, type);
+}
+
+static void weigh(float *out, const float *s, const kv_rows *v, float by) {
+    if (v->type == DT_F32)
+        weigh_as(out, s, v, by, DT_F32);
+    else
+        weigh_as(out, s, v, by, DT_BF16);
+}
+
+// ---- element by element ----
+
+static void elu(float *y, const float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_elu(v_load(x + i)));
+    if (i < n) v_store_n(y + i, v_elu(v_load_n(x + i, n - i)), n - i);
+}
+
+static void add(float *y, const float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) v_store(y + i, v_add(v_load(y + i), v_load(x + i)));
+    for (; i < n; i++) y[i] = y[i] + x[i];
+}
+
+// Sixteen cells, or the last n of them.
+INLINE void lstm16(float *h, float *cell, const float *z, int64_t d, int64_t n) {
+    v16 in = v_sigmoid(v_load_n(z, n)), forget = v_sigmoid(v_load_n(z + d, n));
+    v16 gate = v_tanh(v_load_n(z + 2 * d, n)), out = v_sigmoid(v_load_n(z + 3 * d, n));
+    v16 c = v_fma(forget, v_load_n(cell, n), v_mul(in, gate));
+    v_store_n(cell, c, n);
+    v_store_n(h, v_mul(out, v_tanh(c)), n);
+}
+
+static void lstm(float *h, float *cell, const float *z, int64_t d) {
+    int64_t i = 0;
+    for (; i + 16 <= d; i += 16) lstm16(h + i, cell + i, z + i, d, 16);
+    if (i < d) lstm16(h + i, cell + i, z + i, d, d - i);
+}
+
+INLINE void widen_as(float *out, const uint8_t *p, int64_t n, const dtype type) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) v_store(out + i, v_read(p + (size_t)i * type_size(type), type));
+    if (i < n) v_store_n(out + i, v_read_n(p + (size_t)i * type_size(type), type, n - i), n - i);
+}
+
+static void widen(float *out, const void *p, dtype type, int64_t n) {
+    switch (type) {
+    case DT_F32: widen_as(out, p, n, DT_F32); break;
+    case DT_BF16: widen_as(out, p, n, DT_BF16); break;
+    default: widen_as(out, p, n, DT_F16); break;
+    }
+}
+
+static void fill_table(kern_table *k) {
+    *k = (kern_table){
+        .dots = dots,
+        .finish = finish,
+        .layer_norm = layer_norm,
+        .rms_norm = rms_norm,
+        .scores = scores,
+        .softmax = softmax,
+        .weigh = weigh,
+        .elu = elu,
+        .add = add,
+        .lstm = lstm,
+        .widen = widen,
+    };
+}

@@ -1,0 +1,54 @@
+// kern_math.h - exp, expm1, tanh, sigmoid, erf, ELU and GELU in f32: the constants, and the plain
+// C.
+//
+// The vector kernels evaluate the same expressions over the same constants in the same order, so
+// every instruction set gives the bits of these functions. Errors were measured over every float of
+// the range (tests/kern), in units of the last place of the result:
+//   exp 1.0, expm1 1.0, tanh 2.0, sigmoid 2.0, erf 2.0.
+// No libm but fmaf and sqrtf, which IEEE 754 defines to the bit.
+#pragma once
+#include "base/base.h"
+
+// exp(x) = 2^n exp(r), n = x / ln 2 to nearest, |r| <= ln 2 / 2.
+#define MATH_ROUND 0x1.8p23f // adding and subtracting it rounds to an integer
+#define MATH_LOG2E 0x1.715476p+0f
+#define MATH_LN2_HI 0x1.62e43p-1f
+#define MATH_LN2_LO -0x1.05c61p-29f
+#define MATH_EXP_LO -104.0f // exp is 0 below
+#define MATH_EXP_HI 89.0f   // and infinite above
+#define MATH_EXPM1_LO -30.0f
+#define MATH_EXPM1_HI 88.0f
+
+// exp(r) - 1 = r + r^2 q(r); minimax of the relative error on +-0.35: 1.4e-8.
+#define MATH_Q4 0x1.6da0c0p-10f
+#define MATH_Q3 0x1.122d8ep-7f
+#define MATH_Q2 0x1.55547ep-5f
+#define MATH_Q1 0x1.5554a8p-3f
+#define MATH_Q0 0.5f
+
+// erf(x) = x + x p(x^2) below the split; 1 - exp(t(x)) above it, t fitted to log(erfc(x)).
+#define MATH_ERF_SPLIT 0.9f
+#define MATH_ERF_HI 4.0f // erf rounds to 1 above
+#define MATH_P6 0x1.66251ep-14f
+#define MATH_P5 -0x1.acf7fap-11f
+#define MATH_P4 0x1.5513f2p-8f
+#define MATH_P3 -0x1.b8162ap-6f
+#define MATH_P2 0x1.ce2e60p-4f
+#define MATH_P1 -0x1.812744p-2f
+#define MATH_P0 0x1.06eba8p-3f
+#define MATH_T7 -0x1.5d71cap-16f
+#define MATH_T6 0x1.c459060p-12f
+#define MATH_T5 -0x1.10624cp-8f
+#define MATH_T4 0x1.9aebacp-6f
+#define MATH_T3 -0x1.bb4548p-4f
+#define MATH_T2 -0x1.444d1ep-1f
+#define MATH_T1 -0x1.212626p+0f
+#define MATH_T0 0x1.62d882p-13f
+
+float kern_exp(float x);
+float kern_expm1(float x); // of x in [-inf, 88]
+float kern_tanh(float x);
+float kern_sigmoid(float x);
+float kern_erf(float x);
+float kern_elu(float x);  // x > 0 ? x : expm1(x)
+float kern_gelu(float x); // (0.5 x) (1 + erf(x / sqrt 2))

@@ -1,0 +1,156 @@
+// kern_ref.c - plain C for every kernel: the specification, and what "scalar" runs.
+//
+// Nothing here is tuned. It is compiled for the baseline CPU, where fmaf is a call.
+#include <math.h>
+
+#include "compute/kern.h"
+#include "compute/kern_math.h"
+
+static float value(const void *p, dtype type, int64_t i) {
+    const uint8_t *at = (const uint8_t *)p + (size_t)i * dtype_size(type);
+    uint16_t h;
+    float f;
+    if (type == DT_F32) {
+        memcpy(&f, at, sizeof f);
+        return f;
+    }
+    memcpy(&h, at, sizeof h);
+    return type == DT_BF16 ? bf16_to_f32(h) : f16_to_f32(h);
+}
+
+static float sum16(const float lane[16]) {
+    float s[16];
+    memcpy(s, lane, sizeof s);
+    for (int half = 8; half; half /= 2)
+        for (int j = 0; j < half; j++) s[j] = s[j] + s[j + half];
+    return s[0];
+}
+
+static float max16(const float lane[16]) {
+    float s[16];
+    memcpy(s, lane, sizeof s);
+    for (int half = 8; half; half /= 2)
+        for (int j = 0; j < half; j++) s[j] = s[j] > s[j + half] ? s[j] : s[j + half];
+    return s[0];
+}
+
+// dot16 of values from..from+n-1 of p with x.
+static float dot16(const void *p, dtype type, int64_t from, const float *x, int64_t n) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < (n + 15) / 16 * 16; i++) {
+        float a = i < n ? value(p, type, from + i) : 0, b = i < n ? value(x, DT_F32, i) : 0;
+        lane[i % 16] = fmaf(a, b, lane[i % 16]);
+    }
+    return sum16(lane);
+}
+
+static void dots(const dots_args *a) {
+    for (int64_t j = 0; j < a->n; j++) {
+        for (int64_t r = 0; r < a->rows; r++) {
+            a->out[j * a->ldo + r] = dot16(a->w, a->type, r * a->ldw, a->x + j * a->ldx, a->cols);
+        }
+    }
+}
+
+static float activate(float v, activation act) {
+    switch (act) {
+    case ACT_RELU: return 0.0f < v ? v : 0.0f;
+    case ACT_GELU: return kern_gelu(v);
+    case ACT_ELU: return kern_elu(v);
+    case ACT_NONE: break;
+    }
+    return v;
+}
+
+static void finish(float *y, const float *s, const float *bias, int64_t n, activation act,
+                   bool add) {
+    for (int64_t i = 0; i < n; i++) {
+        float v = activate(bias ? s[i] + bias[i] : s[i], act);
+        y[i] = add ? y[i] + v : v;
+    }
+}
+
+static void layer_norm(float *y, const float *x, const float *w, const float *b, int64_t d,
+                       float eps) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < d; i++) lane[i % 16] = lane[i % 16] + x[i];
+    float mean = sum16(lane) / (float)d;
+    memset(lane, 0, sizeof lane);
+    for (int64_t i = 0; i < d; i++) {
+        float c = x[i] - mean;
+        lane[i % 16] = fmaf(c, c, lane[i % 16]);
+    }
+    float scale = 1.0f / sqrtf(sum16(lane) / (float)d + eps);
+    for (int64_t i = 0; i < d; i++) y[i] = fmaf((x[i] - mean) * scale, w[i], b[i]);
+}
+
+static void rms_norm(float *y, const float *x, const float *w, int64_t d, float eps) {
+    float scale = 1.0f / sqrtf(dot16(x, DT_F32, 0, x, d) / (float)d + eps);
+    for (int64_t i = 0; i < d; i++) y[i] = (x[i] * scale) * w[i];
+}
+
+static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
+    float lane[16];
+    for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
+    for (int64_t j = 0; j < k->len; j++) {
+        float v = dot16(k->p, k->type, j * k->dh, q, k->dh) * scale;
+        s[j] = bias ? v + bias[j] : v;
+        lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
+    }
+    return max16(lane);
+}
+
+static float softmax(float *s, int64_t len, float max) {
+    float lane[16] = {0};
+    for (int64_t j = 0; j < len; j++) {
+        s[j] = kern_exp(s[j] - max);
+        lane[j % 16] = lane[j % 16] + s[j];
+    }
+    return sum16(lane);
+}
+
+static void weigh(float *out, const float *s, const kv_rows *v, float by) {
+    for (int64_t i = 0; i < v->dh; i++) {
+        float sum = 0;
+        for (int64_t j = 0; j < v->len; j++)
+            sum = fmaf(s[j], value(v->p, v->type, j * v->dh + i), sum);
+        out[i] = sum * by;
+    }
+}
+
+static void elu(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = kern_elu(x[i]);
+}
+
+static void add(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
+}
+
+static void lstm(float *h, float *cell, const float *z, int64_t d) {
+    for (int64_t i = 0; i < d; i++) {
+        float in = kern_sigmoid(z[i]), forget = kern_sigmoid(z[d + i]);
+        float gate = kern_tanh(z[2 * d + i]), out = kern_sigmoid(z[3 * d + i]);
+        cell[i] = fmaf(forget, cell[i], in * gate);
+        h[i] = out * kern_tanh(cell[i]);
+    }
+}
+
+static void widen(float *out, const void *p, dtype type, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = value(p, type, i);
+}
+
+void kern_init_ref(kern_table *k) {
+    *k = (kern_table){
+        .dots = dots,
+        .finish = finish,
+        .layer_norm = layer_norm,
+        .rms_norm = rms_norm,
+        .scores = scores,
+        .softmax = softmax,
+        .weigh = weigh,
+        .elu = elu,
+        .add = add,
+        .lstm = lstm,
+        .widen = widen,
+    };
+}

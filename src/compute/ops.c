@@ -1,0 +1,313 @@
+// ops.c - see ops.h: each op divides its rows among the threads and leaves the arithmetic to kern.
+#include "compute/ops.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "compute/cpu.h"
+#include "compute/gemm.h"
+
+// Below this many values a fork costs more than it saves.
+#define FORK_VALUES ((int64_t)16 << 10)
+
+// ---- opening ----
+
+// The levels this machine has, for an error text: "scalar avx2".
+static void level_list(char *out, size_t cap, unsigned have) {
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    size_t at = 0;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        unsigned flags;
+        if (!cpu_level(have, names[i], &flags)) continue;
+        for (const char *s = at ? " " : ""; *s && at + 1 < cap; s++) out[at++] = *s;
+        for (const char *s = names[i]; *s && at + 1 < cap; s++) out[at++] = *s;
+    }
+    out[at] = 0;
+}
+
+static status choose_isa(compute *c, const char *isa, err *e) {
+    unsigned have = cpu_flags(), flags = have;
+    if (!isa) isa = getenv("STEMFORGE_ISA");
+    if (isa && *isa && !cpu_level(have, isa, &flags)) {
+        char list[64];
+        level_list(list, sizeof list, have);
+        return err_set(e, ERR_ARG, "instruction set: expected one of \"%s\", found \"%s\"", list,
+                       isa);
+    }
+    kern_init(&c->k, flags);
+    c->isa = cpu_level_name(flags);
+    return OK;
+}
+
+static status scratch_open(compute *c, int threads, err *e) {
+    c->scratch = mem_calloc((size_t)threads, sizeof *c->scratch);
+    if (!c->scratch) return err_set(e, ERR_OOM, "no memory for %d threads", threads);
+    for (int i = 0; i < threads; i++) {
+        c->scratch[i].panel = mem_aligned((size_t)GEMM_PANEL * sizeof(float));
+        if (!c->scratch[i].panel) return err_set(e, ERR_OOM, "no memory for thread %d", i);
+    }
+    return compute_reserve(c, 2048, e);
+}
+
+status compute_open(compute **out, int threads, const char *isa, err *e) {
+    *out = NULL;
+    if (threads < 0) return err_set(e, ERR_ARG, "threads: expected 0 or more, found %d", threads);
+    if (!threads) threads = MIN(os_cpu_count(), POOL_THREADS_MAX);
+    compute *c = mem_calloc(1, sizeof *c);
+    if (!c) return err_set(e, ERR_OOM, "no memory for a compute");
+    status rc = choose_isa(c, isa, e);
+    if (rc == OK) rc = pool_open(&c->pool, threads, e);
+    if (rc == OK) rc = scratch_open(c, threads, e);
+    if (rc != OK) {
+        compute_close(c);
+        return rc;
+    }
+    *out = c;
+    return OK;
+}
+
+void compute_close(compute *c) {
+    if (!c) return;
+    for (int i = 0; c->scratch && i < pool_threads(c->pool); i++) {
+        mem_free(c->scratch[i].panel);
+        mem_free(c->scratch[i].scores);
+    }
+    mem_free(c->scratch);
+    pool_close(c->pool);
+    mem_free(c);
+}
+
+status compute_reserve(compute *c, int64_t len_max, err *e) {
+    if (len_max <= c->scores_max) return OK;
+    size_t n = size_align((size_t)len_max, 16);
+    for (int i = 0; i < pool_threads(c->pool); i++) {
+        float *p = mem_aligned(n * sizeof(float));
+        if (!p) return err_set(e, ERR_OOM, "no memory for attention over %lld", (long long)len_max);
+        mem_free(c->scratch[i].scores);
+        c->scratch[i].scores = p;
+    }
+    c->scores_max = (int64_t)n;
+    return OK;
+}
+
+int compute_threads(const compute *c) {
+    return pool_threads(c->pool);
+}
+const char *compute_isa(const compute *c) {
+    return c->isa;
+}
+
+// Forks when there are values enough; else f is thread 0 of 1.
+static void fork_if(compute *c, int64_t values, pool_fn f, void *arg) {
+    if (values >= FORK_VALUES)
+        pool_run(c->pool, f, arg);
+    else
+        f(arg, 0, 1);
+}
+
+// ---- products ----
+
+typedef struct {
+    const compute *c;
+    const linear_args *a;
+    int count;
+} linear_job;
+
+static void linear_thread(void *arg, int thread, int threads) {
+    const linear_job *j = arg;
+    for (int i = 0; i < j->count; i++) gemm_part(j->c, &j->a[i], thread, threads);
+}
+
+void op_linear_many(compute *c, const linear_args *a, int count) {
+    linear_job j = {c, a, count};
+    int64_t values = 0;
+    for (int i = 0; i < count; i++) {
+        dtype t = a[i].w->type;
+        assert(t == DT_F32 || t == DT_BF16 || t == DT_F16);
+        values += a[i].w->rows * a[i].w->cols * (1 + a[i].n / 4);
+    }
+    fork_if(c, values, linear_thread, &j);
+}
+
+void op_linear(compute *c, const linear_args *a) {
+    op_linear_many(c, a, 1);
+}
+
+// ---- rows ----
+
+typedef struct {
+    const compute *c;
+    float *y, *cell;
+    const float *x, *w, *b;
+    int64_t n, d;
+    float eps;
+} rows_job;
+
+static void layer_norm_thread(void *arg, int thread, int threads) {
+    const rows_job *j = arg;
+    span s = span_of(j->n, 1, thread, threads);
+    for (int64_t i = s.from; i < s.to; i++) {
+        j->c->k.layer_norm(j->y + i * j->d, j->x + i * j->d, j->w, j->b, j->d, j->eps);
+    }
+}
+
+void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
+                   int64_t d, float eps) {
+    rows_job j = {.c = c, .y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = eps};
+    fork_if(c, n * d, layer_norm_thread, &j);
+}
+
+static void rms_norm_thread(void *arg, int thread, int threads) {
+    const rows_job *j = arg;
+    span s = span_of(j->n, 1, thread, threads);
+    for (int64_t i = s.from; i < s.to; i++) {
+        j->c->k.rms_norm(j->y + i * j->d, j->x + i * j->d, j->w, j->d, j->eps);
+    }
+}
+
+void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d,
+                 float eps) {
+    rows_job j = {.c = c, .y = y, .x = x, .w = w, .n = n, .d = d, .eps = eps};
+    fork_if(c, n * d, rms_norm_thread, &j);
+}
+
+static void elu_thread(void *arg, int thread, int threads) {
+    const rows_job *j = arg;
+    span s = span_of(j->n, 16, thread, threads);
+    j->c->k.elu(j->y + s.from, j->x + s.from, s.to - s.from);
+}
+
+void op_elu(compute *c, float *y, const float *x, int64_t n) {
+    rows_job j = {.c = c, .y = y, .x = x, .n = n};
+    fork_if(c, n, elu_thread, &j);
+}
+
+static void add_thread(void *arg, int thread, int threads) {
+    const rows_job *j = arg;
+    span s = span_of(j->n, 16, thread, threads);
+    j->c->k.add(j->y + s.from, j->x + s.from, s.to - s.from);
+}
+
+void op_add(compute *c, float *y, const float *x, int64_t n) {
+    rows_job j = {.c = c, .y = y, .x = x, .n = n};
+    fork_if(c, n, add_thread, &j);
+}
+
+static void lstm_thread(void *arg, int thread, int threads) {
+    const rows_job *j = arg;
+    span s = span_of(j->n, 1, thread, threads);
+    for (int64_t i = s.from; i < s.to; i++) {
+        j->c->k.lstm(j->y + i * j->d, j->cell + i * j->d, j->x + i * 4 * j->d, j->d);
+    }
+}
+
+void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d) {
+    rows_job j = {.c = c, .y = h, .cell = cell, .x = z, .n = n, .d = d};
+    fork_if(c, n * d, lstm_thread, &j);
+}
+
+// ---- attention ----
+
+typedef struct {
+    const compute *c;
+    const attend_shape *s;
+    const attend_item *items;
+    int64_t n;
+    int64_t work; // keys of all items and heads
+} attend_job;
+
+// Keys count, and each head of an item costs about as much as this many more.
+#define ATTEND_FIXED 8
+
+static void attend_head(const compute *c, const attend_shape *s, const attend_item *it, int64_t h,
+                        float *scores) {
+    float *out = it->out + h * s->dh;
+    if (!it->len) {
+        memset(out, 0, (size_t)s->dh * sizeof *out);
+        return;
+    }
+    size_t at = (size_t)(h * it->kv_stride) * dtype_size(s->kv_type);
+    kv_rows k = {(const uint8_t *)it->k + at, s->kv_type, s->dh, it->len};
+    kv_rows v = {(const uint8_t *)it->v + at, s->kv_type, s->dh, it->len};
+    const float *bias = it->bias ? it->bias + h * s->bias_stride : NULL;
+    float max = c->k.scores(scores, it->q + h * s->dh, &k, s->scale, bias);
+    float sum = c->k.softmax(scores, it->len, max);
+    c->k.weigh(out, scores, &v, 1.0f / sum);
+}
+
+// A head falls to the thread in whose share of all the work it begins.
+static void attend_thread(void *arg, int thread, int threads) {
+    const attend_job *j = arg;
+    int64_t from = j->work * thread / threads, to = j->work * (thread + 1) / threads, at = 0;
+    for (int64_t i = 0; i < j->n && at < to; i++) {
+        int64_t cost = j->items[i].len + ATTEND_FIXED;
+        for (int64_t h = 0; h < j->s->heads; h++, at += cost) {
+            if (at < from || at >= to) continue;
+            attend_head(j->c, j->s, &j->items[i], h, j->c->scratch[thread].scores);
+        }
+    }
+}
+
+void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n) {
+    attend_job j = {.c = c, .s = s, .items = items, .n = n};
+    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16);
+    for (int64_t i = 0; i < n; i++) {
+        assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
+        j.work += (items[i].len + ATTEND_FIXED) * s->heads;
+    }
+    fork_if(c, j.work * s->dh, attend_thread, &j);
+}
+
+void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
+                  int64_t pos) {
+    for (int64_t h = 0; h < s->heads; h++) {
+        size_t at = (size_t)(h * kv_stride + pos * s->dh);
+        const float *from = x + h * s->dh;
+        if (s->kv_type == DT_F32) {
+            memcpy((uint8_t *)cache + 4 * at, from, (size_t)s->dh * 4);
+            continue;
+        }
+        for (int64_t i = 0; i < s->dh; i++) {
+            uint16_t b = f32_to_bf16(from[i]);
+            memcpy((uint8_t *)cache + 2 * (at + (size_t)i), &b, 2);
+        }
+    }
+}
+
+// ---- the rest ----
+
+void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool add) {
+    tensor t = {.type = table->type, .dims = 2, .shape = {table->rows, table->cols}};
+    t.data = table->data;
+    for (int64_t i = 0; i < n; i++, y += table->cols) {
+        assert(ids[i] >= 0 && ids[i] < table->rows);
+        if (!add) {
+            tensor_read_f32(y, &t, ids[i] * table->cols, table->cols);
+            continue;
+        }
+        for (int64_t from = 0; from < table->cols; from += 256) {
+            float row[256];
+            int64_t m = MIN(256, table->cols - from);
+            tensor_read_f32(row, &t, ids[i] * table->cols + from, m);
+            for (int64_t d = 0; d < m; d++) y[from + d] = y[from + d] + row[d];
+        }
+    }
+}
+
+typedef struct {
+    void (*f)(void *arg, int part, int parts);
+    void *arg;
+    int parts;
+} parts_job;
+
+static void parts_thread(void *arg, int thread, int threads) {
+    const parts_job *j = arg;
+    for (int i = thread; i < j->parts; i += threads) j->f(j->arg, i, j->parts);
+}
+
+void op_parallel(compute *c, int parts, void (*f)(void *arg, int part, int parts), void *arg) {
+    parts_job j = {f, arg, parts};
+    pool_run(c->pool, parts_thread, &j);
+}

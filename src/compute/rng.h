@@ -1,0 +1,18 @@
+// rng.h - counter-based random numbers: the same noise on every machine and thread count.
+//
+// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011).
+// A number is a pure function of (key, counter): nobody holds a state, any draw can be made in any
+// order.
+#pragma once
+#include "base/base.h"
+
+typedef struct {
+    uint32_t v[4];
+} rng_u32x4;
+
+// key: the seed. hi, lo: the 128-bit counter; use hi to tell streams apart and lo to count in one.
+rng_u32x4 rng_draw(uint64_t key, uint64_t hi, uint64_t lo);
+
+// Uniform in [0, 1), exact multiples of 2^-24 and 2^-53.
+float rng_f32(uint32_t bits);
+double rng_f64(uint32_t hi, uint32_t lo);

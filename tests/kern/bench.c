@@ -1,0 +1,191 @@
+// bench.c - times of the ops against what this machine can do, measured in the same run.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "check.h"
+#include "compute/gemm.h"
+
+#define ARENA ((int64_t)192 << 20) // bytes of weights: more than any cache
+static uint8_t *arena_bytes;
+static float *x, *y;
+
+static double best_of(int rounds, void (*f)(void *), void *arg) {
+    double best = 1e9;
+    for (int i = 0; i < rounds; i++) {
+        double t = os_seconds();
+        f(arg);
+        double spent = os_seconds() - t;
+        if (spent < best) best = spent;
+    }
+    return best;
+}
+
+// ---- the roof: reading, and multiplying ----
+
+static compute *machine;
+static uint64_t sink[256];
+
+static void read_part(void *arg, int part, int parts) {
+    (void)arg;
+    span s = span_of(ARENA / 8, 64, part, parts);
+    const uint64_t *p = (const uint64_t *)(const void *)arena_bytes;
+    uint64_t a[8] = {0};
+    for (int64_t i = s.from; i + 64 <= s.to; i += 64) {
+        __builtin_prefetch(p + i + 512);
+        __builtin_prefetch(p + i + 520);
+        __builtin_prefetch(p + i + 528);
+        __builtin_prefetch(p + i + 536);
+        __builtin_prefetch(p + i + 544);
+        __builtin_prefetch(p + i + 552);
+        __builtin_prefetch(p + i + 560);
+        __builtin_prefetch(p + i + 568);
+        for (int k = 0; k < 64; k++) a[k % 8] += p[i + k];
+    }
+    for (int k = 0; k < 8; k++) sink[part] += a[k];
+}
+
+static void read_all(void *arg) {
+    (void)arg;
+    op_parallel(machine, compute_threads(machine), read_part, NULL);
+}
+
+// A product whose operands lie in L1: what the inner loop can do at most.
+static void multiply_part(void *arg, int part, int parts) {
+    (void)parts;
+    float out[6 * 64];
+    dots_args d = {.out = out, .ldo = 64, .w = arena_bytes, .type = DT_F32, .ldw = 256, .rows = 16};
+    d.x = x, d.ldx = 256, d.n = 6, d.cols = 256;
+    for (int i = 0; i < 2000; i++) ((const kern_table *)arg)->dots(&d);
+    sink[part] += (uint64_t)out[0];
+}
+#define MULTIPLY_FMAS (2000.0 * 16 * 6 * 256)
+
+static void multiply_all(void *arg) {
+    op_parallel(machine, compute_threads(machine), multiply_part, arg);
+}
+
+// ---- products ----
+
+typedef struct {
+    linear_args a;
+    weight w;
+    int copies; // so that weights come from memory: walk through the arena
+} linear_bench;
+
+static void linear_walk(void *arg) {
+    linear_bench *b = arg;
+    size_t bytes_each = (size_t)(b->w.rows * b->w.cols) * dtype_size(b->w.type);
+    for (int i = 0; i < b->copies; i++) {
+        weight w = b->w;
+        w.data = arena_bytes + (size_t)i * bytes_each;
+        linear_args a = b->a;
+        a.w = &w;
+        op_linear(machine, &a);
+    }
+}
+
+static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64_t ldx,
+                        double read_rate, double fma_rate) {
+    linear_bench b = {.w = {.type = type, .rows = rows, .cols = cols}};
+    b.a = (linear_args){.y = y, .ldy = rows, .x = x, .ldx = ldx, .n = n};
+    int64_t bytes_each = rows * cols * (int64_t)dtype_size(type);
+    b.copies = n <= 64 ? (int)(ARENA / bytes_each) : 1;
+    if (b.copies > 64) b.copies = 64;
+    double t = best_of(n <= 64 ? 7 : 3, linear_walk, &b) / b.copies;
+    printf("  %-4s [%5lld, %5lld] n %6lld: %9.1f us  %5.1f%% of reading  %5.1f%% of multiplying\n",
+           dtype_name(type), (long long)rows, (long long)cols, (long long)n, t * 1e6,
+           100 * (double)bytes_each / t / read_rate,
+           100 * (double)n * (double)(rows * cols) / t / fma_rate);
+}
+
+static void linear_lines(double read_rate, double fma_rate) {
+    static const int64_t shapes[][2] = {{1024, 1024}, {4096, 1024}, {1024, 4096}, {2048, 1024}};
+    static const int64_t ns[] = {1, 2, 4, 8, 16, 32, 64};
+    for (int t = DT_F32; t <= DT_BF16; t++)
+        for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
+            linear_line((dtype)t, shapes[s][0], shapes[s][1], 2, shapes[s][1], read_rate, fma_rate);
+    for (int t = DT_F32; t <= DT_BF16; t++)
+        for (size_t i = 0; i < ARRAY_LEN(ns); i++)
+            linear_line((dtype)t, 4096, 1024, ns[i], 1024, read_rate, fma_rate);
+    static const int64_t big[][4] = {
+        {768, 768, 128, 768},    {3072, 768, 512, 768},  {768, 3072, 512, 3072},
+        {1024, 7168, 500, 1024}, {64, 192, 100000, 64},  {32, 448, 100000, 64},
+        {512, 2048, 4000, 1024}, {256, 8192, 1000, 512}, {1, 448, 100000, 64}};
+    for (size_t i = 0; i < ARRAY_LEN(big); i++)
+        for (int t = DT_F32; t <= DT_BF16; t++)
+            linear_line((dtype)t, big[i][0], big[i][1], big[i][2], big[i][3], read_rate, fma_rate);
+}
+
+// ---- attention ----
+
+typedef struct {
+    attend_shape s;
+    int64_t n, len;
+    int copies;
+} attend_bench;
+
+static void attend_walk(void *arg) {
+    attend_bench *b = arg;
+    int64_t each = b->s.heads * b->len * b->s.dh * (int64_t)dtype_size(b->s.kv_type);
+    attend_item items[64];
+    for (int c = 0; c < b->copies; c++) {
+        for (int64_t i = 0; i < b->n; i++) {
+            const uint8_t *at = arena_bytes + (size_t)((c * b->n + i) * 2 * each);
+            items[i] = (attend_item){.q = x, .out = y + i * b->s.heads * b->s.dh};
+            items[i].k = at, items[i].v = at + each;
+            items[i].len = b->len, items[i].kv_stride = b->len * b->s.dh;
+        }
+        op_attend(machine, &b->s, items, b->n);
+    }
+}
+
+static void attend_line(dtype type, int64_t n, int64_t len, double read_rate) {
+    attend_bench b = {.s = {.heads = 16, .dh = 64, .kv_type = type, .scale = 0.125f}, .n = n};
+    b.len = len;
+    double bytes_each = (double)(2 * n * 16 * len * 64) * (double)dtype_size(type);
+    b.copies = (int)((double)ARENA / bytes_each);
+    if (b.copies > 24) b.copies = 24;
+    double t = best_of(7, attend_walk, &b) / b.copies;
+    printf("  %-4s rows %2lld len %4lld: %8.1f us  %5.1f%% of reading\n", dtype_name(type),
+           (long long)n, (long long)len, t * 1e6, 100 * bytes_each / t / read_rate);
+}
+
+static void nothing(void *arg, int part, int parts) {
+    (void)arg, (void)part, (void)parts;
+}
+static void forks(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 1000; i++) op_parallel(machine, 2, nothing, NULL);
+}
+
+static void elu_walk(void *arg) {
+    (void)arg;
+    op_elu(machine, y, x, 1 << 20);
+}
+
+void bench(int threads) {
+    err e;
+    arena_bytes = mem_aligned((size_t)ARENA);
+    x = mem_aligned((size_t)10 << 20 << 2), y = mem_aligned((size_t)10 << 20 << 2);
+    if (!arena_bytes || !x || !y || compute_open(&machine, threads, NULL, &e) != OK) exit(1);
+    fill(x, 1 << 20, 1);
+    for (int64_t i = 0; i < ARENA / 4; i += 1024) fill((float *)(void *)arena_bytes + i, 16, 2);
+    kern_table k = table_of(compute_isa(machine));
+    threads = compute_threads(machine);
+    double read_rate = (double)ARENA / best_of(7, read_all, NULL);
+    double fma_rate = threads * MULTIPLY_FMAS / best_of(7, multiply_all, &k);
+    printf("%s, %d threads: reading %.1f GB/s, multiplying (tile in L1) %.1f G fma/s\n",
+           compute_isa(machine), threads, read_rate * 1e-9, fma_rate * 1e-9);
+    printf("fork and join: %.2f us\n", best_of(5, forks, NULL) * 1e3);
+    linear_lines(read_rate, fma_rate);
+    for (int t = DT_F32; t <= DT_BF16; t++) {
+        attend_line((dtype)t, 2, 1500, read_rate);
+        attend_line((dtype)t, 2, 300, read_rate);
+        attend_line((dtype)t, 8, 750, read_rate);
+    }
+    printf("  elu: %.2f G values/s\n", (1 << 20) / best_of(5, elu_walk, NULL) * 1e-9);
+    compute_close(machine);
+    mem_free(arena_bytes), mem_free(x), mem_free(y);
+}

@@ -1,0 +1,34 @@
+// check.h - what the kernel tests share: inputs, comparison to the bit, the digest.
+//
+// The program needs nothing but src/base's plain files and src/compute, so that it cross-compiles.
+#pragma once
+#include "compute/kern.h"
+
+// Numbers of the check, and what went wrong. A failed check prints one line and the run goes on.
+extern long check_count, check_failed;
+
+// Fills with values of either sign over a few powers of two; the same for the same seed everywhere.
+void fill(float *p, int64_t n, uint64_t seed);
+// As fill, with zeros, denormals, huge values, infinities and NaN strewn in.
+void fill_odd(float *p, int64_t n, uint64_t seed);
+// p as values of the type, starting at out (any alignment).
+void narrow(uint8_t *out, const float *p, dtype type, int64_t n);
+
+// Every value must agree to the bit, except that any NaN equals any other.
+void same(const float *want, const float *got, int64_t n, const char *what, ...) PRINTF_LIKE(4, 5);
+void expect(bool ok, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+// FNV-1a over the bits of what the reference computed: equal on every architecture.
+void digest_add(const float *p, int64_t n);
+uint64_t digest_value(void);
+
+// The levels this machine has besides "scalar", best first; NULL ends the list.
+const char *const *levels(void);
+kern_table table_of(const char *level);
+
+void test_kernels(void);    // every slot at every level against kern_ref
+void test_ops(void);        // every op, levels and thread counts against one thread of scalar
+void test_math(void);       // ulp bounds, over each 1009th float
+void test_math_whole(void); // over every float
+void test_rng(void);        // published vectors
+void bench(int threads);    // times, against the roof; 0: all threads

@@ -1,0 +1,177 @@
+// kernels.c - every kernel at every level this machine has, to the bit, against kern_ref.
+//
+// Sizes lie on both sides of every vector width; pointers are off by one; what lies behind a result
+// must stay as it was.
+#include "check.h"
+
+static const int64_t sizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 192, 1000};
+static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
+
+#define CAP 20000
+static float x[CAP], y[CAP], z[CAP], want[CAP], got[CAP];
+static uint8_t narrow_bytes[CAP * 4 + 1];
+
+static void mark(float *p) {
+    for (int i = 0; i < CAP; i++) p[i] = 12345.0f;
+}
+
+typedef void (*run_fn)(const kern_table *k, float *out, const void *arg);
+
+// Runs f with the reference and then at every level; out starts out as first (or marked).
+static void at_every_level(const char *what, run_fn f, const void *arg, const float *first,
+                           int64_t a, int64_t b, int64_t c) {
+    kern_table ref;
+    kern_init_ref(&ref);
+    mark(want);
+    if (first) memcpy(want, first, sizeof want);
+    f(&ref, want, arg);
+    digest_add(want, CAP);
+    for (const char *const *l = levels(); *l; l++) {
+        kern_table k = table_of(*l);
+        mark(got);
+        if (first) memcpy(got, first, sizeof got);
+        f(&k, got, arg);
+        same(want, got, CAP, "%s %s %lld %lld %lld", *l, what, (long long)a, (long long)b,
+             (long long)c);
+    }
+}
+
+// ---- products ----
+
+static void run_dots(const kern_table *k, float *out, const void *arg) {
+    dots_args a = *(const dots_args *)arg;
+    a.out = out + 1;
+    k->dots(&a);
+}
+
+static void dots_case(dtype type, int64_t cols, int64_t rows, int64_t n, int64_t ldx) {
+    narrow(narrow_bytes + 1, y, type, rows * (cols + 3));
+    dots_args a = {.ldo = rows + 2, .w = narrow_bytes + 1, .type = type, .ldw = cols + 3};
+    a.rows = rows, a.x = x + 1, a.ldx = ldx, a.n = n, a.cols = cols;
+    at_every_level("dots", run_dots, &a, NULL, cols, rows, n);
+}
+
+static void test_dots(void) {
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 8, 9, 17}, ns[] = {1, 2, 3, 4, 5, 6, 7, 8, 13};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
+        for (size_t c = 0; c < ARRAY_LEN(sizes); c++)
+            for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+                for (size_t n = 0; n < ARRAY_LEN(ns); n++) {
+                    int64_t cols = sizes[c];
+                    if (cols > 65 && (r + n) % 3) continue; // the long ones: a third is enough
+                    dots_case(types[t], cols, rows[r], ns[n], n % 2 ? cols / 2 + 1 : cols + 5);
+                }
+    dots_case(DT_F32, 0, 3, 3, 1);
+    dots_case(DT_F32, 16, 3, 0, 16);
+}
+
+typedef struct {
+    int64_t n;
+    activation act;
+    bool bias, add;
+} finish_case;
+
+static void run_finish(const kern_table *k, float *out, const void *arg) {
+    const finish_case *c = arg;
+    k->finish(out + 1, x + 1, c->bias ? y + 1 : NULL, c->n, c->act, c->add);
+}
+
+static void test_finish(void) {
+    fill_odd(x, CAP, 5);
+    for (size_t s = 0; s < ARRAY_LEN(sizes); s++)
+        for (int act = ACT_NONE; act <= ACT_ELU; act++)
+            for (int flags = 0; flags < 4; flags++) {
+                finish_case c = {sizes[s], (activation)act, flags & 1, flags & 2};
+                at_every_level("finish", run_finish, &c, z, sizes[s], act, flags);
+            }
+    fill(x, CAP, 1);
+}
+
+// ---- norms ----
+
+static void run_layer_norm(const kern_table *k, float *out, const void *n) {
+    k->layer_norm(out + 1, x + 1, y + 1, z + 1, *(const int64_t *)n, 1e-5f);
+}
+static void run_rms_norm(const kern_table *k, float *out, const void *n) {
+    k->rms_norm(out + 1, x + 1, y + 1, *(const int64_t *)n, 1e-6f);
+}
+
+// ---- attention ----
+
+typedef struct {
+    kv_rows kv;
+    bool bias;
+} kv_case;
+
+static void run_scores(const kern_table *k, float *out, const void *arg) {
+    const kv_case *c = arg;
+    out[0] = k->scores(out + 1, x + 1, &c->kv, 0.125f, c->bias ? z + 1 : NULL);
+}
+static void run_weigh(const kern_table *k, float *out, const void *arg) {
+    const kv_case *c = arg;
+    k->weigh(out + 1, x + 1, &c->kv, 0.7f);
+}
+static void run_softmax(const kern_table *k, float *out, const void *n) {
+    int64_t len = *(const int64_t *)n;
+    out[0] = k->softmax(out + 1, len, 2.5f);
+}
+
+static void test_attention(void) {
+    static const int64_t heads[] = {1, 15, 16, 24, 32, 64, 80, 128, 130};
+    static const int64_t lens[] = {1, 2, 15, 16, 17, 33, 100};
+    for (size_t d = 0; d < ARRAY_LEN(heads); d++)
+        for (size_t l = 0; l < ARRAY_LEN(lens); l++)
+            for (int t = 0; t < 4; t++) {
+                kv_case c = {.kv = {narrow_bytes + 1, types[t / 2], heads[d], lens[l]}};
+                c.bias = t % 2;
+                narrow(narrow_bytes + 1, y, c.kv.type, heads[d] * lens[l]);
+                at_every_level("scores", run_scores, &c, NULL, heads[d], lens[l], t);
+                at_every_level("weigh", run_weigh, &c, NULL, heads[d], lens[l], t);
+            }
+}
+
+// ---- element by element ----
+
+static void run_elu(const kern_table *k, float *out, const void *n) {
+    k->elu(out + 1, x + 1, *(const int64_t *)n);
+}
+static void run_add(const kern_table *k, float *out, const void *n) {
+    k->add(out + 1, x + 1, *(const int64_t *)n);
+}
+static void run_lstm(const kern_table *k, float *out, const void *n) {
+    int64_t d = *(const int64_t *)n;
+    memcpy(out + CAP / 2, z, (size_t)d * sizeof *out); // the cells
+    k->lstm(out + 1, out + CAP / 2, x + 1, d);
+}
+static void run_widen(const kern_table *k, float *out, const void *arg) {
+    const kv_rows *v = arg;
+    k->widen(out + 1, v->p, v->type, v->len);
+}
+
+static void test_widen(int64_t n) {
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        kv_rows v = {narrow_bytes + 1, types[t], 1, n};
+        narrow(narrow_bytes + 1, x, types[t], n);
+        at_every_level("widen", run_widen, &v, NULL, n, types[t], 0);
+    }
+}
+
+void test_kernels(void) {
+    fill(x, CAP, 1), fill(y, CAP, 2), fill(z, CAP, 3);
+    test_dots();
+    test_finish();
+    test_attention();
+    for (int odd = 0; odd < 2; odd++) {
+        if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
+        for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
+            const int64_t n = sizes[s];
+            at_every_level("layer_norm", run_layer_norm, &n, NULL, n, odd, 0);
+            at_every_level("rms_norm", run_rms_norm, &n, NULL, n, odd, 0);
+            at_every_level("softmax", run_softmax, &n, x, n, odd, 0);
+            at_every_level("elu", run_elu, &n, NULL, n, odd, 0);
+            at_every_level("add", run_add, &n, z, n, odd, 0);
+            at_every_level("lstm", run_lstm, &n, NULL, n, odd, 0);
+            test_widen(n);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+// ops.c - every op with 1, 2, 3 and 8 threads at every level: the bits of one scalar thread.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "check.h"
+
+#define CAP (1 << 20)
+static float x[CAP], y[CAP], want[CAP], got[CAP];
+static uint8_t narrow_bytes[CAP * 4 + 1];
+
+typedef void (*op_fn)(compute *c, float *out, const void *arg);
+
+static compute *open_or_die(int threads, const char *isa) {
+    compute *c;
+    err e;
+    if (compute_open(&c, threads, isa, &e) == OK) return c;
+    printf("FAIL compute_open: %s\n", e.text);
+    exit(1);
+}
+
+typedef struct {
+    char name[24];
+    compute *c;
+} machine;
+static machine machines[16];
+static int machine_count;
+
+static void open_machines(void) {
+    static const int threads[] = {1, 2, 3, 8};
+    machines[machine_count++] = (machine){"scalar 1", open_or_die(1, "scalar")};
+    machines[machine_count++] = (machine){"scalar 3", open_or_die(3, "scalar")};
+    for (const char *const *l = levels(); *l; l++) {
+        for (size_t t = 0; t < ARRAY_LEN(threads); t++) {
+            machine *m = &machines[machine_count++];
+            snprintf(m->name, sizeof m->name, "%s %d", *l, threads[t]);
+            m->c = open_or_die(threads[t], *l);
+        }
+    }
+}
+
+static void on_every_machine(const char *what, op_fn f, const void *arg, int64_t n) {
+    for (int i = 0; i < machine_count; i++) {
+        float *out = i ? got : want;
+        fill(out, n, 77);
+        f(machines[i].c, out, arg);
+        if (i)
+            same(want, got, n, "op %s, %s", what, machines[i].name);
+        else
+            digest_add(want, n);
+    }
+}
+
+// ---- products ----
+
+typedef struct {
+    linear_args a;
+    weight w;
+} linear_case;
+
+static void run_linear(compute *c, float *out, const void *arg) {
+    linear_args a = ((const linear_case *)arg)->a;
+    a.y = out;
+    op_linear(c, &a);
+}
+
+// y [n, rows + 1], its last column untouched.
+static void linear_shape(dtype type, int64_t rows, int64_t cols, int64_t n, int64_t ldx) {
+    narrow(narrow_bytes + 1, y, type, rows * cols);
+    linear_case k = {.w = {.type = type, .rows = rows, .cols = cols, .data = narrow_bytes + 1}};
+    k.a = (linear_args){.ldy = rows + 1, .x = x + 1, .ldx = ldx, .n = n, .w = &k.w};
+    k.a.bias = n % 2 ? y : NULL, k.a.act = (activation)(n % 4), k.a.add = n % 3 == 0;
+    char name[64];
+    snprintf(name, sizeof name, "linear %s [%lld, %lld] n %lld", dtype_name(type), (long long)rows,
+             (long long)cols, (long long)n);
+    on_every_machine(name, run_linear, &k, n * (rows + 1));
+}
+
+static void run_many(compute *c, float *out, const void *arg) {
+    linear_args a[3];
+    for (int i = 0; i < 3; i++) {
+        a[i] = ((const linear_case *)arg)->a;
+        a[i].y = out + i * a[i].ldy;
+        a[i].ldy *= 3;
+        a[i].x += i;
+    }
+    op_linear_many(c, a, 3);
+}
+
+// Row i of a batch of n has the bits it has alone.
+static void test_batch(dtype type, int64_t rows, int64_t cols, int64_t n) {
+    compute *c = machines[machine_count - 1].c;
+    narrow(narrow_bytes, y, type, rows * cols);
+    weight w = {.type = type, .rows = rows, .cols = cols, .data = narrow_bytes};
+    linear_args a = {.y = want, .ldy = rows, .x = x, .ldx = cols, .n = n, .w = &w};
+    op_linear(c, &a);
+    for (int64_t i = 0; i < n; i++) {
+        linear_args one = a;
+        one.y = got + i * rows, one.x = x + i * cols, one.n = 1;
+        op_linear(c, &one);
+    }
+    same(want, got, n * rows, "op linear, alone or in a batch of %lld", (long long)n);
+}
+
+static void test_linear(void) {
+    static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        linear_shape(types[t], 130, 96, 1, 96);
+        linear_shape(types[t], 67, 129, 2, 140);
+        linear_shape(types[t], 200, 64, 7, 64);
+        linear_shape(types[t], 33, 80, 65, 16);
+        linear_shape(types[t], 5, 448, 200, 64);
+        linear_shape(types[t], 520, 30, 50, 30);
+        linear_shape(types[t], 24, 5000, 70, 8);
+        test_batch(types[t], 100, 200, 150);
+        test_batch(types[t], 70, 96, 9);
+    }
+    narrow(narrow_bytes, y, DT_BF16, 128 * 256);
+    linear_case k = {.w = {.type = DT_BF16, .rows = 128, .cols = 256, .data = narrow_bytes}};
+    k.a = (linear_args){.ldy = 128, .x = x, .ldx = 256, .n = 2, .w = &k.w};
+    on_every_machine("linear_many", run_many, &k, 3 * 2 * 128);
+}
+
+// ---- attention ----
+
+#define HEADS 5
+#define DH 32
+#define ROWS 7
+#define LEN 300
+typedef struct {
+    dtype type;
+    bool bias;
+} attend_case;
+
+static void run_attend(compute *c, float *out, const void *arg) {
+    const attend_case *k = arg;
+    attend_shape s = {.heads = HEADS, .dh = DH, .kv_type = k->type, .scale = 0.17f};
+    s.bias_stride = LEN + 3;
+    attend_item items[ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        items[i] = (attend_item){.q = x + i * HEADS * DH, .out = out + i * HEADS * DH};
+        items[i].k = narrow_bytes, items[i].v = narrow_bytes + 2 * HEADS * LEN * DH;
+        items[i].len = LEN * i / (ROWS - 1), items[i].kv_stride = LEN * DH;
+        items[i].bias = k->bias ? y + i : NULL;
+    }
+    op_attend(c, &s, items, ROWS);
+}
+
+static void test_attend(void) {
+    for (int t = 0; t < 4; t++) {
+        attend_case k = {t / 2 ? DT_BF16 : DT_F32, t % 2};
+        narrow(narrow_bytes, y, k.type, 2 * HEADS * LEN * DH);
+        on_every_machine("attend", run_attend, &k, ROWS * HEADS * DH);
+    }
+}
+
+// Against the definition of softmax attention, in double.
+static void test_attend_is_attention(void) {
+    attend_shape s = {.heads = 2, .dh = 24, .kv_type = DT_F32, .scale = 0.2f};
+    const float *k = x + 100, *v = x + 5000;
+    attend_item it = {.q = y, .out = got, .k = k, .v = v, .len = 50, .kv_stride = 60 * 24};
+    op_attend(machines[machine_count - 1].c, &s, &it, 1);
+    double worst = 0;
+    for (int h = 0; h < 2; h++) {
+        double e[50], sum = 0;
+        for (int j = 0; j < 50; j++) {
+            double d = 0;
+            for (int i = 0; i < 24; i++) d += (double)y[h * 24 + i] * k[h * 1440 + j * 24 + i];
+            sum += e[j] = exp(d * 0.2);
+        }
+        for (int i = 0; i < 24; i++) {
+            double o = 0;
+            for (int j = 0; j < 50; j++) o += e[j] / sum * v[h * 1440 + j * 24 + i];
+            worst = fmax(worst, fabs(o - got[h * 24 + i]));
+        }
+    }
+    expect(worst < 2e-6, "attention is off its definition by %g", worst);
+}
+
+static void test_cache_put(void) {
+    attend_shape s = {.heads = 2, .dh = 3, .kv_type = DT_BF16};
+    uint16_t cache[2 * 4 * 3] = {0};
+    const float row[6] = {1, 2, 3, -4, 5, 6.5f};
+    op_cache_put(cache, &s, 4 * 3, row, 2);
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 3; i++)
+            expect(bf16_to_f32(cache[h * 12 + 2 * 3 + i]) == row[h * 3 + i], "cache_put %d %d", h,
+                   i);
+}
+
+// ---- rows and elements ----
+
+static void run_layer_norm(compute *c, float *out, const void *arg) {
+    (void)arg;
+    op_layer_norm(c, out, x, y, y + 2000, 37, 600, 1e-5f);
+}
+static void run_rms_norm(compute *c, float *out, const void *arg) {
+    (void)arg;
+    op_rms_norm(c, out, out, y, 37, 600, 1e-6f);
+}
+static void run_elu(compute *c, float *out, const void *arg) {
+    (void)arg;
+    op_elu(c, out, x, 50001);
+}
+static void run_add(compute *c, float *out, const void *arg) {
+    (void)arg;
+    op_add(c, out, x, 50001);
+}
+static void run_lstm(compute *c, float *out, const void *arg) {
+    (void)arg;
+    op_lstm_cell(c, out, out + 30000, x, 50, 600);
+}
+
+static void bump(void *arg, int part, int parts) {
+    (void)parts;
+    ((float *)arg)[part] += 1.0f;
+}
+
+static void test_parallel(void) {
+    for (int i = 0; i < machine_count; i++) {
+        for (int round = 0; round < 500; round++) {
+            float seen[20] = {0};
+            op_parallel(machines[i].c, 20, bump, seen);
+            for (int p = 0; p < 20; p++)
+                expect(seen[p] == 1.0f, "part %d ran %g times", p, (double)seen[p]);
+        }
+    }
+}
+
+static void test_embed(void) {
+    const float table[3 * 300] = {[300] = 1.5f, [599] = -2.0f, [600] = 4.0f};
+    weight w = {.type = DT_F32, .rows = 3, .cols = 300, .data = table};
+    const int32_t ids[] = {1, 2};
+    op_embed(got, &w, ids, 2, false);
+    op_embed(got, &w, ids, 2, true);
+    expect(got[0] == 3 && got[299] == -4 && got[300] == 8 && got[1] == 0, "embed");
+}
+
+static void test_open_refuses(void) {
+    compute *c = (compute *)x;
+    err e;
+    expect(compute_open(&c, 1, "mmx", &e) == ERR_ARG && !c, "an unknown instruction set opens");
+    expect(strstr(e.text, "scalar") && strstr(e.text, "mmx"), "the text lists what there is");
+    expect(compute_open(&c, 100000, NULL, &e) == ERR_LIMIT && !c, "100000 threads open");
+    expect(compute_open(&c, -1, NULL, &e) == ERR_ARG && !c, "-1 threads open");
+}
+
+void test_ops(void) {
+    fill(x, CAP, 11), fill(y, CAP, 12);
+    open_machines();
+    test_linear();
+    test_attend();
+    test_attend_is_attention();
+    test_cache_put();
+    on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
+    on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
+    on_every_machine("elu", run_elu, NULL, 50001);
+    on_every_machine("add", run_add, NULL, 50001);
+    on_every_machine("lstm_cell", run_lstm, NULL, 60000);
+    test_parallel();
+    test_embed();
+    test_open_refuses();
+    for (int i = 0; i < machine_count; i++) compute_close(machines[i].c);
+}
