@@ -16,6 +16,8 @@
 #include "compute/kern_math.h"
 
 #define INLINE static inline __attribute__((always_inline))
+// Loops over registers: arrays of v16 become registers only where every index is a constant.
+#define UNROLLED _Pragma("GCC unroll 32")
 
 INLINE v16 v_load_n(const float *p, int64_t n) {
     float t[16] = {0};
@@ -112,32 +114,47 @@ INLINE v16 v_gelu(v16 x) {
 
 // ---- products ----
 
+#define TILE_SUMS ((TILE_ROWS * TILE_X + 15) / 16 * 16)
+
+// One step of a tile: sixteen columns of rows x nx sums.
+INLINE void tile_step(v16 *acc, const uint8_t *w, size_t step, const float *x, int64_t ldx,
+                      const int rows, const int nx, const dtype type) {
+    v16 wv[8];
+    UNROLLED
+    for (int r = 0; r < rows; r++) wv[r] = v_read(w + r * step, type);
+    UNROLLED
+    for (int j = 0; j < nx; j++) {
+        v16 xv = v_load(x + j * ldx);
+        UNROLLED
+        for (int r = 0; r < rows; r++) acc[j * rows + r] = v_fma(wv[r], xv, acc[j * rows + r]);
+    }
+}
+
 // rows x nx products over all cols, with every sum in a register. Weight rows are `step` bytes
 // apart, their results `ostep` floats. Always inlined with constant rows, nx and type.
 INLINE void tile(const dots_args *a, const uint8_t *w, size_t step, const float *x, float *out,
                  int64_t ostep, const int rows, const int nx, const dtype type) {
     const size_t size = type_size(type);
-    v16 acc[(TILE_ROWS * TILE_X + 15) / 16 * 16];
-    for (int i = 0; i < (int)ARRAY_LEN(acc); i++) acc[i] = v_set(0.0f);
-    int64_t c = 0;
-    for (; c + 16 <= a->cols; c += 16) {
-        v16 wv[8];
-        for (int r = 0; r < rows; r++) wv[r] = v_read(w + r * step + (size_t)c * size, type);
-        for (int j = 0; j < nx; j++) {
-            v16 xv = v_load(x + j * a->ldx + c);
-            for (int r = 0; r < rows; r++) acc[j * rows + r] = v_fma(wv[r], xv, acc[j * rows + r]);
-        }
+    const int64_t whole = a->cols / 16 * 16, rest = a->cols - whole;
+    v16 acc[TILE_SUMS];
+    UNROLLED
+    for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
+    for (int64_t c = 0; c < whole; c += 16) {
+        tile_step(acc, w + (size_t)c * size, step, x + c, a->ldx, rows, nx, type);
     }
-    if (c < a->cols) {
+    if (rest) { // the last columns, filled up with zeros
+        uint8_t wt[8][64] = {0};
+        float xt[TILE_X][16] = {0};
         for (int r = 0; r < rows; r++) {
-            v16 wv = v_read_n(w + r * step + (size_t)c * size, type, a->cols - c);
-            for (int j = 0; j < nx; j++) {
-                v16 xv = v_load_n(x + j * a->ldx + c, a->cols - c);
-                acc[j * rows + r] = v_fma(wv, xv, acc[j * rows + r]);
-            }
+            memcpy(wt[r], w + r * step + (size_t)whole * size, (size_t)rest * size);
         }
+        for (int j = 0; j < nx; j++) {
+            memcpy(xt[j], x + j * a->ldx + whole, (size_t)rest * sizeof(float));
+        }
+        tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
     }
-    float sums[(TILE_ROWS * TILE_X + 15) / 16 * 16];
+    float sums[TILE_SUMS];
+    UNROLLED
     for (int i = 0; i < rows * nx; i += 16) v_store(sums + i, v_sums(acc + i));
     for (int j = 0; j < nx; j++)
         for (int r = 0; r < rows; r++) out[j * a->ldo + r * ostep] = sums[j * rows + r];
@@ -283,15 +300,18 @@ static void rms_norm(float *y, const float *x, const float *w, int64_t d, float 
 INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, const dtype type) {
     v16 acc[16];
     size_t row = (size_t)dh * type_size(type);
+    UNROLLED
     for (int j = 0; j < 16; j++) acc[j] = v_set(0.0f);
     for (int64_t c = 0; c < dh; c += 16) {
         bool whole = c + 16 <= dh;
         v16 qv = whole ? v_load(q + c) : v_load_n(q + c, dh - c);
         const uint8_t *at = k + (size_t)c * type_size(type);
         if (whole && keys == 16) {
+            UNROLLED
             for (int j = 0; j < 16; j++) acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
             continue;
         }
+        UNROLLED
         for (int j = 0; j < keys; j++) {
             v16 kv = whole ? v_read(at + j * row, type) : v_read_n(at + j * row, type, dh - c);
             acc[j] = v_fma(kv, qv, acc[j]);
@@ -346,13 +366,16 @@ INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, i
     size_t row = (size_t)v->dh * type_size(type);
     const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
     v16 acc[8];
+    UNROLLED
     for (int i = 0; i < 8; i++) acc[i] = v_set(0.0f);
     for (int64_t j = 0; j < v->len; j++, p += row) {
         v16 e = v_set(s[j]);
+        UNROLLED
         for (int i = 0; i < cols; i++) {
             acc[i] = v_fma(e, v_read(p + (size_t)i * 16 * type_size(type), type), acc[i]);
         }
     }
+    UNROLLED
     for (int i = 0; i < cols; i++) v_store(out + c + 16 * i, v_mul(acc[i], v_set(by)));
 }
 

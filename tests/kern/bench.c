@@ -165,15 +165,15 @@ static void elu_walk(void *arg) {
     op_elu(machine, y, x, 1 << 20);
 }
 
-void bench(void) {
+void bench(int threads) {
     err e;
     arena_bytes = mem_aligned((size_t)ARENA);
     x = mem_aligned((size_t)10 << 20 << 2), y = mem_aligned((size_t)10 << 20 << 2);
-    if (!arena_bytes || !x || !y || compute_open(&machine, 0, NULL, &e) != OK) exit(1);
+    if (!arena_bytes || !x || !y || compute_open(&machine, threads, NULL, &e) != OK) exit(1);
     fill(x, 1 << 20, 1);
     for (int64_t i = 0; i < ARENA / 4; i += 1024) fill((float *)(void *)arena_bytes + i, 16, 2);
     kern_table k = table_of(compute_isa(machine));
-    int threads = compute_threads(machine);
+    threads = compute_threads(machine);
     double read_rate = (double)ARENA / best_of(7, read_all, NULL);
     double fma_rate = threads * MULTIPLY_FMAS / best_of(7, multiply_all, &k);
     printf("%s, %d threads: reading %.1f GB/s, multiplying (tile in L1) %.1f G fma/s\n",

@@ -31,4 +31,4 @@ void test_ops(void);        // every op, levels and thread counts against one th
 void test_math(void);       // ulp bounds, over each 1009th float
 void test_math_whole(void); // over every float
 void test_rng(void);        // published vectors
-void bench(void);           // times, against the roof
+void bench(int threads);    // times, against the roof; 0: all threads

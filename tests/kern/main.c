@@ -3,13 +3,14 @@
 //
 // The last line but one is a digest of what the reference computed: the same on every architecture.
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "check.h"
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
     if (!strcmp(what, "bench")) {
-        bench();
+        bench(argc > 2 ? atoi(argv[2]) : 0);
         return 0;
     }
     if (!strcmp(what, "math")) {
