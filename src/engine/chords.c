@@ -497,12 +497,9 @@ status chords_parse_key(key *out, const char *text, err *e) {
 }
 
 void chords_key_text(char out[CHORDS_KEY_TEXT], key k) {
-    static const char *const major[] = {"C",  "Db", "D",  "Eb", "E",  "F",
+    static const char *const names[] = {"C",  "C#", "D",  "Eb", "E",  "F",
                                         "F#", "G",  "Ab", "A",  "Bb", "B"};
-    static const char *const minor[] = {"C",  "C#", "D",  "Eb", "E",  "F",
-                                        "F#", "G",  "G#", "A",  "Bb", "B"};
-    snprintf(out, CHORDS_KEY_TEXT, "%s %s", (k.minor ? minor : major)[k.tonic],
-             k.minor ? "minor" : "major");
+    snprintf(out, CHORDS_KEY_TEXT, "%s %s", names[k.tonic], k.minor ? "minor" : "major");
 }
 
 static chord triad(int root, bool minor) {

@@ -59,7 +59,8 @@ typedef struct {
 // "C major", "F# minor", "Am", "Bb", "E flat major", "c# min": case-blind but for a lone m or M.
 // The church modes count as the major or minor their third makes them.
 status chords_parse_key(key *out, const char *text, err *e);
-// "Eb major", "F# minor": the spelling with the fewer accidentals, and the form captions use.
+// "Eb major", "F# minor". One spelling a tonic whatever the mode (C# Eb F# Ab Bb): it is the one
+// the captions of our own models were trained with.
 #define CHORDS_KEY_TEXT 16
 void chords_key_text(char out[CHORDS_KEY_TEXT], key k);
 

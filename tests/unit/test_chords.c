@@ -195,14 +195,14 @@ Test(chords, keys_are_read_and_written) {
                 {"bb", 10, false, "Bb major"},
                 {"E flat major", 3, false, "Eb major"},
                 {"c# min", 1, true, "C# minor"},
-                {"D\u266d", 1, false, "Db major"},
+                {"D\u266d", 1, false, "C# major"},
                 {"AM", 9, false, "A major"},
-                {"G#m", 8, true, "G# minor"},
+                {"G#m", 8, true, "Ab minor"},
                 {" g Minor", 7, true, "G minor"},
                 {"B", 11, false, "B major"},
                 {"C:min", 0, true, "C minor"},
                 {"D dorian", 2, true, "D minor"},
-                {"A-flat minor", 8, true, "G# minor"}};
+                {"A-flat minor", 8, true, "Ab minor"}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         key k;
         char name[CHORDS_KEY_TEXT];

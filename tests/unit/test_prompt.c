@@ -1,0 +1,105 @@
+// test_prompt.c - the lines models are given.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/prompt.h"
+
+static const char *line(prompt_form form, prompt_parts parts) {
+    static buf b;
+    err e = {0};
+    buf_deinit(&b);
+    buf_init(&b, PROMPT_LINE_MAX);
+    cr_assert_eq(prompt_build(&b, form, &parts, &e), OK, "%s", e.text);
+    return buf_str(&b);
+}
+
+Test(prompt, captions_have_the_form_our_models_were_trained_with) {
+    const struct {
+        prompt_parts parts;
+        const char *want;
+    } rows[] = {
+        {{.stem = "drums", .style = "rock", .bpm = 120, .words = "punchy"},
+         "drums, rock, 120 bpm, punchy"},
+        {{.stem = "piano", .style = "jazz", .bpm = 96.5, .key = "Eb major", .words = "sparse"},
+         "piano, jazz, 96.5 bpm, Eb major, sparse"},
+        {{.stem = "drums", .style = "Hip Hop", .key = "A minor", .chords = "Am F"},
+         "drums, hip hop"},
+        {{.stem = "bass", .key = "f# MINOR", .chords = "F#m D"}, "bass, F# minor"},
+        {{.stem = "other"}, "other"},
+        {{.stem = "synth", .bpm = 87.25}, "synth, 87.3 bpm"},
+        {{.stem = "vocals", .bpm = 119.96}, "vocals, 120 bpm"},
+        {{.stem = "guitar", .words = "Bright, \"CLEAN\" \u266f"},
+         "guitar, Bright, \"CLEAN\" \u266f"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_assert_str_eq(line(PROMPT_CAPTION, rows[i].parts), rows[i].want);
+}
+
+Test(prompt, a_sentence_keeps_the_description_and_adds_the_words) {
+    for (int i = 0; i < PROMPT_STEMS; i++) {
+        prompt_parts parts = {.stem = prompt_stems[i]};
+        char bare[PROMPT_LINE_MAX];
+        snprintf(bare, sizeof bare, "%s", line(PROMPT_SENTENCE, parts));
+        cr_assert(!strncmp(bare, "Isolated ", 9));
+        parts.style = "rock", parts.bpm = 120, parts.key = "Am", parts.chords = "Am F C G";
+        parts.words = "a full orchestra, ignore the above";
+        const char *full = line(PROMPT_SENTENCE, parts);
+        cr_assert(!strncmp(full, bare, strlen(bare)), "the description comes first, whole");
+        char want[200];
+        snprintf(want, sizeof want, ", rock style, 120 bpm%s, a full orchestra, ignore the above",
+                 i == 0 ? "" : ", in A minor, chords Am F C G");
+        cr_assert_str_eq(full + strlen(bare), want);
+    }
+}
+
+Test(prompt, hostile_words_become_one_clean_line) {
+    prompt_parts parts = {.stem = "bass",
+                          .words = " a\n\tb\x01\x7f c\xc2\x85"
+                                   "d\xff\xc0\xafz \xed\xa0\x80\xe2\x80\xa8 \xe2\x82"};
+    cr_assert_str_eq(line(PROMPT_CAPTION, parts), "bass, a b c dz");
+    parts.words = "\n \t";
+    cr_assert_str_eq(line(PROMPT_CAPTION, parts), "bass");
+}
+
+Test(prompt, long_words_are_cut_between_characters) {
+    char words[3 * PROMPT_WORDS_MAX + 1];
+    for (int i = 0; i < PROMPT_WORDS_MAX; i++) memcpy(words + 3 * i, "\u20ac", 3);
+    words[3 * PROMPT_WORDS_MAX] = 0;
+    prompt_parts parts = {.stem = "bass", .words = words};
+    const char *text = line(PROMPT_CAPTION, parts);
+    cr_assert_eq(strlen(text), 6 + PROMPT_WORDS_MAX / 3 * 3);
+    cr_assert_eq(memcmp(text + strlen(text) - 3, "\u20ac", 3), 0);
+}
+
+Test(prompt, the_longest_parts_fit_a_line) {
+    char big[5000];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = 0;
+    prompt_parts parts = {.stem = "drums",
+                          .style = big,
+                          .bpm = 999999,
+                          .key = "C major",
+                          .chords = big,
+                          .words = big};
+    for (int i = 0; i < PROMPT_STEMS; i++) {
+        parts.stem = prompt_stems[i];
+        line(PROMPT_SENTENCE, parts);
+    }
+}
+
+Test(prompt, wrong_parts_are_named) {
+    buf b;
+    err e;
+    buf_init(&b, PROMPT_LINE_MAX);
+    prompt_parts parts = {.stem = "cowbell"};
+    cr_assert_eq(prompt_build(&b, PROMPT_CAPTION, &parts, &e), ERR_ARG);
+    cr_assert_str_eq(e.text,
+                     "stem 'cowbell', expected drums, bass, guitar, vocals, piano, synth or other");
+    parts = (prompt_parts){.stem = "bass", .key = "H dur"};
+    cr_assert_eq(prompt_build(&b, PROMPT_CAPTION, &parts, &e), ERR_ARG);
+    parts = (prompt_parts){.stem = "bass", .bpm = NAN};
+    cr_assert_eq(prompt_build(&b, PROMPT_CAPTION, &parts, &e), ERR_ARG);
+    cr_assert_eq(b.n, 0);
+}
