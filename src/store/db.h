@@ -1,10 +1,10 @@
 // db.h - one SQLite connection: opened, migrated, statements prepared once, writes committed
 // together.
 //
-// Only job.c uses it; with it, the only files that include sqlite3.h. The connection is guarded by
-// a mutex. db_write queues a piece of work; whichever caller gets the connection next runs all that
-// is queued in one transaction, each piece in a savepoint of its own, and commits once. So an fsync
-// is shared by everybody who arrived during the one before it.
+// Only the job*.c files use it; with them, the only files that include sqlite3.h. The connection is
+// guarded by a mutex. db_write queues a piece of work; whichever caller gets the connection next
+// runs all that is queued in one transaction, each piece in a savepoint of its own, and commits
+// once. So an fsync is shared by everybody who arrived during the one before it.
 #pragma once
 #include <sqlite3.h>
 
@@ -42,6 +42,7 @@ status db_step(db *d, sqlite3_stmt *q, err *e);
 status db_exec(db *d, sqlite3_stmt *q, err *e);
 status db_error(db *d, const char *what, err *e); // the connection's last error as a status
 int db_changes(db *d);
+int64_t db_insert_id(db *d); // rowid of the last INSERT
 
 // commits: transactions written since open; writes: pieces of work in them.
 void db_read_counts(db *d, uint64_t *commits, uint64_t *writes);

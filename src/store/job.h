@@ -76,7 +76,7 @@ typedef struct {
     double run_seconds; // time under claims, summed; for processing_time_seconds
     char *error;        // one readable sentence
     char *error_code;   // "model_error" "timeout" "poison" "upload_failed" "canceled" ...
-    job_stem stems[JOB_STEMS_MAX]; // in the order asked for
+    job_stem *stems;    // [stem_count], in the order asked for
     size_t stem_count;
     struct {
         job_hook_state state;
@@ -110,7 +110,7 @@ job_config job_config_default(void);
 // Opens or makes the database (":memory:" for tests) and puts jobs that a dead process left running
 // back into the queue. ERR_BUSY: another process has it open. ERR_FORMAT: not ours, damaged, or of
 // a newer version. Config is copied.
-status job_store_open(job_store **out, const char *path, const job_config *c, job_time now, err *e);
+status job_store_open(job_store **out, const char *path, const job_config *c, err *e);
 void job_store_close(job_store *s); // NULL is fine; no call may be running
 
 // ---- submitting
@@ -189,8 +189,8 @@ status job_purge(job_store *s, int64_t before_ms, int limit, int *count, err *e)
 // ---- looking
 
 status job_get(job_store *s, const char *id, job *out, err *e); // ERR_NOT_FOUND
-// Jobs in front of a queued one, and the sum of their work plus that of the running ones
-// (unfinished stems only, in proportion). 0 and 0 when the job is not queued.
+// Jobs in front of a queued one, and the sum of their work plus what is left of that of the running
+// ones (by their stems' progress). 0 and 0 when the job is not queued. ERR_NOT_FOUND.
 status job_position(job_store *s, const char *id, int *ahead, double *work_ahead, err *e);
 
 typedef struct {
@@ -247,5 +247,6 @@ typedef struct {
 } job_hook_record;
 status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
                      job_hook_state *state, err *e);
-// Wall time at which the next callback is due (may be past); INT64_MAX: none pending.
+// Wall time at which the next callback that is not under way is due (may be past); INT64_MAX: none.
+// Look again after hook_lease_ms at the latest: an attempt that was never recorded falls due then.
 status job_hook_next(job_store *s, int64_t *due_ms, err *e);

@@ -1,0 +1,401 @@
+// db.c - see db.h.
+//
+// One process, one connection: locking_mode=EXCLUSIVE takes the file for the life of the process,
+// so the WAL-reset fault of SQLite 3.7.0 to 3.51.2, which needs two connections, cannot occur, and
+// no shared-memory file is needed. SQLite allocates through base/mem, so that a test which fails
+// the nth allocation reaches into SQLite as well.
+#include "store/db.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#define BATCH_MAX 512     // pieces of work in one transaction
+#define OPEN_WAIT_MS 1000 // for a predecessor that is still exiting
+#define WAL_KEEP_BYTES (64 << 20)
+
+typedef struct call {
+    db_work work;
+    void *arg;
+    err *e;
+    status rc;
+    bool done;
+    struct call *next;
+} call;
+
+// Transaction control, prepared too: undoing must not need memory that has just run out.
+typedef enum { T_BEGIN, T_COMMIT, T_ROLLBACK, T_SAVEPOINT, T_UNDO, T_RELEASE, T_COUNT } control;
+static const char *const controls[T_COUNT] = {"BEGIN IMMEDIATE",   "COMMIT",
+                                              "ROLLBACK",          "SAVEPOINT piece",
+                                              "ROLLBACK TO piece", "RELEASE piece"};
+
+struct db {
+    sqlite3 *conn;
+    sqlite3_stmt *control[T_COUNT];
+    sqlite3_stmt **stmts; // [stmt_count]
+    size_t stmt_count;
+    pthread_mutex_t conn_mu; // guards conn, stmts, poisoned, commits, writes, and call.rc and .done
+    bool poisoned;           // an fsync failed: what is on disk is unknown until a restart
+    uint64_t commits, writes;
+    pthread_mutex_t queue_mu; // guards first and last
+    call *first, **last;
+};
+
+// ---- SQLite's memory: each block has its size in front
+
+#define HEADER 16 // keeps SQLite's 8-byte alignment
+
+static void *sqlite_alloc(int n) {
+    uint8_t *p = mem_alloc((size_t)n + HEADER);
+    if (!p) return NULL;
+    memcpy(p, &n, sizeof n);
+    return p + HEADER;
+}
+
+static void sqlite_release(void *p) {
+    if (p) mem_free((uint8_t *)p - HEADER);
+}
+
+static int sqlite_size(void *p) {
+    int n = 0;
+    if (p) memcpy(&n, (uint8_t *)p - HEADER, sizeof n);
+    return n;
+}
+
+static void *sqlite_resize(void *p, int n) {
+    uint8_t *q = mem_realloc(p ? (uint8_t *)p - HEADER : NULL, (size_t)n + HEADER);
+    if (!q) return NULL;
+    memcpy(q, &n, sizeof n);
+    return q + HEADER;
+}
+
+static int sqlite_roundup(int n) {
+    return (n + 7) & ~7;
+}
+
+static int sqlite_init(void *arg) {
+    (void)arg;
+    return SQLITE_OK;
+}
+
+static void sqlite_shutdown(void *arg) {
+    (void)arg;
+}
+
+static pthread_once_t sqlite_once = PTHREAD_ONCE_INIT;
+static void sqlite_start(void) {
+    static const sqlite3_mem_methods methods = {
+        sqlite_alloc,   sqlite_release, sqlite_resize,   sqlite_size,
+        sqlite_roundup, sqlite_init,    sqlite_shutdown, NULL};
+    sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+// ---- errors
+
+static status status_of(int code) {
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE: return OK;
+    case SQLITE_NOMEM: return ERR_OOM;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return ERR_BUSY;
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT: return ERR_FORMAT;
+    default: return ERR_IO;
+    }
+}
+
+status db_error(db *d, const char *what, err *e) {
+    int code = sqlite3_extended_errcode(d->conn);
+    if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) d->poisoned = true;
+    status rc = status_of(code);
+    if (rc == OK) rc = ERR_IO; // asked without a reason: never report success
+    const char *hint = (code & 0xff) == SQLITE_BUSY       ? " (in use by another process)"
+                       : (code & 0xff) == SQLITE_READONLY ? " (file or folder is read-only)"
+                                                          : "";
+    return err_set(e, rc, "database: %s: %s%s", what, sqlite3_errmsg(d->conn), hint);
+}
+
+// ---- statements
+
+sqlite3_stmt *db_stmt(db *d, size_t index) {
+    sqlite3_stmt *q = d->stmts[index];
+    sqlite3_reset(q);
+    sqlite3_clear_bindings(q);
+    return q;
+}
+
+status db_step(db *d, sqlite3_stmt *q, err *e) {
+    int code = sqlite3_step(q);
+    if (code == SQLITE_ROW) return OK;
+    if (code == SQLITE_DONE) {
+        sqlite3_reset(q);
+        return ERR_NOT_FOUND;
+    }
+    status rc = db_error(d, "step", e);
+    sqlite3_reset(q);
+    return rc;
+}
+
+status db_exec(db *d, sqlite3_stmt *q, err *e) {
+    status rc = db_step(d, q, e);
+    if (rc == OK) { // a row nobody asked for
+        sqlite3_reset(q);
+        return OK;
+    }
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+int db_changes(db *d) {
+    return sqlite3_changes(d->conn);
+}
+
+int64_t db_insert_id(db *d) {
+    return sqlite3_last_insert_rowid(d->conn);
+}
+
+static status exec_text(db *d, const char *sql, err *e) {
+    if (sqlite3_exec(d->conn, sql, NULL, NULL, NULL) == SQLITE_OK) return OK;
+    char what[64];
+    snprintf(what, sizeof what, "%.40s", sql);
+    return db_error(d, what, e);
+}
+
+// A statement that was left in the middle of its rows would keep its transaction open.
+static void reset_all(db *d) {
+    for (size_t i = 0; i < d->stmt_count; i++) {
+        if (sqlite3_stmt_busy(d->stmts[i])) sqlite3_reset(d->stmts[i]);
+    }
+}
+
+// ---- shared commits
+
+static status control_run(db *d, control which, err *e) {
+    int code = sqlite3_step(d->control[which]);
+    status rc = code == SQLITE_DONE ? OK : db_error(d, controls[which], e);
+    sqlite3_reset(d->control[which]);
+    return rc;
+}
+
+// Runs one piece in a savepoint; what it did is undone when it fails. Not OK: the transaction
+// itself is broken and none of it may be committed.
+static status run_one(db *d, call *c, err *e) {
+    status rc = control_run(d, T_SAVEPOINT, e);
+    if (rc) return rc;
+    c->rc = c->work(d, c->arg, c->e);
+    reset_all(d);
+    if (sqlite3_get_autocommit(d->conn)) { // SQLite undid it all: disk full and the like
+        return err_set(e, c->rc ? c->rc : ERR_IO, "%s",
+                       c->rc && c->e ? c->e->text : "database: the transaction was undone");
+    }
+    if (c->rc) rc = control_run(d, T_UNDO, e);
+    return rc ? rc : control_run(d, T_RELEASE, e);
+}
+
+static void fail_all(call *list, status rc, const err *why) {
+    for (call *c = list; c; c = c->next) {
+        if (c->rc == OK) c->rc = err_set(c->e, rc, "%s", why->text);
+    }
+}
+
+static status run_all(db *d, call *list, err *e) {
+    if (d->poisoned) {
+        return err_set(e, ERR_IO, "database: a sync to disk failed earlier; restart to go on");
+    }
+    // Left over when even the rollback failed.
+    if (!sqlite3_get_autocommit(d->conn)) control_run(d, T_ROLLBACK, NULL);
+    status rc = control_run(d, T_BEGIN, e);
+    bool any = false;
+    for (call *c = list; !rc && c; c = c->next) {
+        rc = run_one(d, c, e);
+        any |= c->rc == OK;
+        d->writes++;
+    }
+    if (!rc) rc = control_run(d, any ? T_COMMIT : T_ROLLBACK, e);
+    if (!rc) d->commits += any;
+    if (rc && !sqlite3_get_autocommit(d->conn)) control_run(d, T_ROLLBACK, NULL);
+    return rc;
+}
+
+static call *take_batch(db *d) {
+    pthread_mutex_lock(&d->queue_mu);
+    call *list = d->first, *end = list;
+    for (int n = 1; end && end->next && n < BATCH_MAX; n++) end = end->next;
+    d->first = end ? end->next : NULL;
+    if (!d->first) d->last = &d->first;
+    if (end) end->next = NULL;
+    pthread_mutex_unlock(&d->queue_mu);
+    return list;
+}
+
+static void run_batch(db *d) {
+    call *list = take_batch(d);
+    err why = {.code = OK};
+    status rc = run_all(d, list, &why);
+    if (rc) fail_all(list, rc, &why);
+    for (call *c = list, *next; c; c = next) {
+        next = c->next;
+        c->done = true;
+    }
+}
+
+status db_write(db *d, db_work work, void *arg, err *e) {
+    call c = {.work = work, .arg = arg, .e = e};
+    pthread_mutex_lock(&d->queue_mu);
+    *d->last = &c;
+    d->last = &c.next;
+    pthread_mutex_unlock(&d->queue_mu);
+    // Whoever held the connection meanwhile may have run this piece; if not, more than BATCH_MAX
+    // were in front of it, or it is our turn to run what has gathered.
+    pthread_mutex_lock(&d->conn_mu);
+    while (!c.done) run_batch(d);
+    pthread_mutex_unlock(&d->conn_mu);
+    return c.rc;
+}
+
+status db_read(db *d, db_work work, void *arg, err *e) {
+    pthread_mutex_lock(&d->conn_mu);
+    status rc = work(d, arg, e);
+    reset_all(d);
+    pthread_mutex_unlock(&d->conn_mu);
+    return rc;
+}
+
+void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
+    pthread_mutex_lock(&d->conn_mu);
+    *commits = d->commits;
+    *writes = d->writes;
+    pthread_mutex_unlock(&d->conn_mu);
+}
+
+// ---- opening
+
+// First column of the first row as a number.
+static status ask_int(db *d, const char *sql, int64_t *out, err *e) {
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_prepare_v2(d->conn, sql, -1, &q, NULL)) return db_error(d, sql, e);
+    status rc = db_step(d, q, e);
+    if (rc == OK) *out = sqlite3_column_int64(q, 0);
+    if (rc == ERR_NOT_FOUND) *out = 0, rc = OK;
+    sqlite3_finalize(q);
+    return rc;
+}
+
+static status set_pragmas(db *d, err *e) {
+    // The order matters: exclusive before WAL keeps the WAL index out of shared memory.
+    static const char *const pragmas[] = {
+        "PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL",  "PRAGMA synchronous=FULL",
+        "PRAGMA foreign_keys=ON",        "PRAGMA temp_store=MEMORY", "PRAGMA secure_delete=OFF"};
+    for (size_t i = 0; i < ARRAY_LEN(pragmas); i++) {
+        status rc = exec_text(d, pragmas[i], e);
+        if (rc) return rc;
+    }
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA journal_size_limit=%d", WAL_KEEP_BYTES);
+    status rc = exec_text(d, sql, e);
+    if (rc) return rc;
+    // Takes the lock now, so that a second process fails at its start and not later.
+    rc = exec_text(d, "BEGIN IMMEDIATE", e);
+    return rc ? rc : exec_text(d, "COMMIT", e);
+}
+
+static status migrate_one(db *d, const db_schema *s, size_t i, err *e) {
+    char sql[96];
+    snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%zu",
+             s->application_id, i + 1);
+    status rc = exec_text(d, "BEGIN IMMEDIATE", e);
+    if (!rc) rc = exec_text(d, s->migrations[i], e);
+    if (!rc) rc = exec_text(d, sql, e);
+    if (!rc) rc = exec_text(d, "COMMIT", e);
+    if (rc && !sqlite3_get_autocommit(d->conn)) exec_text(d, "ROLLBACK", NULL);
+    return rc;
+}
+
+static status migrate(db *d, const db_schema *s, err *e) {
+    int64_t id, version, tables;
+    status rc = ask_int(d, "PRAGMA application_id", &id, e);
+    if (!rc) rc = ask_int(d, "PRAGMA user_version", &version, e);
+    if (!rc) rc = ask_int(d, "SELECT count(*) FROM sqlite_master", &tables, e);
+    if (rc) return rc;
+    if (id != s->application_id && (id || version || tables)) {
+        return err_set(e, ERR_FORMAT, "database: the file belongs to another program");
+    }
+    if (version < 0 || (uint64_t)version > s->migration_count) {
+        return err_set(e, ERR_FORMAT, "database: version %lld, this program knows up to %zu",
+                       (long long)version, s->migration_count);
+    }
+    for (size_t i = (size_t)version; !rc && i < s->migration_count; i++) {
+        rc = migrate_one(d, s, i, e);
+    }
+    return rc;
+}
+
+static status prepare_all(db *d, const db_schema *s, err *e) {
+    for (int i = 0; i < T_COUNT; i++) {
+        if (sqlite3_prepare_v3(d->conn, controls[i], -1, SQLITE_PREPARE_PERSISTENT, &d->control[i],
+                               NULL)) {
+            return db_error(d, controls[i], e);
+        }
+    }
+    d->stmts = mem_calloc(s->statement_count, sizeof *d->stmts);
+    if (!d->stmts) return err_set(e, ERR_OOM, "database: statements");
+    for (; d->stmt_count < s->statement_count; d->stmt_count++) {
+        const char *sql = s->statements[d->stmt_count];
+        if (sqlite3_prepare_v3(d->conn, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                               &d->stmts[d->stmt_count], NULL)) {
+            return db_error(d, sql, e);
+        }
+    }
+    return OK;
+}
+
+static status connect(db *d, const char *path, err *e) {
+    int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int code = sqlite3_open_v2(path, &d->conn, flags, NULL);
+    if (!d->conn) return err_set(e, ERR_OOM, "database: connection");
+    if (code) return db_error(d, path, e);
+    if (sqlite3_db_readonly(d->conn, "main") == 1) {
+        return err_set(e, ERR_IO, "database: %s is read-only", path);
+    }
+    sqlite3_busy_timeout(d->conn, OPEN_WAIT_MS);
+    return OK;
+}
+
+status db_open(db **out, const char *path, const db_schema *s, err *e) {
+    *out = NULL;
+    pthread_once(&sqlite_once, sqlite_start);
+    db *d = mem_calloc(1, sizeof *d);
+    if (!d) return err_set(e, ERR_OOM, "database handle");
+    pthread_mutex_init(&d->conn_mu, NULL);
+    pthread_mutex_init(&d->queue_mu, NULL);
+    d->last = &d->first;
+
+    status rc = connect(d, path, e);
+    if (!rc) rc = set_pragmas(d, e);
+    if (!rc) rc = migrate(d, s, e);
+    if (!rc) rc = prepare_all(d, s, e);
+    if (rc) goto done;
+
+    *out = d;
+    d = NULL;
+done:
+    db_close(d);
+    return rc;
+}
+
+void db_close(db *d) {
+    if (!d) return;
+    for (size_t i = 0; i < d->stmt_count; i++) sqlite3_finalize(d->stmts[i]);
+    for (int i = 0; i < T_COUNT; i++) sqlite3_finalize(d->control[i]);
+    mem_free(d->stmts);
+    if (sqlite3_close(d->conn)) log_error("store", "database was closed while in use");
+    pthread_mutex_destroy(&d->conn_mu);
+    pthread_mutex_destroy(&d->queue_mu);
+    mem_free(d);
+}

@@ -1,0 +1,199 @@
+// job_hook.c - the outbox: callbacks of ended jobs, stored with the end and sent until done.
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "store/job_sql.h"
+
+#define DELAY_SLACK_MS 60000 // beyond the longest delay: for rounding and small clock steps
+
+void job_hook_deinit(job_hook *h) {
+    mem_free(h->url);
+    buf_deinit(&h->body);
+    *h = (job_hook){0};
+}
+
+// The same for every attempt at one callback, and never the same for two: a job that is deleted
+// and submitted anew under its old id differs in seq. The spec wants no text of the client in it.
+static status make_webhook_id(const job *j, char out[40], err *e) {
+    char text[JOB_ID_MAX + 64], hex[2 * SHA256_LEN + 1];
+    uint8_t digest[SHA256_LEN];
+    snprintf(text, sizeof text, "%s %lld %lld", j->id, (long long)j->seq, (long long)j->created_ms);
+    status rc = hash_sha256(digest, bytes_of(text), e);
+    if (rc) return rc;
+    hex_encode(hex, digest, sizeof digest);
+    snprintf(out, 40, "msg_%.26s", hex);
+    return OK;
+}
+
+status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e) {
+    char id[40];
+    status rc = make_webhook_id(j, id, e);
+    if (rc) return rc;
+    buf body;
+    buf_init(&body, JOB_BODY_MAX);
+    rc = s->config.render(s->config.render_arg, j, &body, e);
+    if (!rc) rc = buf_status(&body, e);
+    if (!rc) {
+        sqlite3_stmt *q = db_stmt(d, Q_HOOK_INSERT);
+        sql_int(q, 1, j->seq);
+        sql_text(q, 2, id);
+        sql_blob(q, 3, buf_bytes(&body));
+        sql_int(q, 4, now_ms);
+        rc = db_exec(d, q, e);
+    }
+    buf_deinit(&body);
+    return rc;
+}
+
+typedef struct {
+    job_store *s;
+    job_time now;
+    const char *const *skip;
+    size_t skip_count;
+    job_hook *out;
+    bool found;
+    const job_hook *h;
+    const job_hook_record *r;
+    job_hook_state *state;
+    int64_t *due_ms;
+} hook_args;
+
+static bool skipped(const hook_args *a, const char *url) {
+    for (size_t i = 0; i < a->skip_count; i++) {
+        if (strncmp(url, a->skip[i], strlen(a->skip[i])) == 0) return true;
+    }
+    return false;
+}
+
+// First row of a query for due callbacks whose URL is not skipped.
+static status find_due(db *d, query which, int64_t wall_ms, hook_args *a, int64_t *seq, err *e) {
+    sqlite3_stmt *q = db_stmt(d, which);
+    sql_int(q, 1, wall_ms);
+    sql_int(q, 2, a->now.mono_ms);
+    status rc;
+    while ((rc = db_step(d, q, e)) == OK) {
+        const char *url = (const char *)sqlite3_column_text(q, 1);
+        if (!url) return err_set(e, ERR_OOM, "callback");
+        if (skipped(a, url)) continue;
+        *seq = sqlite3_column_int64(q, 0);
+        return OK;
+    }
+    return rc;
+}
+
+static status take_hook(db *d, hook_args *a, int64_t seq, err *e) {
+    job_hook *h = a->out;
+    sqlite3_stmt *q = db_stmt(d, Q_HOOK_CLAIM);
+    sql_int(q, 1, seq);
+    sql_int(q, 2, a->now.mono_ms + a->s->config.hook_lease_ms);
+    status rc = db_step(d, q, e);
+    if (rc) return rc;
+    h->seq = seq;
+    h->fence = sqlite3_column_int64(q, 0);
+    sql_copy_text(q, 1, h->webhook_id, sizeof h->webhook_id);
+    h->attempt = sqlite3_column_int(q, 2) + 1;
+    const void *body = sqlite3_column_blob(q, 3);
+    buf_add(&h->body, body ? body : "", (size_t)sqlite3_column_bytes(q, 3));
+    rc = buf_status(&h->body, e);
+    if (!rc) rc = db_exec(d, q, e);
+    if (rc) return rc;
+    job j;
+    rc = job_load(d, seq, &j, e);
+    if (rc) return rc;
+    snprintf(h->id, sizeof h->id, "%s", j.id);
+    h->end = j.state;
+    h->url = j.callback_url;
+    j.callback_url = NULL; // h's now
+    job_deinit(&j);
+    return OK;
+}
+
+static status hook_claim_work(db *d, void *arg, err *e) {
+    hook_args *a = arg;
+    const job_config *c = &a->s->config;
+    int64_t seq = 0;
+    status rc = find_due(d, Q_HOOK_DUE, a->now.wall_ms, a, &seq, e);
+    if (rc == ERR_NOT_FOUND) {
+        int64_t longest = MAX(c->hook_cap_ms, c->hook_after_max_ms) + DELAY_SLACK_MS;
+        rc = find_due(d, Q_HOOK_ASTRAY, a->now.wall_ms + longest, a, &seq, e);
+    }
+    return rc ? rc : take_hook(d, a, seq, e);
+}
+
+status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_t skip_count,
+                      job_hook *out, err *e) {
+    *out = (job_hook){0};
+    buf_init(&out->body, JOB_BODY_MAX);
+    hook_args a = {.s = s, .now = now, .skip = skip, .skip_count = skip_count, .out = out};
+    status rc = db_write(s->d, hook_claim_work, &a, e);
+    if (rc) job_hook_deinit(out);
+    return rc == ERR_NOT_FOUND ? err_set(e, rc, "no callback is due") : rc;
+}
+
+// Full jitter: anywhere between now and the exponential bound, so that callbacks that failed
+// together do not return together.
+static int64_t back_off_ms(const job_config *c, int attempt, const job_hook_record *r) {
+    int64_t bound = c->hook_first_ms;
+    for (int i = 1; i < attempt && bound < c->hook_cap_ms; i++) bound *= 2;
+    bound = MIN(bound, c->hook_cap_ms);
+    double jitter = r->jitter > 0 ? MIN(r->jitter, 1.0) : 0;
+    int64_t delay = (int64_t)(jitter * (double)bound);
+    return MAX(delay, MIN(r->retry_after_ms, c->hook_after_max_ms));
+}
+
+static job_hook_state next_state(const hook_args *a) {
+    switch (a->r->verdict) {
+    case JOB_HOOK_OK: return JOB_HOOK_DELIVERED;
+    case JOB_HOOK_FINAL: return JOB_HOOK_DEAD;
+    case JOB_HOOK_LATER: return JOB_HOOK_PENDING;
+    default:
+        return a->h->attempt >= a->s->config.hook_attempts_max ? JOB_HOOK_DEAD : JOB_HOOK_PENDING;
+    }
+}
+
+static status hook_done_work(db *d, void *arg, err *e) {
+    hook_args *a = arg;
+    const job_hook_record *r = a->r;
+    sqlite3_stmt *q = db_stmt(d, Q_HOOK_LIVE);
+    sql_int(q, 1, a->h->seq);
+    sql_int(q, 2, a->h->fence);
+    status rc = db_step(d, q, e);
+    if (rc == ERR_NOT_FOUND) return err_set(e, ERR_CANCELED, "the callback is no longer ours");
+    if (rc) return rc;
+    bool later = r->verdict == JOB_HOOK_LATER;
+    // What is stored counts, not what was claimed: a redelivery asked for meanwhile starts at 0.
+    int attempts = sqlite3_column_int(q, 0) + !later;
+    int64_t delay = later ? MAX(r->retry_after_ms, 0) : back_off_ms(&a->s->config, attempts, r);
+    *a->state = next_state(a);
+    q = db_stmt(d, Q_HOOK_RECORD);
+    sql_int(q, 1, a->h->seq);
+    sql_int(q, 2, *a->state);
+    sql_int(q, 3, attempts);
+    sql_int(q, 4, a->now.wall_ms + delay);
+    sql_int(q, 5, a->now.wall_ms);
+    sql_int(q, 6, r->code);
+    sql_text(q, 7, r->error);
+    return db_exec(d, q, e);
+}
+
+status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
+                     job_hook_state *state, err *e) {
+    hook_args a = {.s = s, .now = now, .h = h, .r = r, .state = state};
+    return db_write(s->d, hook_done_work, &a, e);
+}
+
+static status hook_next_work(db *d, void *arg, err *e) {
+    hook_args *a = arg;
+    sqlite3_stmt *q = db_stmt(d, Q_HOOK_NEXT);
+    status rc = db_step(d, q, e);
+    *a->due_ms = rc ? INT64_MAX : sqlite3_column_int64(q, 0);
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+status job_hook_next(job_store *s, int64_t *due_ms, err *e) {
+    *due_ms = INT64_MAX;
+    return db_read(s->d, hook_next_work, &(hook_args){.due_ms = due_ms}, e);
+}

@@ -1,0 +1,78 @@
+// job_sql.h - inside of the job store: what job.c, job_view.c and job_hook.c share.
+//
+// These files, with db.c, are the only ones that know SQLite. The statements stand in job_sql.c.
+#pragma once
+#include "store/db.h"
+#include "store/job.h"
+
+struct job_store {
+    db *d;
+    job_config config;
+    uint64_t leases_lost; // touched only inside db work
+};
+
+typedef enum {
+    Q_RECOVER_JOBS,
+    Q_RECOVER_QUEUED,
+    Q_RECOVER_HOOKS,
+    Q_FIND_ID,
+    Q_COUNT_QUEUED,
+    Q_INSERT_JOB,
+    Q_INSERT_STEM,
+    Q_EXPIRE,
+    Q_NEXT,
+    Q_CLAIM,
+    Q_LIVE,
+    Q_RENEW,
+    Q_PROGRESS,
+    Q_STEM_DONE,
+    Q_ACHIEVED,
+    Q_UNDONE,
+    Q_END,
+    Q_RELEASE,
+    Q_STATE,
+    Q_ASK_CANCEL,
+    Q_DELETE,
+    Q_PURGE,
+    Q_GET_SEQ,
+    Q_GET_ID,
+    Q_LIST,
+    Q_STEMS,
+    Q_AHEAD,
+    Q_RUNNING_WORK,
+    Q_TALLY,
+    Q_OLDEST_QUEUED,
+    Q_OLDEST_HOOK,
+    Q_HOOK_INSERT,
+    Q_HOOK_DUE,
+    Q_HOOK_ASTRAY,
+    Q_HOOK_CLAIM,
+    Q_HOOK_LIVE,
+    Q_HOOK_RECORD,
+    Q_HOOK_NEXT,
+    Q_HOOK_AGAIN,
+    Q_COUNT,
+} query;
+
+// Binding. Text and blobs are borrowed until the statement is used again.
+void sql_int(sqlite3_stmt *q, int i, int64_t v);
+void sql_text(sqlite3_stmt *q, int i, const char *s); // NULL binds NULL
+void sql_blob(sqlite3_stmt *q, int i, bytes b);
+
+// Copies a text column into a field, cut to it; "" for NULL.
+void sql_copy_text(sqlite3_stmt *q, int column, char *out, size_t cap);
+// A text column on the heap. *out NULL for NULL.
+status sql_dup_text(sqlite3_stmt *q, int column, char **out, err *e);
+
+// Inside db work: the whole job with its stems. ERR_NOT_FOUND.
+status job_load(db *d, int64_t seq, job *out, err *e);
+// Inside db work: sets the end of a job and queues its callback.
+typedef struct {
+    int64_t seq;
+    job_state state;
+    const char *code, *error; // NULL: none
+    job_time now;
+} job_ending;
+status job_end(job_store *s, db *d, const job_ending *end, err *e);
+// Inside db work: stores the callback of a job that has just ended.
+status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e);

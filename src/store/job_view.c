@@ -1,0 +1,258 @@
+// job_view.c - reading jobs back: one, many, their place in the queue, and the counts.
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/job_sql.h"
+
+const char *job_state_name(job_state s) {
+    static const char *const names[] = {"queued", "processing", "completed", "failed", "canceled"};
+    return (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
+}
+
+bool job_state_parse(const char *name, job_state *out) {
+    for (int i = 0; i < JOB_STATES; i++) {
+        if (strcmp(name, job_state_name((job_state)i)) == 0) {
+            *out = (job_state)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *job_hook_state_name(job_hook_state s) {
+    static const char *const names[] = {"none", "pending", "delivered", "dead"};
+    return (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
+}
+
+void job_deinit(job *j) {
+    mem_free(j->request);
+    mem_free(j->callback_url);
+    mem_free(j->trace);
+    mem_free(j->error);
+    mem_free(j->error_code);
+    mem_free(j->stems);
+    *j = (job){0};
+}
+
+void job_list_free(job *list, size_t n) {
+    for (size_t i = 0; i < n; i++) job_deinit(&list[i]);
+    mem_free(list);
+}
+
+static void read_result(sqlite3_stmt *q, job_result *r) {
+    sql_copy_text(q, 4, r->key, sizeof r->key);
+    r->size = sqlite3_column_int64(q, 5);
+    sql_copy_text(q, 6, r->md5, sizeof r->md5);
+    sql_copy_text(q, 7, r->etag, sizeof r->etag);
+    r->sample_rate = sqlite3_column_int(q, 8);
+    r->channels = sqlite3_column_int(q, 9);
+    r->seconds = sqlite3_column_double(q, 10);
+}
+
+static status read_stems(db *d, job *j, err *e) {
+    j->stems = mem_calloc(JOB_STEMS_MAX, sizeof *j->stems);
+    if (!j->stems) return err_set(e, ERR_OOM, "job");
+    sqlite3_stmt *q = db_stmt(d, Q_STEMS);
+    sql_int(q, 1, j->seq);
+    status rc;
+    while ((rc = db_step(d, q, e)) == OK && j->stem_count < JOB_STEMS_MAX) {
+        job_stem *s = &j->stems[j->stem_count++];
+        sql_copy_text(q, 0, s->name, sizeof s->name);
+        s->done = sqlite3_column_int(q, 1) != 0;
+        s->progress = sqlite3_column_double(q, 2);
+        s->done_ms = sqlite3_column_int64(q, 3);
+        read_result(q, &s->result);
+    }
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+static status read_texts(sqlite3_stmt *q, job *j, err *e) {
+    status rc = sql_dup_text(q, 4, &j->request, e);
+    if (!rc) rc = sql_dup_text(q, 5, &j->callback_url, e);
+    if (!rc) rc = sql_dup_text(q, 6, &j->trace, e);
+    if (!rc) rc = sql_dup_text(q, 15, &j->error, e);
+    if (!rc) rc = sql_dup_text(q, 16, &j->error_code, e);
+    return rc;
+}
+
+static void read_hook(sqlite3_stmt *q, job *j) {
+    j->hook.state = (job_hook_state)sqlite3_column_int(q, 17);
+    sql_copy_text(q, 18, j->hook.id, sizeof j->hook.id);
+    j->hook.attempts = sqlite3_column_int(q, 19);
+    j->hook.last_code = sqlite3_column_int(q, 20);
+    if (j->hook.state == JOB_HOOK_PENDING) j->hook.next_ms = sqlite3_column_int64(q, 21);
+    j->hook.last_ms = sqlite3_column_int64(q, 22);
+    sql_copy_text(q, 23, j->hook.last_error, sizeof j->hook.last_error);
+}
+
+// The row that q stands on, columns as in JOB_COLUMNS.
+static status read_job(db *d, sqlite3_stmt *q, job *j, err *e) {
+    *j = (job){.seq = sqlite3_column_int64(q, 0)};
+    sql_copy_text(q, 1, j->id, sizeof j->id);
+    sql_copy_text(q, 2, j->audio_file_id, sizeof j->audio_file_id);
+    j->state = (job_state)sqlite3_column_int(q, 3);
+    j->seed = (uint64_t)sqlite3_column_int64(q, 7);
+    j->work = (double)sqlite3_column_int64(q, 8) / 1000;
+    j->attempt = sqlite3_column_int(q, 9);
+    j->cancel_asked = sqlite3_column_int(q, 10) != 0;
+    j->created_ms = sqlite3_column_int64(q, 11);
+    j->started_ms = sqlite3_column_int64(q, 12);
+    j->ended_ms = sqlite3_column_int64(q, 13);
+    j->run_seconds = (double)sqlite3_column_int64(q, 14) / 1000;
+    read_hook(q, j);
+    status rc = read_texts(q, j, e);
+    if (!rc) rc = read_stems(d, j, e);
+    if (rc) job_deinit(j);
+    return rc;
+}
+
+status job_load(db *d, int64_t seq, job *out, err *e) {
+    *out = (job){0};
+    sqlite3_stmt *q = db_stmt(d, Q_GET_SEQ);
+    sql_int(q, 1, seq);
+    status rc = db_step(d, q, e);
+    return rc ? rc : read_job(d, q, out, e);
+}
+
+typedef struct {
+    const char *id;
+    job *out;
+} get_args;
+
+static status get_work(db *d, void *arg, err *e) {
+    get_args *a = arg;
+    sqlite3_stmt *q = db_stmt(d, Q_GET_ID);
+    sql_text(q, 1, a->id);
+    status rc = db_step(d, q, e);
+    if (rc == ERR_NOT_FOUND) return err_set(e, rc, "no job with this id");
+    return rc ? rc : read_job(d, q, a->out, e);
+}
+
+status job_get(job_store *s, const char *id, job *out, err *e) {
+    *out = (job){0};
+    return db_read(s->d, get_work, &(get_args){id, out}, e);
+}
+
+typedef struct {
+    const char *id;
+    int *ahead;
+    double *work;
+} position_args;
+
+static status position_work(db *d, void *arg, err *e) {
+    position_args *a = arg;
+    sqlite3_stmt *q = db_stmt(d, Q_FIND_ID);
+    sql_text(q, 1, a->id);
+    status rc = db_step(d, q, e);
+    if (rc == ERR_NOT_FOUND) return err_set(e, rc, "no job with this id");
+    if (rc) return rc;
+    int64_t seq = sqlite3_column_int64(q, 0);
+    if (sqlite3_column_int(q, 1) != JOB_QUEUED) return OK;
+    q = db_stmt(d, Q_AHEAD);
+    sql_int(q, 1, seq);
+    rc = db_step(d, q, e);
+    if (rc) return rc;
+    *a->ahead = sqlite3_column_int(q, 0);
+    *a->work = (double)sqlite3_column_int64(q, 1) / 1000;
+    q = db_stmt(d, Q_RUNNING_WORK);
+    rc = db_step(d, q, e);
+    if (!rc) *a->work += sqlite3_column_double(q, 0) / 1000;
+    return rc;
+}
+
+status job_position(job_store *s, const char *id, int *ahead, double *work_ahead, err *e) {
+    *ahead = 0;
+    *work_ahead = 0;
+    return db_read(s->d, position_work, &(position_args){id, ahead, work_ahead}, e);
+}
+
+typedef struct {
+    const job_filter *filter;
+    job *list;
+    size_t n;
+} list_args;
+
+static status list_work(db *d, void *arg, err *e) {
+    list_args *a = arg;
+    const job_filter *f = a->filter;
+    sqlite3_stmt *q = db_stmt(d, Q_LIST);
+    sql_int(q, 1, f->states ? f->states : (1u << JOB_STATES) - 1);
+    sql_int(q, 2, f->below_seq > 0 ? f->below_seq : INT64_MAX);
+    sql_int(q, 3, f->limit);
+    status rc;
+    while ((rc = db_step(d, q, e)) == OK && a->n < (size_t)f->limit) {
+        rc = read_job(d, q, &a->list[a->n], e);
+        if (rc) return rc;
+        a->n++;
+    }
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+status job_list(job_store *s, const job_filter *f, job **out, size_t *n, err *e) {
+    *out = NULL;
+    *n = 0;
+    if (f->limit < 1 || f->limit > JOB_LIST_MAX) {
+        return err_set(e, ERR_ARG, "limit %d, expected 1 to %d", f->limit, JOB_LIST_MAX);
+    }
+    list_args a = {.filter = f, .list = mem_calloc((size_t)f->limit, sizeof(job))};
+    if (!a.list) return err_set(e, ERR_OOM, "job list");
+    status rc = db_read(s->d, list_work, &a, e);
+    if (rc) {
+        job_list_free(a.list, a.n);
+        return rc;
+    }
+    *out = a.list;
+    *n = a.n;
+    return OK;
+}
+
+static status read_tally(db *d, job_stats *out, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_TALLY);
+    int64_t ended = 0, hooks = 0;
+    status rc;
+    while ((rc = db_step(d, q, e)) == OK) {
+        int kind = sqlite3_column_int(q, 0), state = sqlite3_column_int(q, 1);
+        int64_t n = sqlite3_column_int64(q, 2);
+        if (kind == 0 && state >= 0 && state < JOB_STATES) {
+            out->jobs[state] = n;
+            out->work[state] = (double)sqlite3_column_int64(q, 3) / 1000;
+            if (job_state_ended((job_state)state)) ended += n;
+        } else if (kind == 1 && state > 0 && state < JOB_HOOK_STATES) {
+            out->hooks[state] = n;
+            hooks += n;
+        }
+    }
+    out->hooks[JOB_HOOK_NONE] = ended - hooks;
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+// First column of the first row; 0 when there is none.
+static status first_int(db *d, query which, int64_t *out, err *e) {
+    sqlite3_stmt *q = db_stmt(d, which);
+    status rc = db_step(d, q, e);
+    *out = rc ? 0 : sqlite3_column_int64(q, 0);
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+typedef struct {
+    job_store *s;
+    job_stats *out;
+} stats_args;
+
+static status stats_work(db *d, void *arg, err *e) {
+    stats_args *a = arg;
+    status rc = read_tally(d, a->out, e);
+    if (!rc) rc = first_int(d, Q_OLDEST_QUEUED, &a->out->oldest_queued_ms, e);
+    if (!rc) rc = first_int(d, Q_OLDEST_HOOK, &a->out->oldest_hook_ms, e);
+    a->out->leases_lost = a->s->leases_lost;
+    return rc;
+}
+
+status job_read_stats(job_store *s, job_stats *out, err *e) {
+    *out = (job_stats){0};
+    status rc = db_read(s->d, stats_work, &(stats_args){s, out}, e);
+    db_read_counts(s->d, &out->commits, &out->writes);
+    return rc;
+}
