@@ -1,0 +1,613 @@
+// tokenizer.c - see tokenizer.h. The way of a text: added tokens are cut out as it stands, the rest
+// is normalised, added tokens are cut out of that, the rest is split into words, each word is
+// segmented.
+#include "format/tokenizer.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "format/normalize.h"
+#include "format/trie.h"
+#include "format/unicode.h"
+#include "format/unigram.h"
+
+#define ADDED_MAX 65536
+#define SPECIALS_MAX 16
+#define ID_MAX (UNIGRAM_PIECES_MAX + ADDED_MAX)
+
+typedef struct {
+    char *content;
+    int32_t id;
+    bool single_word;    // not inside a word
+    bool lstrip, rstrip; // takes the blanks beside it along
+    bool normalized;     // looked for in the normalised text
+} added_token;
+
+typedef enum { PREPEND_NEVER, PREPEND_FIRST, PREPEND_ALWAYS } prepend_scheme;
+
+typedef struct {
+    bool whitespace; // split at white space first
+    bool metaspace;
+    char mark[8]; // stands for a blank, UTF-8
+    prepend_scheme prepend;
+    bool split; // into pieces that begin with the mark
+} splitter;
+
+typedef enum { PAD_NONE, PAD_OWN, PAD_FIXED } pad_mode; // PAD_OWN: only to the multiple
+
+struct tokenizer {
+    unigram *model;
+    normalizer *norm;
+    added_token *added;
+    size_t added_count;
+    trie *raw, *normed; // values: indices into added
+    splitter split;
+    int32_t before[SPECIALS_MAX], after[SPECIALS_MAX]; // ids around the text
+    size_t before_count, after_count;
+    bool truncates, truncates_left;
+    size_t truncate_max;
+    pad_mode pad;
+    bool pad_left;
+    size_t pad_to, pad_multiple;
+    int32_t pad_id, size;
+};
+
+static bool is_type(const json *j, const char *type) {
+    const char *s = json_str_value(json_find(j, "type"));
+    return s && strcmp(s, type) == 0;
+}
+
+static status unsupported(const json *j, const char *what, err *e) {
+    const char *s = json_str_value(json_find(j, "type"));
+    return err_set(e, ERR_FORMAT, "%s of type %s is not supported here", what,
+                   s ? s : json_kind(json_find(j, "type")));
+}
+
+// ---- added tokens
+
+static status added_read(tokenizer *t, added_token *a, const json *j, err *e) {
+    const char *content;
+    int64_t id;
+    status rc = json_get_str(j, "content", &content, e);
+    if (!rc) rc = json_get_int(j, "id", 0, ID_MAX - 1, &id, e);
+    a->normalized = true;
+    if (!rc) rc = json_opt_bool(j, "single_word", &a->single_word, e);
+    if (!rc) rc = json_opt_bool(j, "lstrip", &a->lstrip, e);
+    if (!rc) rc = json_opt_bool(j, "rstrip", &a->rstrip, e);
+    if (!rc) rc = json_opt_bool(j, "normalized", &a->normalized, e);
+    if (rc) return rc;
+    if (strlen(content) > TOK_PIECE_MAX) {
+        return err_set(e, ERR_FORMAT, "content of %zu bytes, expected at most %d", strlen(content),
+                       TOK_PIECE_MAX);
+    }
+    // A token that the model has too keeps the model's id, whatever the file says here.
+    a->id = unigram_find(t->model, bytes_of(content));
+    if (a->id < 0 && id < unigram_size(t->model)) {
+        return err_set(e, ERR_FORMAT, "id %lld of %s is another piece of the model", (long long)id,
+                       content);
+    }
+    if (a->id < 0) a->id = (int32_t)id;
+    a->content = mem_strdup(content);
+    t->size = MAX(t->size, a->id + 1);
+    return a->content ? OK : err_set(e, ERR_OOM, "no memory for an added token");
+}
+
+// What to look for in the normalised text: the content, normalised. Owned by the caller.
+static status content_normalise(const tokenizer *t, const char *content, char **out, err *e) {
+    norm_text a, b;
+    norm_text_init(&a, TOK_TEXT_MAX);
+    norm_text_init(&b, TOK_TEXT_MAX);
+    norm_text_copy(&a, bytes_of(content));
+    status rc = norm_text_status(&a, e);
+    if (!rc) rc = normalizer_run(t->norm, &a, &b, e);
+    if (!rc && a.n > TOK_PIECE_MAX) {
+        rc = err_set(e, ERR_FORMAT, "%s is %zu bytes when normalised", content, a.n);
+    }
+    if (!rc) {
+        *out = mem_strndup((const char *)a.p, a.n);
+        if (!*out) rc = err_set(e, ERR_OOM, "no memory for an added token");
+    }
+    norm_text_deinit(&a);
+    norm_text_deinit(&b);
+    return rc;
+}
+
+// One of the two sets. keys[i] is what added token i looks like there, NULL where it is not in it.
+static status set_create(trie **out, char *const *keys, size_t n, err *e) {
+    trie_entry *list = mem_calloc(n, sizeof *list);
+    if (!list) return err_set(e, ERR_OOM, "no memory for %zu added tokens", n);
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i]) list[count++] = (trie_entry){bytes_of(keys[i]), (int32_t)i};
+    }
+    status rc = trie_create(out, list, count, e);
+    mem_free(list);
+    return rc;
+}
+
+static status sets_create(tokenizer *t, err *e) {
+    size_t n = t->added_count;
+    char **raw = mem_calloc(n, sizeof *raw), **normed = mem_calloc(n, sizeof *normed);
+    status rc = raw && normed ? OK : err_set(e, ERR_OOM, "no memory for %zu added tokens", n);
+    for (size_t i = 0; !rc && i < n; i++) {
+        added_token *a = &t->added[i];
+        if (a->normalized)
+            rc = content_normalise(t, a->content, &normed[i], e);
+        else
+            raw[i] = a->content;
+    }
+    if (!rc) rc = set_create(&t->raw, raw, n, e);
+    if (!rc) rc = set_create(&t->normed, normed, n, e);
+    for (size_t i = 0; normed && i < n; i++) mem_free(normed[i]);
+    mem_free(normed);
+    mem_free(raw);
+    return rc;
+}
+
+static status added_read_all(tokenizer *t, const json *root, err *e) {
+    const json *list = json_find(root, "added_tokens");
+    size_t n = json_len(list);
+    if (n > ADDED_MAX) {
+        return err_set(e, ERR_FORMAT, "%zu added_tokens, expected at most %d", n, ADDED_MAX);
+    }
+    t->added = mem_calloc(n, sizeof *t->added);
+    if (!t->added) return err_set(e, ERR_OOM, "no memory for %zu added tokens", n);
+    for (t->added_count = 0; t->added_count < n;) {
+        size_t i = t->added_count++;
+        status rc = added_read(t, &t->added[i], json_at(list, i), e);
+        if (rc) {
+            err_within(e, "added_tokens[%zu]", i);
+            return rc;
+        }
+    }
+    return sets_create(t, e);
+}
+
+// ---- pre-tokenizer
+
+static status metaspace_read(splitter *s, const json *j, err *e) {
+    const char *mark = "\xE2\x96\x81", *scheme = "always";
+    bool add = true;
+    s->metaspace = s->split = true;
+    status rc = json_opt_str(j, "replacement", &mark, e);
+    if (!rc) rc = json_opt_str(j, "prepend_scheme", &scheme, e);
+    if (!rc) rc = json_opt_bool(j, "add_prefix_space", &add, e); // older files
+    if (!rc) rc = json_opt_bool(j, "split", &s->split, e);
+    if (rc) return rc;
+    uint32_t cp;
+    size_t n = strlen(mark);
+    if (!n || utf8_next(&cp, (const uint8_t *)mark, n) != n) {
+        return err_set(e, ERR_FORMAT, "replacement: expected one character, found '%s'", mark);
+    }
+    memcpy(s->mark, mark, n + 1);
+    if (strcmp(scheme, "always") == 0)
+        s->prepend = PREPEND_ALWAYS;
+    else if (strcmp(scheme, "first") == 0)
+        s->prepend = PREPEND_FIRST;
+    else if (strcmp(scheme, "never") != 0)
+        return err_set(e, ERR_FORMAT, "prepend_scheme: expected always, first or never, found %s",
+                       scheme);
+    if (!add) s->prepend = PREPEND_NEVER;
+    return OK;
+}
+
+static status splitter_read(splitter *s, const json *j, err *e) {
+    if (!j || json_is_null(j)) return OK;
+    if (is_type(j, "Sequence")) {
+        const json *list;
+        status rc = json_get_array(j, "pretokenizers", &list, e);
+        for (size_t i = 0; !rc && i < json_len(list); i++)
+            rc = splitter_read(s, json_at(list, i), e);
+        return rc;
+    }
+    if (is_type(j, "WhitespaceSplit") && !s->metaspace) {
+        s->whitespace = true;
+        return OK;
+    }
+    if (is_type(j, "Metaspace") && !s->metaspace) return metaspace_read(s, j, e);
+    return unsupported(j, "pre_tokenizer", e);
+}
+
+// ---- post-processor, truncation, padding
+
+static status special_ids(tokenizer *t, const json *root, const char *name, bool before, err *e) {
+    const json *entry = json_member_of(json_find(root, "special_tokens"), name);
+    const json *ids;
+    status rc = json_get_array(entry, "ids", &ids, e);
+    if (rc) {
+        err_within(e, "special_tokens.%s", name);
+        return rc;
+    }
+    int32_t *list = before ? t->before : t->after;
+    size_t *count = before ? &t->before_count : &t->after_count;
+    for (size_t i = 0; i < json_len(ids); i++) {
+        const json *id = json_at(ids, i);
+        int64_t v = json_int_value(id);
+        if (!json_is_int(id) || v < 0 || v >= t->size || *count == SPECIALS_MAX) {
+            return err_set(e, ERR_FORMAT, "special_tokens.%s: expected up to %d ids below %d", name,
+                           SPECIALS_MAX, t->size);
+        }
+        list[(*count)++] = (int32_t)v;
+    }
+    return OK;
+}
+
+static status template_read(tokenizer *t, const json *j, err *e) {
+    if (!j || json_is_null(j)) return OK;
+    if (!is_type(j, "TemplateProcessing")) return unsupported(j, "post_processor", e);
+    const json *single;
+    status rc = json_get_array(j, "single", &single, e);
+    size_t texts = 0;
+    for (size_t i = 0; !rc && i < json_len(single); i++) {
+        const char *special = json_str_value(json_find(json_at(single, i), "SpecialToken.id"));
+        const char *text = json_str_value(json_find(json_at(single, i), "Sequence.id"));
+        if (special)
+            rc = special_ids(t, j, special, texts == 0, e);
+        else if (text && strcmp(text, "A") == 0)
+            texts++;
+        else
+            rc = err_set(e, ERR_FORMAT, "single[%zu]: expected Sequence A or a SpecialToken", i);
+    }
+    if (!rc && texts != 1) {
+        rc = err_set(e, ERR_FORMAT, "single: expected Sequence A once, found %zu times", texts);
+    }
+    return rc;
+}
+
+static status direction_read(bool *left, const json *j, err *e) {
+    const char *s = "Right";
+    status rc = json_opt_str(j, "direction", &s, e);
+    if (rc) return rc;
+    *left = strcmp(s, "Left") == 0;
+    if (*left || strcmp(s, "Right") == 0) return OK;
+    return err_set(e, ERR_FORMAT, "direction: expected Left or Right, found %s", s);
+}
+
+static status truncation_read(tokenizer *t, const json *j, err *e) {
+    if (!j || json_is_null(j)) return OK;
+    int64_t max;
+    size_t specials = t->before_count + t->after_count;
+    status rc = json_get_int(j, "max_length", (int64_t)specials, INT32_MAX, &max, e);
+    if (!rc) rc = direction_read(&t->truncates_left, j, e);
+    if (rc) return rc;
+    t->truncates = true;
+    t->truncate_max = (size_t)max - specials;
+    return OK;
+}
+
+static status padding_read(tokenizer *t, const json *j, err *e) {
+    int32_t pad = unigram_find(t->model, bytes_of("<pad>"));
+    t->pad_id = MAX(pad, 0);
+    if (!j || json_is_null(j)) return OK;
+    int64_t fixed = 0, multiple = 1, id = t->pad_id;
+    const json *strategy = json_find(j, "strategy");
+    const char *name = json_str_value(strategy);
+    t->pad = json_is_object(strategy) ? PAD_FIXED : PAD_OWN;
+    status rc = OK;
+    if (t->pad == PAD_FIXED) rc = json_get_int(strategy, "Fixed", 0, TOK_PAD_MAX, &fixed, e);
+    if (t->pad == PAD_OWN && (!name || strcmp(name, "BatchLongest") != 0)) {
+        rc = err_set(e, ERR_FORMAT, "strategy: expected BatchLongest or Fixed");
+    }
+    if (!rc) rc = json_opt_int(j, "pad_to_multiple_of", 1, TOK_PAD_MAX, &multiple, e);
+    if (!rc) rc = json_opt_int(j, "pad_id", 0, ID_MAX - 1, &id, e);
+    if (!rc) rc = direction_read(&t->pad_left, j, e);
+    if (rc) return rc;
+    t->pad_to = (size_t)fixed;
+    t->pad_multiple = (size_t)multiple;
+    t->pad_id = (int32_t)id;
+    t->size = MAX(t->size, t->pad_id + 1);
+    return OK;
+}
+
+// ---- opening
+
+static status within(status rc, const char *what, err *e) {
+    if (rc) err_within(e, "%s", what);
+    return rc;
+}
+
+static status root_read(tokenizer *t, const json *root, err *e) {
+    const json *model;
+    status rc = json_get_object(root, "model", &model, e);
+    if (!rc) rc = unigram_create(&t->model, model, TOK_PIECE_MAX, e);
+    if (rc) return rc;
+    t->size = unigram_size(t->model);
+    rc = normalizer_create(&t->norm, json_find(root, "normalizer"), e);
+    if (!rc) rc = added_read_all(t, root, e);
+    if (!rc)
+        rc = within(splitter_read(&t->split, json_find(root, "pre_tokenizer"), e), "pre_tokenizer",
+                    e);
+    if (!rc)
+        rc = within(template_read(t, json_find(root, "post_processor"), e), "post_processor", e);
+    if (!rc) rc = within(truncation_read(t, json_find(root, "truncation"), e), "truncation", e);
+    if (!rc) rc = within(padding_read(t, json_find(root, "padding"), e), "padding", e);
+    return rc;
+}
+
+static status root_open(tokenizer **out, const json *root, err *e) {
+    tokenizer *t = mem_calloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_OOM, "no memory for a tokenizer");
+    status rc = root_read(t, root, e);
+    if (rc) {
+        tok_close(t);
+        return rc;
+    }
+    *out = t;
+    return OK;
+}
+
+status tok_open(tokenizer **out, const char *path, err *e) {
+    *out = NULL;
+    json *root;
+    status rc = json_parse_file(&root, path, TOK_FILE_MAX, e);
+    if (rc) return rc;
+    rc = within(root_open(out, root, e), path, e);
+    json_free(root);
+    return rc;
+}
+
+status tok_open_bytes(tokenizer **out, bytes json_text, err *e) {
+    *out = NULL;
+    json *root;
+    status rc = json_parse(&root, json_text, TOK_FILE_MAX, e);
+    if (rc) return rc;
+    rc = root_open(out, root, e);
+    json_free(root);
+    return rc;
+}
+
+void tok_close(tokenizer *t) {
+    if (!t) return;
+    for (size_t i = 0; i < t->added_count; i++) mem_free(t->added[i].content);
+    mem_free(t->added);
+    trie_free(t->raw);
+    trie_free(t->normed);
+    normalizer_free(t->norm);
+    unigram_free(t->model);
+    mem_free(t);
+}
+
+// ---- encoding
+
+// What one call of tok_encode works in.
+typedef struct {
+    const tokenizer *t;
+    bytes original;
+    tok_ids *out;
+    norm_text text, spare, word;
+    unigram_node *nodes;
+    size_t node_cap;
+} job;
+
+static status ids_room(tok_ids *ids, size_t more, err *e) {
+    if (more <= ids->cap - ids->n) return OK;
+    size_t cap = MAX(2 * ids->cap, ids->n + more); // texts and padding are bounded: no overflow
+    int32_t *p = mem_realloc(ids->ids, cap * sizeof *p);
+    if (!p) return err_set(e, ERR_OOM, "no memory for %zu token ids", cap);
+    ids->ids = p;
+    ids->cap = cap;
+    return OK;
+}
+
+static status id_add(tok_ids *ids, int32_t id, err *e) {
+    status rc = ids_room(ids, 1, e);
+    if (!rc) ids->ids[ids->n++] = id;
+    return rc;
+}
+
+static status encode_piece(job *w, bytes text, err *e) {
+    if (text.n + 1 > w->node_cap) {
+        size_t cap = MAX(2 * w->node_cap, text.n + 1);
+        unigram_node *nodes = mem_realloc(w->nodes, cap * sizeof *nodes);
+        if (!nodes) return err_set(e, ERR_OOM, "no memory for a text of %zu bytes", text.n);
+        w->nodes = nodes;
+        w->node_cap = cap;
+    }
+    status rc = ids_room(w->out, text.n, e);
+    return rc ? rc : unigram_encode(w->t->model, text, w->nodes, w->out->ids, &w->out->n, e);
+}
+
+static bool begins_with(bytes text, const char *s) {
+    size_t n = strlen(s);
+    return text.n >= n && memcmp(text.p, s, n) == 0;
+}
+
+// Blanks become the mark, one is put in front; then pieces that begin with it.
+static status encode_marked(job *w, bytes text, bool first, err *e) {
+    const splitter *s = &w->t->split;
+    bytes mark = bytes_of(s->mark);
+    bool marked = begins_with(text, s->mark) || text.p[0] == ' ';
+    bool prepend = s->prepend == PREPEND_ALWAYS || (s->prepend == PREPEND_FIRST && first);
+    norm_text_clear(&w->word);
+    if (prepend && !marked) norm_text_add(&w->word, mark, 0);
+    for (size_t i = 0, kept = 0; i <= text.n; i++) {
+        if (i < text.n && text.p[i] != ' ') continue;
+        norm_text_add(&w->word, (bytes){text.p + kept, i - kept}, 0);
+        if (i < text.n) norm_text_add(&w->word, mark, 0);
+        kept = i + 1;
+    }
+    status rc = norm_text_status(&w->word, e);
+    bytes all = norm_text_bytes(&w->word);
+    for (size_t lo = 0; !rc && lo < all.n;) {
+        size_t hi = s->split ? lo + 1 : all.n;
+        while (hi < all.n && !begins_with((bytes){all.p + hi, all.n - hi}, s->mark)) hi++;
+        rc = encode_piece(w, (bytes){all.p + lo, hi - lo}, e);
+        lo = hi;
+    }
+    return rc;
+}
+
+// text[lo, hi) of the normalised text, without added tokens.
+static status encode_span(job *w, size_t lo, size_t hi, err *e) {
+    if (lo == hi) return OK;
+    bytes span = {w->text.p + lo, hi - lo};
+    if (!w->t->split.metaspace) return encode_piece(w, span, e);
+    return encode_marked(w, span, w->text.from[lo] == 0, e);
+}
+
+static status encode_words(job *w, size_t lo, size_t hi, err *e) {
+    status rc = OK;
+    size_t kept = lo;
+    while (!rc && w->t->split.whitespace && lo < hi) {
+        uint32_t cp;
+        size_t len = utf8_next(&cp, w->text.p + lo, hi - lo);
+        if (unicode_is_space(cp)) {
+            rc = encode_span(w, kept, lo, e);
+            kept = lo + len;
+        }
+        lo += len;
+    }
+    return rc ? rc : encode_span(w, kept, hi, e);
+}
+
+static bool word_before(bytes text, size_t at) {
+    uint32_t cp;
+    if (at == 0) return false;
+    size_t start = utf8_prev(text, at);
+    utf8_next(&cp, text.p + start, at - start);
+    return unicode_is_word(cp);
+}
+
+static bool word_after(bytes text, size_t at) {
+    uint32_t cp;
+    if (at == text.n) return false;
+    utf8_next(&cp, text.p + at, text.n - at);
+    return unicode_is_word(cp);
+}
+
+static size_t blanks_before(bytes text, size_t at, size_t least) {
+    while (at > least) {
+        uint32_t cp;
+        size_t start = utf8_prev(text, at);
+        utf8_next(&cp, text.p + start, at - start);
+        if (!unicode_is_space(cp)) break;
+        at = start;
+    }
+    return MAX(at, least);
+}
+
+static size_t blanks_after(bytes text, size_t at) {
+    while (at < text.n) {
+        uint32_t cp;
+        size_t len = utf8_next(&cp, text.p + at, text.n - at);
+        if (!unicode_is_space(cp)) break;
+        at += len;
+    }
+    return at;
+}
+
+typedef status (*span_encode)(job *w, size_t lo, size_t hi, err *e);
+
+// Cuts the added tokens of set out of text, leftmost and longest first; f gets what lies between.
+static status encode_around(job *w, const trie *set, bytes text, span_encode f, err *e) {
+    size_t kept = 0;
+    status rc = OK;
+    for (size_t i = 0; !rc && i < text.n;) {
+        size_t n = 0;
+        int32_t found = trie_longest(set, (bytes){text.p + i, text.n - i}, &n);
+        if (found < 0) {
+            i++;
+            continue;
+        }
+        const added_token *a = &w->t->added[found];
+        size_t lo = i, hi = i + n;
+        i = hi;
+        if (a->single_word && (word_before(text, lo) || word_after(text, hi))) continue;
+        if (a->lstrip) lo = blanks_before(text, lo, kept);
+        if (a->rstrip) hi = blanks_after(text, hi);
+        if (kept < lo) rc = f(w, kept, lo, e);
+        if (!rc) rc = id_add(w->out, a->id, e);
+        kept = hi;
+    }
+    return rc || kept >= text.n ? rc : f(w, kept, text.n, e);
+}
+
+static status encode_raw_span(job *w, size_t lo, size_t hi, err *e) {
+    norm_text_clear(&w->text);
+    norm_text_copy(&w->text, (bytes){w->original.p + lo, hi - lo});
+    for (size_t i = 0; i < w->text.n; i++) w->text.from[i] += (uint32_t)lo;
+    status rc = norm_text_status(&w->text, e);
+    if (!rc) rc = normalizer_run(w->t->norm, &w->text, &w->spare, e);
+    if (rc) return rc;
+    return encode_around(w, w->t->normed, norm_text_bytes(&w->text), encode_words, e);
+}
+
+static void truncate_ids(const tokenizer *t, tok_ids *out) {
+    if (!t->truncates || out->n <= t->truncate_max) return;
+    if (t->truncates_left) {
+        size_t drop = out->n - t->truncate_max;
+        memmove(out->ids, out->ids + drop, t->truncate_max * sizeof *out->ids);
+    }
+    out->n = t->truncate_max;
+}
+
+// Moves the ids up by n places and fills the front.
+static void put_in_front(tok_ids *out, const int32_t *ids, size_t n, int32_t same) {
+    if (!n) return;
+    memmove(out->ids + n, out->ids, out->n * sizeof *out->ids);
+    for (size_t i = 0; i < n; i++) out->ids[i] = ids ? ids[i] : same;
+    out->n += n;
+}
+
+static status finish_ids(const tokenizer *t, tok_ids *out, err *e) {
+    truncate_ids(t, out);
+    size_t want = out->n + t->before_count + t->after_count;
+    size_t total = t->pad == PAD_NONE ? want : MAX(want, t->pad_to);
+    if (t->pad != PAD_NONE)
+        total = (total + t->pad_multiple - 1) / t->pad_multiple * t->pad_multiple;
+    status rc = ids_room(out, total - out->n, e);
+    if (rc) return rc;
+    put_in_front(out, t->before, t->before_count, 0);
+    for (size_t i = 0; i < t->after_count; i++) out->ids[out->n++] = t->after[i];
+    assert(out->n == want);
+    out->count = want;
+    out->first = t->pad_left ? total - want : 0;
+    put_in_front(out, NULL, out->first, t->pad_id);
+    while (out->n < total) out->ids[out->n++] = t->pad_id;
+    return OK;
+}
+
+status tok_encode(const tokenizer *t, bytes text, tok_ids *out, err *e) {
+    out->n = out->first = out->count = 0;
+    if (text.n > TOK_TEXT_MAX) {
+        return err_set(e, ERR_LIMIT, "text of %zu bytes, expected at most %zu", text.n,
+                       TOK_TEXT_MAX);
+    }
+    size_t good = utf8_valid(text);
+    if (good < text.n) return err_set(e, ERR_ARG, "text is not UTF-8 at byte %zu", good);
+    job w = {.t = t, .original = text, .out = out};
+    // Marks can treble a text of blanks.
+    norm_text_init(&w.text, TOK_TEXT_MAX);
+    norm_text_init(&w.spare, TOK_TEXT_MAX);
+    norm_text_init(&w.word, 4 * TOK_TEXT_MAX + sizeof t->split.mark);
+    status rc = encode_around(&w, t->raw, text, encode_raw_span, e);
+    if (!rc) rc = finish_ids(t, out, e);
+    norm_text_deinit(&w.text);
+    norm_text_deinit(&w.spare);
+    norm_text_deinit(&w.word);
+    mem_free(w.nodes);
+    if (rc) out->n = out->first = out->count = 0;
+    return rc;
+}
+
+void tok_ids_deinit(tok_ids *t) {
+    mem_free(t->ids);
+    *t = (tok_ids){0};
+}
+
+int32_t tok_vocab_size(const tokenizer *t) {
+    return t->size;
+}
+
+int32_t tok_pad_id(const tokenizer *t) {
+    return t->pad_id;
+}
+
+int32_t tok_find(const tokenizer *t, const char *piece) {
+    for (size_t i = 0; i < t->added_count; i++) {
+        if (strcmp(t->added[i].content, piece) == 0) return t->added[i].id;
+    }
+    return unigram_find(t->model, bytes_of(piece));
+}

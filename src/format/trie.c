@@ -1,0 +1,138 @@
+// trie.c - see trie.h. The children of a node lie side by side, ordered by byte, so a node is
+// twelve bytes and a step is a short search in one cache line or two.
+#include "format/trie.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+typedef struct {
+    uint32_t first; // index of the first child
+    uint16_t count; // children, up to 256
+    uint8_t label;  // byte that leads here
+    int32_t value;
+} node;
+
+struct trie {
+    node *nodes; // breadth first; nodes[0] is the root
+    size_t count, cap;
+};
+
+// While building: node i stands for the keys list[lo .. hi), which agree in their first depth
+// bytes.
+typedef struct {
+    size_t lo, hi, depth;
+} span;
+
+typedef struct {
+    trie *t;
+    span *spans;
+    size_t cap;
+    const trie_entry *list;
+} builder;
+
+static int by_key(const void *pa, const void *pb) {
+    const trie_entry *a = pa, *b = pb;
+    int c = memcmp(a->key.p, b->key.p, MIN(a->key.n, b->key.n));
+    if (c) return c;
+    if (a->key.n != b->key.n) return a->key.n < b->key.n ? -1 : 1;
+    return (a->value > b->value) - (a->value < b->value);
+}
+
+static bool node_add(builder *b, uint8_t label, span s) {
+    trie *t = b->t;
+    if (t->count == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 256;
+        if (cap > UINT32_MAX) return false;
+        node *nodes = mem_realloc(t->nodes, cap * sizeof *nodes);
+        if (nodes) t->nodes = nodes;
+        span *spans = mem_realloc(b->spans, cap * sizeof *spans);
+        if (spans) b->spans = spans;
+        if (!nodes || !spans) return false;
+        t->cap = cap;
+    }
+    b->spans[t->count] = s;
+    t->nodes[t->count++] = (node){.label = label, .value = -1};
+    return true;
+}
+
+// Gives node i its value and its children.
+static bool node_expand(builder *b, size_t i) {
+    span s = b->spans[i];
+    trie *t = b->t;
+    for (; s.lo < s.hi && b->list[s.lo].key.n == s.depth; s.lo++) { // keys that end here come first
+        if (i) t->nodes[i].value = b->list[s.lo].value; // the last has the greatest value
+    }
+    t->nodes[i].first = (uint32_t)t->count;
+    while (s.lo < s.hi) {
+        uint8_t label = b->list[s.lo].key.p[s.depth];
+        size_t end = s.lo;
+        while (end < s.hi && b->list[end].key.p[s.depth] == label) end++;
+        if (!node_add(b, label, (span){s.lo, end, s.depth + 1})) return false;
+        t->nodes[i].count++;
+        s.lo = end;
+    }
+    return true;
+}
+
+status trie_create(trie **out, trie_entry *list, size_t n, err *e) {
+    *out = NULL;
+    if (n) qsort(list, n, sizeof *list, by_key);
+    builder b = {.t = mem_calloc(1, sizeof *b.t), .list = list};
+    bool ok = b.t && node_add(&b, 0, (span){0, n, 0});
+    for (size_t i = 0; ok && i < b.t->count; i++) ok = node_expand(&b, i);
+    mem_free(b.spans);
+    if (!ok) {
+        trie_free(b.t);
+        return err_set(e, ERR_OOM, "no memory for %zu pieces", n);
+    }
+    *out = b.t;
+    return OK;
+}
+
+void trie_free(trie *t) {
+    if (!t) return;
+    mem_free(t->nodes);
+    mem_free(t);
+}
+
+uint32_t trie_next(const trie *t, uint32_t at, uint8_t c) {
+    const node *children = t->nodes + t->nodes[at].first;
+    size_t lo = 0, hi = t->nodes[at].count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (children[mid].label < c)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    bool found = lo < t->nodes[at].count && children[lo].label == c;
+    return found ? t->nodes[at].first + (uint32_t)lo : TRIE_ROOT;
+}
+
+int32_t trie_value(const trie *t, uint32_t at) {
+    return t->nodes[at].value;
+}
+
+int32_t trie_find(const trie *t, bytes key) {
+    uint32_t at = TRIE_ROOT;
+    for (size_t i = 0; i < key.n; i++) {
+        at = trie_next(t, at, key.p[i]);
+        if (at == TRIE_ROOT) return -1;
+    }
+    return trie_value(t, at); // the root has none
+}
+
+int32_t trie_longest(const trie *t, bytes text, size_t *n) {
+    int32_t best = -1;
+    uint32_t at = TRIE_ROOT;
+    for (size_t i = 0; i < text.n; i++) {
+        at = trie_next(t, at, text.p[i]);
+        if (at == TRIE_ROOT) break;
+        if (trie_value(t, at) < 0) continue;
+        best = trie_value(t, at);
+        *n = i + 1;
+    }
+    return best;
+}

@@ -1,0 +1,25 @@
+// trie.h - a set of byte strings with a number each, walked byte by byte.
+//
+// Built once from a sorted list, so no input can make it slower than one comparison a child. Every
+// walk is at most as long as the longest key.
+#pragma once
+#include "base/err.h"
+
+typedef struct {
+    bytes key;     // borrowed while the trie is built
+    int32_t value; // >= 0
+} trie_entry;
+
+typedef struct trie trie;
+
+// list is reordered. Of equal keys the greatest value wins; empty keys are left out.
+status trie_create(trie **out, trie_entry *list, size_t n, err *e);
+void trie_free(trie *t); // NULL is fine
+
+#define TRIE_ROOT 0u
+// The node that c leads to from node; TRIE_ROOT when there is none.
+uint32_t trie_next(const trie *t, uint32_t node, uint8_t c);
+int32_t trie_value(const trie *t, uint32_t node); // -1 when no key ends here
+int32_t trie_find(const trie *t, bytes key);      // -1 when absent
+// Longest key that text begins with: its value, and its length in *n. -1 when none.
+int32_t trie_longest(const trie *t, bytes text, size_t *n);
