@@ -3,22 +3,22 @@
 // The one public header of libstemforge.a; it needs nothing but the C library. The command line and
 // the service use exactly this. Link with -lstemforge -lsndfile -ljansson -lcrypto -lpthread -lm.
 //
-//     sf_error e;
-//     sf_engine *g;
-//     sf_options o = sf_options_default();
+//     stemforge_error e;
+//     stemforge_engine *g;
+//     stemforge_options o = stemforge_options_default();
 //     o.model = "models/stemforge-mini";
-//     if (sf_open(&g, &o, &e)) die(e.text);
+//     if (stemforge_open(&g, &o, &e)) die(e.text);
 //     const char *stems[] = {"drums", "bass"};
-//     sf_request r = sf_request_default();
+//     stemforge_request r = stemforge_request_default();
 //     r.stems = stems, r.stem_count = 2, r.bpm = 120, r.seconds = 10, r.seed = 42;
-//     sf_events ev = {.stem_done = save, .arg = my_folder};
-//     if (sf_generate(g, &r, &ev, &e)) die(e.text);
-//     sf_close(g);
+//     stemforge_events ev = {.stem_done = save, .arg = my_folder};
+//     if (stemforge_generate(g, &r, &ev, &e)) die(e.text);
+//     stemforge_close(g);
 //
 // Strings are UTF-8 and borrowed for the call. Every function may be called from any thread;
-// several threads may be inside sf_generate at once, and their stems then share the running batch.
-// The samples of a stem depend on the model, the request and its seed alone: not on threads, the
-// instruction set, or what else runs in the batch.
+// several threads may be inside stemforge_generate at once, and their stems then share the running
+// batch. The samples of a stem depend on the model, the request and its seed alone: not on threads,
+// the instruction set, or what else runs in the batch.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,43 +30,47 @@ extern "C" {
 
 // The same numbers as base/err.h's status.
 enum {
-    SF_OK = 0,
-    SF_ERR_ARG,       // the request is wrong
-    SF_ERR_NOT_FOUND, // no such model or file
-    SF_ERR_LIMIT,     // a stated limit was reached
-    SF_ERR_BUSY,
-    SF_ERR_CONFLICT,
-    SF_ERR_CANCELED, // asked to stop, and did
-    SF_ERR_FORMAT,   // a file is not what it claims to be
-    SF_ERR_IO,
-    SF_ERR_OOM,
-    SF_ERR_DEVICE,
+    STEMFORGE_OK = 0,
+    STEMFORGE_ERR_ARG,       // the request is wrong
+    STEMFORGE_ERR_NOT_FOUND, // no such model or file
+    STEMFORGE_ERR_LIMIT,     // a stated limit was reached
+    STEMFORGE_ERR_BUSY,
+    STEMFORGE_ERR_CONFLICT,
+    STEMFORGE_ERR_CANCELED, // asked to stop, and did
+    STEMFORGE_ERR_FORMAT,   // a file is not what it claims to be
+    STEMFORGE_ERR_IO,
+    STEMFORGE_ERR_OOM,
+    STEMFORGE_ERR_DEVICE,
 };
 
 typedef struct {
     int code;
     char text[508]; // one line: what was expected and what was found
-} sf_error;
+} stemforge_error;
 
-typedef struct sf_engine sf_engine;
+typedef struct stemforge_engine stemforge_engine;
 
-typedef enum { SF_WEIGHTS_AS_STORED = 0, SF_WEIGHTS_F32, SF_WEIGHTS_BF16 } sf_weights;
+typedef enum {
+    STEMFORGE_WEIGHTS_AS_STORED = 0,
+    STEMFORGE_WEIGHTS_F32,
+    STEMFORGE_WEIGHTS_BF16
+} stemforge_weights;
 
 typedef struct {
-    const char *model;  // a folder in the Hugging Face layout, or ORG/NAME in its cache
-    int threads;        // 0: as many as the process may use
-    const char *isa;    // NULL: the best this machine has; "scalar" "avx2" "avx512" "neon"
-    sf_weights weights; // how the decoder's weights are kept; narrower is faster
-    int batch_max;      // sequences (stems) in the running step at most; 0: 16
-    size_t memory_max;  // bytes the caches of running stems may take in all; 0: no limit
-} sf_options;
+    const char *model;         // a folder in the Hugging Face layout, or ORG/NAME in its cache
+    int threads;               // 0: as many as the process may use
+    const char *isa;           // NULL: the best this machine has; "scalar" "avx2" "avx512" "neon"
+    stemforge_weights weights; // how the decoder's weights are kept; narrower is faster
+    int batch_max;             // sequences (stems) in the running step at most; 0: 16
+    size_t memory_max;         // bytes the caches of running stems may take in all; 0: no limit
+} stemforge_options;
 
-sf_options sf_options_default(void);
+stemforge_options stemforge_options_default(void);
 
-// Loads a model. *out is the caller's (sf_close). NULL on failure, and e says why.
-int sf_open(sf_engine **out, const sf_options *o, sf_error *e);
+// Loads a model. *out is the caller's (stemforge_close). NULL on failure, and e says why.
+int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge_error *e);
 // Cancels what runs, waits for it, frees everything. NULL is fine.
-void sf_close(sf_engine *g);
+void stemforge_close(stemforge_engine *g);
 
 // What a request asks for. Zero or NULL means "not given" where a range does not include it.
 typedef struct {
@@ -80,19 +84,19 @@ typedef struct {
     double bpm;         // 20 to 400; 0: not given
     double seconds;     // 0.1 to 600; default 10. Past the model's window it goes on by windows
     double temperature; // 0 to 2; 0 is greedy; default 1
-    int top_k;          // 0: all; default 250
+    int top_k;          // 0: all; -1, the default: what the model says, else 250
     double top_p;       // 0: off; else up to 1
-    double guidance;    // 1: unguided; default 3
+    double guidance;    // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio file that each stem goes on from; it is kept at the front
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
-} sf_request;
+} stemforge_request;
 
-sf_request sf_request_default(void);
+stemforge_request stemforge_request_default(void);
 
-// Checks a request without a model: SF_ERR_ARG names the first wrong field.
-int sf_request_check(const sf_request *r, sf_error *e);
+// Checks a request without a model: STEMFORGE_ERR_ARG names the first wrong field.
+int stemforge_request_check(const stemforge_request *r, stemforge_error *e);
 
 // A finished stem: resampled, faded, normalised, exactly as long as asked for.
 typedef struct {
@@ -103,22 +107,23 @@ typedef struct {
     int sample_rate;      // 44100
     const char *prompt;   // the text the model was given
     double seconds_spent; // wall time from the call to here
-} sf_stem;
+} stemforge_stem;
 
-// Called on the thread that called sf_generate. Any of them may be NULL.
+// Called on the thread that called stemforge_generate. Any of them may be NULL.
 typedef struct {
     void *arg;
-    // Each stem as soon as it is finished; the stem is valid during the call. Not SF_OK ends the
-    // request with that code and e.
-    int (*stem_done)(void *arg, size_t index, const sf_stem *stem, sf_error *e);
+    // Each stem as soon as it is finished; the stem is valid during the call. Not STEMFORGE_OK ends
+    // the request with that code and e.
+    int (*stem_done)(void *arg, size_t index, const stemforge_stem *stem, stemforge_error *e);
     // done of total steps of stem index; about ten times a second while it runs.
     void (*progress)(void *arg, size_t index, int64_t done, int64_t total);
-    // Asked often; true ends the request with SF_ERR_CANCELED.
+    // Asked often; true ends the request with STEMFORGE_ERR_CANCELED.
     bool (*canceled)(void *arg);
-} sf_events;
+} stemforge_events;
 
 // Blocks until every stem is done or one has failed. ev may be NULL.
-int sf_generate(sf_engine *g, const sf_request *r, const sf_events *ev, sf_error *e);
+int stemforge_generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
+                       stemforge_error *e);
 
 typedef struct {
     const char *name;      // the model's name: the last part of its path or hub name
@@ -132,10 +137,10 @@ typedef struct {
     size_t stem_bytes;     // cache memory per running stem of window_seconds
     int threads;
     const char *isa;
-} sf_info;
+} stemforge_info;
 
 // Borrowed strings live as long as g.
-sf_info sf_engine_info(const sf_engine *g);
+stemforge_info stemforge_engine_info(const stemforge_engine *g);
 
 typedef struct {
     uint64_t steps;      // decoder steps run since open
@@ -143,11 +148,11 @@ typedef struct {
     int running;         // stems in the batch now
     int waiting;         // stems that wait for a place
     double busy_seconds; // wall time spent in steps
-} sf_stats;
+} stemforge_stats;
 
-sf_stats sf_engine_stats(sf_engine *g);
+stemforge_stats stemforge_engine_stats(stemforge_engine *g);
 
-const char *sf_version(void);
+const char *stemforge_version(void);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,46 @@
-// main.c - finds the command. See stemforge --help.
+// main.c - finds the command.
 #include <stdio.h>
+#include <string.h>
 
-int main(void) {
-    fprintf(stderr, "stemforge " STEMFORGE_VERSION ": no command yet\n");
-    return 2;
+#include "app/args.h"
+#include "app/commands.h"
+#include "base/os.h"
+
+static const struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"generate", generate_main, "make stems from a request"},
+    {"info", info_main, "what a checkpoint is, and the memory it needs"},
+    {"encode", encode_main, "audio to codes"},
+    {"decode", decode_main, "codes to audio"},
+    {"trace", trace_main, "every stage of a model as tensors"},
+};
+
+static void help(FILE *to) {
+    fprintf(to, "stemforge " STEMFORGE_VERSION " - music stems from text, tempo and chords\n\n"
+                "usage: stemforge COMMAND [options]\n\ncommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+    fprintf(to, "\nstemforge COMMAND --help says more. Exit status: 0 ok, 1 failure, 2 usage.\n");
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0) {
+        printf("stemforge " STEMFORGE_VERSION "\n");
+        return 0;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    os_stop_on_signals();
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(name, commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
+    }
+    if (*name) fprintf(stderr, "stemforge: unknown command \"%.60s\"\n\n", name);
+    help(stderr);
+    return EXIT_USAGE;
 }

@@ -2,11 +2,11 @@
 #include "model/delay.h"
 
 int64_t delay_of(const delay_pattern *d, int64_t k) {
-    return k / d->channels;
+    return d->parallel ? 0 : k / d->channels;
 }
 
 int64_t delay_columns(const delay_pattern *d) {
-    return d->frames + d->codebooks / d->channels;
+    return d->frames + 1 + delay_of(d, d->codebooks - 1);
 }
 
 int64_t delay_frame(const delay_pattern *d, int64_t k, int64_t p) {

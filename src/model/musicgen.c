@@ -270,6 +270,10 @@ int64_t mg_cache_len(const mg_cache *k) {
     return k->len;
 }
 
+bool mg_cache_has_text(const mg_cache *k) {
+    return k->text_n > 0;
+}
+
 static attend_shape cache_shape(const mg_cache *k, float scale) {
     return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};
 }
@@ -471,7 +475,7 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
                 float *logits, int64_t n_logits) {
     assert(n > 0 && n <= s->rows_max && n_logits <= n);
     int64_t with_text = 0;
-    while (with_text < n && rows[with_text].cache->text_n > 0) with_text++;
+    while (with_text < n && mg_cache_has_text(rows[with_text].cache)) with_text++;
     enter(m, s, rows, n);
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         self_attention(m, c, s, rows, n, i);

@@ -236,8 +236,8 @@ static void check_callback(checker *c, const json *root) {
 // the model, are its business.
 static void ask_engine(checker *c) {
     if (!c->limits->engine_check || json_len(c->faults)) return;
-    sf_error why = {0};
-    if (c->limits->engine_check(c->r, &why) == SF_OK) return;
+    stemforge_error why = {0};
+    if (c->limits->engine_check(c->r, &why) == STEMFORGE_OK) return;
     fault(c, strstr(why.text, "chord") ? "/parameters/chord_progression" : "/parameters", "%s",
           why.text);
 }
@@ -287,7 +287,7 @@ void request_deinit(request *r) {
     *r = (request){0};
 }
 
-void request_for_engine(const request *r, sf_request *q) {
+void request_for_engine(const request *r, stemforge_request *q) {
     q->stems = r->stems;
     q->stem_count = r->stem_count;
     q->prompt = r->prompt;

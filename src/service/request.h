@@ -35,7 +35,7 @@ typedef struct {
     status (*url_check)(const void *arg, const char *url, err *e);
     const void *url_arg;
     // The engine's own check, asked when all else is right. NULL: none.
-    int (*engine_check)(const struct request *r, sf_error *e);
+    int (*engine_check)(const struct request *r, stemforge_error *e);
 } request_limits;
 
 // OK: *out is filled, the caller's (request_deinit). ERR_FORMAT: not JSON, e says where. ERR_ARG:
@@ -47,7 +47,7 @@ void request_deinit(request *r); // zeroed is fine
 status request_reparse(request *out, bytes text, err *e);
 
 // Puts what r asks for into *q, which has the engine's defaults. Borrows from r.
-void request_for_engine(const request *r, sf_request *q);
+void request_for_engine(const request *r, stemforge_request *q);
 
 // Canonical text: keys sorted, no blanks; what "the same body" means. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);

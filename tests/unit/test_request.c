@@ -48,7 +48,7 @@ Test(request, takes_every_field_and_null_for_absent) {
              "\"key\":\"F# minor\",\"chord_progression\":[\"C\",\"G\"],\"prompt\":null,"
              "\"temperature\":0,\"random_seed\":-1}}";
     cr_assert_eq(parse(&r, text, &faults), OK);
-    sf_request q = {0};
+    stemforge_request q = {0};
     request_for_engine(&r, &q);
     cr_assert(q.bpm == 120 && q.seconds == 2.5 && q.temperature == 0 && q.chord_count == 2);
     cr_assert_eq(q.seed, UINT64_MAX);

@@ -1,0 +1,186 @@
+// args.c - see args.h.
+#include "app/args.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+void args_list_deinit(arg_list *l) {
+    for (size_t i = 0; i < l->texts; i++) mem_free(l->text[i]);
+    *l = (arg_list){0};
+}
+
+void args_help(const arg_command *c) {
+    printf("stemforge %s - %s\n\nusage: stemforge %s %s\n", c->name, c->about, c->name,
+           c->synopsis);
+    if (c->count) printf("\noptions:\n");
+    for (size_t i = 0; i < c->count; i++) {
+        const arg_option *o = &c->options[i];
+        if (!o->name) {
+            printf("\n%s\n", o->help);
+            continue;
+        }
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "",
+                 o->value ? o->value : "");
+        printf("  %-24s %s\n", left, o->help);
+    }
+    if (c->examples) printf("\nexamples:\n%s", c->examples);
+}
+
+static int usage_error(const arg_command *c, const char *what, const char *which) {
+    fprintf(stderr, "stemforge %s: %s%s; see stemforge %s --help\n", c->name, what, which, c->name);
+    return EXIT_USAGE;
+}
+
+// Edit distance, for "did you mean": small words only.
+static size_t distance(const char *a, const char *b) {
+    size_t row[64], n = strlen(b);
+    if (strlen(a) > 62 || n > 62) return 99;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; *a; a++, i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t up = row[j];
+            row[j] = MIN(MIN(row[j], row[j - 1]) + 1, diagonal + (*a != b[j - 1]));
+            diagonal = up;
+        }
+    }
+    return row[n];
+}
+
+static int unknown(const arg_command *c, const char *name) {
+    const char *near = NULL;
+    size_t best = 3;
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->options[i].name && distance(name, c->options[i].name) < best) {
+            near = c->options[i].name;
+            best = distance(name, near);
+        }
+    }
+    char text[200];
+    if (near)
+        snprintf(text, sizeof text, "unknown option --%.60s, did you mean --%s?", name, near);
+    else
+        snprintf(text, sizeof text, "unknown option --%.60s", name);
+    return usage_error(c, text, "");
+}
+
+static bool list_add(arg_list *l, const char *value) {
+    char *copy = mem_strdup(value);
+    if (!copy || l->texts == ARG_LIST_MAX) {
+        mem_free(copy);
+        return false;
+    }
+    l->text[l->texts++] = copy;
+    for (char *p = copy; p;) {
+        char *comma = strchr(p, ',');
+        if (comma) *comma = 0;
+        if (*p && l->n == ARG_LIST_MAX) return false;
+        if (*p) l->item[l->n++] = p;
+        p = comma ? comma + 1 : NULL;
+    }
+    return true;
+}
+
+static bool to_num(const char *text, double *out) {
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return *text && !*end && !errno && isfinite(*out);
+}
+
+static bool to_seed(const char *text, uint64_t *out) {
+    char *end;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *text && *text != '-' && !*end && !errno;
+}
+
+static int set_number(const arg_command *c, const arg_option *o, const char *value) {
+    double v;
+    bool whole = o->kind == ARG_INT;
+    if (to_num(value, &v) && v >= o->lo && v <= o->hi && (!whole || v == floor(v))) {
+        if (whole)
+            *(int64_t *)o->to = (int64_t)v;
+        else
+            *(double *)o->to = v;
+        return 0;
+    }
+    char text[200];
+    snprintf(text, sizeof text, "--%s: expected a %snumber from %g to %g, found \"%.60s\"", o->name,
+             whole ? "whole " : "", o->lo, o->hi, value);
+    return usage_error(c, text, "");
+}
+
+static int set(const arg_command *c, const arg_option *o, const char *value) {
+    switch (o->kind) {
+    case ARG_FLAG: *(bool *)o->to = true; return 0;
+    case ARG_STR: *(const char **)o->to = value; return 0;
+    case ARG_LIST:
+        return list_add(o->to, value) ? 0 : usage_error(c, "too many values for --", o->name);
+    case ARG_INT:
+    case ARG_NUM: return set_number(c, o, value);
+    case ARG_SEED:
+        if (to_seed(value, o->to)) return 0;
+        return usage_error(
+            c, "--seed: expected a whole number from 0 to 18446744073709551615, found ", value);
+    }
+    return EXIT_USAGE;
+}
+
+static const arg_option *find(const arg_command *c, const char *name, size_t n) {
+    for (size_t i = 0; i < c->count; i++) {
+        const arg_option *o = &c->options[i];
+        if (o->name && strlen(o->name) == n && memcmp(o->name, name, n) == 0) return o;
+    }
+    return NULL;
+}
+
+// One "--name[=value]" at argv[*i]; moves *i over a value of its own.
+static int option(const arg_command *c, int argc, char **argv, int *i) {
+    const char *name = argv[*i] + 2, *equals = strchr(name, '=');
+    const arg_option *o = find(c, name, equals ? (size_t)(equals - name) : strlen(name));
+    if (!o) return unknown(c, name);
+    const char *value = equals ? equals + 1 : NULL;
+    if (o->kind == ARG_FLAG && value) return usage_error(c, "no value is expected for --", o->name);
+    if (o->kind != ARG_FLAG && !value) {
+        if (*i + 1 >= argc) return usage_error(c, "a value is expected after --", o->name);
+        value = argv[++*i];
+    }
+    if (o->given) *o->given = true;
+    return set(c, o, value);
+}
+
+int args_parse(const arg_command *c, int argc, char **argv, const char **list, int *n,
+               int *exit_status) {
+    bool flags = true;
+    *n = 0;
+    for (int i = 1; i < argc; i++) {
+        if (flags && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+            args_help(c);
+            *exit_status = 0;
+            return 1;
+        }
+        if (flags && strcmp(argv[i], "--") == 0) {
+            flags = false;
+        } else if (flags && strncmp(argv[i], "--", 2) == 0) {
+            *exit_status = option(c, argc, argv, &i);
+            if (*exit_status) return 1;
+        } else if (*n < c->positional_max) {
+            list[(*n)++] = argv[i];
+        } else {
+            *exit_status = usage_error(c, "unexpected argument ", argv[i]);
+            return 1;
+        }
+    }
+    if (*n >= c->positional_min) return 0;
+    *exit_status = usage_error(c, "an argument is missing; usage: stemforge ", c->name);
+    fprintf(stderr, "usage: stemforge %s %s\n", c->name, c->synopsis);
+    return 1;
+}

@@ -1,0 +1,387 @@
+// batch.c - see batch.h.
+#include "engine/batch.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/os.h"
+
+// Prefills feed this many rows at a time: enough for the matrix products to be near their best.
+#define PREFILL_ROWS 256
+
+typedef struct {
+    batch_job *job;
+    batch_item *item;
+} place;
+
+struct batch {
+    const musicgen *m;
+    compute *c;
+    batch_limits limits;
+
+    // The thread's own.
+    mg_scratch *scratch;
+    mg_row *rows;   // [2 * places]
+    float *logits;  // [2 * places, K, vocab]
+    place *running; // [places]
+    struct {
+        const float *cond, *null;
+    } * scores; // [places]
+    arena work;
+
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t mu;
+    pthread_cond_t work_come, item_done;
+    // Guarded by mu: all below, and the batch's fields of jobs and items.
+    batch_job *jobs; // oldest first
+    size_t count;    // running
+    size_t memory;   // bytes of running items
+    bool closing;
+    batch_stats stats;
+};
+
+// --- items; all with mu held
+
+static void item_end(batch *b, batch_item *it, status rc, const err *why) {
+    it->state = rc ? BATCH_FAILED : BATCH_DONE;
+    it->why = (err){.code = rc};
+    if (rc && why) it->why = *why;
+    pthread_cond_broadcast(&b->item_done);
+}
+
+static void item_cancel(batch *b, batch_item *it) {
+    err e;
+    err_set(&e, ERR_CANCELED, "canceled");
+    item_end(b, it, ERR_CANCELED, &e);
+}
+
+static void fail_waiting(batch *b, batch_job *j) {
+    for (size_t i = 0; i < j->count; i++) {
+        if (j->items[i].state == BATCH_WAITING) item_cancel(b, &j->items[i]);
+    }
+}
+
+static batch_item *waiting_item(batch_job *j) {
+    for (size_t i = 0; i < j->count; i++) {
+        if (j->items[i].state == BATCH_WAITING) return &j->items[i];
+    }
+    return NULL;
+}
+
+static bool fits(const batch *b, const batch_item *it) {
+    if (b->count >= (size_t)b->limits.places) return false;
+    return !b->limits.memory_max || it->bytes <= b->limits.memory_max - b->memory;
+}
+
+// The next item to take in, or NULL. A job that does not fit holds the others back, so that a large
+// one is not passed over for ever.
+static bool choose(batch *b, place *out) {
+    batch_job *best = NULL;
+    for (batch_job *j = b->jobs; j; j = j->next) {
+        if (waiting_item(j) && (!best || j->running < best->running)) best = j;
+    }
+    if (!best || !fits(b, waiting_item(best))) return false;
+    *out = (place){best, waiting_item(best)};
+    return true;
+}
+
+static void place_free(batch *b, size_t i) {
+    b->running[i].job->running--;
+    b->memory -= b->running[i].item->bytes;
+    b->running[i] = b->running[--b->count];
+}
+
+// --- the thread
+
+// Takes one item in. Called and returns with mu held.
+static void admit(batch *b, place p) {
+    p.item->state = BATCH_RUNNING;
+    p.job->running++;
+    b->memory += p.item->bytes;
+    b->running[b->count++] = p;
+    pthread_mutex_unlock(&b->mu);
+    err e = {0};
+    run *r = NULL;
+    status rc = p.item->begin(p.item->arg, b->c, &b->work, &r, &e);
+    arena_reset(&b->work);
+    pthread_mutex_lock(&b->mu);
+    p.item->r = r;
+    if (r) p.item->total = run_steps_total(r);
+    if (rc) {
+        place_free(b, b->count - 1);
+        item_end(b, p.item, rc, &e);
+    }
+}
+
+// Ends the item in place i. Called and returns with mu held.
+static void finish(batch *b, size_t i, status rc, err *e) {
+    place p = b->running[i];
+    pthread_mutex_unlock(&b->mu);
+    run_drop_caches(p.item->r);
+    if (!rc) rc = p.item->end(p.item->arg, b->c, p.item->r, &b->work, e);
+    arena_reset(&b->work);
+    run_free(p.item->r);
+    pthread_mutex_lock(&b->mu);
+    p.item->r = NULL;
+    place_free(b, i);
+    item_end(b, p.item, rc, e);
+}
+
+static void drop_canceled(batch *b) {
+    for (size_t i = b->count; i-- > 0;) {
+        if (!b->running[i].job->canceled) continue;
+        err e;
+        finish(b, i, err_set(&e, ERR_CANCELED, "canceled"), &e);
+    }
+}
+
+static void begin_windows(batch *b) {
+    for (size_t i = b->count; i-- > 0;) {
+        run *r = b->running[i].item->r;
+        if (!run_needs_window(r)) continue;
+        pthread_mutex_unlock(&b->mu);
+        err e = {0};
+        status rc = run_begin_window(r, b->c, b->scratch, &b->work, &e);
+        arena_reset(&b->work);
+        pthread_mutex_lock(&b->mu);
+        if (rc) finish(b, i, rc, &e);
+    }
+}
+
+// Rows with a text first, as the decoder wants them.
+static int64_t gather(batch *b, size_t runs) {
+    int64_t n = 0, size = mg_get_config(b->m)->codebooks * mg_get_config(b->m)->vocab;
+    for (int with_text = 1; with_text >= 0; with_text--) {
+        for (size_t i = 0; i < runs; i++) {
+            run *r = b->running[i].item->r;
+            mg_row row[2];
+            run_rows(r, &row[0], &row[1]);
+            for (int which = 0; which < (run_guided(r) ? 2 : 1); which++) {
+                if (mg_cache_has_text(row[which].cache) != (with_text == 1)) continue;
+                const float *scores = b->logits + n * size;
+                if (which)
+                    b->scores[i].null = scores;
+                else
+                    b->scores[i].cond = scores;
+                b->rows[n++] = row[which];
+            }
+        }
+    }
+    return n;
+}
+
+static void accept_one(void *arg, int part, int parts) {
+    (void)parts;
+    batch *b = arg;
+    run *r = b->running[part].item->r;
+    run_accept(r, b->scores[part].cond, run_guided(r) ? b->scores[part].null : NULL);
+}
+
+// One step of all running stems; mu is not held, and nobody else touches b->running.
+static void step(batch *b, size_t runs) {
+    int64_t n = gather(b, runs);
+    mg_forward(b->m, b->c, b->scratch, b->rows, n, b->logits, n);
+    op_parallel(b->c, (int)runs, accept_one, b);
+}
+
+static void turn(batch *b) {
+    place p;
+    drop_canceled(b);
+    while (!b->closing && choose(b, &p)) admit(b, p);
+    begin_windows(b);
+    if (!b->count) return;
+    size_t runs = b->count;
+    pthread_mutex_unlock(&b->mu);
+    double from = os_seconds();
+    step(b, runs);
+    double spent = os_seconds() - from;
+    pthread_mutex_lock(&b->mu);
+    b->stats.steps++;
+    b->stats.rows += runs;
+    b->stats.busy_seconds += spent;
+    for (size_t i = b->count; i-- > 0;) {
+        batch_item *it = b->running[i].item;
+        it->done = run_steps_done(it->r);
+        err e = {0};
+        if (run_done(it->r)) finish(b, i, OK, &e);
+    }
+}
+
+static bool idle(batch *b) {
+    place p;
+    return !b->count && !choose(b, &p);
+}
+
+static void *thread_main(void *arg) {
+    batch *b = arg;
+    pthread_mutex_lock(&b->mu);
+    while (!b->closing) {
+        if (idle(b))
+            pthread_cond_wait(&b->work_come, &b->mu);
+        else
+            turn(b);
+    }
+    for (batch_job *j = b->jobs; j; j = j->next) {
+        j->canceled = true;
+        fail_waiting(b, j);
+    }
+    drop_canceled(b);
+    pthread_mutex_unlock(&b->mu);
+    return NULL;
+}
+
+// --- open and close
+
+static status allocate(batch *b, err *e) {
+    const mg_config *cfg = mg_get_config(b->m);
+    size_t places = (size_t)b->limits.places, rows = 2 * places;
+    b->rows = mem_calloc(rows, sizeof *b->rows);
+    b->running = mem_calloc(places, sizeof *b->running);
+    b->scores = mem_calloc(places, sizeof *b->scores);
+    b->logits = mem_aligned(rows * (size_t)(cfg->codebooks * cfg->vocab) * sizeof *b->logits);
+    if (!b->rows || !b->running || !b->scores || !b->logits)
+        return err_set(e, ERR_OOM, "no memory for a batch");
+    int64_t most = MAX((int64_t)rows, PREFILL_ROWS);
+    return mg_scratch_create(&b->scratch, b->m, b->c, most, b->limits.positions, e);
+}
+
+status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits *l, err *e) {
+    *out = NULL;
+    batch *b = mem_calloc(1, sizeof *b);
+    if (!b) return err_set(e, ERR_OOM, "no memory for a batch");
+    b->m = m;
+    b->c = c;
+    b->limits = *l;
+    pthread_mutex_init(&b->mu, NULL);
+    pthread_condattr_t clock;
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->work_come, &clock);
+    pthread_cond_init(&b->item_done, &clock);
+    pthread_condattr_destroy(&clock);
+    status rc = allocate(b, e);
+    if (!rc && pthread_create(&b->thread, NULL, thread_main, b))
+        rc = err_set(e, ERR_OOM, "cannot start a thread");
+    b->started = rc == OK;
+    if (rc)
+        batch_close(b);
+    else
+        *out = b;
+    return rc;
+}
+
+void batch_close(batch *b) {
+    if (!b) return;
+    if (b->started) {
+        pthread_mutex_lock(&b->mu);
+        b->closing = true;
+        pthread_cond_broadcast(&b->work_come);
+        pthread_mutex_unlock(&b->mu);
+        pthread_join(b->thread, NULL);
+        // Callers may still be waking up in batch_wait: they leave before the engine is freed.
+        pthread_mutex_lock(&b->mu);
+        while (b->jobs) pthread_cond_wait(&b->item_done, &b->mu);
+        pthread_mutex_unlock(&b->mu);
+    }
+    pthread_cond_destroy(&b->work_come);
+    pthread_cond_destroy(&b->item_done);
+    pthread_mutex_destroy(&b->mu);
+    mg_scratch_free(b->scratch);
+    arena_deinit(&b->work);
+    mem_free(b->rows);
+    mem_free(b->running);
+    mem_free(b->scores);
+    mem_free(b->logits);
+    mem_free(b);
+}
+
+// --- callers
+
+status batch_enter(batch *b, batch_job *j, err *e) {
+    for (size_t i = 0; i < j->count && b->limits.memory_max; i++) {
+        if (j->items[i].bytes <= b->limits.memory_max) continue;
+        return err_set(e, ERR_LIMIT, "a stem needs %zu MB of cache, the budget is %zu MB",
+                       j->items[i].bytes >> 20, b->limits.memory_max >> 20);
+    }
+    pthread_mutex_lock(&b->mu);
+    status rc = b->closing ? err_set(e, ERR_CANCELED, "the engine is closing") : OK;
+    if (!rc) {
+        batch_job **end = &b->jobs;
+        while (*end) end = &(*end)->next;
+        j->next = NULL;
+        *end = j;
+        pthread_cond_signal(&b->work_come);
+    }
+    pthread_mutex_unlock(&b->mu);
+    return rc;
+}
+
+static int finished_item(batch_job *j) {
+    for (size_t i = 0; i < j->count; i++) {
+        batch_item *it = &j->items[i];
+        if (it->reported || (it->state != BATCH_DONE && it->state != BATCH_FAILED)) continue;
+        it->reported = true;
+        return (int)i;
+    }
+    return -1;
+}
+
+int batch_wait(batch *b, batch_job *j, int ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_mutex_lock(&b->mu);
+    int i = finished_item(j);
+    while (i < 0 && !pthread_cond_timedwait(&b->item_done, &b->mu, &until)) i = finished_item(j);
+    if (i < 0) i = finished_item(j);
+    pthread_mutex_unlock(&b->mu);
+    return i;
+}
+
+void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *total) {
+    pthread_mutex_lock(&b->mu);
+    *done = j->items[i].done;
+    *total = j->items[i].total;
+    pthread_mutex_unlock(&b->mu);
+}
+
+void batch_cancel(batch *b, batch_job *j) {
+    pthread_mutex_lock(&b->mu);
+    j->canceled = true;
+    fail_waiting(b, j);
+    pthread_cond_signal(&b->work_come);
+    pthread_mutex_unlock(&b->mu);
+}
+
+void batch_leave(batch *b, batch_job *j) {
+    pthread_mutex_lock(&b->mu);
+    j->canceled = true;
+    fail_waiting(b, j);
+    while (j->running) pthread_cond_wait(&b->item_done, &b->mu);
+    for (batch_job **at = &b->jobs; *at; at = &(*at)->next) {
+        if (*at != j) continue;
+        *at = j->next;
+        break;
+    }
+    pthread_cond_broadcast(&b->item_done);
+    pthread_mutex_unlock(&b->mu);
+}
+
+batch_stats batch_get_stats(batch *b) {
+    pthread_mutex_lock(&b->mu);
+    batch_stats s = b->stats;
+    s.running = (int)b->count;
+    for (batch_job *j = b->jobs; j; j = j->next) {
+        for (size_t i = 0; i < j->count; i++) s.waiting += j->items[i].state == BATCH_WAITING;
+    }
+    pthread_mutex_unlock(&b->mu);
+    return s;
+}

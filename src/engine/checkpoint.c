@@ -1,0 +1,217 @@
+// checkpoint.c - see checkpoint.h.
+#include "engine/checkpoint.h"
+
+#include <stdio.h>
+
+#include "base/hubdir.h"
+#include "model/sampler.h"
+
+#define CONFIG_MAX ((size_t)4 << 20)
+
+// ORG/NAME gives NAME; a snapshot folder of a cache gives its model's name; else the last folder.
+static void set_name(checkpoint *m, const char *model) {
+    char text[OS_PATH_MAX];
+    snprintf(text, sizeof text, "%s", model);
+    char *snapshot = strstr(text, "/snapshots/");
+    if (snapshot) *snapshot = 0;
+    size_t n = strlen(text);
+    while (n > 1 && text[n - 1] == '/') text[--n] = 0;
+    const char *slash = strrchr(text, '/'), *last = slash ? slash + 1 : text;
+    const char *dashes = strstr(last, "--");
+    while (dashes) {
+        last = dashes + 2;
+        dashes = strstr(last, "--");
+    }
+    snprintf(m->name, sizeof m->name, "%.120s", last);
+}
+
+static status parse(json **out, const checkpoint *m, const char *name, bool required, err *e) {
+    char path[OS_PATH_MAX];
+    status rc = os_path_join(path, sizeof path, m->path, name, e);
+    if (rc) return rc;
+    *out = NULL;
+    if (!required && !os_exists(path)) return OK;
+    return json_parse_file(out, path, CONFIG_MAX, e);
+}
+
+static const tensor *find_tensor(const void *file, const char *name) {
+    return st_find(file, name);
+}
+
+static status open_words(checkpoint *m, err *e) {
+    char path[OS_PATH_MAX];
+    status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
+    if (!rc) rc = tok_open(&m->words, path, e);
+    if (!rc && tok_vocab_size(m->words) > t5_get_config(m->text)->vocab) {
+        rc = err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
+                     tok_vocab_size(m->words), (long long)t5_get_config(m->text)->vocab);
+    }
+    return rc;
+}
+
+static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
+    const json *text;
+    status rc = json_get_object(m->config, "text_encoder", &text, e);
+    if (rc) return rc;
+    weights w;
+    weights_init(&w, (weights_source){find_tensor, m->files}, &m->own, WEIGHTS_AS_STORED);
+    w.type = o->lm_type;
+    rc = mg_open(&m->lm, &w, m->config, &m->own, e);
+    if (rc) return rc;
+    const mg_config *lm = mg_get_config(m->lm);
+    w.type = WEIGHTS_AS_STORED;
+    rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
+    unsigned parts = o->need_encoder ? ENCODEC_DECODER | ENCODEC_ENCODER : ENCODEC_DECODER;
+    if (!rc) {
+        rc = encodec_open(&m->codec, &w, m->config, "audio_encoder.", lm->codebooks / lm->channels,
+                          parts, &m->own, e);
+    }
+    if (!rc) rc = weights_finish(&w, e);
+    m->values = w.values;
+    m->size = w.bytes;
+    return rc;
+}
+
+static status check(const checkpoint *m, err *e) {
+    const mg_config *lm = mg_get_config(m->lm);
+    const encodec_config *audio = encodec_get_config(m->codec);
+    if (t5_get_config(m->text)->d_model != lm->text_dim) {
+        return err_set(e, ERR_FORMAT, "text_encoder.d_model: expected %lld, found %lld",
+                       (long long)lm->text_dim, (long long)t5_get_config(m->text)->d_model);
+    }
+    if (audio->codes < lm->vocab) {
+        return err_set(
+            e, ERR_FORMAT,
+            "audio_encoder.codebook_size: expected at least the decoder's %lld, found %lld",
+            (long long)lm->vocab, (long long)audio->codes);
+    }
+    return OK;
+}
+
+// "stemforge" in config.json: what our own training adds (docs/MODELS.md). Absent for other models.
+static status read_own(checkpoint *m, double *window_s, double *stride_s, err *e) {
+    const json *own = json_find(m->config, "stemforge");
+    if (!own) return OK;
+    const char *control = "";
+    int64_t columns = 0, beats = 4;
+    status rc = json_opt_str(own, "control", &control, e);
+    if (!rc) rc = json_opt_num(own, "window_seconds", 0.5, 600, window_s, e);
+    if (!rc) rc = json_opt_num(own, "stride_seconds", 0.1, *window_s, stride_s, e);
+    if (rc) return err_within(e, "stemforge");
+    m->own_captions = true;
+    m->has_grid = strcmp(control, "grid") == 0;
+    if (!m->has_grid) return OK;
+    rc = json_get_num(own, "columns_per_second", 1, 1000, &m->grid.columns_per_second, e);
+    if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
+    if (!rc) rc = json_opt_int(own, "beats_per_bar", 1, 32, &beats, e);
+    if (rc) return err_within(e, "stemforge");
+    const mg_config *lm = mg_get_config(m->lm);
+    if (!lm->melody || lm->chroma_length != columns || lm->chroma_bins != CONTROL_WIDTH) {
+        return err_set(
+            e, ERR_FORMAT,
+            "stemforge.columns: %lld columns of %d, but the decoder's chroma is %lld x %lld",
+            (long long)columns, CONTROL_WIDTH, (long long)lm->chroma_length,
+            (long long)lm->chroma_bins);
+    }
+    m->grid.columns = (size_t)columns;
+    m->grid.beats_per_bar = (double)beats;
+    return OK;
+}
+
+// Longest prefix a request of this model can have, text included.
+#define TEXT_ROWS_RESERVED 128
+
+static status read_windows(checkpoint *m, const json *generation, err *e) {
+    const mg_config *lm = mg_get_config(m->lm);
+    const encodec_config *audio = encodec_get_config(m->codec);
+    m->frame_rate = (double)audio->sample_rate / (double)audio->hop;
+    double window_s = 30, stride_s = 0;
+    status rc = read_own(m, &window_s, &stride_s, e);
+    if (rc) return rc;
+    if (stride_s <= 0) stride_s = window_s * 18 / 30; // the reference's extend_stride
+    int64_t lag = lm->codebooks / lm->channels;
+    int64_t prefix = lm->melody ? lm->chroma_length + TEXT_ROWS_RESERVED : 0;
+    if (m->has_grid) prefix = lm->chroma_length + 24;
+    m->window = (int64_t)(window_s * m->frame_rate + 0.5);
+    m->window = MIN(m->window, lm->positions - prefix - lag);
+    if (m->window < 2) {
+        return err_set(e, ERR_FORMAT,
+                       "decoder.max_position_embeddings: %lld leave no room for audio",
+                       (long long)lm->positions);
+    }
+    m->stride = MAX(1, MIN((int64_t)(stride_s * m->frame_rate + 0.5), m->window * 18 / 30));
+    int64_t top_k = 250; // what the model's authors sample with
+    m->guidance = 3;
+    rc = json_opt_int(generation, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
+    if (!rc) rc = json_opt_num(generation, "guidance_scale", 0, 100, &m->guidance, e);
+    m->top_k = (int)top_k;
+    return rc ? err_within(e, "generation_config.json") : OK;
+}
+
+static status open_chroma(checkpoint *m, const json *preprocessor, err *e) {
+    chroma_config c;
+    status rc = chroma_config_read(&c, preprocessor, e);
+    if (rc) return err_within(e, "preprocessor_config.json");
+    if (c.classes != mg_get_config(m->lm)->chroma_bins) {
+        return err_set(e, ERR_FORMAT,
+                       "preprocessor_config.json has %lld chroma bins, the decoder %lld",
+                       (long long)c.classes, (long long)mg_get_config(m->lm)->chroma_bins);
+    }
+    return chroma_open(&m->chroma, &c, e);
+}
+
+static status load(checkpoint *m, const checkpoint_options *o, err *e) {
+    json *generation = NULL, *preprocessor = NULL;
+    status rc = parse(&m->config, m, "config.json", true, e);
+    if (!rc) rc = parse(&generation, m, "generation_config.json", false, e);
+    if (!rc) rc = parse(&preprocessor, m, "preprocessor_config.json", false, e);
+    if (!rc) rc = st_open_model(&m->files, m->path, e);
+    if (!rc) rc = bind(m, o, e);
+    if (!rc) rc = check(m, e);
+    if (!rc) rc = open_words(m, e);
+    if (!rc) rc = read_windows(m, generation, e);
+    if (!rc && mg_get_config(m->lm)->melody && !m->has_grid) rc = open_chroma(m, preprocessor, e);
+    json_free(generation);
+    json_free(preprocessor);
+    return rc;
+}
+
+status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e) {
+    *out = (checkpoint){0};
+    status rc = hubdir_find_model(out->path, o->model, e);
+    if (rc) return rc;
+    set_name(out, o->model);
+    rc = load(out, o, e);
+    if (!rc) return OK;
+    if (e && !strstr(e->text, out->path)) err_within(e, "%.200s", out->path);
+    checkpoint_close(out);
+    return rc;
+}
+
+void checkpoint_close(checkpoint *m) {
+    chroma_close(m->chroma);
+    tok_close(m->words);
+    st_close(m->files);
+    json_free(m->config);
+    arena_deinit(&m->own);
+    *m = (checkpoint){0};
+}
+
+status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, int64_t n,
+                         int32_t *codes, err *e) {
+    const mg_config *lm = mg_get_config(m->lm);
+    int64_t books = lm->codebooks / lm->channels, frames = encodec_frame_count(m->codec, n);
+    int32_t *one = mem_alloc((size_t)(books * frames) * sizeof *one);
+    if (!one) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
+    status rc = OK;
+    for (int64_t ch = 0; !rc && ch < lm->channels; ch++) {
+        rc = encodec_encode(m->codec, c, planes + ch * n, n, &(encodec_encoded){.codes = one}, e);
+        // The rows of the channels interleave.
+        for (int64_t q = 0; !rc && q < books; q++) {
+            memcpy(codes + (q * lm->channels + ch) * frames, one + q * frames,
+                   (size_t)frames * sizeof *one);
+        }
+    }
+    mem_free(one);
+    return rc;
+}

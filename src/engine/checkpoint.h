@@ -1,0 +1,52 @@
+// checkpoint.h - a model folder, opened: configuration, tokenizer, text encoder, decoder, codec.
+//
+// Everything comes from the files: shapes, windows, defaults. Every missing or mis-shaped tensor of
+// all networks is reported in one error. Immutable after open; may be shared between threads.
+#pragma once
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "engine/control.h"
+#include "format/safetensors.h"
+#include "format/tokenizer.h"
+#include "model/chroma.h"
+#include "model/encodec.h"
+#include "model/musicgen.h"
+#include "model/t5.h"
+
+typedef struct {
+    char path[OS_PATH_MAX]; // the folder
+    char name[128];         // how users call it
+    st_file *files;
+    json *config;
+    arena own;
+    tokenizer *words;
+    t5 *text;
+    musicgen *lm;
+    encodec *codec;
+    chroma *chroma; // melody models without a grid, else NULL
+    bool has_grid;  // trained with the grid control track instead of chroma
+    control_grid grid;
+    bool own_captions;      // trained on our own captions
+    double frame_rate;      // frames a second
+    int64_t window, stride; // frames; see run.h
+    int top_k;              // the model's own defaults
+    double guidance;
+    int64_t values; // parameters
+    size_t size;    // bytes of them as kept
+} checkpoint;
+
+typedef struct {
+    const char *model; // folder or ORG/NAME
+    weights_type lm_type;
+    bool need_encoder; // of the codec: to continue from audio
+} checkpoint_options;
+
+// Zeroes *out first; on failure nothing is held.
+status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e);
+void checkpoint_close(checkpoint *m); // zeroed is fine
+
+// Codes [K][frames] of sound at the codec's rate, planes [channels, n]; frames =
+// encodec_frame_count(n). Needs need_encoder.
+status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, int64_t n,
+                         int32_t *codes, err *e);

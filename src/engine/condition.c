@@ -1,0 +1,89 @@
+// condition.c - see condition.h.
+#include "engine/condition.h"
+
+#include "audio/file.h"
+
+static status read_melody(condition *k, const char *path, err *e) {
+    if (!k->m->chroma) {
+        return err_set(e, ERR_ARG,
+                       "melody: %s was not made to follow one, expected a MusicGen-Melody model",
+                       k->m->name);
+    }
+    file_clip clip = {0};
+    const file_limits limits = file_limits_default();
+    status rc = file_read(&clip, path, &limits, e);
+    int rate = (int)chroma_get_config(k->m->chroma)->sample_rate;
+    if (!rc) rc = file_clip_planes(&k->wave, &k->n, &clip, rate, 1, e);
+    file_clip_deinit(&clip);
+    k->kind = CONDITION_MELODY;
+    return rc;
+}
+
+static status default_chords(condition *k, const char *text, err *e) {
+    key tonic = {0}; // C major
+    status rc = text ? chords_parse_key(&tonic, text, e) : OK;
+    if (rc) return err_within(e, "key");
+    chords_default(&k->chords, tonic, k->bpm);
+    return OK;
+}
+
+status condition_open(condition *out, const checkpoint *m, const condition_wish *w, err *e) {
+    *out = (condition){.m = m, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
+    status rc = OK;
+    if (w->chord_count) {
+        // Checked for every model: a wrong chord is wrong even where it would not be heard.
+        rc = chords_parse(&out->chords, w->chords, w->chord_count, out->bpm, e);
+        if (rc) return err_within(e, "chords");
+        out->has_chords = true;
+    }
+    if (w->melody)
+        rc = read_melody(out, w->melody, e);
+    else if (m->has_grid)
+        out->kind = CONDITION_GRID;
+    else if (mg_get_config(m->lm)->melody && w->chord_count)
+        out->kind = CONDITION_CHORDS;
+    if (!rc && out->kind == CONDITION_GRID && !out->has_chords) rc = default_chords(out, w->key, e);
+    if (rc) condition_close(out);
+    return rc;
+}
+
+void condition_close(condition *k) {
+    mem_free(k->wave);
+    *k = (condition){0};
+}
+
+// The melody goes round for ever; a window hears it from its own start on.
+static int64_t melody_rows(const condition *k, float *out, double start_s) {
+    const chroma_config *c = chroma_get_config(k->m->chroma);
+    int64_t from = (int64_t)(start_s * (double)c->sample_rate) % k->n;
+    int64_t n = from ? c->samples_max : MIN(k->n, c->samples_max);
+    float *turned = mem_alloc((size_t)n * sizeof *turned);
+    int64_t rows = chroma_frames(k->m->chroma, n), most = mg_get_config(k->m->lm)->chroma_length;
+    float *all = mem_alloc((size_t)(rows * c->classes) * sizeof *all);
+    status rc = turned && all ? OK : ERR_OOM;
+    for (int64_t i = 0; !rc && i < n; i++) turned[i] = k->wave[(from + i) % k->n];
+    if (!rc) rc = chroma_extract(k->m->chroma, turned, n, all, NULL, NULL);
+    rows = rc ? 0 : MIN(rows, most);
+    if (rows) memcpy(out, all, (size_t)(rows * c->classes) * sizeof *out);
+    mem_free(turned);
+    mem_free(all);
+    return rows;
+}
+
+int64_t condition_chroma(void *arg, float *out, int64_t start_frame) {
+    const condition *k = arg;
+    double start_s = (double)start_frame / k->m->frame_rate;
+    int64_t rows = mg_get_config(k->m->lm)->chroma_length;
+    switch (k->kind) {
+    case CONDITION_NONE: return 0;
+    case CONDITION_GRID: control_fill(out, &k->m->grid, &k->chords, k->bpm, start_s); return rows;
+    case CONDITION_CHORDS: {
+        const chroma_config *c = chroma_get_config(k->m->chroma);
+        size_t first = (size_t)(start_s * (double)c->sample_rate / (double)c->hop + 0.5);
+        chords_fill_chroma(out, &k->chords, (size_t)rows, first, (int)c->hop, (int)c->sample_rate);
+        return rows;
+    }
+    case CONDITION_MELODY: return melody_rows(k, out, start_s);
+    }
+    return 0;
+}

@@ -1,0 +1,440 @@
+// engine.c - stemforge.h: a request becomes stems in the batch, and finished sound on the caller's
+// thread.
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "audio/file.h"
+#include "audio/post.h"
+#include "base/os.h"
+#include "engine/batch.h"
+#include "engine/condition.h"
+#include "engine/prompt.h"
+#include "stemforge.h"
+
+#define PLACES_DEFAULT 16
+#define SECONDS_MIN 0.1
+#define SECONDS_MAX 600
+#define WAIT_MS 100 // between looks at cancellation and progress
+
+struct stemforge_engine {
+    checkpoint model;
+    compute *c;
+    batch *b;
+    resampler *to_rate; // codec's rate to POST_RATE
+    dtype cache_type;
+};
+
+_Static_assert((int)STEMFORGE_ERR_DEVICE == (int)ERR_DEVICE &&
+                   (int)STEMFORGE_ERR_FORMAT == (int)ERR_FORMAT,
+               "stemforge.h has the numbers of base/err.h");
+
+static int give(stemforge_error *to, status rc, const err *from) {
+    if (to) {
+        to->code = (int)rc;
+        snprintf(to->text, sizeof to->text, "%s", rc ? from->text : "");
+    }
+    return (int)rc;
+}
+
+const char *stemforge_version(void) {
+    return STEMFORGE_VERSION;
+}
+
+// --- open and close
+
+stemforge_options stemforge_options_default(void) {
+    return (stemforge_options){.batch_max = PLACES_DEFAULT};
+}
+
+static int64_t positions_max(const checkpoint *m) {
+    const mg_config *c = mg_get_config(m->lm);
+    return MAX(c->positions, m->window + c->codebooks + 1);
+}
+
+static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
+    static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16};
+    const checkpoint_options files = {
+        .model = o->model, .lm_type = types[o->weights], .need_encoder = true};
+    // Narrow weights were asked for by name: then the caches are narrow too. Else they are exact.
+    g->cache_type = o->weights == STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+    status rc = compute_open(&g->c, o->threads, o->isa, e);
+    if (!rc) rc = checkpoint_open(&g->model, &files, e);
+    if (rc) return rc;
+    rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
+                       e);
+    const batch_limits limits = {.places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT,
+                                 .positions = positions_max(&g->model),
+                                 .memory_max = o->memory_max};
+    return rc ? rc : batch_open(&g->b, g->model.lm, g->c, &limits, e);
+}
+
+int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge_error *error) {
+    *out = NULL;
+    err e = {0};
+    if (!o->model || !*o->model) return give(error, err_set(&e, ERR_ARG, "no model was named"), &e);
+    stemforge_engine *g = mem_calloc(1, sizeof *g);
+    if (!g) return give(error, err_set(&e, ERR_OOM, "no memory for an engine"), &e);
+    status rc = open_engine(g, o, &e);
+    if (rc)
+        stemforge_close(g);
+    else
+        *out = g;
+    return give(error, rc, &e);
+}
+
+void stemforge_close(stemforge_engine *g) {
+    if (!g) return;
+    batch_close(g->b);
+    resample_close(g->to_rate);
+    checkpoint_close(&g->model);
+    compute_close(g->c);
+    mem_free(g);
+}
+
+stemforge_info stemforge_engine_info(const stemforge_engine *g) {
+    const mg_config *c = mg_get_config(g->model.lm);
+    int64_t prefix = c->melody ? c->chroma_length : 0;
+    return (stemforge_info){.name = g->model.name,
+                            .family = c->melody ? "musicgen_melody" : "musicgen",
+                            .sample_rate = (int)encodec_get_config(g->model.codec)->sample_rate,
+                            .channels = (int)c->channels,
+                            .window_seconds = (double)g->model.window / g->model.frame_rate,
+                            .frame_rate = g->model.frame_rate,
+                            .parameters = g->model.values,
+                            .weight_bytes = g->model.size,
+                            .stem_bytes =
+                                2 * mg_cache_bytes(c, g->model.window + prefix, 0, g->cache_type),
+                            .threads = compute_threads(g->c),
+                            .isa = compute_isa(g->c)};
+}
+
+stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
+    batch_stats s = batch_get_stats(g->b);
+    return (stemforge_stats){.steps = s.steps,
+                             .rows = s.rows,
+                             .running = s.running,
+                             .waiting = s.waiting,
+                             .busy_seconds = s.busy_seconds};
+}
+
+// --- requests
+
+stemforge_request stemforge_request_default(void) {
+    return (stemforge_request){.seconds = 10, .temperature = 1, .top_k = -1, .guidance = -1};
+}
+
+static status check_stems(const stemforge_request *r, err *e) {
+    if (r->stem_count < 1 || r->stem_count > PROMPT_STEMS) {
+        return err_set(e, ERR_ARG, "stems: expected 1 to %d names, found %zu", PROMPT_STEMS,
+                       r->stem_count);
+    }
+    for (size_t i = 0; i < r->stem_count; i++) {
+        if (prompt_find_stem(r->stems[i]) < 0) {
+            return err_set(
+                e, ERR_ARG,
+                "stems[%zu]: expected drums, bass, guitar, vocals, piano, synth or other, found "
+                "\"%.40s\"",
+                i, r->stems[i]);
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(r->stems[i], r->stems[j]) == 0) {
+                return err_set(e, ERR_ARG, "stems[%zu]: %s is there twice", i, r->stems[i]);
+            }
+        }
+    }
+    return OK;
+}
+
+static status check_range(const char *name, double v, double lo, double hi, err *e) {
+    if (v >= lo && v <= hi) return OK;
+    return err_set(e, ERR_ARG, "%s: expected %g to %g, found %g", name, lo, hi, v);
+}
+
+static status check_request(const stemforge_request *r, err *e) {
+    status rc = check_stems(r, e);
+    if (!rc && r->bpm != 0) rc = check_range("bpm", r->bpm, 20, 400, e);
+    if (!rc) rc = check_range("seconds", r->seconds, SECONDS_MIN, SECONDS_MAX, e);
+    if (!rc) rc = check_range("temperature", r->temperature, 0, 2, e);
+    if (!rc) rc = check_range("top_p", r->top_p, 0, 1, e);
+    if (!rc && r->guidance >= 0) rc = check_range("guidance", r->guidance, 0, 100, e);
+    if (!rc && r->top_k > SAMPLER_CODES_MAX)
+        rc = check_range("top_k", r->top_k, 0, SAMPLER_CODES_MAX, e);
+    if (!rc && r->key) {
+        key k;
+        rc = chords_parse_key(&k, r->key, e);
+        if (rc) err_within(e, "key");
+    }
+    if (!rc && r->chord_count) {
+        progression p;
+        rc = chords_parse(&p, r->chords, r->chord_count, CONDITION_BPM, e);
+        if (rc) err_within(e, "chords");
+    }
+    return rc;
+}
+
+int stemforge_request_check(const stemforge_request *r, stemforge_error *error) {
+    err e = {0};
+    return give(error, check_request(r, &e), &e);
+}
+
+// --- one request
+
+typedef struct request request;
+
+typedef struct {
+    request *of;
+    const char *name;
+    buf prompt;
+    tok_ids ids;
+    float *text;   // [ids.count, text_dim]
+    float *planes; // [channels, samples] at the codec's rate, when decoded
+    int64_t samples;
+} stem;
+
+struct request {
+    stemforge_engine *g;
+    const stemforge_request *r;
+    const stemforge_events *ev;
+    buf chords; // "Am F C G"
+    condition cond;
+    int32_t *given; // [K][given_n] codes to go on from
+    float *given_planes;
+    int64_t given_samples, given_n;
+    int64_t frames; // to make
+    double started;
+    stem stems[PROMPT_STEMS];
+    batch_item items[PROMPT_STEMS]; // packed: only the stems to make
+    size_t index[PROMPT_STEMS];     // of item i among the request's stems
+    batch_job job;
+};
+
+// FNV-1a, so that a stem's draws follow from its name.
+static uint64_t name_stream(const char *s) {
+    uint64_t h = 1469598103934665603u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 1099511628211u;
+    return h;
+}
+
+static run_params params_of(const stem *s) {
+    const request *q = s->of;
+    const stemforge_request *r = q->r;
+    const checkpoint *m = &q->g->model;
+    return (run_params){
+        .text = s->text,
+        .text_n = (int64_t)s->ids.count,
+        .text_rows = (int64_t)s->ids.n,
+        .chroma = condition_chroma,
+        .chroma_arg = (void *)&q->cond,
+        .sampling = {.temperature = (float)r->temperature,
+                     .top_k = r->top_k >= 0 ? r->top_k : m->top_k,
+                     .top_p = (float)r->top_p,
+                     .guidance = (float)(r->guidance >= 0 ? r->guidance : m->guidance)},
+        .seed = r->seed,
+        .stream = name_stream(s->name),
+        .frames = q->frames,
+        .given = q->given,
+        .given_n = q->given_n,
+        .window = m->window,
+        .stride = m->stride,
+        .cache_type = q->g->cache_type,
+    };
+}
+
+// On the batch's thread, once for all stems: what the request goes on from, as codes.
+static status encode_given(request *q, compute *c, err *e) {
+    if (!q->given_planes || q->given) return OK;
+    const checkpoint *m = &q->g->model;
+    int64_t books = mg_get_config(m->lm)->codebooks;
+    int32_t *codes = mem_alloc((size_t)(books * q->given_n) * sizeof *codes);
+    if (!codes) return err_set(e, ERR_OOM, "no memory for the codes of %s", q->r->continue_from);
+    status rc = checkpoint_encode(m, c, q->given_planes, q->given_samples, codes, e);
+    if (rc)
+        mem_free(codes);
+    else
+        q->given = codes;
+    return rc;
+}
+
+static status stem_begin(void *arg, compute *c, arena *work, run **out, err *e) {
+    stem *s = arg;
+    const checkpoint *m = &s->of->g->model;
+    s->text = mem_alloc(s->ids.count * (size_t)mg_get_config(m->lm)->text_dim * sizeof *s->text);
+    if (!s->text) return err_set(e, ERR_OOM, "no memory for the text of %s", s->name);
+    status rc =
+        t5_encode(m->text, c, s->text, s->ids.ids + s->ids.first, (int64_t)s->ids.count, work, e);
+    if (!rc) rc = encode_given(s->of, c, e);
+    const run_params p = params_of(s);
+    return rc ? rc : run_create(out, m->lm, &p, e);
+}
+
+static status stem_end(void *arg, compute *c, run *r, arena *work, err *e) {
+    (void)work;
+    stem *s = arg;
+    const checkpoint *m = &s->of->g->model;
+    int channels = (int)mg_get_config(m->lm)->channels;
+    s->samples = s->of->frames * encodec_get_config(m->codec)->hop;
+    s->planes = mem_alloc((size_t)(channels * s->samples) * sizeof *s->planes);
+    if (!s->planes) return err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
+    float *const planes[2] = {s->planes, s->planes + (channels - 1) * s->samples};
+    const encodec_codes in = {
+        .codes = run_codes(r), .ld = s->of->frames, .frames = s->of->frames, .channels = channels};
+    return encodec_decode(m->codec, c, &in, planes, e);
+}
+
+static status read_given(request *q, err *e) {
+    if (!q->r->continue_from) return OK;
+    const checkpoint *m = &q->g->model;
+    const encodec_config *audio = encodec_get_config(m->codec);
+    file_clip clip = {0};
+    file_limits limits = file_limits_default();
+    limits.seconds_max = SECONDS_MAX;
+    status rc = file_read(&clip, q->r->continue_from, &limits, e);
+    int channels = (int)mg_get_config(m->lm)->channels;
+    if (!rc) {
+        rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, (int)audio->sample_rate,
+                              channels, e);
+    }
+    file_clip_deinit(&clip);
+    if (rc) return rc;
+    q->given_n = encodec_frame_count(m->codec, q->given_samples);
+    if (q->given_n < q->frames) return OK;
+    return err_set(e, ERR_ARG,
+                   "seconds: expected more than the %.1f s of %s to go on from, found %g",
+                   (double)q->given_n / m->frame_rate, q->r->continue_from, q->r->seconds);
+}
+
+static status plan_stem(request *q, size_t i, err *e) {
+    const stemforge_request *r = q->r;
+    const checkpoint *m = &q->g->model;
+    stem *s = &q->stems[i];
+    s->of = q;
+    s->name = r->stems[i];
+    const prompt_parts parts = {.stem = r->stems[i],
+                                .style = r->style,
+                                .bpm = r->bpm,
+                                .key = r->key,
+                                .chords = buf_str(&q->chords),
+                                .words = r->prompt};
+    buf_init(&s->prompt, PROMPT_LINE_MAX);
+    status rc =
+        prompt_build(&s->prompt, m->own_captions ? PROMPT_CAPTION : PROMPT_SENTENCE, &parts, e);
+    if (!rc) rc = tok_encode(m->words, buf_bytes(&s->prompt), &s->ids, e);
+    if (!rc && (s->ids.count < 1 || s->ids.n > 1000)) {
+        rc = err_set(e, ERR_ARG, "prompt: %zu tokens, expected 1 to 1000", s->ids.n);
+    }
+    if (rc) return rc;
+    if (r->skip && r->skip[i]) return OK;
+    const run_params p = params_of(s);
+    q->index[q->job.count] = i;
+    q->items[q->job.count++] = (batch_item){
+        .arg = s, .begin = stem_begin, .end = stem_end, .bytes = run_cache_bytes(m->lm, &p)};
+    return OK;
+}
+
+static status plan(request *q, err *e) {
+    const stemforge_request *r = q->r;
+    const condition_wish wish = {.chords = r->chords,
+                                 .chord_count = r->chord_count,
+                                 .key = r->key,
+                                 .bpm = r->bpm,
+                                 .melody = r->melody};
+    status rc = check_request(r, e);
+    if (!rc) rc = condition_open(&q->cond, &q->g->model, &wish, e);
+    q->frames = (int64_t)ceil(r->seconds * q->g->model.frame_rate - 1e-9);
+    if (!rc) rc = read_given(q, e);
+    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
+    for (size_t i = 0; i < r->chord_count && !rc; i++)
+        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
+    if (!rc) rc = buf_status(&q->chords, e);
+    q->job.items = q->items;
+    for (size_t i = 0; !rc && i < r->stem_count; i++) rc = plan_stem(q, i, e);
+    return rc;
+}
+
+static status deliver(request *q, size_t i, err *e) {
+    const stemforge_request *r = q->r;
+    stem *s = &q->stems[i];
+    int64_t frames = post_frames(r->seconds, POST_RATE);
+    float *out = mem_alloc((size_t)(frames * POST_CHANNELS) * sizeof *out);
+    if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
+    int channels = (int)mg_get_config(q->g->model.lm)->channels;
+    status rc = post_finish(out, frames, s->planes, channels, s->samples, q->g->to_rate, e);
+    mem_free(s->planes);
+    s->planes = NULL;
+    if (!rc && q->ev->stem_done) {
+        const stemforge_stem done = {.name = s->name,
+                                     .samples = out,
+                                     .frames = frames,
+                                     .channels = POST_CHANNELS,
+                                     .sample_rate = POST_RATE,
+                                     .prompt = buf_str(&s->prompt),
+                                     .seconds_spent = os_seconds() - q->started};
+        stemforge_error se = {0};
+        rc = (status)q->ev->stem_done(q->ev->arg, i, &done, &se);
+        if (rc) err_set(e, rc, "%s", se.text);
+    }
+    mem_free(out);
+    return rc;
+}
+
+static void report(request *q) {
+    for (size_t i = 0; i < q->job.count && q->ev->progress; i++) {
+        int64_t done, total;
+        batch_progress(q->g->b, &q->job, i, &done, &total);
+        if (total) q->ev->progress(q->ev->arg, q->index[i], done, total);
+    }
+}
+
+static status follow(request *q, err *e) {
+    size_t left = q->job.count;
+    while (left) {
+        int i = batch_wait(q->g->b, &q->job, WAIT_MS);
+        report(q);
+        if (q->ev->canceled && q->ev->canceled(q->ev->arg))
+            return err_set(e, ERR_CANCELED, "canceled");
+        if (i < 0) continue;
+        left--;
+        const err *why = &q->items[i].why;
+        status rc = why->code ? err_set(e, why->code, "%s", why->text) : deliver(q, q->index[i], e);
+        if (rc)
+            return rc == ERR_CANCELED ? rc : err_within(e, "stem '%s'", q->stems[q->index[i]].name);
+    }
+    return OK;
+}
+
+static void request_close(request *q) {
+    for (size_t i = 0; i < PROMPT_STEMS; i++) {
+        buf_deinit(&q->stems[i].prompt);
+        tok_ids_deinit(&q->stems[i].ids);
+        mem_free(q->stems[i].text);
+        mem_free(q->stems[i].planes);
+    }
+    buf_deinit(&q->chords);
+    mem_free(q->given);
+    mem_free(q->given_planes);
+    condition_close(&q->cond);
+    mem_free(q);
+}
+
+int stemforge_generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
+                       stemforge_error *error) {
+    static const stemforge_events none;
+    err e = {0};
+    request *q = mem_calloc(1, sizeof *q);
+    if (!q) return give(error, err_set(&e, ERR_OOM, "no memory for a request"), &e);
+    q->g = g;
+    q->r = r;
+    q->ev = ev ? ev : &none;
+    q->started = os_seconds();
+    status rc = plan(q, &e);
+    if (!rc && q->job.count) {
+        rc = batch_enter(g->b, &q->job, &e);
+        if (!rc) {
+            rc = follow(q, &e);
+            batch_leave(g->b, &q->job);
+        }
+    }
+    request_close(q);
+    return give(error, rc, &e);
+}

@@ -1,0 +1,341 @@
+// trace.c - see trace.h.
+#include "engine/trace.h"
+
+#include <stdio.h>
+
+#include "audio/file.h"
+#include "engine/run.h"
+
+// What the stages of one run share.
+typedef struct {
+    trace_result *out;
+    const checkpoint *m;
+    compute *c;
+    const json *run;
+    const char *dir;
+    bool has_text;
+    int32_t *ids;
+    int64_t text_n, text_rows;
+    float *text;   // [text_n, text_dim]
+    float *chroma; // [chroma_n, bins] or NULL
+    int64_t chroma_n;
+    double guidance;
+} tracer;
+
+static status no_memory(err *e) {
+    return err_set(e, ERR_OOM, "no memory for a trace");
+}
+
+// A new tensor in the result; NULL when there is no memory.
+static void *add(tracer *t, const char *name, dtype type, int dims, const int64_t *shape) {
+    int64_t n = 1;
+    for (int i = 0; i < dims; i++) n *= shape[i];
+    char *kept = arena_strdup(&t->out->own, name);
+    void *data = arena_alloc(&t->out->own, (size_t)MAX(n, 1) * dtype_size(type));
+    if (!kept || !data || t->out->n == TRACE_TENSORS_MAX) return NULL;
+    st_entry *en = &t->out->list[t->out->n++];
+    *en = (st_entry){.name = kept, .t = {.type = type, .dims = dims, .data = data}};
+    for (int i = 0; i < dims; i++) en->t.shape[i] = shape[i];
+    return data;
+}
+
+#define ADD_F32(t, name, ...)                                                                      \
+    ((float *)add((t), (name), DT_F32, (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),           \
+                  (const int64_t[]){__VA_ARGS__}))
+#define ADD_I32(t, name, ...)                                                                      \
+    ((int32_t *)add((t), (name), DT_I32, (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),         \
+                    (const int64_t[]){__VA_ARGS__}))
+
+// [rows][cols] of integers below limit, borrowed from JSON into the arena.
+static status read_codes(tracer *t, const char *member, int64_t rows, int64_t limit, int32_t **out,
+                         int64_t *cols, err *e) {
+    const json *a = json_find(t->run, member);
+    *out = NULL;
+    *cols = 0;
+    if (!a) return OK;
+    *cols = (int64_t)json_len(json_at(a, 0));
+    if ((int64_t)json_len(a) != rows || *cols < 1) {
+        return err_set(e, ERR_FORMAT, "%s: expected %lld rows, found %zu", member, (long long)rows,
+                       json_len(a));
+    }
+    int32_t *codes = arena_alloc(&t->out->own, (size_t)(rows * *cols) * sizeof *codes);
+    if (!codes) return no_memory(e);
+    for (int64_t i = 0; i < rows * *cols; i++) {
+        const json *v = json_at(json_at(a, (size_t)(i / *cols)), (size_t)(i % *cols));
+        int64_t code = json_is_int(v) ? json_int_value(v) : -1;
+        if (code < 0 || code >= limit) {
+            return err_set(e, ERR_FORMAT, "%s[%lld][%lld]: expected a code from 0 to %lld", member,
+                           (long long)(i / *cols), (long long)(i % *cols), (long long)limit - 1);
+        }
+        codes[i] = (int32_t)code;
+    }
+    *out = codes;
+    return OK;
+}
+
+static status read_wav(tracer *t, const char *member, int channels, float **planes, int64_t *n,
+                       err *e) {
+    const char *name = NULL;
+    *planes = NULL;
+    *n = 0;
+    status rc = json_opt_str(t->run, member, &name, e);
+    if (rc || !name) return rc;
+    char path[OS_PATH_MAX];
+    file_clip clip = {0};
+    const file_limits limits = file_limits_default();
+    rc = name[0] == '/' ? os_path_join(path, sizeof path, "", name + 1, e)
+                        : os_path_join(path, sizeof path, t->dir, name, e);
+    if (!rc) rc = file_read(&clip, path, &limits, e);
+    if (!rc)
+        rc = file_clip_planes(planes, n, &clip, (int)encodec_get_config(t->m->codec)->sample_rate,
+                              channels, e);
+    file_clip_deinit(&clip);
+    return rc;
+}
+
+// --- text
+
+static status tokenize(tracer *t, err *e) {
+    const json *given = json_find(t->run, "ids");
+    const char *prompt = NULL;
+    status rc = json_opt_str(t->run, "prompt", &prompt, e);
+    if (rc || (!given && !prompt)) return rc;
+    t->has_text = true;
+    tok_ids ids = {0};
+    if (!given) rc = tok_encode(t->m->words, bytes_of(prompt), &ids, e);
+    if (rc) goto done;
+    t->text_n = given ? (int64_t)json_len(given) : (int64_t)ids.count;
+    t->text_rows = given ? t->text_n : (int64_t)ids.n;
+    t->ids = ADD_I32(t, "ids", t->text_n);
+    if (!t->ids || t->text_n < 1) rc = no_memory(e);
+    for (int64_t i = 0; !rc && i < t->text_n; i++) {
+        t->ids[i] = given ? (int32_t)json_int_value(json_at(given, (size_t)i))
+                          : ids.ids[ids.first + (size_t)i];
+    }
+done:
+    tok_ids_deinit(&ids);
+    return rc;
+}
+
+static status trace_text(tracer *t, err *e) {
+    status rc = tokenize(t, e);
+    if (rc || !t->has_text) return rc;
+    int64_t pad = t->text_rows;
+    rc = json_opt_int(t->run, "text_rows", t->text_n, 4096, &pad, e); // our own: a batch's padding
+    if (rc) return rc;
+    t->text_rows = pad;
+    const mg_config *lm = mg_get_config(t->m->lm);
+    t->text = ADD_F32(t, "t5", t->text_n, lm->text_dim);
+    float *proj = ADD_F32(t, "proj", t->text_n, lm->d);
+    if (!t->text || !proj) return no_memory(e);
+    rc = t5_encode(t->m->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
+    if (!rc) mg_project_text(t->m->lm, t->c, proj, t->text, t->text_n);
+    return rc;
+}
+
+// --- chroma
+
+static status chroma_of_wav(tracer *t, err *e) {
+    float *wave;
+    int64_t n;
+    status rc = read_wav(t, "melody_wav", 1, &wave, &n, e);
+    if (rc || !wave) return rc;
+    int64_t frames = chroma_frames(t->m->chroma, n), bins = mg_get_config(t->m->lm)->chroma_bins;
+    t->chroma = ADD_F32(t, "chroma", frames, bins);
+    float *raw = ADD_F32(t, "chroma_raw", frames, bins);
+    t->chroma_n = frames;
+    rc = t->chroma && raw ? chroma_extract(t->m->chroma, wave, n, t->chroma, raw, e) : no_memory(e);
+    mem_free(wave);
+    return rc;
+}
+
+static status trace_chroma(tracer *t, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    if (!lm->melody) return OK;
+    status rc = chroma_of_wav(t, e);
+    if (rc) return rc;
+    const json *rows = json_find(t->run, "chroma");
+    if (rows) {
+        t->chroma_n = (int64_t)json_len(rows);
+        t->chroma = arena_f32(&t->out->own, (size_t)t->chroma_n, (size_t)lm->chroma_bins);
+        if (!t->chroma) return no_memory(e);
+        for (int64_t i = 0; i < t->chroma_n * lm->chroma_bins; i++) {
+            const json *row = json_at(rows, (size_t)(i / lm->chroma_bins));
+            t->chroma[i] = (float)json_num_value(json_at(row, (size_t)(i % lm->chroma_bins)));
+        }
+    }
+    float *proj = ADD_F32(t, "audio_proj", lm->chroma_length, lm->d);
+    if (!proj) return no_memory(e);
+    mg_project_chroma(t->m->lm, t->c, proj, t->chroma, t->chroma_n);
+    return OK;
+}
+
+static int64_t given_chroma(void *arg, float *out, int64_t start_frame) {
+    (void)start_frame;
+    const tracer *t = arg;
+    const mg_config *lm = mg_get_config(t->m->lm);
+    int64_t n = MIN(t->chroma_n, lm->chroma_length);
+    memcpy(out, t->chroma, (size_t)(n * lm->chroma_bins) * sizeof *out);
+    return n;
+}
+
+// --- decoder
+
+static run_params params(tracer *t, int64_t frames) {
+    return (run_params){.text = t->text,
+                        .text_n = t->text_n,
+                        // Without a text the reference's unconditional branch has one zero row.
+                        .text_rows = t->has_text ? t->text_rows : 1,
+                        .text_null = !t->has_text,
+                        .chroma = t->chroma ? given_chroma : NULL,
+                        .chroma_arg = t,
+                        .sampling = {.temperature = 0, .guidance = (float)t->guidance},
+                        .frames = frames,
+                        .window = frames,
+                        .stride = frames,
+                        .cache_type = DT_F32};
+}
+
+// Teacher forcing: feeds codes [K][S] as they are behind the prefix of one branch.
+static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, float *logits,
+                     err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    int64_t prefix = lm->melody ? lm->chroma_length + MAX(t->text_rows, 1) : 0,
+            total = prefix + cols;
+    run_forced f = {.codes = codes, .cols = cols, .null = null, .logits = logits};
+    mg_scratch *s = NULL;
+    run *r = NULL;
+    run_params p = params(t, cols);
+    p.sampling.guidance = 3; // so that there is a null branch
+    status rc = mg_scratch_create(&s, t->m->lm, t->c, MAX(cols, 64), total + lm->codebooks + 1, e);
+    if (!rc) rc = run_create(&r, t->m->lm, &p, e);
+    if (!rc) rc = run_force(r, t->c, s, &t->out->own, &f, e);
+    run_free(r);
+    mg_scratch_free(s);
+    return rc;
+}
+
+static status trace_forced(tracer *t, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    int32_t *codes;
+    int64_t cols;
+    status rc = read_codes(t, "codes", lm->codebooks, lm->vocab + 1, &codes, &cols, e);
+    if (rc || !codes) return rc;
+    float *cond = t->has_text ? ADD_F32(t, "logits", cols, lm->codebooks, lm->vocab) : NULL;
+    float *null = ADD_F32(t, "logits_null", cols, lm->codebooks, lm->vocab);
+    if (!null || (t->has_text && !cond)) return no_memory(e);
+    rc = forced(t, codes, cols, true, null, e);
+    if (rc || !cond) return rc;
+    rc = forced(t, codes, cols, false, cond, e);
+    if (rc || t->guidance == 1) return rc;
+    float *guided = ADD_F32(t, "logits_guided", cols, lm->codebooks, lm->vocab);
+    if (!guided) return no_memory(e);
+    sampler_guide(guided, cond, null, (float)t->guidance, cols * lm->codebooks * lm->vocab);
+    return OK;
+}
+
+// Frames to continue from: given, or of a WAV.
+static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    status rc = read_codes(t, "prompt_codes", lm->codebooks, lm->vocab, codes, frames, e);
+    if (rc || *codes) return rc;
+    float *planes;
+    int64_t n;
+    rc = read_wav(t, "continue_wav", (int)lm->channels, &planes, &n, e);
+    if (rc || !planes) return rc;
+    *frames = encodec_frame_count(t->m->codec, n);
+    *codes = ADD_I32(t, "prompt_codes", lm->codebooks, *frames);
+    rc = *codes ? checkpoint_encode(t->m, t->c, planes, n, *codes, e) : no_memory(e);
+    mem_free(planes);
+    return rc;
+}
+
+static status trace_greedy(tracer *t, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    int64_t frames = 0, given_n = 0;
+    int32_t *given = NULL;
+    bool delay = true;
+    status rc = json_opt_int(t->run, "greedy_frames", 1, 100000, &frames, e);
+    if (!rc) rc = json_opt_bool(t->run, "delay", &delay, e);
+    if (!rc && frames) rc = prompt_codes(t, &given, &given_n, e);
+    if (rc || !frames) return rc;
+    if (given_n >= frames)
+        return err_set(e, ERR_FORMAT, "greedy_frames: expected over %lld", (long long)given_n);
+    run_params p = params(t, frames);
+    p.given = given;
+    p.given_n = given_n;
+    p.keep_first = true;
+    p.parallel = !delay;
+    int32_t *codes = ADD_I32(t, "greedy", lm->codebooks, frames);
+    float *first = ADD_F32(t, "first", lm->codebooks, lm->vocab);
+    return codes && first ? run_alone(t->m->lm, t->c, &p, codes, first, e) : no_memory(e);
+}
+
+// --- codec
+
+static status trace_decode(tracer *t, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    int32_t *codes;
+    int64_t frames;
+    status rc = read_codes(t, "decode_codes", lm->codebooks, lm->vocab, &codes, &frames, e);
+    if (rc || !codes) return rc;
+    int64_t n = frames * encodec_get_config(t->m->codec)->hop;
+    float *wave = ADD_F32(t, "wave", lm->channels, n);
+    if (!wave) return no_memory(e);
+    float *planes[2] = {wave, wave + n};
+    const encodec_codes in = {
+        .codes = codes, .ld = frames, .frames = frames, .channels = (int)lm->channels};
+    return encodec_decode(t->m->codec, t->c, &in, planes, e);
+}
+
+// Latents come as [frames, dim] and go out as [dim, frames].
+static status latents_out(tracer *t, const char *name, const float *x, int64_t frames, err *e) {
+    int64_t dim = encodec_get_config(t->m->codec)->dim;
+    float *y = ADD_F32(t, name, dim, frames);
+    if (!y) return no_memory(e);
+    for (int64_t i = 0; i < dim * frames; i++) y[i] = x[i % frames * dim + i / frames];
+    return OK;
+}
+
+static status trace_encode(tracer *t, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    const encodec_config *a = encodec_get_config(t->m->codec);
+    int64_t n, channels = lm->channels;
+    float *planes;
+    status rc = read_wav(t, "encode_wav", (int)channels, &planes, &n, e);
+    if (rc || !planes) return rc;
+    int64_t frames = encodec_frame_count(t->m->codec, n);
+    int32_t *codes = ADD_I32(t, "enc_codes", lm->codebooks, frames);
+    int32_t *one = arena_alloc(&t->out->own, (size_t)(a->quantizers * frames) * sizeof *one);
+    float *latents = arena_f32(&t->out->own, (size_t)frames, (size_t)a->dim);
+    if (!codes || !one || !latents) rc = no_memory(e);
+    for (int64_t ch = 0; !rc && ch < channels; ch++) {
+        static const char *const stereo[] = {"latents_left", "latents_right"};
+        const encodec_encoded to = {.codes = one, .latents = latents};
+        rc = encodec_encode(t->m->codec, t->c, planes + ch * n, n, &to, e);
+        for (int64_t q = 0; !rc && q < a->quantizers; q++) {
+            memcpy(codes + (q * channels + ch) * frames, one + q * frames,
+                   (size_t)frames * sizeof *one);
+        }
+        if (!rc) rc = latents_out(t, channels == 1 ? "latents" : stereo[ch], latents, frames, e);
+    }
+    mem_free(planes);
+    return rc;
+}
+
+status trace_run(trace_result *out, const checkpoint *m, compute *c, const json *run_json,
+                 const char *dir, err *e) {
+    *out = (trace_result){0};
+    tracer t = {.out = out, .m = m, .c = c, .run = run_json, .dir = dir, .guidance = 1};
+    status rc = json_opt_num(run_json, "guidance", 0, 1000, &t.guidance, e);
+    if (!rc) rc = trace_text(&t, e);
+    if (!rc) rc = trace_chroma(&t, e);
+    if (!rc) rc = trace_forced(&t, e);
+    if (!rc) rc = trace_greedy(&t, e);
+    if (!rc) rc = trace_decode(&t, e);
+    return rc ? rc : trace_encode(&t, e);
+}
+
+void trace_free(trace_result *r) {
+    arena_deinit(&r->own);
+}

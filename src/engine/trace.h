@@ -1,0 +1,19 @@
+// trace.h - every stage of a model as named tensors, to hold against the reference implementation.
+//
+// A run is a JSON object as tests/parity/README.md describes; the tensors have its names. Used by
+// `stemforge trace` (make parity) and by the tests of the recorded fixtures.
+#pragma once
+#include "engine/checkpoint.h"
+
+#define TRACE_TENSORS_MAX 32
+
+typedef struct {
+    st_entry list[TRACE_TENSORS_MAX]; // data lives in own
+    size_t n;
+    arena own;
+} trace_result;
+
+// dir: folder that WAV paths of the run are relative to. Zeroes *out first; free it in any case.
+status trace_run(trace_result *out, const checkpoint *m, compute *c, const json *run,
+                 const char *dir, err *e);
+void trace_free(trace_result *r);
