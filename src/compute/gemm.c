@@ -12,6 +12,10 @@
 #define PANEL_ROWS 512                    // at most
 #define CHUNK_VALUES ((int64_t)512 << 10) // x values that pass over all panels: 2 MiB
 #define WIDEN_ROWS 48                     // x rows from which widening a panel first pays
+#define PARTS_PER_THREAD 4                // so that a thread that lags leaves its rest to others
+#define PART_COST ((int64_t)64 << 10)     // weights, a few microseconds of reading
+#define PART_ROWS 16                      // weight rows: a cache line of y
+#define PART_X 60                         // x rows, for each of which weights are read again
 
 span span_of(int64_t n, int64_t grain, int part, int parts) {
     int64_t units = (n + grain - 1) / grain;
@@ -91,13 +95,24 @@ static void many_rows(const compute *c, const linear_args *a, span w, span x, fl
     }
 }
 
-void gemm_part(const compute *c, const linear_args *a, int thread, int threads) {
+// The longer side is cut.
+static bool cuts_x(const linear_args *a) {
+    return a->n > a->w->rows;
+}
+
+int gemm_parts(const linear_args *a, int threads) {
+    int64_t most = (int64_t)threads * PARTS_PER_THREAD;
+    int64_t cost = a->w->rows * a->w->cols * (1 + a->n / 4) / PART_COST;
+    int64_t pieces = cuts_x(a) ? a->n / PART_X : a->w->rows / PART_ROWS;
+    return (int)MAX(1, MIN(most, MIN(cost, pieces)));
+}
+
+void gemm_part(const compute *c, const linear_args *a, int part, int parts, int thread) {
     span w = {0, a->w->rows}, x = {0, a->n};
-    // The longer side is cut; 16 results are a cache line of y.
-    if (a->n > a->w->rows)
-        x = span_of(a->n, TILE_N, thread, threads);
+    if (cuts_x(a))
+        x = span_of(a->n, TILE_N, part, parts);
     else
-        w = span_of(a->w->rows, 16, thread, threads);
+        w = span_of(a->w->rows, PART_ROWS, part, parts);
     if (w.from == w.to || x.from == x.to) return;
     int64_t n = x.to - x.from;
     if (n <= FEW_ROWS && n * a->w->cols <= FEW_VALUES)

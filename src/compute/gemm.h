@@ -21,9 +21,11 @@ struct compute {
     thread_scratch *scratch; // [threads]
 };
 
-// Thread's share of a->y = act(x W^T + bias) (+ y). The shares of all threads together are the
+// Into how many parts a product falls for this many threads.
+int gemm_parts(const linear_args *a, int threads);
+// One part of y = act(x W^T + bias) (+ y), done by the given thread. All parts together are the
 // whole.
-void gemm_part(const compute *c, const linear_args *a, int thread, int threads);
+void gemm_part(const compute *c, const linear_args *a, int part, int parts, int thread);
 
 // The half-open range of n things that falls to one of parts; cut at multiples of grain.
 typedef struct {

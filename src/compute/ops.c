@@ -9,7 +9,7 @@
 #include "compute/cpu.h"
 #include "compute/gemm.h"
 
-// Below this many values a fork costs more than it saves.
+// Values a part should have at least: below, a fork costs more than it saves.
 #define FORK_VALUES ((int64_t)16 << 10)
 
 // ---- opening ----
@@ -99,12 +99,10 @@ const char *compute_isa(const compute *c) {
     return c->isa;
 }
 
-// Forks when there are values enough; else f is thread 0 of 1.
-static void fork_if(compute *c, int64_t values, pool_fn f, void *arg) {
-    if (values >= FORK_VALUES)
-        pool_run(c->pool, f, arg);
-    else
-        f(arg, 0, 1);
+// Parts of work on n rows or values of the given cost in all: none is smaller than a fork is worth.
+static int parts_of(const compute *c, int64_t n, int64_t cost) {
+    int64_t most = MIN((int64_t)pool_threads(c->pool) * 2, cost / FORK_VALUES);
+    return (int)MAX(1, MIN(n, most));
 }
 
 // ---- products ----
@@ -115,20 +113,20 @@ typedef struct {
     int count;
 } linear_job;
 
-static void linear_thread(void *arg, int thread, int threads) {
+static void linear_part(void *arg, int part, int parts, int thread) {
     const linear_job *j = arg;
-    for (int i = 0; i < j->count; i++) gemm_part(j->c, &j->a[i], thread, threads);
+    for (int i = 0; i < j->count; i++) gemm_part(j->c, &j->a[i], part, parts, thread);
 }
 
 void op_linear_many(compute *c, const linear_args *a, int count) {
     linear_job j = {c, a, count};
-    int64_t values = 0;
+    int parts = 1;
     for (int i = 0; i < count; i++) {
         dtype t = a[i].w->type;
         assert(t == DT_F32 || t == DT_BF16 || t == DT_F16);
-        values += a[i].w->rows * a[i].w->cols * (1 + a[i].n / 4);
+        parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
-    fork_if(c, values, linear_thread, &j);
+    pool_run(c->pool, parts, linear_part, &j);
 }
 
 void op_linear(compute *c, const linear_args *a) {
@@ -145,9 +143,10 @@ typedef struct {
     float eps;
 } rows_job;
 
-static void layer_norm_thread(void *arg, int thread, int threads) {
+static void layer_norm_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
-    span s = span_of(j->n, 1, thread, threads);
+    span s = span_of(j->n, 1, part, parts);
+    (void)thread;
     for (int64_t i = s.from; i < s.to; i++) {
         j->c->k.layer_norm(j->y + i * j->d, j->x + i * j->d, j->w, j->b, j->d, j->eps);
     }
@@ -156,12 +155,13 @@ static void layer_norm_thread(void *arg, int thread, int threads) {
 void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
                    int64_t d, float eps) {
     rows_job j = {.c = c, .y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = eps};
-    fork_if(c, n * d, layer_norm_thread, &j);
+    pool_run(c->pool, parts_of(c, n, n * d), layer_norm_part, &j);
 }
 
-static void rms_norm_thread(void *arg, int thread, int threads) {
+static void rms_norm_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
-    span s = span_of(j->n, 1, thread, threads);
+    span s = span_of(j->n, 1, part, parts);
+    (void)thread;
     for (int64_t i = s.from; i < s.to; i++) {
         j->c->k.rms_norm(j->y + i * j->d, j->x + i * j->d, j->w, j->d, j->eps);
     }
@@ -170,34 +170,37 @@ static void rms_norm_thread(void *arg, int thread, int threads) {
 void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d,
                  float eps) {
     rows_job j = {.c = c, .y = y, .x = x, .w = w, .n = n, .d = d, .eps = eps};
-    fork_if(c, n * d, rms_norm_thread, &j);
+    pool_run(c->pool, parts_of(c, n, n * d), rms_norm_part, &j);
 }
 
-static void elu_thread(void *arg, int thread, int threads) {
+static void elu_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
-    span s = span_of(j->n, 16, thread, threads);
+    span s = span_of(j->n, 16, part, parts);
+    (void)thread;
     j->c->k.elu(j->y + s.from, j->x + s.from, s.to - s.from);
 }
 
 void op_elu(compute *c, float *y, const float *x, int64_t n) {
     rows_job j = {.c = c, .y = y, .x = x, .n = n};
-    fork_if(c, n, elu_thread, &j);
+    pool_run(c->pool, parts_of(c, n, n), elu_part, &j);
 }
 
-static void add_thread(void *arg, int thread, int threads) {
+static void add_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
-    span s = span_of(j->n, 16, thread, threads);
+    span s = span_of(j->n, 16, part, parts);
+    (void)thread;
     j->c->k.add(j->y + s.from, j->x + s.from, s.to - s.from);
 }
 
 void op_add(compute *c, float *y, const float *x, int64_t n) {
     rows_job j = {.c = c, .y = y, .x = x, .n = n};
-    fork_if(c, n, add_thread, &j);
+    pool_run(c->pool, parts_of(c, n, n), add_part, &j);
 }
 
-static void lstm_thread(void *arg, int thread, int threads) {
+static void lstm_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
-    span s = span_of(j->n, 1, thread, threads);
+    span s = span_of(j->n, 1, part, parts);
+    (void)thread;
     for (int64_t i = s.from; i < s.to; i++) {
         j->c->k.lstm(j->y + i * j->d, j->cell + i * j->d, j->x + i * 4 * j->d, j->d);
     }
@@ -205,7 +208,7 @@ static void lstm_thread(void *arg, int thread, int threads) {
 
 void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d) {
     rows_job j = {.c = c, .y = h, .cell = cell, .x = z, .n = n, .d = d};
-    fork_if(c, n * d, lstm_thread, &j);
+    pool_run(c->pool, parts_of(c, n, n * d * 8), lstm_part, &j);
 }
 
 // ---- attention ----
@@ -237,10 +240,10 @@ static void attend_head(const compute *c, const attend_shape *s, const attend_it
     c->k.weigh(out, scores, &v, 1.0f / sum);
 }
 
-// A head falls to the thread in whose share of all the work it begins.
-static void attend_thread(void *arg, int thread, int threads) {
+// A head falls to the part in whose share of all the work it begins.
+static void attend_part(void *arg, int part, int parts, int thread) {
     const attend_job *j = arg;
-    int64_t from = j->work * thread / threads, to = j->work * (thread + 1) / threads, at = 0;
+    int64_t from = j->work * part / parts, to = j->work * (part + 1) / parts, at = 0;
     for (int64_t i = 0; i < j->n && at < to; i++) {
         int64_t cost = j->items[i].len + ATTEND_FIXED;
         for (int64_t h = 0; h < j->s->heads; h++, at += cost) {
@@ -257,7 +260,7 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         j.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }
-    fork_if(c, j.work * s->dh, attend_thread, &j);
+    pool_run(c->pool, parts_of(c, n * s->heads, j.work * s->dh), attend_part, &j);
 }
 
 void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
@@ -299,15 +302,15 @@ void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool
 typedef struct {
     void (*f)(void *arg, int part, int parts);
     void *arg;
-    int parts;
-} parts_job;
+} parallel_job;
 
-static void parts_thread(void *arg, int thread, int threads) {
-    const parts_job *j = arg;
-    for (int i = thread; i < j->parts; i += threads) j->f(j->arg, i, j->parts);
+static void parallel_part(void *arg, int part, int parts, int thread) {
+    const parallel_job *j = arg;
+    (void)thread;
+    j->f(j->arg, part, parts);
 }
 
 void op_parallel(compute *c, int parts, void (*f)(void *arg, int part, int parts), void *arg) {
-    parts_job j = {f, arg, parts};
-    pool_run(c->pool, parts_thread, &j);
+    parallel_job j = {f, arg};
+    pool_run(c->pool, parts, parallel_part, &j);
 }

@@ -6,17 +6,22 @@
 
 #include "base/mem.h"
 
-// One fork is one round. A worker sleeps only after it has counted itself in `sleepers` and then
-// found the round unchanged; pool_run moves the round and then reads `sleepers`. Both in
-// sequentially consistent order, so one of them sees the other and no wake-up is lost. The same
-// holds between the last worker (`left`) and the caller (`waiting`).
+// One fork is one round. `ticket` holds the round in its upper half and the parts not yet taken in
+// its lower; a part is taken by counting it down. A worker that comes late finds another round or
+// no parts, so nobody waits for it. f, arg and parts belong to the round: they are read only by
+// holders of a part, and while a part is held the round has not ended.
+//
+// Sleeping: a worker counts itself in `sleepers` and then looks at the round again; pool_run moves
+// the round and then reads `sleepers`. Both sequentially consistent, so one sees the other and no
+// wake-up is lost. The same holds between the last part (`pending`) and the caller (`waiting`).
 struct pool {
     int threads;
-    atomic_uint round;   // moved by pool_run once f and arg are set
-    atomic_int left;     // workers still inside this round
+    _Atomic uint64_t ticket;
+    atomic_int pending;  // parts not yet done
     atomic_int sleepers; // workers asleep, or about to be
     atomic_bool waiting; // the caller is asleep, or about to be
     atomic_bool stop;
+    int parts;
     pool_fn f;
     void *arg;
     pthread_mutex_t mu; // for sleeping only
@@ -39,76 +44,88 @@ static void relax(void) {
 #endif
 }
 
-static void sleep_for_round(pool *p, unsigned seen) {
+static uint32_t round_of(pool *p) {
+    return (uint32_t)(atomic_load(&p->ticket) >> 32);
+}
+
+// Takes parts of the round until none is left.
+static void work(pool *p, uint32_t round, int thread) {
+    uint64_t t = atomic_load(&p->ticket);
+    while ((uint32_t)(t >> 32) == round && (uint32_t)t) {
+        if (!atomic_compare_exchange_weak(&p->ticket, &t, t - 1)) continue;
+        p->f(p->arg, p->parts - (int)(uint32_t)t, p->parts, thread);
+        if (atomic_fetch_sub(&p->pending, 1) == 1 && atomic_load(&p->waiting)) {
+            pthread_mutex_lock(&p->mu);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->mu);
+        }
+        t = atomic_load(&p->ticket);
+    }
+}
+
+static void sleep_for_round(pool *p, uint32_t seen) {
     pthread_mutex_lock(&p->mu);
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->round) == seen) pthread_cond_wait(&p->wake, &p->mu);
+    while (round_of(p) == seen) pthread_cond_wait(&p->wake, &p->mu);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->mu);
 }
 
-static void wait_for_round(pool *p, unsigned seen) {
+static void wait_for_round(pool *p, uint32_t seen) {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&p->round, memory_order_acquire) != seen) return;
+        if (round_of(p) != seen) return;
         relax();
     }
     sleep_for_round(p, seen);
 }
 
-static void finish_round(pool *p) {
-    if (atomic_fetch_sub(&p->left, 1) != 1 || !atomic_load(&p->waiting)) return;
-    pthread_mutex_lock(&p->mu);
-    pthread_cond_signal(&p->done);
-    pthread_mutex_unlock(&p->mu);
-}
-
 static void *worker_main(void *arg) {
     struct worker *w = arg;
-    pool *p = w->p;
-    for (unsigned seen = 0;; seen++) {
-        wait_for_round(p, seen);
-        if (atomic_load(&p->stop)) return NULL;
-        p->f(p->arg, w->index, p->threads);
-        finish_round(p);
+    for (uint32_t seen = 0;;) {
+        wait_for_round(w->p, seen);
+        if (atomic_load(&w->p->stop)) return NULL;
+        seen = round_of(w->p);
+        work(w->p, seen, w->index);
     }
 }
 
-static void start_round(pool *p) {
-    atomic_fetch_add(&p->round, 1);
+static void start_round(pool *p, uint32_t round, int parts) {
+    atomic_store(&p->ticket, (uint64_t)round << 32 | (uint32_t)parts);
     if (!atomic_load(&p->sleepers)) return;
     pthread_mutex_lock(&p->mu);
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->mu);
 }
 
-static void wait_for_workers(pool *p) {
+static void wait_for_parts(pool *p) {
     for (int i = 0; i < SPINS; i++) {
-        if (!atomic_load_explicit(&p->left, memory_order_acquire)) return;
+        if (!atomic_load(&p->pending)) return;
         relax();
     }
     pthread_mutex_lock(&p->mu);
     atomic_store(&p->waiting, true);
-    while (atomic_load(&p->left)) pthread_cond_wait(&p->done, &p->mu);
+    while (atomic_load(&p->pending)) pthread_cond_wait(&p->done, &p->mu);
     atomic_store(&p->waiting, false);
     pthread_mutex_unlock(&p->mu);
 }
 
-void pool_run(pool *p, pool_fn f, void *arg) {
-    if (p->threads == 1) {
-        f(arg, 0, 1);
+void pool_run(pool *p, int parts, pool_fn f, void *arg) {
+    if (p->threads == 1 || parts == 1) {
+        for (int i = 0; i < parts; i++) f(arg, i, parts, 0);
         return;
     }
-    p->f = f, p->arg = arg;
-    atomic_store(&p->left, p->threads - 1);
-    start_round(p);
-    f(arg, 0, p->threads);
-    wait_for_workers(p);
+    p->f = f, p->arg = arg, p->parts = parts;
+    atomic_store(&p->pending, parts);
+    uint32_t round = round_of(p) + 1;
+    start_round(p, round, parts);
+    work(p, round, 0);
+    wait_for_parts(p);
 }
 
 // Ends the workers that were started: those before index count.
 static void stop_workers(pool *p, int count) {
     atomic_store(&p->stop, true);
-    start_round(p);
+    start_round(p, round_of(p) + 1, 0);
     for (int i = 1; i < count; i++) pthread_join(p->worker[i].id, NULL);
 }
 

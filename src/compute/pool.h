@@ -1,15 +1,17 @@
-// pool.h - fork-join threads with a fixed partition, so that results do not depend on timing.
+// pool.h - fork-join threads over a fixed partition.
 //
-// The caller is thread 0 and works too. Between forks the workers spin for some tens of
-// microseconds, which a decoder step's forks fall within, then sleep: an idle process costs
-// nothing.
+// The caller says into how many parts its work falls; a part always means the same share, so
+// results do not depend on timing. Which thread does a part does: whoever is free takes the next,
+// so a thread that the system has put aside holds up nothing but the part it was in. The caller
+// works too. Between forks the workers spin for some tens of microseconds, within which the forks
+// of a decoder step follow each other, then sleep: an idle process costs nothing.
 #pragma once
 #include "base/err.h"
 
 typedef struct pool pool;
 
-// thread in [0, threads).
-typedef void (*pool_fn)(void *arg, int thread, int threads);
+// part in [0, parts); thread in [0, pool_threads): two parts of one thread never overlap in time.
+typedef void (*pool_fn)(void *arg, int part, int parts, int thread);
 
 #define POOL_THREADS_MAX 256
 
@@ -18,5 +20,6 @@ status pool_open(pool **out, int threads, err *e);
 void pool_close(pool *p); // joins the workers; NULL is fine
 int pool_threads(const pool *p);
 
-// Calls f once for each thread, and returns when all have. One fork at a time; f must not fork.
-void pool_run(pool *p, pool_fn f, void *arg);
+// Calls f once for each part and returns when all have returned. One fork at a time; f must not
+// fork.
+void pool_run(pool *p, int parts, pool_fn f, void *arg);

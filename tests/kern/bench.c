@@ -54,13 +54,13 @@ static void read_all(void *arg) {
 // A product whose operands lie in L1: what the inner loop can do at most.
 static void multiply_part(void *arg, int part, int parts) {
     (void)parts;
-    float out[6 * 64];
-    dots_args d = {.out = out, .ldo = 64, .w = arena_bytes, .type = DT_F32, .ldw = 256, .rows = 16};
-    d.x = x, d.ldx = 256, d.n = 6, d.cols = 256;
+    float out[6 * 4];
+    dots_args d = {.out = out, .ldo = 4, .w = arena_bytes, .type = DT_F32, .ldw = 768, .rows = 4};
+    d.x = x, d.ldx = 768, d.n = 6, d.cols = 768;
     for (int i = 0; i < 2000; i++) ((const kern_table *)arg)->dots(&d);
     sink[part] += (uint64_t)out[0];
 }
-#define MULTIPLY_FMAS (2000.0 * 16 * 6 * 256)
+#define MULTIPLY_FMAS (2000.0 * 4 * 6 * 768)
 
 static void multiply_all(void *arg) {
     op_parallel(machine, compute_threads(machine), multiply_part, arg);
