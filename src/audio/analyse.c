@@ -1,0 +1,249 @@
+// analyse.c - see analyse.h: mixing down, the onset curve, tempo and onsets. Chroma and defects are
+// in analyse_sound.c.
+#include "audio/analyse.h"
+
+#include <math.h> // floor, fabs and sqrt: exact
+#include <string.h>
+
+#include "base/fft.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+#define WINDOW_SECONDS 0.023
+#define HOPS 4 // a window
+#define BAND_LOW 40.0
+#define BANDS_MAX 40
+#define LAG_SECONDS 8.0 // the longest repetition looked at
+
+void analyse_mono(float *out, const float *x, int64_t frames, int channels) {
+    for (int64_t i = 0; i < frames; i++) {
+        double sum = 0;
+        for (int c = 0; c < channels; c++) sum += (double)x[i * channels + c];
+        out[i] = (float)(sum / channels);
+    }
+}
+
+typedef struct {
+    fft *plan;
+    size_t size, hop;
+    int bands;
+    size_t edge[BANDS_MAX + 1]; // first bin of each band
+    float *window, *frame, *power;
+    double *scratch;
+} spectrum;
+
+static void spectrum_deinit(spectrum *s) {
+    fft_close(s->plan);
+    mem_free(s->window);
+    mem_free(s->frame);
+    mem_free(s->power);
+    mem_free(s->scratch);
+}
+
+// Third-octave bands; where they would be narrower than a bin they begin at successive bins.
+static void set_bands(spectrum *s, int rate) {
+    double per_bin = (double)rate / (double)s->size;
+    size_t at = MAX((size_t)(BAND_LOW / per_bin), (size_t)1);
+    for (double hz = BAND_LOW; s->bands < BANDS_MAX && at < s->size / 2;
+         hz *= num_exp(0.2310490602)) {
+        size_t next = MAX((size_t)(hz * 1.2599210499 / per_bin), at + 1);
+        s->edge[s->bands++] = at;
+        at = next;
+    }
+    s->edge[s->bands] = MIN(at, s->size / 2);
+}
+
+static status spectrum_init(spectrum *s, int rate, err *e) {
+    *s = (spectrum){.size = 64};
+    while ((double)s->size < WINDOW_SECONDS * rate) s->size *= 2;
+    s->hop = s->size / HOPS;
+    status rc = fft_open(&s->plan, s->size, e);
+    s->window = mem_alloc(s->size * sizeof *s->window);
+    s->frame = mem_alloc(s->size * sizeof *s->frame);
+    s->power = mem_alloc((s->size / 2 + 1) * sizeof *s->power);
+    s->scratch = mem_alloc((s->size + 2) * sizeof *s->scratch);
+    if (!rc && (!s->window || !s->frame || !s->power || !s->scratch))
+        rc = err_set(e, ERR_OOM, "no memory for a spectrum");
+    if (rc) return rc;
+    fft_hann(s->window, s->size);
+    set_bands(s, rate);
+    return OK;
+}
+
+// Loudness of each band in the window centred on sample centre of x; silence outside.
+static void band_levels(double *level, spectrum *s, const float *x, int64_t n, int64_t centre) {
+    int64_t from = centre - (int64_t)s->size / 2;
+    for (size_t i = 0; i < s->size; i++) {
+        int64_t at = from + (int64_t)i;
+        s->frame[i] = at >= 0 && at < n ? x[at] * s->window[i] : 0;
+    }
+    fft_power(s->plan, s->power, s->frame, s->scratch);
+    // A full-scale sine gives a peak of (size / 4)^2 and, over its three bins, 1.5 times that.
+    double full = (double)s->size * (double)s->size / 16 * 1.5;
+    for (int b = 0; b < s->bands; b++) {
+        double sum = 0;
+        for (size_t k = s->edge[b]; k < s->edge[b + 1]; k++) sum += (double)s->power[k];
+        level[b] = num_log2(1 + 100 * sum / full);
+    }
+}
+
+static status check_input(int64_t n, int rate, err *e) {
+    if (rate < 8000 || rate > 192000)
+        return err_set(e, ERR_ARG, "sample rate %d, expected 8000 to 192000", rate);
+    if (n < 1) return err_set(e, ERR_ARG, "no samples to analyse");
+    return OK;
+}
+
+static double mean_of(const onset_curve *c) {
+    double sum = 0;
+    for (int64_t i = 0; i < c->n; i++) sum += (double)c->v[i];
+    return c->n ? sum / (double)c->n : 0;
+}
+
+static double correlation(const onset_curve *c, int64_t lag, double mean) {
+    double sum = 0, left = 0, right = 0;
+    for (int64_t i = lag; i < c->n; i++) {
+        double a = (double)c->v[i] - mean, b = (double)c->v[i - lag] - mean;
+        sum += a * b;
+        left += a * a;
+        right += b * b;
+    }
+    double norm = sqrt(left * right);
+    return norm > 0 ? sum / norm : 0;
+}
+
+static status correlate(onset_curve *c, err *e) {
+    double mean = mean_of(c);
+    c->lags = (int64_t)MIN(LAG_SECONDS * c->per_second, (double)c->n * 0.7);
+    c->same = mem_alloc((size_t)(c->lags + 1) * sizeof *c->same);
+    if (!c->same) {
+        analyse_onset_curve_deinit(c);
+        return err_set(e, ERR_OOM, "no memory for an onset curve");
+    }
+    double before = 1, here = 1;
+    for (int64_t k = 0; k < c->lags; k++) {
+        double next = correlation(c, k + 1, mean);
+        c->same[k] = (k ? before : next) / 4 + here / 2 + next / 4;
+        before = here;
+        here = next;
+    }
+    return OK;
+}
+
+status analyse_onset_curve(onset_curve *out, const float *x, int64_t n, int rate, err *e) {
+    *out = (onset_curve){0};
+    status rc = check_input(n, rate, e);
+    if (rc) return rc;
+    spectrum s;
+    rc = spectrum_init(&s, rate, e);
+    int64_t count = rc ? 0 : n / (int64_t)s.hop + 1;
+    float *v = rc ? NULL : mem_alloc((size_t)count * sizeof *v);
+    if (!rc && !v) rc = err_set(e, ERR_OOM, "no memory for an onset curve");
+    double level[2][BANDS_MAX] = {{0}};
+    for (int64_t f = 0; !rc && f < count; f++) {
+        // The rise is greatest when the onset passes the middle of the window: between two centres.
+        double *now = level[f & 1], *before = level[~f & 1], rise = 0;
+        band_levels(now, &s, x, n, f * (int64_t)s.hop + (int64_t)s.hop / 2);
+        for (int b = 0; b < s.bands; b++) rise += MAX(now[b] - before[b], 0);
+        v[f] = (float)rise;
+    }
+    if (!rc) *out = (onset_curve){.v = v, .n = count, .per_second = (double)rate / (double)s.hop};
+    spectrum_deinit(&s);
+    return rc ? rc : correlate(out, e);
+}
+
+void analyse_onset_curve_deinit(onset_curve *c) {
+    mem_free(c->v);
+    mem_free(c->same);
+    *c = (onset_curve){0};
+}
+
+// The curve at a fractional index, its mean taken away; 0 outside.
+static double at(const onset_curve *c, double i, double mean) {
+    if (i < 0 || i > (double)(c->n - 1)) return 0;
+    int64_t k = (int64_t)i;
+    double part = i - (double)k, a = (double)c->v[k];
+    double b = k + 1 < c->n ? (double)c->v[k + 1] : a;
+    return a + (b - a) * part - mean;
+}
+
+// same at a fractional lag, by the cubic through the four lags around it (Catmull and Rom).
+static double same_at(const onset_curve *c, double lag) {
+    int64_t k = (int64_t)lag;
+    if (k < 1 || k + 2 >= c->lags) return 0;
+    double t = lag - (double)k, *p = &c->same[k];
+    double bend = 2 * p[-1] - 5 * p[0] + 4 * p[1] - p[2];
+    double twist = 3 * (p[0] - p[1]) + p[2] - p[-1];
+    return p[0] + t / 2 * (p[1] - p[-1] + t * (bend + t * twist));
+}
+
+double analyse_tempo_strength(const onset_curve *c, double bpm) {
+    double period = 60 / bpm * c->per_second, sum = 0;
+    int count = 0;
+    for (double lag = period; lag < (double)(c->lags - 2); lag += period, count++)
+        sum += same_at(c, lag);
+    return count ? sum / count : 0;
+}
+
+// Gaussian over octaves from 120 bpm.
+static double preference(double bpm) {
+    double octaves = num_log2(bpm / 120) / 0.7;
+    return num_exp(-octaves * octaves / 2);
+}
+
+static double first_beat(const onset_curve *c, double bpm) {
+    double period = 60 / bpm * c->per_second, best = -1, where = 0, mean = mean_of(c);
+    for (double offset = 0; offset < period; offset += 0.25) {
+        double sum = 0;
+        for (double i = offset; i < (double)c->n; i += period)
+            sum += at(c, i, mean) + (at(c, i - 1, mean) + at(c, i + 1, mean)) / 2;
+        if (sum > best) best = sum, where = offset;
+    }
+    return where / c->per_second;
+}
+
+analyse_tempo analyse_find_tempo(const onset_curve *c, double lo, double hi) {
+    analyse_tempo best = {0};
+    double top = 0;
+    if ((double)c->n / c->per_second < 4 * 60 / lo) return best;
+    // At the longest lag of 8 s a beat of 15 ms is 0.2 % wide: steps of 0.1 % do not miss it. Then
+    // steps of 0.01 % around the best.
+    for (double bpm = lo; bpm <= hi; bpm *= 1.001) {
+        double strength = analyse_tempo_strength(c, bpm), score = strength * preference(bpm);
+        if (score > top) top = score, best = (analyse_tempo){bpm, strength, 0};
+    }
+    if (top <= 0) return (analyse_tempo){0};
+    double centre = best.bpm;
+    for (double bpm = centre * 0.998; bpm <= centre * 1.002; bpm *= 1.0001) {
+        double strength = analyse_tempo_strength(c, bpm);
+        if (strength > best.strength) best = (analyse_tempo){bpm, strength, 0};
+    }
+    best.first = first_beat(c, best.bpm);
+    return best;
+}
+
+// The largest value within reach of i.
+static double largest_near(const onset_curve *c, int64_t i, int64_t reach) {
+    double top = 0;
+    for (int64_t k = MAX(i - reach, 0); k < MIN(i + reach + 1, c->n); k++)
+        top = MAX(top, (double)c->v[k]);
+    return top;
+}
+
+size_t analyse_find_onsets(double *out, size_t max, const onset_curve *c) {
+    int64_t near = (int64_t)(0.03 * c->per_second), wide = (int64_t)(c->per_second * 2);
+    double mean = mean_of(c), top = largest_near(c, 0, c->n);
+    size_t count = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        double v = (double)c->v[i];
+        if (v <= 0.1 * top || v < largest_near(c, i, near)) continue;
+        if (v - mean < 0.25 * (largest_near(c, i, wide) - mean)) continue;
+        double a = i ? (double)c->v[i - 1] : 0, b = i + 1 < c->n ? (double)c->v[i + 1] : 0;
+        double bend = a - 2 * v + b; // a parabola through three points
+        double shift = bend < 0 ? (a - b) / (2 * bend) : 0;
+        if (count < max) out[count] = ((double)i + shift) / c->per_second;
+        count++;
+        i += near; // equal neighbours are one peak
+    }
+    return count;
+}

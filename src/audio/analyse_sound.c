@@ -1,0 +1,166 @@
+// analyse_sound.c - the other half of analyse.h: chroma by bar, and defects.
+#include <math.h> // fabs, floor and sqrt: exact
+#include <string.h>
+
+#include "audio/analyse.h"
+#include "base/fft.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+#define CHROMA_LOW 50.0
+#define CHROMA_HIGH 2100.0
+#define CHROMA_WINDOW_SECONDS                                                                      \
+    0.18 // tells semitones apart from 100 Hz up; lower notes by their partials
+
+typedef struct {
+    fft *plan;
+    size_t size;
+    float *window, *frame, *power;
+    double *scratch;
+} chroma_work;
+
+static void work_deinit(chroma_work *w) {
+    fft_close(w->plan);
+    mem_free(w->window);
+    mem_free(w->frame);
+    mem_free(w->power);
+    mem_free(w->scratch);
+}
+
+static status work_init(chroma_work *w, int rate, err *e) {
+    *w = (chroma_work){.size = 1024};
+    while ((double)w->size < CHROMA_WINDOW_SECONDS * rate) w->size *= 2;
+    status rc = fft_open(&w->plan, w->size, e);
+    w->window = mem_alloc(w->size * sizeof *w->window);
+    w->frame = mem_alloc(w->size * sizeof *w->frame);
+    w->power = mem_alloc((w->size / 2 + 1) * sizeof *w->power);
+    w->scratch = mem_alloc((w->size + 2) * sizeof *w->scratch);
+    if (!rc && (!w->window || !w->frame || !w->power || !w->scratch))
+        rc = err_set(e, ERR_OOM, "no memory for a spectrum");
+    if (!rc) fft_hann(w->window, w->size);
+    return rc;
+}
+
+// The frequency of the peak at bin k, in bins, by a parabola through the logarithms.
+static double peak_bin(const float *p, size_t k) {
+    double a = num_log2((double)p[k - 1] + 1e-30), b = num_log2((double)p[k] + 1e-30);
+    double c = num_log2((double)p[k + 1] + 1e-30), bend = a - 2 * b + c;
+    return (double)k + (bend < 0 ? (a - c) / (2 * bend) : 0);
+}
+
+// Adds the peaks of the window from sample from on to row.
+static void add_window(double row[12], chroma_work *w, const float *x, int64_t n, int64_t from,
+                       int rate) {
+    for (size_t i = 0; i < w->size; i++) {
+        int64_t at = from + (int64_t)i;
+        w->frame[i] = at >= 0 && at < n ? x[at] * w->window[i] : 0;
+    }
+    fft_power(w->plan, w->power, w->frame, w->scratch);
+    double per_bin = (double)rate / (double)w->size;
+    size_t last = MIN((size_t)(CHROMA_HIGH / per_bin), w->size / 2 - 1);
+    for (size_t k = MAX((size_t)(CHROMA_LOW / per_bin), (size_t)1); k <= last; k++) {
+        const float *p = w->power;
+        if (!(p[k] > p[k - 1] && p[k] >= p[k + 1])) continue;
+        double semitones = 12 * num_log2(peak_bin(p, k) * per_bin / 440) + 9; // above C
+        int pitch = (int)floor(semitones + 0.5) % 12;
+        // Amplitude rather than power: one loud note should not hide the others of a chord.
+        row[pitch < 0 ? pitch + 12 : pitch] +=
+            sqrt((double)p[k - 1] + (double)p[k] + (double)p[k + 1]);
+    }
+}
+
+static void chroma_row(float out[12], chroma_work *w, const float *x, int64_t n, int64_t from,
+                       int64_t to, int rate) {
+    double row[12] = {0}, sum = 0;
+    int64_t size = (int64_t)w->size, hop = size / 4;
+    // Only windows inside the bar, so that the neighbours' chords stay out; one if it is too short.
+    for (int64_t at = from; at == from || at + size <= to; at += hop)
+        add_window(row, w, x, n, at, rate);
+    for (int i = 0; i < 12; i++) sum += row[i];
+    for (int i = 0; i < 12; i++) out[i] = sum > 1e-6 ? (float)(row[i] / sum) : 0;
+}
+
+status analyse_chroma(float *out, size_t bars, double bar_seconds, const float *x, int64_t n,
+                      int rate, err *e) {
+    if (rate < 8000 || rate > 192000 || !(bar_seconds > 0.01) || n < 1)
+        return err_set(e, ERR_ARG, "bars of %g s in %lld samples at %d Hz cannot be analysed",
+                       bar_seconds, (long long)n, rate);
+    memset(out, 0, bars * 12 * sizeof *out);
+    chroma_work w;
+    status rc = work_init(&w, rate, e);
+    for (size_t b = 0; !rc && b < bars; b++) {
+        int64_t from = (int64_t)((double)b * bar_seconds * rate);
+        int64_t to = (int64_t)((double)(b + 1) * bar_seconds * rate);
+        if (from >= n) break;
+        chroma_row(out + b * 12, &w, x, n, from, MIN(to, n), rate);
+    }
+    work_deinit(&w);
+    return rc;
+}
+
+double analyse_chord_share(const float row[12], unsigned mask) {
+    double in = 0, all = 0;
+    for (int i = 0; i < 12; i++) {
+        all += (double)row[i];
+        if (mask >> i & 1) in += (double)row[i];
+    }
+    return all > 0 ? in / all : 0;
+}
+
+static void find_silence(analyse_defects *d, const float *x, int64_t n, int rate) {
+    int64_t block = rate / 10, blocks = 0, silent = 0, run = 0, longest = 0;
+    for (int64_t at = 0; at + block <= n; at += block, blocks++) {
+        double sum = 0;
+        for (int64_t i = at; i < at + block; i++) sum += (double)x[i] * (double)x[i];
+        bool quiet = sum < 1e-6 * (double)block; // -60 dB
+        silent += quiet;
+        run = quiet ? run + 1 : 0;
+        longest = MAX(longest, run);
+    }
+    d->silent_share = blocks ? (double)silent / (double)blocks : 0;
+    d->silence_max_s = (double)longest / 10;
+    d->silence_end_s = (double)run / 10;
+}
+
+static void find_flat_tops(analyse_defects *d, const float *x, int64_t n) {
+    double peak = 0, sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        peak = MAX(peak, fabs((double)x[i]));
+        sum += (double)x[i];
+    }
+    d->mean = n ? sum / (double)n : 0;
+    for (int64_t i = 0, run = 0; i < n && peak > 0; i++) {
+        run = fabs((double)x[i]) == peak ? run + 1 : 0;
+        d->clipped_runs += run == 3;
+    }
+}
+
+static double second_difference(const float *x, int64_t i) {
+    return fabs((double)x[i + 1] - 2 * (double)x[i] + (double)x[i - 1]);
+}
+
+static void find_clicks(analyse_defects *d, const float *x, int64_t n, int rate) {
+    int64_t reach = rate / 200;
+    for (int64_t i = 1; i + 1 < n; i++) {
+        double here = second_difference(x, i), sum = 0;
+        if (here <= 0.1) continue;
+        int64_t count = 0;
+        for (int64_t k = MAX(i - reach, 1); k <= MIN(i + reach, n - 2); k++) {
+            if (k >= i - 3 && k <= i + 3) continue;
+            double other = second_difference(x, k);
+            sum += other * other;
+            count++;
+        }
+        if (here * here * (double)count <= 25.0 * 25 * sum) continue;
+        d->clicks++;
+        i += reach;
+    }
+}
+
+analyse_defects analyse_find_defects(const float *x, int64_t n, int rate) {
+    analyse_defects d = {0};
+    find_silence(&d, x, n, rate);
+    find_flat_tops(&d, x, n);
+    find_clicks(&d, x, n, rate);
+    return d;
+}
