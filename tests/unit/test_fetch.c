@@ -204,7 +204,7 @@ Test(fetch, error_body_is_cut_and_kept_from_the_sink) {
 
 static loopback_next misbehave(void *arg, const loopback_request *q, buf *reply) {
     (void)q;
-    switch (*(int *)arg) {
+    switch (atomic_load((atomic_int *)arg)) {
     case 0: return LOOPBACK_RESET;
     case 1: // cut: promises more than it sends
         buf_add_str(reply, "HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nabc");
@@ -220,17 +220,18 @@ static loopback_next misbehave(void *arg, const loopback_request *q, buf *reply)
 }
 
 Test(fetch, tells_a_reset_a_cut_a_stall_and_nonsense_from_an_answer) {
-    int mode = 0;
+    atomic_int mode = 0;
     fixture f = fixture_open(misbehave, &mode);
     static const fetch_failure want[] = {FETCH_BROKEN, FETCH_BROKEN, FETCH_BROKEN, FETCH_TIMEOUT,
                                          FETCH_REFUSED};
-    for (mode = 0; mode < 5; mode++) {
+    for (int m = 0; m < 5; m++) {
+        atomic_store(&mode, m);
         fetch_request q = fetch_request_default();
         fetch_response r;
-        q.url = f.url, q.total_ms = mode == 3 ? 200 : 5000;
+        q.url = f.url, q.total_ms = m == 3 ? 200 : 5000;
         status rc = fetch_send(f.client, &q, &r, NULL);
-        cr_assert_eq(rc, mode == 4 ? ERR_LIMIT : ERR_IO, "mode %d: %s", mode, status_name(rc));
-        cr_assert_eq(r.failure, want[mode], "mode %d: %s", mode, fetch_failure_name(r.failure));
+        cr_assert_eq(rc, m == 4 ? ERR_LIMIT : ERR_IO, "mode %d: %s", m, status_name(rc));
+        cr_assert_eq(r.failure, want[m], "mode %d: %s", m, fetch_failure_name(r.failure));
         cr_assert_eq(r.code, 0);
         fetch_response_deinit(&r);
     }
@@ -238,7 +239,7 @@ Test(fetch, tells_a_reset_a_cut_a_stall_and_nonsense_from_an_answer) {
 }
 
 Test(fetch, stop_ends_a_hanging_request) {
-    int mode = 3;
+    atomic_int mode = 3;
     fixture f = fixture_open(misbehave, &mode);
     atomic_bool stop = true;
     fetch_request q = fetch_request_default();
