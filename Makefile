@@ -14,7 +14,7 @@ PREFIX  ?= /usr/local
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
            -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 CFLAGS  := -std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -D_POSIX_C_SOURCE=200809L \
-           -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION='"$(VERSION)"' -Isrc -I$(OUT)/gen -MMD -MP $(WARN) \
+           -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT)/gen -MMD -MP $(WARN) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpthread -lm
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN))
@@ -26,7 +26,7 @@ obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIB      := $(OUT)/libstemforge.a
 BIN      := $(OUT)/stemforge
 
-.PHONY: all test unit kern kern-neon corpus fuzz lint format install clean help
+.PHONY: all test unit parity kern kern-neon corpus fuzz lint format install clean help
 all: $(BIN)
 
 $(OUT)/%.o: %.c
@@ -111,6 +111,23 @@ test: unit kern corpus
 
 lint:
 	@tools/lint.sh
+
+# Every stage against live transformers (tools/requirements.txt): make parity MODEL=dir
+MODEL ?= models/stemforge-mini
+parity: $(BIN)
+	python3 tools/parity.py $(MODEL)
+
+# For editors.
+compile_commands.json: Makefile
+	@flags=$$(printf '%s' '$(CC) $(CFLAGS)' | sed 's/[\\"]/\\&/g'); { echo '['; for f in $(SRC); do \
+	    printf '{"directory":"%s","file":"%s","command":"%s -c %s"},\n' '$(CURDIR)' $$f "$$flags" $$f; \
+	    done | sed '$$ s/,$$//'; echo ']'; } >$@
+
+install: $(BIN) $(LIB)
+	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/stemforge
+	install -Dm644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libstemforge.a
+	install -Dm644 src/stemforge.h $(DESTDIR)$(PREFIX)/include/stemforge.h
+	install -Dm644 docs/stemforge.1 $(DESTDIR)$(PREFIX)/share/man/man1/stemforge.1
 
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')

@@ -15,6 +15,7 @@ static const struct {
     {"info", info_main, "what a checkpoint is, and the memory it needs"},
     {"encode", encode_main, "audio to codes"},
     {"decode", decode_main, "codes to audio"},
+    {"bench", bench_main, "every stage against what this machine can do"},
     {"trace", trace_main, "every stage of a model as tensors"},
 };
 

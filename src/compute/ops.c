@@ -51,10 +51,26 @@ static status scratch_open(compute *c, int threads, err *e) {
     return compute_reserve(c, 2048, e);
 }
 
+// STEMFORGE_THREADS, else as many as the process may use.
+static status default_threads(int *out, err *e) {
+    const char *text = getenv("STEMFORGE_THREADS");
+    *out = MIN(os_cpu_count(), POOL_THREADS_MAX);
+    if (!text || !*text) return OK;
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (*end || n < 1 || n > POOL_THREADS_MAX) {
+        return err_set(e, ERR_ARG, "STEMFORGE_THREADS: expected 1 to %d, found \"%.40s\"",
+                       POOL_THREADS_MAX, text);
+    }
+    *out = (int)n;
+    return OK;
+}
+
 status compute_open(compute **out, int threads, const char *isa, err *e) {
     *out = NULL;
     if (threads < 0) return err_set(e, ERR_ARG, "threads: expected 0 or more, found %d", threads);
-    if (!threads) threads = MIN(os_cpu_count(), POOL_THREADS_MAX);
+    status got = threads ? OK : default_threads(&threads, e);
+    if (got) return got;
     compute *c = mem_calloc(1, sizeof *c);
     if (!c) return err_set(e, ERR_OOM, "no memory for a compute");
     status rc = choose_isa(c, isa, e);

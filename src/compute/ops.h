@@ -15,9 +15,9 @@
 
 typedef struct compute compute;
 
-// threads 0: as many as the process may use. isa NULL: the best this machine has (or what the
-// environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512", "neon". ERR_ARG when the
-// machine lacks it, and the text lists what there is.
+// threads 0: STEMFORGE_THREADS, else as many as the process may use. isa NULL: the best this
+// machine has (or what the environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512",
+// "neon". ERR_ARG when the machine lacks it, and the text lists what there is.
 status compute_open(compute **out, int threads, const char *isa, err *e);
 void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);

@@ -484,3 +484,25 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
     }
     if (n_logits) heads(m, c, s, n - n_logits, n_logits, logits);
 }
+
+// --- what a step costs
+
+static size_t matrix_bytes(const weight *w) {
+    return (size_t)(w->rows * w->cols) * dtype_size(w->type);
+}
+
+size_t mg_step_bytes(const musicgen *m, bool with_text) {
+    size_t n = 0;
+    for (int64_t i = 0; i < m->cfg.layers; i++) {
+        const mg_layer *l = &m->layer[i];
+        n += matrix_bytes(&l->q) + matrix_bytes(&l->k) + matrix_bytes(&l->v) + matrix_bytes(&l->o);
+        n += matrix_bytes(&l->fc1) + matrix_bytes(&l->fc2);
+        if (with_text && !m->cfg.melody) n += matrix_bytes(&l->cq) + matrix_bytes(&l->co);
+    }
+    for (int64_t k = 0; k < m->cfg.codebooks; k++) n += matrix_bytes(&m->head[k]);
+    return n;
+}
+
+size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type) {
+    return (size_t)(2 * c->layers * c->d * p) * dtype_size(cache_type);
+}

@@ -78,5 +78,9 @@ int64_t mg_scratch_rows(const mg_scratch *s);
 void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
                 float *logits, int64_t n_logits);
 
+// Bytes of weights that one step reads, and of cache that one row at position p reads besides.
+size_t mg_step_bytes(const musicgen *m, bool with_text);
+size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type);
+
 // The position row p [d] as the model adds it: cosines, then sines, angles in f32.
 void mg_position_row(float *out, int64_t d, int64_t p);

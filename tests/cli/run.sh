@@ -1,0 +1,122 @@
+#!/bin/sh
+# run.sh - the command line as a user meets it: results, exit statuses, one clear line for each failure.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+bin=$PWD/build/stemforge
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+mono=tests/parity/mono/model melody=tests/parity/melody/model
+bad=0 good=0
+ok() { good=$((good + 1)); }
+no() { bad=$((bad + 1)); echo "FAIL $*"; }
+# status NAME WANT command...: the exit status is WANT; the output is in $tmp/out and $tmp/err
+status() {
+    name=$1 want=$2
+    shift 2
+    "$@" >"$tmp/out" 2>"$tmp/err"
+    got=$?
+    if [ $got = "$want" ]; then ok; else no "$name: exit $got, want $want: $(head -n 1 "$tmp/err")"; fi
+}
+# fails NAME STATUS TEXT command...: also one line on stderr that holds TEXT
+fails() {
+    name=$1 want=$2 text=$3
+    shift 3
+    status "$name" "$want" "$@"
+    if [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then ok
+    else no "$name: stderr lacks the one line with '$text': $(head -n 3 "$tmp/err")"; fi
+}
+same() { if cmp -s "$2" "$3"; then ok; else no "$1: $2 and $3 differ"; fi; }
+gen() { "$bin" generate --model $mono --stem drums --duration 1 --seed 5 --quiet "$@"; }
+
+# --- usage
+status help 0 "$bin" --help
+status version 0 "$bin" --version
+status "no command" 2 "$bin"
+status "unknown command" 2 "$bin" sing
+status "generate --help" 0 "$bin" generate --help
+fails "no model" 2 "--model is missing" "$bin" generate --stem drums
+fails "unknown flag" 2 "did you mean --seed" "$bin" generate --sede 4
+fails "wrong stem" 2 'expected drums, bass' "$bin" generate --model $mono --stem kazoo
+fails "wrong number" 2 '--duration: expected a number from 0.1 to 600' "$bin" generate --duration ten
+fails "wrong chord" 2 'chords' "$bin" generate --model $mono --stem bass --chords "Am H7"
+fails "wrong key" 2 'key' "$bin" generate --model $mono --stem bass --key "Q major"
+fails "wrong format" 2 'mp9' "$bin" generate --model $mono --stem bass --format mp9
+
+# --- the same bytes whatever the machine has
+status generate 0 gen --out "$tmp/a"
+status "again" 0 gen --out "$tmp/b"
+same "same seed" "$tmp/a/drums.wav" "$tmp/b/drums.wav"
+for isa in scalar avx2 avx512 neon; do
+    STEMFORGE_ISA=$isa gen --out "$tmp/isa" >/dev/null 2>"$tmp/err" || continue # not on this machine
+    same "isa $isa" "$tmp/a/drums.wav" "$tmp/isa/drums.wav"
+done
+for n in 1 2 3 8; do
+    status "threads $n" 0 gen --threads $n --out "$tmp/t"
+    same "threads $n" "$tmp/a/drums.wav" "$tmp/t/drums.wav"
+done
+status "STEMFORGE_THREADS" 0 env STEMFORGE_THREADS=3 "$bin" generate --model $mono --stem drums --duration 1 \
+    --seed 5 --quiet --out "$tmp/t"
+same "STEMFORGE_THREADS" "$tmp/a/drums.wav" "$tmp/t/drums.wav"
+status "in a batch" 0 gen --stem bass --stem piano --stem other --out "$tmp/batch"
+same "in a batch" "$tmp/a/drums.wav" "$tmp/batch/drums.wav"
+status "other seed" 0 "$bin" generate --model $mono --stem drums --duration 1 --seed 6 --quiet --out "$tmp/c"
+if cmp -s "$tmp/a/drums.wav" "$tmp/c/drums.wav"; then no "seeds 5 and 6 sound the same"; else ok; fi
+
+# --- recipe, formats, models
+status recipe 0 "$bin" generate --recipe "$tmp/batch/recipe.json" --quiet --out "$tmp/again"
+for s in drums bass piano other; do same recipe "$tmp/batch/$s.wav" "$tmp/again/$s.wav"; done
+for f in wav wav24 wavf32 flac flac24 ogg; do
+    status "format $f" 0 gen --format $f --out "$tmp/f"
+done
+status "stereo model" 0 "$bin" generate --model tests/parity/stereo/model --stem synth --duration 1 --quiet --out "$tmp/s"
+status "melody model, chords" 0 "$bin" generate --model $melody --stem guitar --chords "Am F" --bpm 100 \
+    --duration 1 --quiet --out "$tmp/m"
+status "melody model, melody" 0 "$bin" generate --model $melody --stem guitar --melody "$tmp/a/drums.wav" \
+    --duration 1 --quiet --out "$tmp/m"
+status "continue" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 --quiet --out "$tmp/m"
+status "past the window" 0 "$bin" generate --model $mono --stem bass --duration 33 --seed 1 --quiet --out "$tmp/long"
+size=$(wc -c <"$tmp/long/bass.wav")
+if [ "$size" -ge $((33 * 44100 * 4)) ]; then ok; else no "33 s are $size bytes"; fi
+status json 0 "$bin" generate --model $mono --stem drums --duration 1 --seed 5 --json --out "$tmp/j"
+if python3 -c "import json,sys; d=json.load(open('$tmp/out')); assert d['seed'] == '5' and d['stems'][0]['stem'] == 'drums'"; then ok
+else no "--json is not the JSON it should be"; fi
+status info 0 "$bin" info $melody
+status encode 0 "$bin" encode --model $mono "$tmp/a/drums.wav" "$tmp/codes.safetensors"
+status decode 0 "$bin" decode --model $mono "$tmp/codes.safetensors" "$tmp/back.wav"
+
+# --- what goes wrong
+fails "melody without a melody model" 1 "melody" "$bin" generate --model $mono --stem bass --melody "$tmp/a/drums.wav"
+fails "no such model" 1 "no/such" "$bin" generate --model no/such --stem bass
+cp -r $mono "$tmp/broken"
+chmod -R u+w "$tmp/broken"
+head -c 3000 $mono/model.safetensors >"$tmp/broken/model.safetensors"
+fails "truncated weights" 1 "header" "$bin" info "$tmp/broken"
+: >"$tmp/broken/model.safetensors"
+fails "empty weights" 1 "model.safetensors" "$bin" info "$tmp/broken"
+cp $mono/model.safetensors "$tmp/broken/"
+echo '{"model_type": "musicgen", "decoder": 7}' >"$tmp/broken/config.json"
+fails "wrong config" 1 "text_encoder: expected an object, found nothing" "$bin" info "$tmp/broken"
+sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 9/' $mono/config.json >"$tmp/broken/config.json"
+status "missing tensors" 1 "$bin" info "$tmp/broken"
+if grep -q "layers.8.*missing" "$tmp/err" && tail -n 1 "$tmp/err" | grep -q "^stemforge info: .* missing"; then ok
+else no "missing tensors: $(tail -n 1 "$tmp/err")"; fi
+cp $mono/config.json "$tmp/broken/"
+echo '{}' >"$tmp/broken/tokenizer.json"
+fails "wrong tokenizer" 1 "tokenizer.json" "$bin" info "$tmp/broken"
+head -c 60 "$tmp/a/drums.wav" >"$tmp/short.wav"
+fails "a WAV that lies" 1 "short.wav" "$bin" encode --model $mono "$tmp/short.wav" "$tmp/x.safetensors"
+# Disk full: a file may not grow past 8 blocks of 512 bytes. Nothing half-written may be left.
+fails "disk full" 1 "cannot write" sh -c "trap '' XFSZ; ulimit -f 8; exec $bin generate --model $mono --stem drums \
+    --duration 1 --quiet --out $tmp/full"
+if [ -z "$(ls -A "$tmp/full")" ]; then ok; else no "disk full left $(ls "$tmp/full")"; fi
+# SIGINT ends it cleanly: status 1, nothing half-written.
+"$bin" generate --model $mono --stem drums --duration 600 --quiet --out "$tmp/int" 2>"$tmp/err" &
+pid=$!
+sleep 1
+kill -INT $pid
+wait $pid
+if [ $? = 1 ] && grep -q stopped "$tmp/err" && [ -z "$(ls -A "$tmp/int")" ]; then ok
+else no "SIGINT: $(cat "$tmp/err") $(ls "$tmp/int")"; fi
+
+echo "$good passed, $bad failed"
+[ $bad = 0 ]
