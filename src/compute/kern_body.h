@@ -130,43 +130,54 @@ INLINE void tile_step(v16 *acc, const uint8_t *w, size_t step, const float *x, i
     }
 }
 
-// rows x nx products over all cols, with every sum in a register. Weight rows are `step` bytes
-// apart, their results `ostep` floats. Always inlined with constant rows, nx and type.
-INLINE void tile(const dots_args *a, const uint8_t *w, size_t step, const float *x, float *out,
-                 int64_t ostep, const int rows, const int nx, const dtype type) {
-    const size_t size = type_size(type);
-    const int64_t whole = a->cols / 16 * 16, rest = a->cols - whole;
+// A tile: some weight rows against some x rows, over all cols.
+typedef struct {
+    const uint8_t *w; // weight rows, step bytes apart
+    size_t step;
+    const uint8_t *ahead; // what to fetch meanwhile for each row: ahead_step bytes each 16 columns
+    size_t ahead_step;
+    const float *x; // x rows, ldx apart
+    int64_t ldx;
+    float *out; // result of x row j and weight row r at out[j*ldo + r*ostep]
+    int64_t ldo, ostep, cols;
+} tile_args;
+typedef void (*tile_fn)(const tile_args *t);
+
+// The last columns of a tile, filled up with zeros.
+INLINE void tile_rest(v16 *acc, const tile_args *t, int64_t from, const int rows, const int nx,
+                      const dtype type) {
+    const size_t rest = (size_t)(t->cols - from), size = type_size(type);
+    uint8_t wt[8][64] = {0};
+    float xt[TILE_X][16] = {0};
+    for (int r = 0; r < rows; r++) memcpy(wt[r], t->w + r * t->step + from * size, rest * size);
+    for (int j = 0; j < nx; j++) memcpy(xt[j], t->x + j * t->ldx + from, rest * sizeof(float));
+    tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
+}
+
+// Every sum stays in a register from the first column to the last. Always inlined with constant
+// rows, nx and type.
+INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype type) {
+    const int64_t whole = t->cols / 16 * 16;
+    const uint8_t *w = t->w, *ahead = t->ahead;
     v16 acc[TILE_SUMS];
     UNROLLED
     for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
-    for (int64_t c = 0; c < whole; c += 16) {
-        tile_step(acc, w + (size_t)c * size, step, x + c, a->ldx, rows, nx, type);
+    for (int64_t c = 0; c < whole; c += 16, w += 16 * type_size(type), ahead += t->ahead_step) {
+        UNROLLED
+        for (int r = 0; r < rows; r++) __builtin_prefetch(ahead + r * t->step);
+        tile_step(acc, w, t->step, t->x + c, t->ldx, rows, nx, type);
     }
-    if (rest) { // the last columns, filled up with zeros
-        uint8_t wt[8][64] = {0};
-        float xt[TILE_X][16] = {0};
-        for (int r = 0; r < rows; r++) {
-            memcpy(wt[r], w + r * step + (size_t)whole * size, (size_t)rest * size);
-        }
-        for (int j = 0; j < nx; j++) {
-            memcpy(xt[j], x + j * a->ldx + whole, (size_t)rest * sizeof(float));
-        }
-        tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
-    }
+    if (whole < t->cols) tile_rest(acc, t, whole, rows, nx, type);
     float sums[TILE_SUMS];
     UNROLLED
     for (int i = 0; i < rows * nx; i += 16) v_store(sums + i, v_sums(acc + i));
     for (int j = 0; j < nx; j++)
-        for (int r = 0; r < rows; r++) out[j * a->ldo + r * ostep] = sums[j * rows + r];
+        for (int r = 0; r < rows; r++) t->out[j * t->ldo + r * t->ostep] = sums[j * rows + r];
 }
 
-typedef void (*tile_fn)(const dots_args *a, const uint8_t *w, size_t step, const float *x,
-                        float *out, int64_t ostep);
-
 #define TILE_FN(name, rows, nx, type)                                                              \
-    static void name(const dots_args *a, const uint8_t *w, size_t step, const float *x,            \
-                     float *out, int64_t ostep) {                                                  \
-        tile(a, w, step, x, out, ostep, rows, nx, type);                                           \
+    static void name(const tile_args *t) {                                                         \
+        tile(t, rows, nx, type);                                                                   \
     }
 #define TILE_FNS(rows, nx)                                                                         \
     TILE_FN(tile_##rows##_##nx##_f32, rows, nx, DT_F32)                                            \
@@ -181,13 +192,41 @@ TILE_SHAPES // TILE_FNS(rows, nx) for each shape of the tables
 static const tile_fn tiles_narrow[NARROW_X][3] = {TILE_NARROW};
 static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
 
-// One group of weight rows against all x rows, in tiles of nearly equal width.
-static void dots_group(const dots_args *a, const tile_fn (*fns)[3], int64_t width, const uint8_t *w,
-                       size_t step, float *out, int64_t ostep) {
-    int64_t tiles = (a->n + width - 1) / width;
-    for (int64_t t = 0; t < tiles; t++) {
-        int64_t from = a->n * t / tiles, nx = a->n * (t + 1) / tiles - from;
-        fns[nx - 1][a->type](a, w, step, a->x + from * a->ldx, out + from * a->ldo, ostep);
+// How far ahead of the sums weights are fetched when there is one tile a row. 1024: the best of 512
+// to 4096 for two x rows on Zen 5; 2048 and more is slower than none, the eight rows crowd each
+// other out.
+#define AHEAD 1024
+
+// How far ahead of the sums weights are fetched when there is one tile a row. 1024: the best of 512
+// to 4096 for two x rows on Zen 5; 2048 and more is slower than none, the eight rows crowd each
+// other out.
+#define AHEAD 1024
+
+// How a block is walked: the x rows fall into tiles of nearly equal width.
+typedef struct {
+    const tile_fn (*fns)[3];
+    int64_t tiles, narrow; // tiles in all; the x rows of the narrower ones
+    int64_t wide;          // how many have one row more: the first ones
+    size_t share;          // bytes of the next row that each tile fetches
+} tile_plan;
+
+static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t width) {
+    tile_plan p = {.fns = fns, .tiles = (a->n + width - 1) / width};
+    p.narrow = a->n / p.tiles, p.wide = a->n % p.tiles;
+    p.share = (size_t)a->ldw * type_size(a->type) / (size_t)p.tiles;
+    return p;
+}
+
+// One group of weight rows against all x rows. Several tiles share the fetching of the group that
+// follows: it lies one row further on.
+static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
+    t.ahead_step = 16 * type_size(a->type) / (size_t)p->tiles;
+    t.ahead = t.w + (p->tiles == 1 ? MIN(p->share, AHEAD) : (size_t)a->ldw * type_size(a->type));
+    t.x = a->x;
+    for (int64_t i = 0; i < p->tiles; i++) {
+        int64_t nx = p->narrow + (i < p->wide);
+        p->fns[nx - 1][a->type](&t);
+        t.x += nx * t.ldx, t.out += nx * t.ldo, t.ahead += p->share;
     }
 }
 
@@ -198,13 +237,15 @@ static void dots(const dots_args *a) {
     bool narrow = a->n <= NARROW_X;
     int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
     size_t row = (size_t)a->ldw * type_size(a->type);
-    const uint8_t *w = a->w;
-    for (int64_t g = 0; g < groups; g++) {
-        dots_group(a, narrow ? tiles_narrow : tiles_wide, narrow ? NARROW_X : TILE_X,
-                   w + (size_t)g * row, (size_t)groups * row, a->out + g, groups);
-    }
+    tile_plan plan = narrow ? plan_of(a, tiles_narrow, NARROW_X) : plan_of(a, tiles_wide, TILE_X);
+    tile_args t = {.ldx = a->ldx, .ldo = a->ldo, .cols = a->cols};
+    t.step = (size_t)groups * row, t.ostep = groups;
+    t.w = a->w, t.out = a->out;
+    for (int64_t g = 0; g < groups; g++, t.w += row, t.out++) dots_group(a, &plan, t);
+    plan = plan_of(a, tiles_single, TILE_X);
     for (int64_t r = groups * group; r < a->rows; r++) {
-        dots_group(a, tiles_single, TILE_X, w + (size_t)r * row, 0, a->out + r, 0);
+        t.w = (const uint8_t *)a->w + (size_t)r * row, t.out = a->out + r;
+        dots_group(a, &plan, t);
     }
 }
 

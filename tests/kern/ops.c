@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
 #include "check.h"
 
 #define CAP (1 << 20)
@@ -245,6 +246,21 @@ static void test_open_refuses(void) {
     expect(compute_open(&c, -1, NULL, &e) == ERR_ARG && !c, "-1 threads open");
 }
 
+static void test_open_survives_each_failed_allocation(void) {
+    for (int n = 0;; n++) {
+        compute *c = (compute *)x;
+        mem_fail_after(n);
+        status rc = compute_open(&c, 3, NULL, NULL);
+        mem_fail_after(-1);
+        if (rc == OK) {
+            expect(compute_threads(c) == 3, "opened with %d threads", compute_threads(c));
+            compute_close(c);
+            return;
+        }
+        expect(rc == ERR_OOM && !c, "allocation %d fails: status %d", n, rc);
+    }
+}
+
 void test_ops(void) {
     fill(x, CAP, 11), fill(y, CAP, 12);
     open_machines();
@@ -260,5 +276,6 @@ void test_ops(void) {
     test_parallel();
     test_embed();
     test_open_refuses();
+    test_open_survives_each_failed_allocation();
     for (int i = 0; i < machine_count; i++) compute_close(machines[i].c);
 }
