@@ -14,7 +14,7 @@ PREFIX  ?= /usr/local
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
            -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 CFLAGS  := -std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -D_POSIX_C_SOURCE=200809L \
-           -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT)/gen -MMD -MP $(WARN) \
+           -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) -MMD -MP $(WARN) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpthread -lm
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN))
@@ -32,6 +32,32 @@ all: $(BIN)
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo 'cc  $<'; $(CC) $(CFLAGS) $(ISA_FLAGS) -c $< -o $@
+
+# The service with a tone instead of a model, for tests/api and bench/load.
+$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(LIB)
+	@mkdir -p $(@D)
+	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+.PHONY: api torture fuzz-api bench-load
+api: $(OUT)/tests/tone_server $(BIN)
+	tests/api/run-api.sh $(OUT)
+torture: $(OUT)/tests/tone_server
+	STEMFORGE_OUT=$(abspath $(OUT)) python3 tests/api/torture.py --rounds $(or $(ROUNDS),1000)
+fuzz-api: $(OUT)/tests/tone_server
+	tests/api/fuzz-api.sh $(OUT)
+bench-load: $(OUT)/tests/tone_server
+	STEMFORGE_OUT=$(abspath $(OUT)) python3 bench/load.py
+
+# The page and the API document are part of the binary.
+$(OUT)/embed: tools/embed.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c17 -O1 -o $@ $<
+$(OUT)/gen/page.h: web/index.html $(OUT)/embed
+	@mkdir -p $(@D)
+	@$(OUT)/embed page <$< >$@
+$(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
+	@mkdir -p $(@D)
+	@$(OUT)/embed openapi <$< >$@
+$(OUT)/src/service/api.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 
 # Only these files may contain instructions beyond the baseline CPU.
 $(OUT)/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c

@@ -1,0 +1,44 @@
+// api.h - routes and answers. All HTTP status codes are chosen here (and in http_server for what
+// never gets this far). The document at /openapi.json (web/openapi.json) says the same in machine
+// form, and the tests check every answer against it.
+#pragma once
+#include "base/err.h"
+#include "net/http_server.h"
+#include "service/events.h"
+#include "service/hook.h"
+#include "service/metrics.h"
+#include "service/outbox.h"
+#include "service/request.h"
+#include "service/worker.h"
+#include "store/blob.h"
+#include "store/job.h"
+
+typedef struct api api;
+
+typedef enum { API_MODEL_NONE, API_MODEL_LOADING, API_MODEL_AVAILABLE } api_model_state;
+
+typedef struct {
+    job_store *jobs; // everything is borrowed until api_close
+    blob_store *blobs;
+    hook *hook;
+    metrics *metrics;
+    events *events;
+    worker *worker;
+    outbox *outbox;
+    request_limits limits;
+    const char *keys; // API keys, comma-separated; NULL or "": none needed
+    int queue_max, workers;
+    const char *device; // "cpu" or "gpu"
+} api_config;
+
+status api_open(api **out, const api_config *c, err *e); // c's strings are copied or constants
+void api_close(api *a);                                  // NULL is fine
+
+http_handler api_handler(api *a);
+// For the gauge of open connections; may be called before or after serving began.
+void api_set_server(api *a, http_server *s);
+
+// name is borrowed until api_close; stats may be NULL: fills the engine's numbers for /metrics.
+void api_set_model(api *a, api_model_state state, const char *name,
+                   void (*stats)(void *arg, stemforge_stats *out), void *stats_arg);
+void api_set_draining(api *a); // no new jobs from now on

@@ -1,0 +1,245 @@
+// events.c - see events.h.
+#include "service/events.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+
+// A comment line now and then keeps proxies from closing a quiet stream, and shows us clients that
+// have gone.
+#define HEARTBEAT_MS 15000
+#define EVENT_MAX ((size_t)32 << 10)
+// A stream hears of progress at most this often per job.
+#define PROGRESS_MS 200
+
+typedef struct running {
+    struct running *next;
+    char id[JOB_ID_MAX + 1];
+    char stems[JOB_STEMS_MAX][JOB_STEM_NAME_MAX + 1];
+    double progress[JOB_STEMS_MAX];
+    size_t count;
+    int64_t said_ns;
+} running;
+
+typedef struct follower {
+    struct follower *next;
+    char id[JOB_ID_MAX + 1];
+    http_stream *stream;
+} follower;
+
+struct events {
+    pthread_mutex_t mu; // guards everything below
+    pthread_cond_t wake;
+    running *jobs;
+    follower *followers;
+    int follower_count;
+    uint64_t next_id;
+    bool stopping;
+    pthread_t heart;
+    bool beats;
+};
+
+// Called with the lock. Sends text to those who follow id (NULL: everyone); drops the ones that do
+// not take it, and all of them when it was the last.
+static void send_text(events *v, const char *id, const buf *text, bool last) {
+    for (follower **at = &v->followers; *at;) {
+        follower *f = *at;
+        bool mine = !id || strcmp(f->id, id) == 0;
+        if (!mine || (http_stream_send(f->stream, buf_bytes(text)) && !last)) {
+            at = &f->next;
+            continue;
+        }
+        *at = f->next;
+        http_stream_end(f->stream);
+        mem_free(f);
+        v->follower_count--;
+    }
+}
+
+static void *beat(void *arg) {
+    events *v = arg;
+    buf ping;
+    buf_init(&ping, 64);
+    buf_add_str(&ping, ": still here\n\n");
+    pthread_mutex_lock(&v->mu);
+    while (!v->stopping) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += HEARTBEAT_MS / 1000;
+        if (pthread_cond_timedwait(&v->wake, &v->mu, &until) && !v->stopping)
+            send_text(v, NULL, &ping, false);
+    }
+    pthread_mutex_unlock(&v->mu);
+    buf_deinit(&ping);
+    return NULL;
+}
+
+status events_open(events **out, err *e) {
+    events *v = *out = mem_calloc(1, sizeof *v);
+    if (!v) return err_set(e, ERR_OOM, "events");
+    pthread_mutex_init(&v->mu, NULL);
+    pthread_cond_init(&v->wake, NULL);
+    v->beats = pthread_create(&v->heart, NULL, beat, v) == 0;
+    if (v->beats) return OK;
+    events_close(v);
+    *out = NULL;
+    return err_set(e, ERR_IO, "no thread for event streams");
+}
+
+void events_close(events *v) {
+    if (!v) return;
+    pthread_mutex_lock(&v->mu);
+    v->stopping = true;
+    pthread_cond_signal(&v->wake);
+    pthread_mutex_unlock(&v->mu);
+    if (v->beats) pthread_join(v->heart, NULL);
+    while (v->followers) {
+        follower *f = v->followers;
+        v->followers = f->next;
+        http_stream_end(f->stream);
+        mem_free(f);
+    }
+    while (v->jobs) {
+        running *r = v->jobs;
+        v->jobs = r->next;
+        mem_free(r);
+    }
+    pthread_cond_destroy(&v->wake);
+    pthread_mutex_destroy(&v->mu);
+    mem_free(v);
+}
+
+static running *find(events *v, const char *id) {
+    running *r = v->jobs;
+    while (r && strcmp(r->id, id) != 0) r = r->next;
+    return r;
+}
+
+void events_begin(events *v, const job *j) {
+    pthread_mutex_lock(&v->mu);
+    running *r = find(v, j->id);
+    if (!r) {
+        r = mem_calloc(1, sizeof *r);
+        if (r) {
+            r->next = v->jobs;
+            v->jobs = r;
+        }
+    }
+    if (r) {
+        snprintf(r->id, sizeof r->id, "%s", j->id);
+        r->count = j->stem_count;
+        for (size_t i = 0; i < r->count; i++) {
+            snprintf(r->stems[i], sizeof r->stems[i], "%s", j->stems[i].name);
+            r->progress[i] = j->stems[i].done ? 1 : 0;
+        }
+    }
+    pthread_mutex_unlock(&v->mu);
+}
+
+static void write_event(events *v, buf *out, const char *name, const json *data) {
+    buf_printf(out, "id: %llu\nevent: %s\ndata: ", (unsigned long long)++v->next_id, name);
+    json_write(out, data, JSON_TIGHT, NULL);
+    buf_add_str(out, "\n\n");
+}
+
+static json *progress_json(const running *r, size_t stem) {
+    json *j = json_new_object();
+    double sum = 0;
+    for (size_t i = 0; i < r->count; i++) sum += r->progress[i];
+    json_set_str(j, "generation_request_id", r->id);
+    json_set_str(j, "stem_type", r->stems[stem]);
+    json_set_num(j, "stem_progress", r->progress[stem]);
+    json_set_num(j, "progress", r->count ? sum / (double)r->count : 0);
+    return j;
+}
+
+void events_progress(events *v, const char *id, size_t stem, double fraction) {
+    pthread_mutex_lock(&v->mu);
+    running *r = find(v, id);
+    if (r && stem < r->count) {
+        r->progress[stem] = fraction;
+        int64_t now = os_clock_ns();
+        bool due = fraction >= 1 || now - r->said_ns >= (int64_t)PROGRESS_MS * 1000000;
+        if (due && v->followers) {
+            r->said_ns = now;
+            json *j = progress_json(r, stem);
+            buf text;
+            buf_init(&text, EVENT_MAX);
+            write_event(v, &text, "progress", j);
+            if (!text.failed) send_text(v, id, &text, false);
+            buf_deinit(&text);
+            json_free(j);
+        }
+    }
+    pthread_mutex_unlock(&v->mu);
+}
+
+void events_forget(events *v, const char *id) {
+    pthread_mutex_lock(&v->mu);
+    for (running **at = &v->jobs; *at; at = &(*at)->next) {
+        running *r = *at;
+        if (strcmp(r->id, id) != 0) continue;
+        *at = r->next;
+        mem_free(r);
+        break;
+    }
+    pthread_mutex_unlock(&v->mu);
+}
+
+bool events_find(events *v, const char *id, double *progress, size_t cap) {
+    pthread_mutex_lock(&v->mu);
+    const running *r = find(v, id);
+    for (size_t i = 0; r && i < MIN(cap, r->count); i++) progress[i] = r->progress[i];
+    pthread_mutex_unlock(&v->mu);
+    return r != NULL;
+}
+
+void events_say(events *v, const char *id, const char *name, json *data, bool last) {
+    buf text;
+    buf_init(&text, EVENT_MAX);
+    pthread_mutex_lock(&v->mu);
+    if (data) write_event(v, &text, name, data);
+    if (data && !text.failed) send_text(v, id, &text, last);
+    pthread_mutex_unlock(&v->mu);
+    buf_deinit(&text);
+    json_free(data);
+}
+
+status events_join(events *v, const char *id, http_stream *t, const char *name, json *data,
+                   bool last, err *e) {
+    follower *f = mem_calloc(1, sizeof *f);
+    status rc = f && data ? OK : err_set(e, ERR_OOM, "event stream");
+    buf text;
+    buf_init(&text, EVENT_MAX);
+    pthread_mutex_lock(&v->mu);
+    if (!rc && v->follower_count >= EVENTS_STREAMS_MAX)
+        rc = err_set(e, ERR_LIMIT, "%d event streams are open, the most there may be",
+                     EVENTS_STREAMS_MAX);
+    if (!rc) write_event(v, &text, name, data);
+    if (!rc && http_stream_send(t, buf_bytes(&text)) && !last) {
+        snprintf(f->id, sizeof f->id, "%s", id);
+        f->stream = t;
+        f->next = v->followers;
+        v->followers = f;
+        v->follower_count++;
+        f = NULL;
+    } else {
+        http_stream_end(t);
+    }
+    pthread_mutex_unlock(&v->mu);
+    buf_deinit(&text);
+    json_free(data);
+    mem_free(f);
+    return rc;
+}
+
+int events_streams(events *v) {
+    pthread_mutex_lock(&v->mu);
+    int n = v->follower_count;
+    pthread_mutex_unlock(&v->mu);
+    return n;
+}

@@ -1,0 +1,106 @@
+// scrape.c - see scrape.h.
+#include "service/scrape.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+static void gauge(const scrape_sources *s, const char *name, double value) {
+    metrics_set(s->metrics, name, NULL, value);
+}
+
+static double age_seconds(int64_t since_ms) {
+    int64_t now = os_time_ms();
+    return since_ms > 0 && now > since_ms ? (double)(now - since_ms) / 1000 : 0;
+}
+
+static void jobs(const scrape_sources *s) {
+    job_stats t;
+    if (job_read_stats(s->jobs, &t, NULL)) return;
+    char label[48];
+    for (int i = 0; i < JOB_STATES; i++) {
+        snprintf(label, sizeof label, "state=\"%s\"", job_state_name((job_state)i));
+        metrics_set(s->metrics, "stemforge_jobs", label, (double)t.jobs[i]);
+    }
+    for (int i = 0; i < JOB_HOOK_STATES; i++) {
+        snprintf(label, sizeof label, "state=\"%s\"", job_hook_state_name((job_hook_state)i));
+        metrics_set(s->metrics, "stemforge_callbacks", label, (double)t.hooks[i]);
+    }
+    gauge(s, "stemforge_jobs_waiting", (double)t.jobs[JOB_QUEUED]);
+    gauge(s, "stemforge_jobs_running", (double)t.jobs[JOB_RUNNING]);
+    gauge(s, "stemforge_queue_work_seconds", t.work[JOB_QUEUED]);
+    gauge(s, "stemforge_oldest_waiting_job_age_seconds", age_seconds(t.oldest_queued_ms));
+    gauge(s, "stemforge_callbacks_pending", (double)t.hooks[JOB_HOOK_PENDING]);
+    gauge(s, "stemforge_callback_oldest_pending_age_seconds", age_seconds(t.oldest_hook_ms));
+    gauge(s, "stemforge_job_commits_total", (double)t.commits);
+    gauge(s, "stemforge_job_writes_total", (double)t.writes);
+}
+
+static void engine(const scrape_sources *s) {
+    if (!s->stats) return;
+    stemforge_stats t = {0};
+    s->stats(s->stats_arg, &t);
+    gauge(s, "stemforge_model_steps_total", (double)t.steps);
+    gauge(s, "stemforge_model_rows_total", (double)t.rows);
+    gauge(s, "stemforge_model_busy_seconds_total", t.busy_seconds);
+    gauge(s, "stemforge_batch_size", t.running);
+    gauge(s, "stemforge_batch_waiting", t.waiting);
+    gauge(s, "stemforge_batch_occupancy", t.steps ? (double)t.rows / (double)t.steps : 0);
+}
+
+static void storage(const scrape_sources *s) {
+    blob_counts c = {0};
+    blob_read_counts(s->blobs, &c);
+    gauge(s, "stemforge_storage_connected", worker_storage_ok(s->worker));
+    gauge(s, "stemforge_storage_requests_total", (double)c.requests);
+    gauge(s, "stemforge_storage_failures_total", (double)c.failures);
+    gauge(s, "stemforge_storage_retries_total", (double)c.retries);
+    metrics_set(s->metrics, "stemforge_storage_bytes_total", "direction=\"up\"",
+                (double)c.bytes_up);
+    metrics_set(s->metrics, "stemforge_storage_bytes_total", "direction=\"down\"",
+                (double)c.bytes_down);
+}
+
+static void process(const scrape_sources *s) {
+    FILE *f = fopen("/proc/self/statm", "r");
+    char line[128] = "";
+    unsigned long all, resident;
+    if (f && fgets(line, sizeof line, f) && sscanf(line, "%lu %lu", &all, &resident) == 2)
+        gauge(s, "process_resident_memory_bytes", (double)resident * (double)sysconf(_SC_PAGESIZE));
+    if (f) fclose(f);
+    struct rusage u;
+    if (getrusage(RUSAGE_SELF, &u) == 0) {
+        gauge(s, "process_cpu_seconds_total",
+              (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                  (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
+    }
+    DIR *d = opendir("/proc/self/fd");
+    int n = -3; // ".", ".." and the directory itself
+    while (d && readdir(d)) n++;
+    if (d) closedir(d);
+    if (d) gauge(s, "process_open_fds", n);
+    gauge(s, "process_start_time_seconds", (double)s->started_ms / 1000);
+}
+
+void scrape_gauges(const scrape_sources *s) {
+    char label[200];
+    snprintf(label, sizeof label, "version=\"%s\",model=\"%.80s\"", STEMFORGE_VERSION,
+             s->model_name ? s->model_name : "");
+    metrics_set(s->metrics, "stemforge_build_info", label, 1);
+    gauge(s, "stemforge_model_loaded", s->model_loaded);
+    gauge(s, "stemforge_ready", s->model_loaded && !s->draining && !worker_broken(s->worker));
+    gauge(s, "stemforge_draining", s->draining);
+    gauge(s, "stemforge_queue_max", s->queue_max);
+    gauge(s, "stemforge_slots", s->workers);
+    gauge(s, "stemforge_slots_busy", worker_busy(s->worker));
+    gauge(s, "stemforge_event_streams", events_streams(s->events));
+    if (s->server) gauge(s, "stemforge_http_connections", http_server_connections(s->server));
+    jobs(s);
+    engine(s);
+    storage(s);
+    process(s);
+}

@@ -1,0 +1,27 @@
+// view.h - a job as its callers see it: GET /jobs/{id}, events, and the callback's body.
+#pragma once
+#include "base/err.h"
+#include "base/json.h"
+#include "store/blob.h"
+#include "store/job.h"
+
+// What is known of a job beside its row. Zero: nothing.
+typedef struct {
+    bool has_progress;
+    double progress[JOB_STEMS_MAX]; // 0..1 per stem, fresher than the row's
+    int ahead;                      // jobs in front of a queued one
+    double seconds_left;            // estimate until its end; negative: no idea yet
+} view_live;
+
+// The whole object, the caller's; NULL when there is no memory. live may be NULL.
+json *view_job(const job *j, const view_live *live, blob_store *blobs);
+// One line of GET /jobs.
+json *view_job_short(const job *j);
+
+// The callback's body, in the contract's order; parameters as they came, byte for byte. arg is the
+// blob_store. It is a job_render.
+status view_callback(void *arg, const job *j, buf *body, err *e);
+
+// 2026-03-04T05:06:07.890Z
+#define VIEW_TIME_SIZE 32
+void view_time(char out[VIEW_TIME_SIZE], int64_t wall_ms);

@@ -1,0 +1,62 @@
+// worker.h - claims jobs, generates, encodes, stores, finishes; and the housekeeping around it.
+//
+// The generate function is handed in, so everything here is tested with one that returns a tone.
+// Before worker_start no job is claimed (there is no model yet). Stems that a job already has are
+// not made again. While storage is away a finished stem waits with its worker; nothing fails. What
+// cannot be finished in time at shutdown is given back by its lease and starts anew elsewhere.
+//
+// Threads: one per worker, one that renews leases and hears of cancellations, one that asks whether
+// the storage answers and removes old jobs.
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+#include "service/events.h"
+#include "service/metrics.h"
+#include "service/outbox.h"
+#include "stemforge.h"
+#include "store/blob.h"
+#include "store/job.h"
+
+typedef struct worker worker;
+
+typedef struct {
+    job_store *jobs; // everything is borrowed until worker_close
+    blob_store *blobs;
+    metrics *metrics;
+    events *events;
+    outbox *outbox;
+    int workers;                // jobs that run at once
+    int64_t lease_ms;           // as in the job store's config
+    double job_seconds_max;     // a job that runs longer fails ("timeout")
+    double storage_seconds_max; // a finished stem that could not be stored for longer fails its job
+    double retention_days;      // ended jobs are removed after this; 0: never
+    int storage_check_ms;       // default 10,000
+} worker_config;
+
+typedef struct {
+    void *arg; // of both functions
+    // Of stemforge_generate's shape.
+    int (*generate)(void *arg, const stemforge_request *r, const stemforge_events *ev,
+                    stemforge_error *e);
+    // A stem as a WAV file's bytes, appended to out.
+    status (*encode)(void *arg, const stemforge_stem *stem, buf *out, err *e);
+    stemforge_request defaults; // stemforge_request_default()
+    const char *family;         // for log lines: "MusicGen"
+} worker_engine;
+
+status worker_open(worker **out, const worker_config *c, err *e);
+// The model is loaded: workers begin to claim. g is copied.
+status worker_start(worker *w, const worker_engine *g, err *e);
+void worker_wake(worker *w);                   // something was submitted
+void worker_cancel(worker *w, const char *id); // after job_cancel said ASKED: stop it now
+
+bool worker_storage_ok(worker *w); // as of the last check
+bool worker_broken(worker *w);     // the device failed; only a restart helps
+int worker_busy(worker *w);
+// Wall seconds one worker takes for a unit of a job's work, as of lately; negative: no idea yet.
+double worker_seconds_per_work(worker *w);
+
+// Stops claiming; lets running jobs go on until the time (os_clock_ns), then gives them back.
+// Returns when no worker has a job.
+void worker_drain(worker *w, int64_t deadline_ns);
+void worker_close(worker *w); // drains at once if that was not done; NULL is fine

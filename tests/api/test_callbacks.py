@@ -1,0 +1,105 @@
+"""Callbacks: at least once, one delivery id, signed, the same bytes every time, across restarts."""
+import json, time, unittest
+from lib import Case, Receiver, eventually, free_port, request, signature
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+class Callbacks(Case):
+    def test_they_are_signed_as_standard_webhooks_say(self):
+        r = self.receive(500)
+        s = self.serve(CALLBACK_SECRET=SECRET)
+        s.submit(callback_url=r.url)
+        r.wait(2)
+        ids = set()
+        for headers, body, _ in r.got:
+            h = {k.lower(): v for k, v in headers.items()}
+            ids.add(h["webhook-id"])
+            self.assertLess(abs(time.time() - int(h["webhook-timestamp"])), 60)
+            self.assertEqual(h["webhook-signature"], signature(SECRET, h["webhook-id"], h["webhook-timestamp"], body))
+        self.assertEqual(len(ids), 1)
+        self.assertEqual(r.got[0][1], r.got[1][1])
+
+    def test_two_secrets_sign_while_one_replaces_the_other(self):
+        r = self.receive()
+        old = "whsec_" + "b2xkIHNlY3JldCBvbGQgc2VjcmV0IG9sZA=="
+        s = self.serve(CALLBACK_SECRET=SECRET, CALLBACK_SECRET_OLD=old)
+        s.submit(callback_url=r.url)
+        r.wait()
+        h = {k.lower(): v for k, v in r.got[0][0].items()}
+        want = {signature(k, h["webhook-id"], h["webhook-timestamp"], r.got[0][1]) for k in (SECRET, old)}
+        self.assertEqual(set(h["webhook-signature"].split()), want)
+
+    def test_they_are_retried_through_refusals_resets_hangs_and_errors(self):
+        r = self.receive(500, "reset", 404, 302, "hang", 503, (429, {"Retry-After": "1"}))
+        s = self.serve(CALLBACK_TIMEOUT_SECONDS=1)
+        # Six failures in a row open the breaker of the origin (a probe each 30 s): stay below it here.
+        del r.plan[4:]
+        id = s.submit(callback_url=r.url)
+        j = eventually("delivered", lambda: (j := s.job(id))["callback"]["state"] == "delivered" and j, 20)
+        self.assertEqual(j["callback"]["attempts"], 5)
+        self.assertEqual(len({h["webhook-id"] for h, _, _ in r.got}), 1)
+        self.assertEqual(len({b for _, b, _ in r.got}), 1)
+        self.assertEqual(s.metric('stemforge_callback_attempts_total{outcome="2xx"}'), 1)
+
+    def test_a_receiver_that_hangs_does_not_hold_the_others(self):
+        dead, good = self.receive("hang"), self.receive()
+        s = self.serve(CALLBACK_TIMEOUT_SECONDS=3)
+        s.submit(callback_url=dead.url)
+        eventually("it hangs", lambda: len(dead.got) == 1)
+        start = time.monotonic()
+        s.submit(callback_url=good.url)
+        good.wait()
+        self.assertLess(time.monotonic() - start, 2)
+
+    def test_a_receiver_that_is_not_there_gets_it_when_it_is(self):
+        port = free_port()
+        s = self.serve(CALLBACK_MAX_DELAY_SECONDS=0.5)
+        id = s.submit(callback_url=f"http://127.0.0.1:{port}/done")
+        eventually("an attempt failed", lambda: s.job(id)["callback"]["attempts"] >= 1)
+        r = Receiver(port=port)
+        self.addCleanup(r.close)
+        self.assertEqual(r.wait()[0]["generation_request_id"], id)
+
+    def test_attempts_end_and_what_is_dead_can_be_sent_again(self):
+        r = self.receive(500, 500, 500)
+        s = self.serve(CALLBACK_MAX_ATTEMPTS=3)
+        id = s.submit(callback_url=r.url)
+        j = eventually("dead", lambda: (j := s.job(id))["callback"]["state"] == "dead" and j)
+        self.assertEqual((j["status"], j["callback"]["attempts"], j["callback"]["last_status"]), ("completed", 3, 500))
+        eventually("the log says so", lambda: "Gave up the success callback" in s.log())
+        self.assertEqual(s.ask("POST", f"/jobs/{id}/redeliver").code, 202)
+        eventually("delivered", lambda: s.job(id)["callback"]["state"] == "delivered")
+        self.assertEqual(len({h["webhook-id"] for h, _, _ in r.got}), 1)
+        self.assertEqual(len({b for _, b, _ in r.got}), 1)
+
+    def test_410_ends_it(self):
+        r = self.receive(410)
+        s = self.serve()
+        id = s.submit(callback_url=r.url)
+        eventually("dead", lambda: s.job(id)["callback"]["state"] == "dead")
+        self.assertEqual(len(r.got), 1)
+
+    def test_what_cannot_be_sent_again_is_409(self):
+        s = self.serve()
+        id = s.submit(parameters={"prompt": "slow:1500"}, callback_url="http://127.0.0.1:1/")
+        self.assertEqual(s.ask("POST", f"/jobs/{id}/redeliver").code, 409)
+        s.ask("POST", f"/jobs/{id}/cancel")
+        plain = s.submit()
+        s.wait_job(plain)
+        self.assertEqual(s.ask("POST", f"/jobs/{plain}/redeliver").code, 409)
+
+    def test_they_survive_a_kill(self):
+        port = free_port()
+        s = self.serve()
+        id = s.submit(callback_url=f"http://127.0.0.1:{port}/done")
+        s.wait_job(id)
+        s.kill()
+        r = Receiver(port=port)
+        self.addCleanup(r.close)
+        s.start()
+        self.assertEqual(r.wait()[0]["generation_request_id"], id)
+
+
+if __name__ == "__main__":
+    unittest.main()

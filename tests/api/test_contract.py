@@ -1,0 +1,217 @@
+"""The contract, line by line: each request, answer, error and log line."""
+import hashlib, json, re, unittest, base64
+from lib import Case, Server, eventually, request, wav
+
+ACCEPTED = "Generation started. Stems will be available shortly."
+
+
+class Contract(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Server()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.close()
+
+    # ---- POST /generate
+
+    def test_a_request_is_accepted_at_once(self):
+        b = request()
+        a = self.s.ask("POST", "/generate", b)
+        self.assertEqual(a.code, 202)
+        self.assertEqual(a.json, {"generation_request_id": b["generation_request_id"], "status": "processing",
+                                  "message": ACCEPTED})
+        self.assertEqual(a.headers["Location"], "/jobs/" + b["generation_request_id"])
+
+    def test_every_parameter_is_taken(self):
+        b = request(target_stems=["drums", "bass", "guitar", "vocals", "piano", "synth", "other"],
+                    parameters={"target_bpm": 120, "duration_seconds": 0.2, "style": "rock", "key": "F# minor",
+                                "chord_progression": ["C", "G", "Am", "F"], "prompt": "warm", "temperature": 0.0,
+                                "random_seed": 42})
+        self.s.submit(b)
+        j = self.s.wait_job(b["generation_request_id"])
+        self.assertEqual([s["stem_type"] for s in j["generated_stems"]], b["target_stems"])
+        self.assertEqual(j["parameters"], b["parameters"])
+        self.assertEqual(j["random_seed"], 42)
+
+    def test_null_counts_as_absent(self):
+        self.s.submit(request(callback_url=None, parameters={"prompt": None, "temperature": None}))
+
+    def test_the_default_length_is_ten_seconds(self):
+        b = request()
+        del b["parameters"]
+        self.s.submit(b)
+        j = self.s.wait_job(b["generation_request_id"])
+        self.assertEqual(j["generated_stems"][0]["duration_seconds"], 10)
+
+    def test_the_same_body_again_makes_no_second_job(self):
+        b = request()
+        self.s.submit(b)
+        text = json.dumps(b, sort_keys=True, indent=3)  # another order, other blanks: the same body
+        a = self.s.ask("POST", "/generate", text, {"Content-Type": "application/json; charset=utf-8"})
+        self.assertEqual(a.code, 202)
+        self.assertEqual(a.json["status"], "processing")
+        self.assertEqual(a.headers["Idempotent-Replayed"], "true")
+        listed = [j for j in self.s.ask("GET", "/jobs?limit=500").json["jobs"]
+                  if j["generation_request_id"] == b["generation_request_id"]]
+        self.assertEqual(len(listed), 1)
+
+    def test_another_body_under_the_same_id_is_409(self):
+        b = request()
+        self.s.submit(b)
+        b["audio_file_id"] = "another"
+        a = self.s.ask("POST", "/generate", b)
+        self.assertEqual(a.code, 409)
+        self.assertEqual(a.headers["Content-Type"], "application/problem+json")
+
+    def test_each_wrong_field_is_named(self):
+        a = self.s.ask("POST", "/generate", {
+            "generation_request_id": "../x", "target_stems": ["drums", "kazoo", "drums"], "callback_url": "ftp://x/",
+            "parameters": {"target_bpm": 1000, "duration_seconds": -1, "temperature": 3, "random_seed": "x",
+                           "style": 1, "chord_progression": "C"}})
+        self.assertEqual(a.code, 422)
+        self.assertEqual(a.headers["Content-Type"], "application/problem+json")
+        self.assertEqual({e["pointer"] for e in a.json["errors"]}, {
+            "/generation_request_id", "/audio_file_id", "/target_stems/1", "/target_stems/2", "/callback_url",
+            "/parameters/target_bpm", "/parameters/duration_seconds", "/parameters/temperature",
+            "/parameters/random_seed", "/parameters/style", "/parameters/chord_progression"})
+
+    def test_the_engine_has_a_say_about_chords(self):
+        a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "?"]}))
+        self.assertEqual(a.code, 422)
+        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression")
+
+    def test_nothing_wrong_is_queued(self):
+        before = self.s.ask("GET", "/jobs?limit=500").json["jobs"]
+        for body in ["", "{", "[]", "nul", '{"a":1,"a":2}', "\xff", '"' + "x" * 100]:
+            a = self.s.ask("POST", "/generate", body.encode("latin-1"), {"Content-Type": "application/json"})
+            self.assertEqual(a.code, 400, body)
+        self.assertEqual(self.s.ask("POST", "/generate", "{}", {"Content-Type": "text/plain"}).code, 415)
+        self.assertEqual(self.s.ask("POST", "/generate", "{}").code, 415)
+        self.assertEqual(self.s.ask("GET", "/jobs?limit=500").json["jobs"], before)
+
+    # ---- stems
+
+    def test_a_stem_is_a_wav_of_the_length_asked_for(self):
+        id = self.s.submit(audio_file_id="track.7", target_stems=["bass"], parameters={"duration_seconds": 1.5})
+        stem = self.s.wait_job(id)["generated_stems"][0]
+        self.assertEqual(stem["stem_type"], "bass")
+        self.assertTrue(stem["blob_url"].endswith(f"/files/track.7/generated/{id}/bass.wav"), stem)
+        self.assertEqual((stem["format"], stem["sample_rate"], stem["channels"]), ("wav", 44100, 2))
+        a = self.s.ask("GET", f"/files/track.7/generated/{id}/bass.wav")
+        self.assertEqual(a.headers["Content-Type"], "audio/wav")
+        self.assertEqual(len(a.body), stem["file_size_bytes"])
+        self.assertEqual(base64.b64encode(hashlib.md5(a.body).digest()).decode(), stem["content_md5"])
+        self.assertEqual(wav(a.body), (2, 44100, 16, 66150))
+
+    def test_the_same_seed_gives_the_same_bytes_and_a_missing_one_is_drawn(self):
+        def bytes_of(**parameters):
+            id = self.s.submit(parameters=parameters)
+            j = self.s.wait_job(id)
+            return j["random_seed"], self.s.ask("GET", f"/files/audio-1/generated/{id}/guitar.wav").body
+        seed, drawn = bytes_of()
+        other, _ = bytes_of()
+        self.assertNotEqual(seed, other)
+        self.assertEqual(bytes_of(random_seed=seed)[1], drawn)
+
+    # ---- callback
+
+    def test_the_success_callback(self):
+        r = self.receive()
+        b = request(target_stems=["guitar", "drums"], callback_url=r.url + "?token=1")
+        b["parameters"] = {"style": "rock", "duration_seconds": 5.0e-1}
+        text = json.dumps(b).replace("0.5", "5.0e-1")
+        self.assertEqual(self.s.ask("POST", "/generate", text, {"Content-Type": "application/json"}).code, 202)
+        got = r.wait()[0]
+        self.assertEqual(got["generation_request_id"], b["generation_request_id"])
+        self.assertEqual(got["audio_file_id"], "audio-1")
+        self.assertEqual(got["status"], "completed")
+        self.assertIsInstance(got["processing_time_seconds"], float)
+        self.assertNotIn("error_message", got)
+        self.assertEqual([set(s) >= {"stem_type", "blob_url", "file_size_bytes", "format", "sample_rate", "channels"}
+                          for s in got["generated_stems"]], [True, True])
+        self.assertIn(b'"parameters":{"style": "rock", "duration_seconds": 5.0e-1}', r.got[0][1])
+        self.assertEqual(r.got[0][2], "/done?token=1")
+        self.assertTrue(r.got[0][0]["Content-Type"].startswith("application/json"))
+
+    def test_the_failure_callback_lists_what_landed(self):
+        r = self.receive()
+        id = self.s.submit(target_stems=["guitar", "bass", "drums"], callback_url=r.url,
+                           parameters={"prompt": "fail:bass"})
+        got = r.wait()[0]
+        self.assertEqual(got["status"], "failed")
+        self.assertIn("the tone broke", got["error_message"])
+        self.assertEqual([s["stem_type"] for s in got["generated_stems"]], ["guitar"])
+        self.assertEqual(self.s.job(id)["error"]["code"], "model_error")
+
+    # ---- health
+
+    def test_health_when_the_model_is_there(self):
+        a = self.s.ask("GET", "/health")
+        self.assertEqual(a.code, 200)
+        h = a.json
+        self.assertRegex(h["timestamp"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$")
+        self.assertEqual(h["status"], "healthy")
+        self.assertEqual(h["services"], {"musicgen": "available", "stable_audio": "not_loaded",
+                                         "storage": "connected", "device": "cpu"})
+        self.assertIs(h["gpu_available"], False)
+
+    # ---- log lines
+
+    def test_the_log_lines_operators_look_for(self):
+        r = self.receive()
+        good = self.s.submit(audio_file_id="log-1", callback_url=r.url, parameters={"duration_seconds": 10})
+        bad = self.s.submit(callback_url=r.url, parameters={"prompt": "fail:guitar"})
+        r.wait(2)
+        def said(line):
+            eventually(line, lambda: line in self.s.log(), 5)
+        said("Loading MusicGen model (stemforge-mini)...")
+        said("MusicGen loaded successfully (model: stemforge-mini)")
+        said("Models initialized successfully")
+        said(f"Starting generation for request_id={good}, audio_file_id=log-1")
+        said("Generating stem type: guitar, duration: 10.0s")
+        said("MusicGen generated 10.0s of audio for stem 'guitar'")
+        said("Uploaded generated audio to blob storage")
+        said(f"Sent success callback to {r.url}")
+        said(f"Sent error callback to {r.url}")
+        said("MusicGen generation failed for stem 'guitar': the tone broke")
+        self.s.wait_job(bad, "failed")
+
+
+class NoPretending(Case):
+    def test_health_is_unhealthy_and_generate_503_until_the_model_is_loaded(self):
+        s = self.serve(ready=False, TONE_LOAD_MS=1500)
+        def up():
+            try:
+                return s.ask("GET", "/health")
+            except OSError:
+                return None
+        a = eventually("the server answers while it loads", up, 10)
+        self.assertEqual((a.code, a.json["status"], a.json["services"]["musicgen"]), (503, "unhealthy", "loading"))
+        self.assertEqual(s.ask("GET", "/livez").code, 200)
+        self.assertEqual(s.ask("GET", "/readyz").code, 503)
+        a = s.ask("POST", "/generate", request())
+        self.assertEqual(a.code, 503)
+        self.assertIn("Retry-After", a.headers)
+        s.wait_ready()
+        self.assertEqual(s.ask("GET", "/health").code, 200)
+        s.wait_job(s.submit())
+
+    def test_without_a_model_start_up_fails(self):
+        s = self.serve(ready=False, TONE_LOAD_FAIL=1)
+        self.assertEqual(s.process.wait(20), 1)
+        self.assertIn("Failed to load any AI models. Cannot proceed without models.", s_log(s))
+
+    def test_a_gpu_that_is_asked_for_and_is_not_there_is_an_error(self):
+        s = self.serve(ready=False, USE_GPU="true")
+        self.assertEqual(s.process.wait(20), 1)
+        self.assertIn("USE_GPU", s_log(s))
+
+
+def s_log(s):
+    return s.log()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,240 @@
+"""What is ours beside the contract: looking at jobs, steering them, events, files, limits."""
+import threading, time, unittest
+from lib import Case, Server, eventually, request
+
+
+class Jobs(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Server()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.close()
+
+    def test_a_job_shows_progress_position_and_an_estimate(self):
+        self.s.wait_job(self.s.submit())  # so that there is a rate
+        first = self.s.submit(target_stems=["drums", "bass"], parameters={"prompt": "slow:600"})
+        second = self.s.submit(parameters={"prompt": "slow:100"})
+        j = eventually("progress", lambda: (j := self.s.job(first))["progress"] > 0.1 and j, 10)
+        self.assertEqual(j["status"], "processing")
+        self.assertEqual([s["stem_type"] for s in j["stems"]], ["drums", "bass"])
+        self.assertGreaterEqual(j["estimated_seconds_left"], 0)
+        waiting = self.s.job(second)
+        if waiting["status"] == "queued":
+            self.assertEqual(waiting["position"], 0)
+        self.s.wait_job(first)
+        j = self.s.wait_job(second)
+        self.assertEqual(j["progress"], 1)
+        self.assertGreater(j["processing_time_seconds"], 0.05)
+
+    def test_jobs_are_listed_newest_first_by_pages_and_state(self):
+        ids = [self.s.submit(parameters={"duration_seconds": 0.1}) for _ in range(5)]
+        for id in ids:
+            self.s.wait_job(id)
+        page = self.s.ask("GET", "/jobs?limit=2").json
+        self.assertEqual(len(page["jobs"]), 2)
+        seen, after = [], None
+        while True:
+            page = self.s.ask("GET", "/jobs?limit=2&status=completed" + (f"&after={after}" if after else "")).json
+            seen += [j["generation_request_id"] for j in page["jobs"]]
+            after = page["next"]
+            if after is None:
+                break
+        self.assertEqual([i for i in seen if i in ids], ids[::-1])
+        for query in ["limit=0", "limit=501", "limit=x", "status=done", "after=-1", "limit="]:
+            self.assertEqual(self.s.ask("GET", "/jobs?" + query).code, 400, query)
+
+    def test_what_is_not_there_is_404(self):
+        for method, path in [("GET", "/jobs/none"), ("DELETE", "/jobs/none"), ("POST", "/jobs/none/cancel"),
+                             ("POST", "/jobs/none/redeliver"), ("GET", "/jobs/none/events"), ("GET", "/nothing"),
+                             ("GET", "/jobs/" + "x" * 200), ("GET", "/jobs/..")]:
+            a = self.s.ask(method, path)
+            self.assertEqual((a.code, a.headers["Content-Type"]), (404, "application/problem+json"), path)
+
+    def test_a_wrong_method_is_405_and_says_what_is_allowed(self):
+        a = self.s.ask("PUT", "/jobs/x", check=False)
+        self.assertEqual((a.code, a.headers["Allow"]), (405, "GET, DELETE"))
+        self.assertEqual(self.s.ask("GET", "/generate", check=False).headers["Allow"], "POST")
+
+    def test_a_running_job_is_canceled_and_calls_back(self):
+        r = self.receive()
+        id = self.s.submit(target_stems=["drums", "bass"], callback_url=r.url, parameters={"prompt": "slow:3000"})
+        eventually("it runs", lambda: self.s.job(id)["status"] == "processing")
+        start = time.monotonic()
+        self.assertEqual(self.s.ask("POST", f"/jobs/{id}/cancel").code, 202)
+        self.s.wait_job(id, "canceled")
+        self.assertLess(time.monotonic() - start, 2)
+        got = r.wait()[0]
+        self.assertEqual((got["status"], got["error"]["code"]), ("failed", "canceled"))
+        self.assertEqual(self.s.ask("POST", f"/jobs/{id}/cancel").code, 200)  # again: it is
+
+    def test_a_waiting_job_is_canceled_at_once_and_calls_back(self):
+        r = self.receive()
+        running = self.s.submit(parameters={"prompt": "slow:1500"})
+        eventually("it runs", lambda: self.s.job(running)["status"] == "processing")
+        id = self.s.submit(callback_url=r.url)
+        a = self.s.ask("DELETE", f"/jobs/{id}")
+        self.assertEqual((a.code, a.json["status"]), (200, "canceled"))
+        self.assertEqual(r.wait()[0]["error"]["code"], "canceled")
+        self.s.ask("POST", f"/jobs/{running}/cancel")
+        self.s.wait_job(running, "canceled")
+
+    def test_an_ended_job_cannot_be_canceled_but_removed(self):
+        id = self.s.submit()
+        self.s.wait_job(id)
+        self.assertEqual(self.s.ask("POST", f"/jobs/{id}/cancel").code, 409)
+        self.assertEqual(self.s.ask("DELETE", f"/jobs/{id}").code, 204)
+        self.assertEqual(self.s.ask("GET", f"/jobs/{id}").code, 404)
+
+    # ---- events
+
+    def test_events_tell_a_job_from_its_state_to_its_end(self):
+        id = self.s.submit(target_stems=["drums", "bass"], parameters={"prompt": "slow:700"})
+        seen = list(self.s.events(id))
+        names = [n for n, _ in seen]
+        self.assertEqual(names[0], "status")
+        self.assertEqual(names[-1], "completed")
+        progress = [d["progress"] for n, d in seen if n == "progress"]
+        self.assertGreater(len(progress), 3)
+        self.assertEqual(progress, sorted(progress))
+        self.assertEqual(len(seen[-1][1]["generated_stems"]), 2)
+        again = list(self.s.events(id))  # afterwards: the end, at once
+        self.assertEqual([n for n, _ in again], ["completed"])
+
+    def test_events_end_when_a_waiting_job_is_canceled(self):
+        running = self.s.submit(parameters={"prompt": "slow:2000"})
+        eventually("it runs", lambda: self.s.job(running)["status"] == "processing")
+        id, seen = self.s.submit(), []
+        t = threading.Thread(target=lambda: seen.extend(self.s.events(id)))
+        t.start()
+        time.sleep(0.2)
+        self.s.ask("POST", f"/jobs/{id}/cancel")
+        t.join(5)
+        self.assertEqual([n for n, _ in seen], ["status", "canceled"])
+        self.s.ask("POST", f"/jobs/{running}/cancel")
+        self.s.wait_job(running, "canceled")
+
+    def test_five_hundred_streams_are_open_at_once(self):
+        id = self.s.submit(parameters={"prompt": "slow:4000"})
+        streams = []
+        for _ in range(500):
+            c = self.s.connect()
+            c.sendall(f"GET /jobs/{id}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            streams.append(c)
+        eventually("500 streams", lambda: self.s.metric("stemforge_event_streams") == 500, 10)
+        start = time.monotonic()
+        self.assertEqual(self.s.ask("GET", "/health").code, 200)
+        self.assertLess(time.monotonic() - start, 0.5)
+        self.s.wait_job(id)
+        for c in streams:
+            c.settimeout(10)
+            text = b""
+            while b"event: completed" not in text:
+                piece = c.recv(65536)
+                self.assertTrue(piece, text[-500:])
+                text += piece
+            c.close()
+        eventually("all are gone", lambda: self.s.metric("stemforge_event_streams") == 0, 10)
+
+    # ---- files
+
+    def test_a_browser_can_seek_in_a_stem(self):
+        id = self.s.submit()
+        self.s.wait_job(id)
+        path = f"/files/audio-1/generated/{id}/guitar.wav"
+        whole = self.s.ask("GET", path)
+        self.assertEqual(whole.headers["Accept-Ranges"], "bytes")
+        part = self.s.ask("GET", path, headers={"Range": "bytes=100-199"})
+        self.assertEqual((part.code, part.body), (206, whole.body[100:200]))
+        self.assertEqual(part.headers["Content-Range"], f"bytes 100-199/{len(whole.body)}")
+        self.assertEqual(self.s.ask("GET", path, headers={"Range": "bytes=-50"}).body, whole.body[-50:])
+        self.assertEqual(self.s.ask("GET", path, headers={"Range": "bytes=9999999-"}).code, 416)
+        self.assertEqual(self.s.ask("GET", path, headers={"If-None-Match": whole.headers["ETag"]}).code, 304)
+        self.assertEqual(self.s.ask("HEAD", path).headers["Content-Length"], str(len(whole.body)))
+
+    def test_no_path_leaves_the_files(self):
+        secret = self.s.folder / "secret"
+        secret.write_text("secret")
+        for path in ["/files/../secret", "/files/..%2fsecret", "/files/%2e%2e/secret", "/files/a/../../secret",
+                     "/files/./secret", "/files//etc/passwd", "/files/%00", "/files/a%5c..%5csecret", "/files/",
+                     "/files/../jobs.db", "/files/" + "a/" * 600]:
+            got = self.s.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            self.assertRegex(got, rb"^HTTP/1.1 4(00|04|14) ", path)
+            self.assertNotIn(b"secret", got.partition(b"\r\n\r\n")[2])
+
+    # ---- the rest
+
+    def test_metrics_count_what_happened(self):
+        before = self.s.metric("stemforge_jobs_submitted_total") or 0
+        self.s.wait_job(self.s.submit())
+        self.assertEqual(self.s.metric("stemforge_jobs_submitted_total"), before + 1)
+        text = self.s.ask("GET", "/metrics").body.decode()
+        for name in ["stemforge_jobs_waiting", "stemforge_job_total_seconds_bucket", "stemforge_real_time_factor",
+                     "stemforge_model_steps_total", "process_resident_memory_bytes", "stemforge_uploads_total",
+                     "stemforge_http_requests_total", "stemforge_build_info"]:
+            self.assertIn("\n" + name, text)
+        for line in text.splitlines():  # the text format
+            self.assertRegex(line, r'^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{([a-z_]+="[^"]*",?)+\})? [-+0-9.e]+)$')
+
+    def test_the_page_and_the_document_are_served(self):
+        a = self.s.ask("GET", "/")
+        self.assertIn(b"<title>stemforge</title>", a.body)
+        self.assertIn("default-src 'none'", a.headers["Content-Security-Policy"])
+        self.assertEqual(self.s.ask("GET", "/openapi.json").json["openapi"], "3.1.0")
+
+    def test_a_request_id_is_kept_and_logged(self):
+        a = self.s.ask("GET", "/jobs/none", headers={"X-Request-Id": "trace-77"})
+        self.assertEqual(a.headers["X-Request-Id"], "trace-77")
+        eventually("the log names it", lambda: "request=trace-77" in self.s.log(), 5)
+        forged = self.s.ask("GET", "/jobs/none", headers={"X-Request-Id": "a b\tc"})
+        self.assertNotEqual(forged.headers["X-Request-Id"], "a b\tc")
+
+
+class Limits(Case):
+    def test_a_full_queue_is_429_with_a_retry_after_that_tells_the_truth(self):
+        s = self.serve(QUEUE_MAX=3)
+        s.wait_job(s.submit(parameters={"prompt": "slow:1000", "duration_seconds": 1}))  # a second a job
+        for _ in range(4):
+            s.submit(parameters={"prompt": "slow:1000", "duration_seconds": 1})
+            time.sleep(0.1)
+        a = s.ask("POST", "/generate", request(parameters={"prompt": "slow:1000", "duration_seconds": 1}))
+        self.assertEqual(a.code, 429)
+        wait = int(a.headers["Retry-After"])
+        self.assertIn(wait, (1, 2))
+        time.sleep(wait)
+        s.submit()
+
+    def test_keys_are_asked_for_where_they_should_be(self):
+        s = self.serve(API_KEYS="first, second")
+        for path in ["/health", "/livez", "/readyz", "/metrics", "/", "/openapi.json"]:
+            self.assertEqual(s.ask("GET", path).code, 200, path)
+        for method, path in [("POST", "/generate"), ("GET", "/jobs"), ("GET", "/jobs/x"), ("GET", "/jobs/x/events"),
+                             ("DELETE", "/jobs/x"), ("GET", "/files/a/generated/b/c.wav")]:
+            for headers in [{}, {"X-Api-Key": "third"}, {"Authorization": "Bearer firs"}, {"X-Api-Key": ""},
+                            {"Authorization": "Basic first"}]:
+                a = s.ask(method, path, headers=headers)
+                self.assertEqual((a.code, a.headers["WWW-Authenticate"]), (401, "Bearer"), (path, headers))
+        for headers in [{"Authorization": "Bearer first"}, {"X-Api-Key": "second"}]:
+            self.assertEqual(s.ask("GET", "/jobs", headers=headers).code, 200)
+        self.assertNotIn("first", s.log())
+
+    def test_several_workers_run_several_jobs(self):
+        s = self.serve(WORKERS=4)
+        start = time.monotonic()
+        for id in [s.submit(parameters={"prompt": "slow:1000"}) for _ in range(4)]:
+            s.wait_job(id)
+        self.assertLess(time.monotonic() - start, 3)
+
+    def test_old_jobs_are_forgotten(self):
+        s = self.serve(JOB_RETENTION_DAYS=0.000005)  # half a second
+        id = s.submit()
+        s.wait_job(id)
+        time.sleep(0.6)
+        s.terminate()
+        s.start()
+        eventually("it is gone", lambda: s.ask("GET", f"/jobs/{id}").code == 404)
+
+
+if __name__ == "__main__":
+    unittest.main()

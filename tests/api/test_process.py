@@ -1,0 +1,184 @@
+"""The process: draining, restarts, refusing storage and database, settings, the shell commands."""
+import json, os, signal, subprocess, threading, time, unittest
+from lib import OUT, SLOW, Case, Server, eventually, request
+
+PROGRAM = OUT / "stemforge"
+
+
+class Draining(Case):
+    def test_a_running_job_ends_and_calls_back_within_the_grace_period(self):
+        r = self.receive()
+        s = self.serve(SHUTDOWN_GRACE_SECONDS=10)
+        id = s.submit(callback_url=r.url, parameters={"prompt": "slow:1000"})
+        waiting = s.submit()
+        eventually("it runs", lambda: s.job(id)["status"] == "processing")
+        s.process.send_signal(signal.SIGTERM)
+        eventually("it says so", lambda: s.ask("GET", "/readyz").code == 503)
+        self.assertEqual(s.ask("POST", "/generate", request()).code, 503)
+        self.assertEqual(s.ask("GET", "/health").json["draining"], True)
+        self.assertEqual(s.process.wait(10 * SLOW), 0)
+        self.assertEqual(r.bodies()[0]["status"], "completed")
+        s.start()
+        s.wait_job(waiting)
+        self.assertEqual(s.job(id)["status"], "completed")
+
+    def test_a_job_that_does_not_fit_is_given_back_and_its_stems_are_kept(self):
+        s = self.serve(SHUTDOWN_GRACE_SECONDS=0.3)
+        id = s.submit(target_stems=["drums", "bass"], parameters={"prompt": "slow:1500"})
+        eventually("a stem is there", lambda: len(s.job(id)["generated_stems"]) == 1)
+        start = time.monotonic()
+        self.assertEqual(s.terminate(), 0)
+        self.assertLess(time.monotonic() - start, 3 * SLOW)
+        self.assertIn(f"Gave request_id={id} back", s.log())
+        before = s.log().count("Generating stem type: drums")
+        s.start()
+        s.wait_job(id)
+        self.assertEqual(s.log().count("Generating stem type: drums"), before)
+        self.assertEqual(s.job(id)["attempt"], 1)
+
+    def test_a_stop_while_the_model_loads_is_quick(self):
+        s = self.serve(ready=False, TONE_LOAD_MS=20000)
+        eventually("it loads", lambda: "Loading MusicGen model" in s.log())
+        start = time.monotonic()
+        self.assertEqual(s.terminate(), 0)
+        self.assertLess(time.monotonic() - start, 2 * SLOW)
+
+
+class Faults(Case):
+    def test_a_killed_server_goes_on_where_it_was(self):
+        r = self.receive()
+        s = self.serve()
+        id = s.submit(target_stems=["drums", "bass", "piano"], callback_url=r.url,
+                      parameters={"prompt": "slow:400", "random_seed": 5})
+        eventually("a stem is there", lambda: len(s.job(id)["generated_stems"]) == 1)
+        s.kill()
+        s.start()
+        s.wait_job(id)
+        self.assertEqual(s.log().count("Generating stem type: drums"), 1)
+        self.assertEqual(len(r.wait()), 1)
+        self.assertEqual(s.job(id)["random_seed"], 5)
+
+    def test_a_second_server_does_not_take_the_database(self):
+        s = self.serve()
+        other = Server(folder=s.folder, ready=False)
+        other.log_path = s.folder / "log2"
+        self.assertEqual(other.process.wait(10 * SLOW), 1)
+        s.wait_job(s.submit())
+
+    def test_a_taken_port_is_an_error(self):
+        s = self.serve()
+        code = subprocess.run([s.binary, "--port", str(s.port), "--data-dir", str(s.folder / "b")], env=s.env,
+                              capture_output=True, timeout=20 * SLOW)
+        self.assertEqual(code.returncode, 1)
+        self.assertIn(b"listen on", code.stderr)
+
+    def test_storage_that_goes_away_makes_jobs_wait(self):
+        s = self.serve()
+        s.wait_job(s.submit())
+        files = s.folder / "files"
+        files.rename(s.folder / "gone")
+        files.write_text("not a folder")  # stronger than permissions: we may be root
+        id = s.submit()
+        eventually("health says so", lambda: s.ask("GET", "/health").json["services"]["storage"] == "disconnected")
+        self.assertEqual(s.ask("GET", "/health").code, 200)
+        time.sleep(0.5)
+        self.assertEqual(s.job(id)["status"], "processing")
+        files.unlink()
+        (s.folder / "gone").rename(files)
+        s.wait_job(id)
+        eventually("health says so", lambda: s.ask("GET", "/health").json["services"]["storage"] == "connected")
+
+    def test_a_device_that_fails_ends_the_process_and_not_the_job(self):
+        s = self.serve()
+        id = s.submit(parameters={"prompt": "device"})
+        self.assertEqual(s.process.wait(10 * SLOW), 1)
+        s.start()
+        self.assertIn(s.job(id)["status"], ("queued", "processing"))
+        self.assertEqual(s.process.wait(10 * SLOW), 1)
+
+    def test_a_job_that_takes_too_long_fails(self):
+        s = self.serve(JOB_TIMEOUT_SECONDS=1)
+        id = s.submit(parameters={"prompt": "slow:5000"})
+        j = s.wait_job(id, "failed")
+        self.assertEqual(j["error"]["code"], "timeout")
+
+    def test_a_job_that_always_takes_the_server_down_is_given_up(self):
+        s = self.serve(JOB_MAX_ATTEMPTS=2, JOB_LEASE_SECONDS=1)
+        id = s.submit(parameters={"prompt": "slow:60000"})
+        for _ in range(2):
+            eventually("it runs", lambda: s.job(id)["status"] == "processing")
+            s.kill()
+            s.start()
+        j = s.wait_job(id, "failed")
+        self.assertEqual(j["error"]["code"], "poison")
+
+
+class Settings(Case):
+    def run_it(self, *flags, **env):
+        folder = env.pop("cwd", "/tmp")
+        return subprocess.run([str(OUT / "tests" / "tone_server"), *flags], env={"PATH": "", **env}, cwd=folder,
+                              capture_output=True, text=True, timeout=20 * SLOW)
+
+    def test_what_is_wrong_is_named(self):
+        for flags, env, want in [
+            (["--port", "70000"], {}, "PORT: expected a whole number from 0 to 65535, found \"70000\""),
+            ([], {"WORKERS": "1.5"}, "WORKERS"), ([], {"USE_GPU": "maybe"}, "USE_GPU: expected true or false"),
+            (["--prot", "1"], {}, "unknown flag --prot"), (["x"], {}, "expected a flag"), (["--port"], {}, "expected a value"),
+            ([], {"LOG_FORMAT": "xml"}, "LOG_FORMAT"), ([], {"API_KEYS_FILE": "/nonexistent"}, "API_KEYS_FILE"),
+        ]:
+            r = self.run_it("--check-config", *flags, **env)
+            self.assertEqual(r.returncode, 2, (flags, env))
+            self.assertIn(want, r.stderr)
+
+    def test_flags_win_over_the_environment_and_empty_is_unset(self):
+        self.assertEqual(self.run_it("--check-config", "--port=1", PORT="99999999").returncode, 2)
+        self.assertEqual(self.run_it("--check-config", "--workers=2", WORKERS="", AZURE_STORAGE_CONNECTION_STRING="").returncode, 0)
+
+    def test_help_and_the_manual_show_every_setting(self):
+        table = self.run_it("--settings").stdout
+        manual = (OUT.parent / "docs" / "OPERATIONS.md")
+        if not manual.exists():
+            manual = __import__("lib").ROOT / "docs" / "OPERATIONS.md"
+        self.assertIn(table, manual.read_text())
+        self.assertIn("--callback-allowed-origins", self.run_it("--help").stdout)
+
+    def test_logs_can_be_json(self):
+        s = self.serve(LOG_FORMAT="json")
+        s.wait_job(s.submit())
+        for line in s.log().splitlines():
+            self.assertEqual(set(json.loads(line)), {"ts", "level", "module", "msg"})
+
+
+@unittest.skipUnless(PROGRAM.exists() and b"jobs_main" in PROGRAM.read_bytes(), "stemforge has no jobs command yet")
+class Shell(Case):
+    def run_it(self, s, *words):
+        return subprocess.run([str(PROGRAM), *words], env={"PATH": "", "PORT": str(s.port), "API_KEYS": "k"},
+                              capture_output=True, text=True, timeout=20 * SLOW)
+
+    def test_jobs_can_be_looked_at_and_steered(self):
+        s = self.serve(API_KEYS="k")
+        key = {"X-Api-Key": "k"}
+        b = request()
+        s.ask("POST", "/generate", b, key)
+        id = b["generation_request_id"]
+        eventually("done", lambda: s.ask("GET", f"/jobs/{id}", headers=key).json["status"] == "completed")
+        r = self.run_it(s, "jobs")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn(id, r.stdout)
+        self.assertEqual(json.loads(self.run_it(s, "jobs", "show", id).stdout)["status"], "completed")
+        self.assertEqual(self.run_it(s, "jobs", "--status", "failed", "--json").stdout.split(), ['{', '"jobs":', '[],', '"next":', 'null', '}'])
+        r = self.run_it(s, "jobs", "cancel", id)
+        self.assertEqual((r.returncode, "409" in r.stderr), (1, True))
+        self.assertEqual(self.run_it(s, "jobs", "delete", id).returncode, 0)
+        self.assertEqual(self.run_it(s, "jobs", "show", id).returncode, 1)
+        self.assertEqual(self.run_it(s, "jobs", "nonsense").returncode, 2)
+
+    def test_health_is_an_exit_status(self):
+        s = self.serve()
+        r = self.run_it(s, "health")
+        self.assertEqual((r.returncode, r.stdout), (0, "healthy\n"))
+        self.assertEqual(self.run_it(s, "health", "--url", "http://127.0.0.1:1").returncode, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
