@@ -1,6 +1,7 @@
 // fetch.c - see fetch.h. The only file that includes curl.
 #include "net/fetch.h"
 
+#include <assert.h>
 #include <curl/curl.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -322,8 +323,15 @@ done:
     return rc;
 }
 
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+static CURLcode curl_ready;
+static void curl_start(void) {
+    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
 static status check_request(const fetch_request *q, fetch_url *u, err *e) {
     if (!q->url || !q->method) return err_set(e, ERR_ARG, "request without method or URL");
+    if (curl_ready) return err_set(e, ERR_OOM, "libcurl: %s", curl_easy_strerror(curl_ready));
     bool body = strcmp(q->method, "PUT") == 0 || strcmp(q->method, "POST") == 0;
     if (!body && body_size(q)) return err_set(e, ERR_ARG, "%s cannot carry a body", q->method);
     if (q->source_len < 0 || q->response_max < 0) return err_set(e, ERR_ARG, "negative size");
@@ -331,6 +339,8 @@ static status check_request(const fetch_request *q, fetch_url *u, err *e) {
 }
 
 status fetch_send(fetch_client *c, const fetch_request *q, fetch_response *r, err *e) {
+    assert(c || q->address_check);
+    pthread_once(&curl_once, curl_start);
     *r = (fetch_response){.failure = FETCH_REFUSED};
     buf_init(&r->body, (size_t)MAX(q->response_max, (int64_t)FETCH_ERROR_BODY_MAX));
     buf_init(&r->headers, FETCH_HEADERS_MAX);
@@ -380,12 +390,6 @@ bool fetch_find_header(const fetch_response *r, const char *name, char *out, siz
         return true;
     }
     return false;
-}
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-static CURLcode curl_ready;
-static void curl_start(void) {
-    curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
 status fetch_client_open(fetch_client **out, err *e) {

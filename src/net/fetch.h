@@ -100,8 +100,9 @@ struct fetch_response {
 
 // Sends q and waits for the whole answer. OK when there was an answer, of any status code. Else
 // ERR_ARG (q is not sendable), ERR_LIMIT (answer too long), ERR_CANCELED, ERR_OOM, the sink's
-// status, or ERR_IO; r->failure tells the kinds apart. r is filled in any case. The text never
-// holds the query of the URL, since that may carry a signature.
+// status, or ERR_IO. c may be NULL when q has an address_check. r->failure tells the kinds apart. r
+// is filled in any case. The text never holds the query of the URL, since that may carry a
+// signature.
 status fetch_send(fetch_client *c, const fetch_request *q, fetch_response *r, err *e);
 void fetch_response_deinit(fetch_response *r); // zeroed is fine
 

@@ -13,12 +13,14 @@
 typedef struct hook hook;
 
 typedef struct {
-    const char *secret;          // CALLBACK_SECRET: "whsec_" + base64, or raw text; NULL: unsigned
-    const char *secret_old;      // signs a second time while receivers change over; NULL
-    const char *allowed_origins; // "https://api.example.com,http://api:8080"; NULL: any allowed
-    bool allow_private;          // CALLBACK_ALLOW_PRIVATE when there is no list; default true
-    int timeout_ms;              // whole attempt; default 15,000
-    const char *ca_file;         // PEM roots instead of the system's; NULL
+    const char *secret;           // CALLBACK_SECRET: "whsec_" + base64, or raw text; NULL: unsigned
+    const char *secret_old;       // signs a second time while receivers change over; NULL
+    const char *allowed_origins;  // "https://api.example.com,http://api:8080"; NULL: any allowed
+    bool allow_private;           // CALLBACK_ALLOW_PRIVATE when there is no list; default true
+    int timeout_ms;               // whole attempt; default 15,000
+    const char *ca_file;          // PEM roots instead of the system's; NULL
+    job_time (*clock)(void *arg); // for tests; NULL: job_time_now
+    void *clock_arg;
 } hook_config;
 
 hook_config hook_config_default(void);
@@ -70,9 +72,13 @@ typedef struct {
 } hook_report;
 
 // One turn of a sender thread: takes a due callback from the outbox, sends it, records the outcome
-// and the next due time. ERR_NOT_FOUND when none is due. A receiver that failed 5 times in a row
-// gets one probe per 30 s, its other callbacks are put off without counting an attempt; at most
-// HOOK_ORIGIN_MAX attempts to one origin run at a time: a dead receiver does not hold the others.
-// Failing to record is returned too; the attempt then repeats after its lease (at least once).
+// and the next due time. ERR_NOT_FOUND when there is none to send now. An origin that failed
+// HOOK_FAILURES_MAX times in a row gets one probe per HOOK_PROBE_MS; its other callbacks wait
+// without counting an attempt. At most HOOK_ORIGIN_MAX attempts to one origin run at a time. So a
+// dead receiver does not hold the others, and job_hook_next may be past while there is nothing to
+// send: wait a little then. Failing to record is returned too; the attempt then repeats after its
+// lease (at least once).
+#define HOOK_FAILURES_MAX 5
+#define HOOK_PROBE_MS 30000
 #define HOOK_ORIGIN_MAX 8
 status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e);

@@ -1,0 +1,528 @@
+// hook.c - see hook.h.
+#include "service/hook.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "net/fetch.h"
+
+#define SECRET_MAX 256
+#define ORIGIN_SIZE 300
+#define ORIGINS_MAX 64   // on the list of allowed ones
+#define BREAKERS_MAX 256 // origins whose health is remembered
+#define ANSWER_MAX ((int64_t)64 << 10)
+#define CONNECT_MS 5000
+#define RETRY_AFTER_MAX_MS 3600000
+#define CLAIMS_MAX 32 // put off in one turn before it ends
+
+typedef struct {
+    uint8_t key[SECRET_MAX];
+    size_t len; // 0: none
+} secret;
+
+// How an origin has been doing. Unused while origin is "".
+typedef struct {
+    char origin[ORIGIN_SIZE];
+    int in_flight, failures; // failures in a row
+    int64_t probe_ms;        // monotonic: no attempt before this while failing
+} breaker;
+
+struct hook {
+    secret secrets[2];
+    char (*allowed)[ORIGIN_SIZE]; // [allowed_count]
+    size_t allowed_count;
+    bool allow_private;
+    int timeout_ms;
+    char *ca_file;
+    job_time (*clock)(void *arg);
+    void *clock_arg;
+    pthread_mutex_t mu; // guards breakers
+    breaker breakers[BREAKERS_MAX];
+};
+
+// ---- settings
+
+hook_config hook_config_default(void) {
+    return (hook_config){.allow_private = true, .timeout_ms = 15000};
+}
+
+static status secret_parse(secret *s, const char *text, err *e) {
+    static const char prefix[] = "whsec_";
+    *s = (secret){.len = sizeof s->key};
+    if (strncmp(text, prefix, sizeof prefix - 1) == 0) {
+        err why;
+        if (base64_decode(s->key, &s->len, bytes_of(text + sizeof prefix - 1), &why)) {
+            return err_set(e, ERR_ARG, "callback secret: whsec_ must be followed by base64");
+        }
+    } else {
+        s->len = strlen(text);
+        if (s->len > sizeof s->key) {
+            return err_set(e, ERR_ARG, "callback secret: longer than %d bytes", SECRET_MAX);
+        }
+        memcpy(s->key, text, s->len);
+    }
+    return s->len ? OK : err_set(e, ERR_ARG, "callback secret: empty");
+}
+
+// One entry of the list: scheme, host and port, nothing behind.
+static status origin_parse(char out[ORIGIN_SIZE], const char *text, size_t n, err *e) {
+    char url[ORIGIN_SIZE];
+    while (n && *text == ' ') text++, n--;
+    while (n && text[n - 1] == ' ') n--;
+    if (n >= sizeof url) return err_set(e, ERR_ARG, "allowed origin is too long");
+    memcpy(url, text, n);
+    url[n] = 0;
+    fetch_url *u = mem_alloc(sizeof *u);
+    if (!u) return err_set(e, ERR_OOM, "allowed origin");
+    status rc = fetch_url_parse(u, url, e);
+    if (!rc && (strcmp(u->path, "/") != 0 || u->query[0])) {
+        rc = err_set(e, ERR_ARG, "expected scheme://host:port and nothing behind");
+    }
+    if (rc) {
+        err_within(e, "allowed origin '%s'", url);
+    } else {
+        fetch_url_origin(u, out, ORIGIN_SIZE);
+    }
+    mem_free(u);
+    return rc;
+}
+
+static status origins_parse(hook *h, const char *list, err *e) {
+    h->allowed = mem_calloc(ORIGINS_MAX, sizeof *h->allowed);
+    if (!h->allowed) return err_set(e, ERR_OOM, "allowed origins");
+    for (const char *p = list; *p;) {
+        size_t n = strcspn(p, ",");
+        if (strspn(p, " ") < n) {
+            if (h->allowed_count == ORIGINS_MAX) {
+                return err_set(e, ERR_ARG, "more than %d allowed origins", ORIGINS_MAX);
+            }
+            status rc = origin_parse(h->allowed[h->allowed_count], p, n, e);
+            if (rc) return rc;
+            h->allowed_count++;
+        }
+        p += n + (p[n] == ',');
+    }
+    return OK;
+}
+
+static job_time clock_of_os(void *arg) {
+    (void)arg;
+    return job_time_now();
+}
+
+static status hook_fill(hook *h, const hook_config *c, err *e) {
+    status rc = OK;
+    if (c->secret && c->secret[0]) rc = secret_parse(&h->secrets[0], c->secret, e);
+    if (!rc && c->secret_old && c->secret_old[0]) {
+        rc = secret_parse(&h->secrets[1], c->secret_old, e);
+    }
+    if (!rc && c->allowed_origins) rc = origins_parse(h, c->allowed_origins, e);
+    if (!rc && c->ca_file && !(h->ca_file = mem_strdup(c->ca_file))) {
+        rc = err_set(e, ERR_OOM, "callback client");
+    }
+    return rc;
+}
+
+status hook_open(hook **out, const hook_config *c, err *e) {
+    *out = NULL;
+    hook *h = mem_calloc(1, sizeof *h);
+    if (!h) return err_set(e, ERR_OOM, "callback client");
+    h->allow_private = c->allow_private;
+    h->timeout_ms = c->timeout_ms;
+    h->clock = c->clock ? c->clock : clock_of_os;
+    h->clock_arg = c->clock_arg;
+    pthread_mutex_init(&h->mu, NULL);
+    status rc = hook_fill(h, c, e);
+    if (rc) {
+        hook_close(h);
+        return rc;
+    }
+    *out = h;
+    return OK;
+}
+
+void hook_close(hook *h) {
+    if (!h) return;
+    pthread_mutex_destroy(&h->mu);
+    mem_free(h->allowed);
+    mem_free(h->ca_file);
+    explicit_bzero(h->secrets, sizeof h->secrets);
+    mem_free(h);
+}
+
+// ---- where a callback may go
+
+static bool listed(const hook *h, const char *origin) {
+    for (size_t i = 0; i < h->allowed_count; i++) {
+        if (strcmp(h->allowed[i], origin) == 0) return true;
+    }
+    return false;
+}
+
+// A literal address as a sockaddr; false when host is a name.
+static bool literal_address(const char *host, struct sockaddr_storage *out) {
+    *out = (struct sockaddr_storage){0};
+    struct sockaddr_in v4 = {.sin_family = AF_INET};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
+        memcpy(out, &v4, sizeof v4);
+    } else if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
+        memcpy(out, &v6, sizeof v6);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+// trusted: the origin is on the list, or private addresses are allowed anyway.
+static status check_address(const struct sockaddr *to, bool trusted, err *e) {
+    char text[64];
+    fetch_addr_text(to, text, sizeof text);
+    switch (fetch_addr_classify(to)) {
+    case FETCH_ADDR_PUBLIC: return OK;
+    case FETCH_ADDR_PRIVATE:
+        if (trusted) return OK;
+        return err_set(e, ERR_ARG, "%s is a private address", text);
+    default: return err_set(e, ERR_ARG, "%s is never allowed", text);
+    }
+}
+
+// *trusted and origin are set on OK.
+static status check_url(const hook *h, const fetch_url *u, char origin[ORIGIN_SIZE], bool *trusted,
+                        err *e) {
+    fetch_url_origin(u, origin, ORIGIN_SIZE);
+    bool on_list = listed(h, origin);
+    if (h->allowed && !on_list) {
+        return err_set(e, ERR_ARG, "%s is not one of the allowed origins", origin);
+    }
+    *trusted = on_list || h->allow_private;
+    if (!*trusted && u->port != 80 && u->port != 443) {
+        return err_set(e, ERR_ARG, "port %d, expected 80 or 443", u->port);
+    }
+    struct sockaddr_storage address;
+    if (!literal_address(u->host, &address)) return OK; // judged again when it is connected to
+    return check_address((struct sockaddr *)&address, *trusted, e);
+}
+
+// Parses and checks. u is large, so it is the caller's.
+static status admit(const hook *h, const char *url, fetch_url *u, char origin[ORIGIN_SIZE],
+                    bool *trusted, err *e) {
+    if (strnlen(url, HOOK_URL_MAX + 1) > HOOK_URL_MAX) {
+        return err_set(e, ERR_ARG, "URL is longer than %d bytes", HOOK_URL_MAX);
+    }
+    status rc = fetch_url_parse(u, url, e);
+    return rc ? rc : check_url(h, u, origin, trusted, e);
+}
+
+status hook_check_url(const hook *h, const char *url, err *e) {
+    char origin[ORIGIN_SIZE];
+    bool trusted;
+    fetch_url *u = mem_alloc(sizeof *u);
+    if (!u) return err_set(e, ERR_OOM, "callback URL");
+    status rc = admit(h, url, u, origin, &trusted, e);
+    mem_free(u);
+    return rc;
+}
+
+// ---- signing
+
+static status sign_with(const secret *s, const char *webhook_id, int64_t timestamp_s, bytes body,
+                        char out[HOOK_SIGNATURE_SIZE], err *e) {
+    uint8_t mac[SHA256_LEN];
+    buf text;
+    buf_init(&text, JOB_BODY_MAX + 256);
+    buf_printf(&text, "%s.%lld.", webhook_id, (long long)timestamp_s);
+    buf_add(&text, body.p, body.n);
+    status rc = buf_status(&text, e);
+    if (!rc) rc = hash_hmac_sha256(mac, (bytes){s->key, s->len}, buf_bytes(&text), e);
+    if (!rc) {
+        memcpy(out, "v1,", 3);
+        base64_encode(out + 3, (bytes){mac, sizeof mac});
+    }
+    buf_deinit(&text);
+    return rc;
+}
+
+status hook_sign(const char *text, const char *webhook_id, int64_t timestamp_s, bytes body,
+                 char out[HOOK_SIGNATURE_SIZE], err *e) {
+    secret s;
+    status rc = secret_parse(&s, text, e);
+    if (!rc) rc = sign_with(&s, webhook_id, timestamp_s, body, out, e);
+    explicit_bzero(&s, sizeof s);
+    return rc;
+}
+
+// All signatures with a blank between; "" without a secret.
+static status sign_all(const hook *h, const char *webhook_id, int64_t timestamp_s, bytes body,
+                       char *out, err *e) {
+    out[0] = 0;
+    for (size_t i = 0; i < ARRAY_LEN(h->secrets); i++) {
+        if (!h->secrets[i].len) continue;
+        size_t n = strlen(out);
+        if (n) out[n++] = ' ';
+        status rc = sign_with(&h->secrets[i], webhook_id, timestamp_s, body, out + n, e);
+        if (rc) return rc;
+    }
+    return OK;
+}
+
+// ---- one attempt
+
+typedef struct {
+    bool trusted;
+    int code; // a 2xx whose body has begun
+    int64_t taken;
+} attempt;
+
+static status judge(void *arg, const struct sockaddr *to, err *e) {
+    const attempt *a = arg;
+    return check_address(to, a->trusted, e);
+}
+
+// The answer's body is nobody's business: it is read so far as to be polite, and dropped.
+static status drop(void *arg, const fetch_response *head, bytes piece, err *e) {
+    attempt *a = arg;
+    a->code = head->code;
+    a->taken += (int64_t)piece.n;
+    return a->taken < ANSWER_MAX ? OK : err_set(e, ERR_CANCELED, "the answer goes on and on");
+}
+
+static void read_code(hook_result *out, int code) {
+    out->code = code;
+    switch (code / 100) {
+    case 2: out->outcome = HOOK_DELIVERED, out->label = "2xx"; break;
+    case 3: out->label = "3xx"; break;
+    case 4: out->label = code == 429 ? "429" : "4xx"; break;
+    default: out->label = "5xx"; break;
+    }
+    if (code == 410) out->outcome = HOOK_GONE, out->label = "410";
+    if (code / 100 != 2) snprintf(out->text, sizeof out->text, "HTTP %d", code);
+}
+
+static void read_failure(hook_result *out, const fetch_response *r, const attempt *a,
+                         const err *why) {
+    if (a->code / 100 == 2) { // answered, then cut or endless: the event was taken
+        read_code(out, a->code);
+        return;
+    }
+    bool blocked =
+        r->failure == FETCH_BLOCKED || (r->failure == FETCH_REFUSED && why->code == ERR_ARG);
+    if (blocked) out->outcome = HOOK_BLOCKED;
+    out->label = blocked ? "blocked" : r->failure == FETCH_TIMEOUT ? "timeout" : "connect";
+    snprintf(out->text, sizeof out->text, "%.250s", why->text);
+}
+
+static void post(const hook *h, const char *url, const fetch_header *headers, size_t header_count,
+                 bytes body, attempt *a, int64_t now_ms, hook_result *out) {
+    fetch_request q = fetch_request_default();
+    q.method = "POST";
+    q.url = url;
+    q.headers = headers;
+    q.header_count = header_count;
+    q.body = body;
+    q.sink = drop;
+    q.sink_arg = a;
+    q.response_max = INT64_MAX; // drop has its own limit, which is no failure
+    q.connect_ms = MIN(CONNECT_MS, h->timeout_ms);
+    q.total_ms = h->timeout_ms;
+    q.stall_ms = 0; // total_ms is short enough
+    q.ca_file = h->ca_file;
+    q.address_check = judge;
+    q.address_arg = a;
+    fetch_response r;
+    err why = {.text = ""};
+    if (fetch_send(NULL, &q, &r, &why)) {
+        read_failure(out, &r, a, &why);
+    } else {
+        read_code(out, r.code);
+        int64_t after = fetch_retry_after_ms(&r, now_ms);
+        out->retry_after_ms = MIN(after, RETRY_AFTER_MAX_MS);
+    }
+    out->seconds = r.seconds;
+    fetch_response_deinit(&r);
+}
+
+static void refuse(hook_result *out, status rc, const err *why) {
+    out->outcome = rc == ERR_ARG ? HOOK_BLOCKED : HOOK_RETRY;
+    out->label = rc == ERR_ARG ? "blocked" : "connect";
+    snprintf(out->text, sizeof out->text, "%.250s", why->text);
+}
+
+void hook_send(hook *h, const char *url, const char *webhook_id, bytes body, int64_t now_ms,
+               hook_result *out) {
+    *out = (hook_result){.outcome = HOOK_RETRY, .label = "connect", .retry_after_ms = -1};
+    char origin[ORIGIN_SIZE], stamp[24], signature[2 * HOOK_SIGNATURE_SIZE + 1];
+    attempt a = {0};
+    err why = {.text = ""};
+    fetch_url *u = mem_alloc(sizeof *u);
+    status rc = u ? admit(h, url, u, origin, &a.trusted, &why) : err_set(&why, ERR_OOM, "callback");
+    mem_free(u);
+    int64_t now_s = now_ms / 1000;
+    if (!rc) rc = sign_all(h, webhook_id, now_s, body, signature, &why);
+    if (rc) {
+        refuse(out, rc, &why);
+        return;
+    }
+    snprintf(stamp, sizeof stamp, "%lld", (long long)now_s);
+    fetch_header headers[] = {{"Content-Type", "application/json; charset=utf-8"},
+                              {"webhook-id", webhook_id},
+                              {"webhook-timestamp", stamp},
+                              {"webhook-signature", signature}};
+    post(h, url, headers, signature[0] ? 4 : 3, body, &a, now_ms, out);
+}
+
+// ---- the health of origins
+
+// The entry of origin, made when there is room; NULL when all are in use. mu is held.
+static breaker *breaker_find(hook *h, const char *origin) {
+    breaker *vacant = NULL;
+    for (size_t i = 0; i < BREAKERS_MAX; i++) {
+        breaker *b = &h->breakers[i];
+        if (strcmp(b->origin, origin) == 0) return b;
+        if (!vacant && (!b->origin[0] || (!b->in_flight && !b->failures))) vacant = b;
+    }
+    if (vacant) {
+        *vacant = (breaker){0};
+        snprintf(vacant->origin, sizeof vacant->origin, "%s", origin);
+    }
+    return vacant;
+}
+
+// Milliseconds until an attempt may begin; 0: now. mu is held.
+static int64_t breaker_wait(const breaker *b, int64_t mono_ms) {
+    if (b->failures >= HOOK_FAILURES_MAX) {
+        if (b->in_flight) return HOOK_PROBE_MS;
+        return MAX(b->probe_ms - mono_ms, 0);
+    }
+    return b->in_flight >= HOOK_ORIGIN_MAX ? 1000 : 0;
+}
+
+static int64_t breaker_enter(hook *h, const char *origin, int64_t mono_ms) {
+    pthread_mutex_lock(&h->mu);
+    breaker *b = breaker_find(h, origin);
+    int64_t wait = b ? breaker_wait(b, mono_ms) : 0;
+    if (b && !wait) {
+        b->in_flight++;
+        b->probe_ms = mono_ms + HOOK_PROBE_MS;
+    }
+    pthread_mutex_unlock(&h->mu);
+    return wait;
+}
+
+// A blocked or gone callback says nothing about its origin's health.
+static void breaker_leave(hook *h, const char *origin, hook_outcome outcome, int64_t mono_ms) {
+    pthread_mutex_lock(&h->mu);
+    breaker *b = breaker_find(h, origin);
+    if (b) {
+        if (b->in_flight) b->in_flight--;
+        b->failures = outcome == HOOK_RETRY ? b->failures + 1 : 0;
+        b->probe_ms = mono_ms + HOOK_PROBE_MS;
+    }
+    pthread_mutex_unlock(&h->mu);
+}
+
+// Origins that must wait, each with "/" behind: what job_hook_claim is to skip. Returns how many.
+static size_t breaker_list(hook *h, int64_t mono_ms, char (*text)[ORIGIN_SIZE + 1],
+                           const char **skip) {
+    size_t n = 0;
+    pthread_mutex_lock(&h->mu);
+    for (size_t i = 0; i < BREAKERS_MAX; i++) {
+        const breaker *b = &h->breakers[i];
+        if (!b->origin[0] || !breaker_wait(b, mono_ms)) continue;
+        snprintf(text[n], sizeof text[n], "%s/", b->origin);
+        skip[n] = text[n];
+        n++;
+    }
+    pthread_mutex_unlock(&h->mu);
+    return n;
+}
+
+// ---- the outbox
+
+typedef struct {
+    char text[BREAKERS_MAX][ORIGIN_SIZE + 1];
+    const char *skip[BREAKERS_MAX];
+    fetch_url url;
+} turn; // large, so on the heap
+
+// The origin as breakers know it. A URL that no longer parses has itself, and hook_send refuses it.
+static void origin_of(const char *url, fetch_url *u, char out[ORIGIN_SIZE]) {
+    if (fetch_url_parse(u, url, NULL)) {
+        snprintf(out, ORIGIN_SIZE, "%.*s", ORIGIN_SIZE - 1, url);
+    } else {
+        fetch_url_origin(u, out, ORIGIN_SIZE);
+    }
+}
+
+static double random_01(void) {
+    uint64_t r = 0;
+    if (random_bytes((uint8_t *)&r, sizeof r, NULL)) return 0.5;
+    return (double)(r >> 11) / 9007199254740992.0; // 53 bits
+}
+
+static job_hook_verdict verdict_of(hook_outcome o) {
+    switch (o) {
+    case HOOK_DELIVERED: return JOB_HOOK_OK;
+    case HOOK_RETRY: return JOB_HOOK_AGAIN;
+    default: return JOB_HOOK_FINAL;
+    }
+}
+
+static status record_result(hook *h, job_store *jobs, const job_hook *k, hook_report *out, err *e) {
+    const hook_result *r = &out->result;
+    job_hook_record rec = {.verdict = verdict_of(r->outcome),
+                           .code = r->code,
+                           .error = r->text[0] ? r->text : NULL,
+                           .retry_after_ms = r->retry_after_ms,
+                           .jitter = random_01()};
+    return job_hook_done(jobs, k, &rec, h->clock(h->clock_arg), &out->state, e);
+}
+
+static status send_claimed(hook *h, job_store *jobs, const job_hook *k, const char *origin,
+                           hook_report *out, err *e) {
+    job_time now = h->clock(h->clock_arg);
+    *out = (hook_report){.ended_well = k->end == JOB_COMPLETED, .attempt = k->attempt};
+    snprintf(out->id, sizeof out->id, "%s", k->id);
+    snprintf(out->url, sizeof out->url, "%.*s", (int)strcspn(k->url, "?"), k->url);
+    hook_send(h, k->url, k->webhook_id, buf_bytes(&k->body), now.wall_ms, &out->result);
+    breaker_leave(h, origin, out->result.outcome, h->clock(h->clock_arg).mono_ms);
+    return record_result(h, jobs, k, out, e);
+}
+
+static status put_off(hook *h, job_store *jobs, const job_hook *k, int64_t wait_ms, err *e) {
+    job_hook_state state;
+    job_hook_record rec = {.verdict = JOB_HOOK_LATER,
+                           .error = "waiting for the receiver to recover",
+                           .retry_after_ms = wait_ms};
+    return job_hook_done(jobs, k, &rec, h->clock(h->clock_arg), &state, e);
+}
+
+status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e) {
+    turn *t = mem_alloc(sizeof *t);
+    if (!t) return err_set(e, ERR_OOM, "callback");
+    status rc = OK;
+    bool sent = false;
+    for (int i = 0; !rc && !sent && i < CLAIMS_MAX; i++) {
+        job_time now = h->clock(h->clock_arg);
+        size_t n = breaker_list(h, now.mono_ms, t->text, t->skip);
+        job_hook k;
+        rc = job_hook_claim(jobs, now, t->skip, n, &k, e);
+        if (rc) break;
+        char origin[ORIGIN_SIZE];
+        origin_of(k.url, &t->url, origin);
+        int64_t wait = breaker_enter(h, origin, now.mono_ms);
+        sent = wait == 0;
+        rc = sent ? send_claimed(h, jobs, &k, origin, out, e) : put_off(h, jobs, &k, wait, e);
+        job_hook_deinit(&k);
+    }
+    mem_free(t);
+    if (!rc && !sent) return err_set(e, ERR_NOT_FOUND, "no callback can be sent now");
+    return rc;
+}
