@@ -6,5 +6,6 @@ int generate_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 int encode_main(int argc, char **argv);
 int decode_main(int argc, char **argv);
+int pull_main(int argc, char **argv);
 int trace_main(int argc, char **argv);
 int bench_main(int argc, char **argv);

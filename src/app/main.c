@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
     {"generate", generate_main, "make stems from a request"},
     {"info", info_main, "what a checkpoint is, and the memory it needs"},
+    {"pull", pull_main, "fetch a checkpoint from the Hugging Face hub"},
     {"encode", encode_main, "audio to codes"},
     {"decode", decode_main, "codes to audio"},
     {"bench", bench_main, "every stage against what this machine can do"},
