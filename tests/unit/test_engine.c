@@ -28,7 +28,7 @@ typedef struct {
     stemforge_request r;
     uint8_t digest[7][SHA256_LEN];
     int stems, code;
-    bool stop;
+    _Atomic bool stop;
 } outcome;
 
 static int keep(void *arg, size_t i, const stemforge_stem *s, stemforge_error *e) {
