@@ -38,8 +38,8 @@ $(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src
 	@mkdir -p $(@D)
 	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 .PHONY: api torture fuzz-api bench-load
-api: $(OUT)/tests/tone_server $(BIN)
-	tests/api/run-api.sh $(OUT)
+api:
+	tests/api/run-api.sh $(SAN)
 torture: $(OUT)/tests/tone_server
 	STEMFORGE_OUT=$(abspath $(OUT)) python3 tests/api/torture.py --rounds $(or $(ROUNDS),1000)
 fuzz-api: $(OUT)/tests/tone_server

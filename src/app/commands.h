@@ -9,3 +9,6 @@ int decode_main(int argc, char **argv);
 int pull_main(int argc, char **argv);
 int trace_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
+int serve_main(int argc, char **argv);
+int jobs_main(int argc, char **argv);
+int health_main(int argc, char **argv);

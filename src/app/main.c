@@ -12,6 +12,9 @@ static const struct {
     const char *help;
 } commands[] = {
     {"generate", generate_main, "make stems from a request"},
+    {"serve", serve_main, "the job service: HTTP in, storage and callbacks out"},
+    {"jobs", jobs_main, "look at and steer the jobs of a running service"},
+    {"health", health_main, "whether a running service is healthy"},
     {"info", info_main, "what a checkpoint is, and the memory it needs"},
     {"pull", pull_main, "fetch a checkpoint from the Hugging Face hub"},
     {"encode", encode_main, "audio to codes"},

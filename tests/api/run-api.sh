@@ -1,12 +1,14 @@
 #!/bin/sh
-# run-api.sh [OUT] - the api tests against the binaries in OUT (default build). Each file is a
-# process of its own; three at a time, since most of them wait more than they work.
+# run-api.sh [SAN] - builds and runs the api tests: the real binary, and one with a tone for a model.
+# SAN is as for make: address,undefined or thread. Each file is a process of its own; three at a
+# time, since most of them wait more than they work.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-out=${1:-build}
-case $out in /*) ;; *) out=$PWD/$out ;; esac
-export STEMFORGE_OUT="$out" PYTHONPATH="$PWD/tests/api" PYTHONDONTWRITEBYTECODE=1
-case $out in */san-*) export STEMFORGE_SLOW="${STEMFORGE_SLOW:-5}" ;; esac
+san=${1:-}
+out=build${san:+/san-${san%%,*}}
+make -s -j"$(nproc)" SAN="$san" "$out/stemforge" "$out/tests/tone_server" || exit 1
+export STEMFORGE_OUT="$PWD/$out" PYTHONPATH="$PWD/tests/api" PYTHONDONTWRITEBYTECODE=1
+[ -z "$san" ] || export STEMFORGE_SLOW="${STEMFORGE_SLOW:-5}"
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 run() {
@@ -26,5 +28,5 @@ for f in tests/api/test_*.py; do
     [ $((running % 3)) -ne 0 ] || wait
 done
 wait
-python3 tests/api/torture.py --rounds 12 || : >"$logs/failed"
+python3 tests/api/torture.py --rounds "${ROUNDS:-12}" || : >"$logs/failed"
 [ ! -e "$logs/failed" ]

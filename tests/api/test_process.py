@@ -1,6 +1,6 @@
 """The process: draining, restarts, refusing storage and database, settings, the shell commands."""
 import json, os, signal, subprocess, threading, time, unittest
-from lib import OUT, SLOW, Case, Server, eventually, request
+from lib import OUT, ROOT, SLOW, Case, Server, eventually, request
 
 PROGRAM = OUT / "stemforge"
 
@@ -136,9 +136,7 @@ class Settings(Case):
 
     def test_help_and_the_manual_show_every_setting(self):
         table = self.run_it("--settings").stdout
-        manual = (OUT.parent / "docs" / "OPERATIONS.md")
-        if not manual.exists():
-            manual = __import__("lib").ROOT / "docs" / "OPERATIONS.md"
+        manual = ROOT / "docs" / "OPERATIONS.md"
         self.assertIn(table, manual.read_text())
         self.assertIn("--callback-allowed-origins", self.run_it("--help").stdout)
 

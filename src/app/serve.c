@@ -1,0 +1,307 @@
+// serve.c - see serve.h. Puts the parts of the service together, and takes them apart again.
+#include "app/serve.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "app/args.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "net/http_server.h"
+#include "service/api.h"
+#include "service/view.h"
+
+#define POLL_MS 50
+#define LAST_RESORT_MS 5000 // beyond the grace period; then leases give the jobs back
+
+typedef struct {
+    const config *c;
+    const serve_model *m;
+    char name[128]; // of the model
+    job_store *jobs;
+    blob_store *blobs;
+    hook *hook;
+    metrics *metrics;
+    events *events;
+    outbox *outbox;
+    worker *worker;
+    api *api;
+    http_server *http;
+    void *model;
+    pthread_t loader;
+    bool loader_runs;
+    atomic_bool loaded, load_failed;
+} service;
+
+static int64_t ms_of(double seconds) {
+    return (int64_t)(seconds * 1000);
+}
+
+// As many sockets as the system lets us have.
+static void raise_file_limit(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static const char *or_null(const char *s) {
+    return s && *s ? s : NULL;
+}
+
+static void warn_settings(const config *c) {
+    bool local = strncmp(c->listen_addr, "127.", 4) == 0 || strcmp(c->listen_addr, "[::1]") == 0 ||
+                 strcmp(c->listen_addr, "localhost") == 0;
+    if (!local && !c->api_keys[0])
+        log_warn("serve", "API_KEYS is unset: whoever reaches %s:%lld may submit jobs",
+                 c->listen_addr, (long long)c->port);
+    if (c->allow_private && !c->allowed_origins[0])
+        log_warn("serve", "Callbacks may go to private addresses; CALLBACK_ALLOWED_ORIGINS or "
+                          "CALLBACK_ALLOW_PRIVATE=false narrow that");
+}
+
+static status open_storage(service *s, err *e) {
+    const config *c = s->c;
+    char url[OS_PATH_MAX];
+    snprintf(url, sizeof url, "%s/files", c->public_url);
+    blob_config b = blob_config_default();
+    b.connection = or_null(c->azure_connection);
+    b.account = or_null(c->azure_account);
+    b.container = c->container;
+    b.sas_hours = (int)c->sas_hours;
+    b.ca_file = or_null(c->storage_ca);
+    b.dir = c->storage_dir;
+    b.public_url = url;
+    status rc = blob_open(&s->blobs, &b, e);
+    if (!rc) log_info("serve", "Storage: %s %s", blob_kind(s->blobs), blob_place(s->blobs));
+    return rc;
+}
+
+static status open_jobs(service *s, err *e) {
+    const config *c = s->c;
+    job_config j = job_config_default();
+    j.queue_max = (int)c->queue_max;
+    j.attempts_max = (int)c->attempts_max;
+    j.lease_ms = ms_of(c->lease_seconds);
+    j.render = view_callback;
+    j.render_arg = s->blobs;
+    j.hook_attempts_max = (int)c->callback_attempts;
+    j.hook_first_ms = ms_of(c->callback_first);
+    j.hook_cap_ms = ms_of(c->callback_cap);
+    j.hook_lease_ms = ms_of(c->callback_timeout) + 45000;
+    status rc = os_mkdirs(c->data_dir, e);
+    return rc ? rc : job_store_open(&s->jobs, c->database, &j, e);
+}
+
+static status open_hook(service *s, err *e) {
+    const config *c = s->c;
+    hook_config h = hook_config_default();
+    h.secret = or_null(c->secret);
+    h.secret_old = or_null(c->secret_old);
+    h.allowed_origins = or_null(c->allowed_origins);
+    h.allow_private = c->allow_private;
+    h.timeout_ms = (int)ms_of(c->callback_timeout);
+    h.ca_file = or_null(c->callback_ca);
+    status rc = hook_open(&s->hook, &h, e);
+    return rc ? rc
+              : outbox_open(&s->outbox, s->jobs, s->hook, s->metrics, (int)c->callback_threads, e);
+}
+
+static status open_worker(service *s, err *e) {
+    const config *c = s->c;
+    worker_config w = {.jobs = s->jobs,
+                       .blobs = s->blobs,
+                       .metrics = s->metrics,
+                       .events = s->events,
+                       .outbox = s->outbox,
+                       .workers = (int)c->workers,
+                       .lease_ms = ms_of(c->lease_seconds),
+                       .job_seconds_max = c->job_timeout,
+                       .storage_seconds_max = c->storage_wait,
+                       .retention_days = c->retention_days,
+                       .storage_check_ms = (int)ms_of(c->storage_check)};
+    return worker_open(&s->worker, &w, e);
+}
+
+static status check_url(const void *arg, const char *url, err *e) {
+    return hook_check_url(arg, url, e);
+}
+
+static status open_http(service *s, err *e) {
+    const config *c = s->c;
+    api_config a = {.jobs = s->jobs,
+                    .blobs = s->blobs,
+                    .hook = s->hook,
+                    .metrics = s->metrics,
+                    .events = s->events,
+                    .worker = s->worker,
+                    .outbox = s->outbox,
+                    .limits = {.seconds_max = c->duration_max,
+                               .body_max = (size_t)c->body_max,
+                               .url_check = check_url,
+                               .url_arg = s->hook,
+                               .engine_check = s->m->check},
+                    .keys = c->api_keys,
+                    .queue_max = (int)c->queue_max,
+                    .workers = (int)c->workers,
+                    .device = c->use_gpu ? "gpu" : "cpu"};
+    status rc = api_open(&s->api, &a, e);
+    if (rc) return rc;
+    api_set_model(s->api, API_MODEL_LOADING, NULL, NULL, NULL);
+    char listen[300];
+    snprintf(listen, sizeof listen, "%.250s:%lld", c->listen_addr, (long long)c->port);
+    http_options o = http_options_default();
+    o.listen = listen;
+    o.threads = (int)c->http_threads;
+    o.body_max = (size_t)c->body_max;
+    o.head_max = (size_t)c->head_max;
+    o.connections_max = (int)c->connections_max;
+    o.client_max = (int)c->client_max;
+    o.head_ms = (int)ms_of(c->head_seconds);
+    o.body_ms = (int)ms_of(c->body_seconds);
+    o.idle_ms = (int)ms_of(c->idle_seconds);
+    http_handler h = api_handler(s->api);
+    rc = http_server_open(&s->http, &o, &h, e);
+    if (rc) return rc;
+    api_set_server(s->api, s->http);
+    log_info("serve", "Listening on %s:%d", c->listen_addr, http_server_port(s->http));
+    return OK;
+}
+
+static status open_all(service *s, err *e) {
+    status rc = metrics_open(&s->metrics, e);
+    if (!rc) rc = events_open(&s->events, e);
+    if (!rc) rc = open_storage(s, e);
+    if (!rc) rc = open_jobs(s, e);
+    if (!rc) rc = open_hook(s, e);
+    if (!rc) rc = open_worker(s, e);
+    return rc ? rc : open_http(s, e);
+}
+
+static void close_all(service *s) {
+    http_server_close(s->http);
+    worker_close(s->worker);
+    outbox_close(s->outbox);
+    events_close(s->events);
+    api_close(s->api);
+    hook_close(s->hook);
+    job_store_close(s->jobs);
+    blob_close(s->blobs);
+    metrics_close(s->metrics);
+    if (s->model) s->m->unload(s->model);
+}
+
+// Callers see the model's last path part: "facebook/musicgen-small" is "musicgen-small".
+static void name_model(service *s) {
+    const char *path = s->c->model;
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t from = n;
+    while (from && path[from - 1] != '/') from--;
+    snprintf(s->name, sizeof s->name, "%.*s", (int)(n - from), path + from);
+}
+
+static void *load(void *arg) {
+    service *s = arg;
+    worker_engine g = {0};
+    err e;
+    log_info("serve", "Loading MusicGen model (%s)...", s->name);
+    status rc = s->m->load(&s->model, s->c, &g, &e);
+    if (rc) {
+        log_error("serve", "MusicGen model %s: %s", s->name, e.text);
+    } else {
+        log_info("serve", "MusicGen loaded successfully (model: %s)", s->name);
+        rc = worker_start(s->worker, &g, &e);
+        if (rc) log_error("serve", "%s", e.text);
+    }
+    if (rc) {
+        log_error("serve", "Failed to load any AI models. Cannot proceed without models.");
+        api_set_model(s->api, API_MODEL_NONE, NULL, NULL, NULL);
+        atomic_store(&s->load_failed, true);
+    } else {
+        api_set_model(s->api, API_MODEL_AVAILABLE, s->name, s->m->stats, s->model);
+        log_info("serve", "Models initialized successfully");
+    }
+    atomic_store(&s->loaded, true);
+    return NULL;
+}
+
+// A storage that hangs must not keep a process that was told to go.
+static void *last_resort(void *arg) {
+    os_sleep_ms((int)MIN(*(int64_t *)arg, INT32_MAX));
+    log_warn("serve", "Still not done; leaving. Leases give the jobs back");
+    _exit(0);
+}
+
+static void drain(service *s) {
+    int64_t grace = ms_of(s->c->grace_seconds);
+    static int64_t limit; // outlives this call: the thread may still be about to read it
+    limit = grace + LAST_RESORT_MS;
+    pthread_t t;
+    if (pthread_create(&t, NULL, last_resort, &limit) == 0) pthread_detach(t);
+    int64_t deadline = os_clock_ns() + grace * 1000000;
+    log_info("serve", "Shutting down: no new jobs, up to %.0f s for running ones",
+             s->c->grace_seconds);
+    api_set_draining(s->api);
+    worker_drain(s->worker, deadline);
+    outbox_flush(s->outbox, deadline);
+}
+
+static int run(service *s) {
+    s->loader_runs = pthread_create(&s->loader, NULL, load, s) == 0;
+    if (!s->loader_runs) return 1;
+    while (!os_stop_requested() && !atomic_load(&s->load_failed) && !worker_broken(s->worker))
+        os_sleep_ms(POLL_MS);
+    if (!atomic_load(&s->loaded)) {
+        // A model that is being loaded cannot be stopped, and nothing runs yet.
+        log_info("serve", "Stopped while the model was loading");
+        _exit(0);
+    }
+    pthread_join(s->loader, NULL);
+    if (atomic_load(&s->load_failed)) return 1;
+    drain(s);
+    return worker_broken(s->worker) ? 1 : 0;
+}
+
+int serve_run(int argc, char **argv, const serve_model *m) {
+    config c;
+    err e;
+    service s = {.c = &c, .m = m};
+    int result = 1;
+    if (config_load(&c, argc, argv, &e)) {
+        fprintf(stderr, "stemforge serve: %s\n", e.text);
+        config_deinit(&c);
+        return EXIT_USAGE;
+    }
+    if (c.help) config_help(stdout, "serve");
+    if (c.markdown) config_markdown(stdout);
+    if (c.help || c.markdown || c.check) {
+        config_deinit(&c);
+        return 0;
+    }
+    log_level level = LOG_INFO;
+    log_level_parse(c.log_level, &level);
+    log_setup(level, strcmp(c.log_format, "json") == 0);
+    os_stop_on_signals();
+    signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
+    name_model(&s);
+    warn_settings(&c);
+    if (c.use_gpu)
+        log_error("serve", "USE_GPU=true: this build has no CUDA device to use");
+    else if (open_all(&s, &e))
+        log_error("serve", "%s", e.text);
+    else
+        result = run(&s);
+    close_all(&s);
+    if (result == 0) log_info("serve", "Bye");
+    config_deinit(&c);
+    return result;
+}

@@ -1,0 +1,20 @@
+// serve.h - the service as a process. The model comes in from outside, so that the tests can run
+// the same process with one that makes a tone; the product has only the real one.
+#pragma once
+#include "app/config.h"
+#include "service/request.h"
+#include "service/worker.h"
+
+typedef struct {
+    // Loads the model of the settings; takes long. *model is handed to the others. info gets its
+    // functions and defaults, name the model's name.
+    status (*load)(void **model, const config *c, worker_engine *info, err *e);
+    void (*unload)(void *model);
+    void (*stats)(void *model, stemforge_stats *out); // NULL: none
+    // Checks a request without a model; see request_limits. NULL: none.
+    int (*check)(const request *r, stemforge_error *e);
+} serve_model;
+
+// Runs until SIGTERM or SIGINT. The exit status: 0; 1 when it could not start or the model did not
+// load; 2 for wrong settings.
+int serve_run(int argc, char **argv, const serve_model *m);

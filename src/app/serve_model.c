@@ -1,0 +1,64 @@
+// serve_model.c - `stemforge serve`: the service with the real engine.
+#include <stdio.h>
+#include <string.h>
+
+#include "app/commands.h"
+#include "app/serve.h"
+#include "audio/file.h"
+
+// Both speak of one vocabulary of errors, so a cast carries over.
+static status from_engine(int rc, const stemforge_error *why, err *e) {
+    return rc ? err_set(e, (status)rc, "%s", why->text) : OK;
+}
+
+static int generate(void *arg, const stemforge_request *r, const stemforge_events *ev,
+                    stemforge_error *e) {
+    return stemforge_generate(arg, r, ev, e);
+}
+
+static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
+    (void)arg;
+    return file_encode(out, FILE_WAV16, s->samples, s->frames, s->channels, s->sample_rate, NULL,
+                       e);
+}
+
+static status load(void **model, const config *c, worker_engine *info, err *e) {
+    stemforge_options o = stemforge_options_default();
+    o.model = c->model;
+    o.threads = (int)c->threads;
+    o.weights = strcmp(c->weights, "f32") == 0    ? STEMFORGE_WEIGHTS_F32
+                : strcmp(c->weights, "bf16") == 0 ? STEMFORGE_WEIGHTS_BF16
+                                                  : STEMFORGE_WEIGHTS_AS_STORED;
+    if (c->batch_max) o.batch_max = (int)c->batch_max;
+    o.memory_max = (size_t)c->memory_max_mb << 20;
+    stemforge_engine *g = NULL;
+    stemforge_error why = {0};
+    status rc = from_engine(stemforge_open(&g, &o, &why), &why, e);
+    if (rc) return rc;
+    *model = g;
+    *info = (worker_engine){.arg = g,
+                            .generate = generate,
+                            .encode = encode,
+                            .defaults = stemforge_request_default(),
+                            .family = "MusicGen"};
+    return OK;
+}
+
+static void unload(void *model) {
+    stemforge_close(model);
+}
+
+static void stats(void *model, stemforge_stats *out) {
+    *out = stemforge_engine_stats(model);
+}
+
+static int check(const request *r, stemforge_error *e) {
+    stemforge_request q = stemforge_request_default();
+    request_for_engine(r, &q);
+    return stemforge_request_check(&q, e);
+}
+
+int serve_main(int argc, char **argv) {
+    const serve_model musicgen = {load, unload, stats, check};
+    return serve_run(argc, argv, &musicgen);
+}

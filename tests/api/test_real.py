@@ -1,0 +1,92 @@
+"""The product itself: `stemforge serve` with the real engine and a small checkpoint of random weights."""
+import re, threading, unittest
+from lib import OUT, ROOT, Case, Server, eventually, request, wav
+
+PROGRAM = OUT / "stemforge"
+MODEL = ROOT / "tests" / "parity" / "mono" / "model"
+if not MODEL.exists():
+    MODEL = ROOT / "tests" / "parity" / "melody" / "model"
+
+
+class Real(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Server(binary=PROGRAM, flags=["serve", "--model", str(MODEL)], WORKERS=3)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.close()
+
+    def stems(self, b):
+        self.s.submit(b)
+        j = self.s.wait_job(b["generation_request_id"], seconds=60)
+        base = f"/files/{b['audio_file_id']}/generated/{b['generation_request_id']}"
+        return {s: self.s.ask("GET", f"{base}/{s}.wav").body for s in b["target_stems"]}, j
+
+    def body(self, seed, stems=("drums", "bass"), seconds=1.0):
+        return request(target_stems=list(stems), parameters={
+            "duration_seconds": seconds, "random_seed": seed, "style": "rock", "target_bpm": 120, "key": "A minor",
+            "chord_progression": ["C", "G", "Am", "F"]})
+
+    def test_a_stem_is_as_the_contract_says(self):
+        files, j = self.stems(self.body(1, seconds=1.5))
+        for name, data in files.items():
+            self.assertEqual(wav(data), (2, 44100, 16, 66150), name)
+            pcm = data[-66150 * 4:]
+            samples = [int.from_bytes(pcm[i:i + 2], "little", signed=True) for i in range(0, len(pcm), 2)]
+            peak = max(map(abs, samples))
+            self.assertAlmostEqual(peak / 32768, 0.8, delta=0.01, msg=name)
+            self.assertEqual((samples[0], samples[1]), (0, 0), "the fade begins at silence")
+            tenth = max(map(abs, samples[:2 * 441]))  # 10 ms into a fade of 100 ms
+            self.assertLess(tenth, 0.2 * 32768)
+
+    def test_bytes_depend_on_the_seed_alone_not_on_what_else_runs(self):
+        alone, _ = self.stems(self.body(7))
+        crowd = [self.body(7)] + [self.body(100 + i, ["guitar", "piano", "synth"], 0.5 + i) for i in range(3)]
+        got, threads = {}, []
+        for b in crowd:
+            t = threading.Thread(target=lambda b=b: got.update({b["generation_request_id"]: self.stems(b)[0]}))
+            t.start()
+            threads.append(t)
+        for t in threads:
+            t.join(120)
+        self.assertEqual(got[crowd[0]["generation_request_id"]], alone)
+        self.assertNotEqual(self.stems(self.body(8))[0], alone)
+
+    def test_a_stem_added_to_a_request_changes_no_other(self):
+        one, _ = self.stems(self.body(3, ["bass"]))
+        three, _ = self.stems(self.body(3, ["drums", "bass", "piano"]))
+        self.assertEqual(one["bass"], three["bass"])
+
+    def test_a_job_ends_the_same_after_a_kill(self):
+        whole, _ = self.stems(self.body(11, ["drums", "bass", "guitar"], 4))
+        s = self.serve(binary=PROGRAM, flags=["serve", "--model", str(MODEL)])
+        b = self.body(11, ["drums", "bass", "guitar"], 4)
+        s.submit(b)
+        eventually("it runs", lambda: s.job(b["generation_request_id"])["status"] != "queued")
+        s.kill()
+        s.start()
+        s.wait_job(b["generation_request_id"], seconds=60)
+        base = f"/files/{b['audio_file_id']}/generated/{b['generation_request_id']}"
+        for name, data in whole.items():
+            self.assertEqual(s.ask("GET", f"{base}/{name}.wav").body, data, name)
+
+    def test_the_engine_judges_chords(self):
+        a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "H7x"]}))
+        self.assertEqual(a.code, 422)
+        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression")
+
+    def test_the_batch_is_shared_and_measured(self):
+        self.stems(self.body(5, ["drums", "bass", "guitar", "piano"]))
+        self.assertGreater(self.s.metric("stemforge_batch_occupancy"), 1)
+        self.assertGreater(self.s.metric("stemforge_model_steps_total"), 10)
+
+    def test_a_model_that_is_not_there_ends_start_up(self):
+        s = self.serve(binary=PROGRAM, flags=["serve", "--model", "/nonexistent/model-x"], ready=False)
+        self.assertEqual(s.process.wait(20), 1)
+        self.assertIn("Loading MusicGen model (model-x)...", s.log())
+        self.assertIn("Failed to load any AI models. Cannot proceed without models.", s.log())
+
+
+if __name__ == "__main__":
+    unittest.main()
