@@ -82,7 +82,8 @@ typedef struct azure_client azure_client;
 typedef struct {
     int tries_max;          // default 6, as the .NET SDK
     int64_t delay_first_ms; // default 800; delay n is uniform in [0, first * 2^n]
-    int64_t delay_max_ms;   // default 60,000
+    int64_t delay_max_ms;   // default 60,000; a longer Retry-After ends the tries instead
+    int stall_ms;           // default 30,000: no answer and no progress for this long
     const char *ca_file;    // PEM roots; NULL: the system's
     // For tests: the clock, and how to wait. NULL: the OS.
     int64_t (*wall_ms)(void *arg);
@@ -96,6 +97,9 @@ status azure_client_open(azure_client **out, azure_account *a, const azure_ident
                          const azure_policy *p, err *e);
 void azure_client_close(azure_client *c); // NULL is fine
 const azure_account *azure_client_account(const azure_client *c);
+void azure_client_stop(azure_client *c); // ends running and future requests soon
+// Wall clock, corrected by what the service said about it.
+int64_t azure_client_now_ms(azure_client *c);
 
 typedef struct {
     const char *verb;
@@ -110,16 +114,20 @@ typedef struct {
     bool once; // no retries, short timeouts: for /health
 } azure_request;
 
-// Sends until there is an answer that another try would not change. OK: 2xx. Else
-// ERR_NOT_FOUND 404, ERR_CONFLICT 409 and 412, ERR_BUSY when tries are spent on an outage or on
-// throttling, ERR_ARG 400 and other 4xx, ERR_IO 401 and 403. code (may be NULL) gets
-// x-ms-error-code. r is filled in any case: fetch_response_deinit.
+// Sends until there is an answer that another try would not change. OK: 2xx. Else ERR_NOT_FOUND
+// (404), ERR_CONFLICT (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop),
+// and ERR_BUSY for what passes or can be put right outside: tries spent on an outage or on
+// throttling, and 401 and 403. code (may be NULL) gets x-ms-error-code. r is filled in any case:
+// fetch_response_deinit.
+// A 403 whose Date is far from our clock corrects our idea of the time, with a warning, once a try.
 #define AZURE_CODE_MAX 64
 status azure_send(azure_client *c, const azure_request *q, fetch_response *r,
                   char code[AZURE_CODE_MAX], err *e);
 
-// User delegation key valid at now_ms, cached. Identity mode only.
-status azure_delegation_get(azure_client *c, int64_t now_ms, azure_delegation *out, err *e);
+// User delegation key that is valid until until_ms, at most 167 hours ahead; cached. Identity mode
+// only.
+status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms,
+                            azure_delegation *out, err *e);
 
 typedef struct {
     uint64_t tries, retries, bytes_up, bytes_down;

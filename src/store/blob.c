@@ -7,7 +7,8 @@
 #include "store/blob_ops.h"
 
 blob_config blob_config_default(void) {
-    return (blob_config){.container = "audio-files"};
+    return (blob_config){
+        .container = "audio-files", .whole_max = (size_t)256 << 20, .block_size = (size_t)8 << 20};
 }
 
 static bool key_char(char c) {
@@ -39,6 +40,10 @@ status blob_open(blob_store **out, const blob_config *c, err *e) {
 
 void blob_close(blob_store *s) {
     if (s) s->ops->close(s);
+}
+
+void blob_stop(blob_store *s) {
+    if (s->ops->stop) s->ops->stop(s);
 }
 
 const char *blob_kind(const blob_store *s) {

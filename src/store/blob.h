@@ -36,6 +36,10 @@ typedef struct {
     const char *container;  // default "audio-files"; created when missing
     int sas_hours;          // blob_link signs its URL for this long; 0: plain URL
     const char *ca_file;    // extra: PEM roots instead of the system's; NULL
+    size_t whole_max;       // larger objects go up in blocks; default 256 MiB, as the .NET SDK
+    size_t block_size;      // default 8 MiB
+    int64_t delay_first_ms; // of the retries (azure.h); 0: azure.h's
+    int stall_ms;           // likewise
     // A directory.
     const char *dir;        // made when missing
     const char *public_url; // blob_link's base, e.g. "http://127.0.0.1:8080/files"; no slash at end
@@ -45,7 +49,9 @@ blob_config blob_config_default(void);
 
 // Opens a store. Checks what is configured (ERR_ARG names the field), not that a peer answers.
 status blob_open(blob_store **out, const blob_config *c, err *e);
-void blob_close(blob_store *s); // NULL is fine
+void blob_close(blob_store *s); // NULL is fine; no call may be running
+// Makes running and future calls that wait for a peer end soon with ERR_CANCELED: for shutdown.
+void blob_stop(blob_store *s);
 
 // "azure" or "dir", and what an operator may see of the place: no key, no signature.
 const char *blob_kind(const blob_store *s);

@@ -269,8 +269,15 @@ static void sweep(const dir_store *d) {
     closedir(dir);
 }
 
-static const blob_ops dir_ops = {dir_put,   dir_link,    dir_head,   dir_get,  dir_remove,
-                                 dir_check, dir_open_fd, dir_counts, dir_close};
+static const blob_ops dir_ops = {.put = dir_put,
+                                 .link = dir_link,
+                                 .head = dir_head,
+                                 .get = dir_get,
+                                 .remove = dir_remove,
+                                 .check = dir_check,
+                                 .open_fd = dir_open_fd,
+                                 .counts = dir_counts,
+                                 .close = dir_close};
 
 static status open_root(dir_store *d, const char *path, err *e) {
     status rc = os_mkdirs(path, e);

@@ -16,6 +16,7 @@ typedef struct {
     status (*check)(blob_store *s, err *e);
     status (*open_fd)(blob_store *s, const char *key, int *fd, blob_info *info, err *e); // NULL: no
     void (*counts)(blob_store *s, blob_counts *out);                                     // NULL: no
+    void (*stop)(blob_store *s);                                                         // NULL: no
     void (*close)(blob_store *s);
 } blob_ops;
 
