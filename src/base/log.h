@@ -7,7 +7,7 @@
 #pragma once
 #include "base/base.h"
 
-typedef enum { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } log_level;
+typedef enum { LOG_OFF = -1, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } log_level;
 
 // Set once, before threads start. Defaults: LOG_INFO, text.
 void log_setup(log_level most, bool json);
