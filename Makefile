@@ -16,7 +16,7 @@ WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
 CFLAGS  := -std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -D_POSIX_C_SOURCE=200809L \
            -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) -MMD -MP $(WARN) \
            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpthread -lm
+LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpng -lpthread -lm
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN))
 
 SRC      := $(sort $(wildcard src/*/*.c))

@@ -8,6 +8,8 @@ int encode_main(int argc, char **argv);
 int decode_main(int argc, char **argv);
 int pull_main(int argc, char **argv);
 int trace_main(int argc, char **argv);
+int plot_main(int argc, char **argv);
+int mix_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);

@@ -20,6 +20,8 @@ static const struct {
     {"encode", encode_main, "audio to codes"},
     {"decode", decode_main, "codes to audio"},
     {"bench", bench_main, "every stage against what this machine can do"},
+    {"plot", plot_main, "waveforms and spectrograms as pictures"},
+    {"mix", mix_main, "several sound files added up to one"},
     {"trace", trace_main, "every stage of a model as tensors"},
 };
 

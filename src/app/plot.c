@@ -1,0 +1,67 @@
+// plot.c - `stemforge plot FILE...`: waveform and spectrogram of sound files, as PNG images.
+#include <stdio.h>
+#include <string.h>
+
+#include "app/args.h"
+#include "app/commands.h"
+#include "audio/file.h"
+#include "audio/picture.h"
+#include "base/os.h"
+
+#define FILES_MAX 256
+#define PNG_MAX ((size_t)16 << 20)
+
+// drums.wav becomes drums.png, in dir when there is one, else beside it.
+static status name_of(char *out, size_t cap, const char *file, const char *dir, err *e) {
+    const char *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file;
+    const char *dot = strrchr(base, '.');
+    size_t stem = dot && dot > base ? (size_t)(dot - base) : strlen(base);
+    char name[OS_PATH_MAX];
+    if (stem + 5 > sizeof name)
+        return err_set(e, ERR_LIMIT, "%.60s...: the name is too long", base);
+    memcpy(name, base, stem);
+    memcpy(name + stem, ".png", 5);
+    if (dir) return os_path_join(out, cap, dir, name, e);
+    int n = snprintf(out, cap, "%.*s%s", (int)(base - file), file, name);
+    return n >= 0 && (size_t)n < cap
+               ? OK
+               : err_set(e, ERR_LIMIT, "%.60s...: the path is too long", file);
+}
+
+static status plot(const char *file, const char *dir, err *e) {
+    char path[OS_PATH_MAX];
+    const file_limits limits = file_limits_default();
+    file_clip clip = {0};
+    buf png;
+    buf_init(&png, PNG_MAX);
+    status rc = name_of(path, sizeof path, file, dir, e);
+    if (!rc) rc = file_read(&clip, file, &limits, e);
+    if (!rc) rc = picture_draw(&png, clip.x, clip.frames, clip.channels, clip.rate, e);
+    if (!rc) rc = os_write_atomic(path, buf_bytes(&png), e);
+    if (!rc) printf("%s\n", path);
+    buf_deinit(&png);
+    file_clip_deinit(&clip);
+    return rc;
+}
+
+int plot_main(int argc, char **argv) {
+    const char *out = NULL, *files[FILES_MAX];
+    const arg_option table[] = {
+        {"out", ARG_STR, &out, 0, 0, "DIR", "folder for the pictures (beside each file)", NULL},
+    };
+    const arg_command c = {"plot",
+                           "FILE... [--out DIR]",
+                           "draws waveform and spectrogram of sound files as PNG images",
+                           table,
+                           ARRAY_LEN(table),
+                           "  stemforge plot out/drums.wav out/bass.wav --out pictures\n",
+                           1,
+                           FILES_MAX};
+    int n, code;
+    if (args_parse(&c, argc, argv, files, &n, &code)) return code;
+    err e = {0};
+    status rc = out ? os_mkdirs(out, &e) : OK;
+    for (int i = 0; !rc && i < n; i++) rc = plot(files[i], out, &e);
+    if (rc) fprintf(stderr, "stemforge plot: %s\n", e.text);
+    return rc ? 1 : 0;
+}
