@@ -60,8 +60,16 @@ $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 $(OUT)/src/service/api.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 
 # Only these files may contain instructions beyond the baseline CPU.
-$(OUT)/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
-$(OUT)/src/compute/kern_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+ifeq ($(ARCH),x86_64)
+%/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
+%/src/compute/kern_avx512.o: ISA_FLAGS := $(AVX512)
+%/src/compute/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
+endif
+ifeq ($(ARCH),aarch64)
+%/src/compute/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod
+endif
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@; echo 'ar  $@'; ar rcs $@ $^
@@ -94,10 +102,11 @@ kern: $(OUT)/tests/run_kern
 NEON_OUT  := build/neon
 NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
-NEON_SRC  := $(addprefix src/base/,err.c mem.c os.c) $(filter-out %avx2.c %avx512.c,$(wildcard src/compute/*.c)) $(KERN_SRC)
+NEON_SRC  := $(addprefix src/base/,err.c mem.c os.c) $(wildcard src/compute/*.c) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) -c $< -o $@
+	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) $(NEON_FLAGS) -c $< -o $@
+$(NEON_OUT)/src/compute/kern_dotprod.o: NEON_FLAGS := -march=armv8.2-a+dotprod
 $(NEON_OUT)/run_kern: $(NEON_SRC:%.c=$(NEON_OUT)/%.o)
 	@echo 'ld  $@'; $(NEON_CC) -static -o $@ $^ -lpthread -lm
 kern-neon: $(NEON_OUT)/run_kern $(OUT)/tests/run_kern
@@ -122,8 +131,6 @@ FUZZ_FLAG := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=a
 $(FUZZ_OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo 'cc  $<'; clang $(CFLAGS) $(ISA_FLAGS) $(FUZZ_FLAG) -c $< -o $@
-$(FUZZ_OUT)/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
-$(FUZZ_OUT)/src/compute/kern_avx512.o: ISA_FLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 $(FUZZ_OUT)/lib.a: $(patsubst %.c,$(FUZZ_OUT)/%.o,$(LIB_SRC))
 	@rm -f $@; ar rcs $@ $^
 $(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/lib.a

@@ -120,3 +120,47 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
     else
         many_rows(c, a, w, x, c->scratch[thread].panel);
 }
+
+// ---- packed weights ----
+
+#define BLOCK_PANELS (BLOCK_ROWS / QUANT_ROWS)
+
+// Weight rows of panels [p.from, p.to) against x rows [x.from, x.to) of a; q: those rows quantised.
+static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q) {
+    float out[FEW_ROWS * BLOCK_ROWS];
+    qdots_args d = {.out = out, .ldo = BLOCK_ROWS, .type = a->w->type, .x = q};
+    d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
+    d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
+    c->k.qdots(&d);
+    span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
+    finish_block(c, a, out, BLOCK_ROWS, rows, x);
+}
+
+// Panels are cut where there are enough of them, else x rows.
+static bool packed_cuts_x(const linear_args *a, int64_t n) {
+    int64_t panels = quant_panels(a->w->rows);
+    return panels < 8 && n > panels;
+}
+
+int gemm_packed_parts(const linear_args *a, int64_t n, int threads) {
+    int64_t most = (int64_t)threads * PARTS_PER_THREAD;
+    int64_t cost = a->w->rows * a->w->cols * (1 + n / 8) / PART_COST;
+    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows);
+    return (int)MAX(1, MIN(most, MIN(cost, pieces)));
+}
+
+void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int64_t to, int part,
+                      int parts) {
+    span p = {0, quant_panels(a->w->rows)}, x = {0, to - from};
+    if (packed_cuts_x(a, to - from))
+        x = span_of(to - from, 1, part, parts);
+    else
+        p = span_of(p.to, 1, part, parts);
+    for (int64_t r = p.from; r < p.to; r += BLOCK_PANELS) {
+        for (int64_t i = x.from; i < x.to; i += FEW_ROWS) {
+            span panels = {r, MIN(r + BLOCK_PANELS, p.to)};
+            span rows = {from + i, from + MIN(i + FEW_ROWS, x.to)};
+            packed_block(c, a, panels, rows, c->qx + i * quant_blocks(a->w->cols));
+        }
+    }
+}

@@ -13,10 +13,14 @@ typedef struct {
 
 #define GEMM_PANEL ((int64_t)128 << 10) // 512 KiB: half of a core's L2 cache
 
+// Blocks of quantised x at most: a million values. More x rows than fit go in several rounds.
+#define GEMM_QBLOCKS ((int64_t)32 << 10)
+
 struct compute {
     pool *pool;
     kern_table k;
     const char *isa;
+    qblock *qx;              // [GEMM_QBLOCKS]
     int64_t scores_max;      // a multiple of 16
     thread_scratch *scratch; // [threads]
 };
@@ -26,6 +30,11 @@ int gemm_parts(const linear_args *a, int threads);
 // One part of y = act(x W^T + bias) (+ y), done by the given thread. All parts together are the
 // whole.
 void gemm_part(const compute *c, const linear_args *a, int part, int parts, int thread);
+
+// The same for packed weights and x rows [from, to) of a, which lie quantised in c->qx.
+int gemm_packed_parts(const linear_args *a, int64_t n, int threads);
+void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int64_t to, int part,
+                      int parts);
 
 // The half-open range of n things that falls to one of parts; cut at multiples of grain.
 typedef struct {

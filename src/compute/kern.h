@@ -9,6 +9,7 @@
 // Kernels run on the calling thread, never allocate, and take pointers of any alignment.
 #pragma once
 #include "compute/ops.h"
+#include "compute/quant.h"
 
 // Products of a block of weight rows with a block of x rows: out[j*ldo + r] = dot16(x_j, w_r,
 // cols).
@@ -30,8 +31,25 @@ typedef struct {
     int64_t dh, len;
 } kv_rows;
 
+// Products of packed weights: out[j*ldo + 16*p + r] is the product of x row j and row r of panel p,
+// in the order of quant.h.
+typedef struct {
+    float *out;
+    int64_t ldo;
+    const uint8_t *w; // the first panel; the next follows it
+    dtype type;       // DT_Q8 or DT_Q4
+    int64_t panels;
+    const qblock *x; // [n, blocks]
+    int64_t n, blocks;
+} qdots_args;
+
 typedef struct {
     void (*dots)(const dots_args *a);
+    void (*qdots)(const qdots_args *a);
+    // One row of x [cols] to blocks; past the end x is 0. With m = max16 of the lanes
+    // |x[i]| > |x[i+16]| ? |x[i]| : |x[i+16]|: scale = m * (1/127); q = x * (127 / m) rounded to
+    // even, within +-127 (NaN: -127); all 0 where m is 0.
+    void (*quantise)(qblock *out, const float *x, int64_t cols);
 
     // y[i] = act(s[i] + bias[i]) (+ y[i] when add); bias may be NULL: nothing is added then.
     void (*finish)(float *y, const float *s, const float *bias, int64_t n, activation act,
@@ -64,6 +82,8 @@ typedef struct {
 void kern_init(kern_table *k, unsigned flags);
 
 void kern_init_ref(kern_table *k);
-void kern_init_avx2(kern_table *k);   // x86-64 only
-void kern_init_avx512(kern_table *k); // x86-64 only
-void kern_init_neon(kern_table *k);   // AArch64 only
+void kern_init_avx2(kern_table *k);    // x86-64 only
+void kern_init_avx512(kern_table *k);  // x86-64 only
+void kern_init_vnni(kern_table *k);    // x86-64 only
+void kern_init_neon(kern_table *k);    // AArch64 only
+void kern_init_dotprod(kern_table *k); // AArch64 only

@@ -1,114 +1,9 @@
-// kern_avx2.c - the sixteen lanes in two ymm registers.
-//
-// Needs AVX2, FMA and F16C; only called after cpu.c has found them.
-#include <immintrin.h>
-
+// kern_avx2.c - the kernels over AVX2, FMA and F16C; only called after cpu.c has found them. x86-64
+// only.
 #include "compute/kern.h"
 
-typedef struct {
-    __m256 lo, hi; // lanes 0-7, 8-15
-} v16;
-
-static inline v16 v_set(float x) {
-    return (v16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
-}
-static inline v16 v_load(const float *p) {
-    return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
-}
-static inline void v_store(float *p, v16 a) {
-    _mm256_storeu_ps(p, a.lo);
-    _mm256_storeu_ps(p + 8, a.hi);
-}
-static inline __m256 bf16x8(const void *p) {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
-static inline v16 v_bf16(const void *p) {
-    return (v16){bf16x8(p), bf16x8((const uint8_t *)p + 16)};
-}
-static inline v16 v_f16(const void *p) {
-    const uint8_t *q = p;
-    return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const void *)q)),
-                 _mm256_cvtph_ps(_mm_loadu_si128((const void *)(q + 16)))};
-}
-static inline v16 v_add(v16 a, v16 b) {
-    return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
-}
-static inline v16 v_sub(v16 a, v16 b) {
-    return (v16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)};
-}
-static inline v16 v_mul(v16 a, v16 b) {
-    return (v16){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
-}
-static inline v16 v_div(v16 a, v16 b) {
-    return (v16){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
-}
-static inline v16 v_fma(v16 a, v16 b, v16 c) {
-    return (v16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
-}
-static inline v16 v_max(v16 a, v16 b) {
-    return (v16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
-}
-static inline v16 v_min(v16 a, v16 b) {
-    return (v16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)};
-}
-static inline v16 v_pick(v16 a, v16 b, v16 x, v16 y) {
-    return (v16){_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
-                 _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
-}
-static inline v16 v_abs(v16 a) {
-    __m256 sign = _mm256_set1_ps(-0.0f);
-    return (v16){_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
-}
-static inline __m256 with_sign(__m256 x, __m256 of) {
-    __m256 sign = _mm256_set1_ps(-0.0f);
-    return _mm256_or_ps(_mm256_andnot_ps(sign, x), _mm256_and_ps(sign, of));
-}
-static inline v16 v_with_sign(v16 x, v16 of) {
-    return (v16){with_sign(x.lo, of.lo), with_sign(x.hi, of.hi)};
-}
-static inline __m256 pow2x8(__m256 n) {
-    __m256i u = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(0x1.8p23f)));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(127)), 23));
-}
-static inline v16 v_pow2(v16 n) {
-    return (v16){pow2x8(n.lo), pow2x8(n.hi)};
-}
-
-// Lane j with j+8, then j+4, j+2, j+1.
-#define FOLD(wide, narrow, a)                                                                      \
-    __m256 h = wide(a.lo, a.hi);                                                                   \
-    __m128 q = narrow(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));                     \
-    q = narrow(q, _mm_movehl_ps(q, q));                                                            \
-    q = narrow(q, _mm_movehdup_ps(q))
-
-static inline float v_sum(v16 a) {
-    FOLD(_mm256_add_ps, _mm_add_ps, a);
-    return _mm_cvtss_f32(q);
-}
-static inline float v_top(v16 a) {
-    FOLD(_mm256_max_ps, _mm_max_ps, a);
-    return _mm_cvtss_f32(q);
-}
-
-// {four sums of a, four of b}
-static inline __m256 sums4(v16 a, v16 b) {
-    __m256 p = _mm256_add_ps(a.lo, a.hi), q = _mm256_add_ps(b.lo, b.hi);
-    return _mm256_add_ps(_mm256_permute2f128_ps(p, q, 0x20), _mm256_permute2f128_ps(p, q, 0x31));
-}
-static inline __m256 sums2(__m256 p, __m256 q) {
-    return _mm256_add_ps(_mm256_shuffle_ps(p, q, 0x44), _mm256_shuffle_ps(p, q, 0xee));
-}
-// A transposition that adds as it goes. The last two steps work within halves of a register, so
-// a[i] and a[i+4] go in together.
-static inline __m256 sums_of_8(const v16 *a) {
-    __m256 p = sums2(sums4(a[0], a[4]), sums4(a[1], a[5]));
-    __m256 q = sums2(sums4(a[2], a[6]), sums4(a[3], a[7]));
-    return _mm256_add_ps(_mm256_shuffle_ps(p, q, 0x88), _mm256_shuffle_ps(p, q, 0xdd));
-}
-static inline v16 v_sums(const v16 a[16]) {
-    return (v16){sums_of_8(a), sums_of_8(a + 8)};
-}
+#if defined(__x86_64__)
+#include "compute/vec_avx2.h"
 
 // 6 sums in 12 of the 16 registers.
 #define TILE_ROWS 2
@@ -129,6 +24,56 @@ static inline v16 v_sums(const v16 a[16]) {
 
 #include "compute/kern_body.h"
 
+// 64 weights: rows 0-7 and 8-15 of a group of four columns.
+typedef struct {
+    __m256i lo, hi;
+} w64;
+typedef struct {
+    __m256i lo, hi;
+} i16;
+
+static inline w64 w_load(const uint8_t *p) {
+    return (w64){_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + 32))};
+}
+static inline w64 w_minus(w64 w, int less) {
+    __m256i l = _mm256_set1_epi8((char)less);
+    return (w64){_mm256_sub_epi8(w.lo, l), _mm256_sub_epi8(w.hi, l)};
+}
+static inline w64 w_q8(w64 w) {
+    return w_minus(w, 128);
+}
+static inline w64 w_q4_low(w64 w) {
+    __m256i mask = _mm256_set1_epi8(15);
+    return w_minus((w64){_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)}, 8);
+}
+static inline w64 w_q4_high(w64 w) {
+    return w_q4_low((w64){_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)});
+}
+static inline i16 i_start(int32_t sum, int offset) {
+    (void)sum, (void)offset; // the weights have their signs
+    return (i16){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+// The instruction wants one unsigned side: |x| and w with x's sign. Two products of at most 127 *
+// 127 fit 16 bits.
+static inline __m256i dot8(__m256i acc, __m256i w, __m256i x, __m256i size) {
+    __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(w, x));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
+    __m256i x = _mm256_set1_epi32(x4), size = _mm256_abs_epi8(x);
+    return (i16){dot8(acc.lo, w.lo, x, size), dot8(acc.hi, w.hi, x, size)};
+}
+static inline v16 i_float(i16 a) {
+    return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}
+
+#define QTILE_X 2
+#define QTILE_SHAPES QTILE_FNS(1) QTILE_FNS(2)
+#define QTILE_ALL QTILE_NAMES(1), QTILE_NAMES(2)
+#include "compute/kern_qbody.h"
+
 void kern_init_avx2(kern_table *k) {
     fill_table(k);
+    k->qdots = qdots;
 }
+#endif

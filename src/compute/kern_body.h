@@ -6,9 +6,11 @@
 //   v_set v_load v_store v_bf16 v_f16 (loads that widen) v_add v_sub v_mul v_div v_fma(a,b,c) = a*b
 //   + c v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b   v_pick(a,b,x,y) = a < b ? x : y
 //   v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in [-127, 127]
+//   v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes
 //   v_sum(a) = sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
-// and the tile shapes: TILE_ROWS weight rows by up to TILE_X x rows, and NARROW_ROWS by up to
-// NARROW_X for few x rows, where more weight rows at once keep more reads in flight.
+// The including file says the tile shapes: TILE_ROWS weight rows by up to TILE_X x rows, and
+// NARROW_ROWS by up to NARROW_X for few x rows, where more weight rows at once keep more reads in
+// flight.
 #pragma once
 #include <math.h>
 
@@ -445,6 +447,32 @@ static void weigh(float *out, const float *s, const kv_rows *v, float by) {
         weigh_as(out, s, v, by, DT_BF16);
 }
 
+// ---- quantised x ----
+
+// x * by to the nearest even, within +-127.
+INLINE v16 v_quantum(v16 x, v16 by) {
+    v16 round = v_set(MATH_ROUND);
+    v16 t = v_sub(v_add(v_mul(x, by), round), round);
+    return v_min(v_max(t, v_set(-127.0f)), v_set(127.0f));
+}
+
+INLINE void quantise32(qblock *out, v16 lo, v16 hi) {
+    float m = v_top(v_max(v_abs(lo), v_abs(hi)));
+    v16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
+    v16 a = v_quantum(lo, by), b = v_quantum(hi, by);
+    v_bytes(out->q, a, b);
+    out->scale = m * (1.0f / 127.0f);
+    out->sum = (int32_t)v_sum(v_add(a, b)); // exact: at most 32 * 127
+}
+
+static void quantise(qblock *out, const float *x, int64_t cols) {
+    int64_t i = 0;
+    for (; i + 32 <= cols; i += 32) quantise32(out++, v_load(x + i), v_load(x + i + 16));
+    if (i == cols) return;
+    int64_t lo = MIN(16, cols - i);
+    quantise32(out, v_load_n(x + i, lo), v_load_n(x + i + lo, cols - i - lo));
+}
+
 // ---- element by element ----
 
 static void elu(float *y, const float *x, int64_t n) {
@@ -491,6 +519,8 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 static void fill_table(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
+        .qdots = k->qdots, // of the level below, until a file of its own improves it
+        .quantise = quantise,
         .finish = finish,
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,

@@ -52,6 +52,54 @@ static void dots(const dots_args *a) {
     }
 }
 
+// q of column i, row r in a block of a panel.
+static int packed_value(const uint8_t *block, dtype type, int r, int i) {
+    const uint8_t *q = block + 2 * QUANT_ROWS + 4 * r;
+    if (type == DT_Q8) return q[i / 4 * 64 + i % 4] - 128;
+    return (q[i % 16 / 4 * 64 + i % 4] >> (i < 16 ? 0 : 4) & 15) - 8;
+}
+
+static void qdots(const qdots_args *a) {
+    size_t size = quant_panel_size(a->type, QUANT_BLOCK);
+    for (int64_t j = 0; j < a->n; j++) {
+        for (int64_t r = 0; r < a->panels * QUANT_ROWS; r++) {
+            int lane = (int)(r % QUANT_ROWS);
+            const uint8_t *block = a->w + (size_t)(r / QUANT_ROWS * a->blocks) * size;
+            const qblock *x = a->x + j * a->blocks;
+            float acc = 0;
+            for (int64_t b = 0; b < a->blocks; b++, block += size, x++) {
+                int32_t sum = 0;
+                for (int i = 0; i < QUANT_BLOCK; i++) {
+                    sum += packed_value(block, a->type, lane, i) * x->q[i];
+                }
+                acc = fmaf((float)sum, value(block, DT_F16, lane) * x->scale, acc);
+            }
+            a->out[j * a->ldo + r] = acc;
+        }
+    }
+}
+
+static void quantise(qblock *out, const float *x, int64_t cols) {
+    for (int64_t from = 0; from < cols; from += QUANT_BLOCK, out++) {
+        float v[QUANT_BLOCK] = {0}, lane[16];
+        memcpy(v, x + from, (size_t)MIN(QUANT_BLOCK, cols - from) * sizeof *v);
+        for (int i = 0; i < 16; i++) {
+            float a = fabsf(v[i]), b = fabsf(v[i + 16]);
+            lane[i] = a > b ? a : b;
+        }
+        float m = max16(lane), by = m > 0.0f ? 127.0f / m : 0.0f;
+        out->scale = m * (1.0f / 127.0f);
+        out->sum = 0;
+        for (int i = 0; i < QUANT_BLOCK; i++) {
+            float t = (v[i] * by + MATH_ROUND) - MATH_ROUND;
+            t = t > -127.0f ? t : -127.0f; // NaN too
+            t = t < 127.0f ? t : 127.0f;
+            out->q[i] = (int8_t)t;
+            out->sum += out->q[i];
+        }
+    }
+}
+
 static float activate(float v, activation act) {
     switch (act) {
     case ACT_RELU: return 0.0f < v ? v : 0.0f;
@@ -142,6 +190,8 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 void kern_init_ref(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
+        .qdots = qdots,
+        .quantise = quantise,
         .finish = finish,
         .layer_norm = layer_norm,
         .rms_norm = rms_norm,

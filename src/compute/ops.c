@@ -48,6 +48,8 @@ static status scratch_open(compute *c, int threads, err *e) {
         c->scratch[i].panel = mem_aligned((size_t)GEMM_PANEL * sizeof(float));
         if (!c->scratch[i].panel) return err_set(e, ERR_OOM, "no memory for thread %d", i);
     }
+    c->qx = mem_aligned((size_t)GEMM_QBLOCKS * sizeof(qblock));
+    if (!c->qx) return err_set(e, ERR_OOM, "no memory for quantised rows");
     return compute_reserve(c, 2048, e);
 }
 
@@ -91,6 +93,7 @@ void compute_close(compute *c) {
         mem_free(c->scratch[i].scores);
     }
     mem_free(c->scratch);
+    mem_free(c->qx);
     pool_close(c->pool);
     mem_free(c);
 }
@@ -134,15 +137,74 @@ static void linear_part(void *arg, int part, int parts, int thread) {
     for (int i = 0; i < j->count; i++) gemm_part(j->c, &j->a[i], part, parts, thread);
 }
 
-void op_linear_many(compute *c, const linear_args *a, int count) {
+static void plain_many(compute *c, const linear_args *a, int count) {
     linear_job j = {c, a, count};
     int parts = 1;
     for (int i = 0; i < count; i++) {
-        dtype t = a[i].w->type;
-        assert(t == DT_F32 || t == DT_BF16 || t == DT_F16);
+        assert(a[i].w->type <= DT_F16);
         parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
     pool_run(c->pool, parts, linear_part, &j);
+}
+
+// Products of packed weights with one and the same x, whose rows [from, to) are done in one round.
+typedef struct {
+    const compute *c;
+    const linear_args *a;
+    int count;
+    int64_t from, to;
+} packed_job;
+
+static void quantise_part(void *arg, int part, int parts, int thread) {
+    const packed_job *j = arg;
+    int64_t cols = j->a->w->cols;
+    span s = span_of(j->to - j->from, 1, part, parts);
+    (void)thread;
+    for (int64_t i = s.from; i < s.to; i++) {
+        const float *x = j->a->x + (j->from + i) * j->a->ldx;
+        j->c->k.quantise(j->c->qx + i * quant_blocks(cols), x, cols);
+    }
+}
+
+static void packed_part(void *arg, int part, int parts, int thread) {
+    const packed_job *j = arg;
+    (void)thread;
+    for (int i = 0; i < j->count; i++) {
+        gemm_packed_part(j->c, &j->a[i], j->from, j->to, part, parts);
+    }
+}
+
+static void packed_many(compute *c, const linear_args *a, int count) {
+    int64_t blocks = quant_blocks(a->w->cols);
+    assert(blocks <= GEMM_QBLOCKS);
+    int64_t chunk = GEMM_QBLOCKS / MAX(1, blocks);
+    for (int64_t from = 0; from < a->n; from += chunk) {
+        packed_job j = {c, a, count, from, MIN(from + chunk, a->n)};
+        int64_t n = j.to - from;
+        pool_run(c->pool, parts_of(c, n, n * a->w->cols), quantise_part, &j);
+        int parts = 1;
+        for (int i = 0; i < count; i++) {
+            parts = MAX(parts, gemm_packed_parts(&a[i], n, pool_threads(c->pool)));
+        }
+        pool_run(c->pool, parts, packed_part, &j);
+    }
+}
+
+static bool same_x(const linear_args *a, const linear_args *b) {
+    return a->x == b->x && a->ldx == b->ldx && a->n == b->n && a->w->cols == b->w->cols;
+}
+
+void op_linear_many(compute *c, const linear_args *a, int count) {
+    for (int i = 0, end; i < count; i = end) {
+        bool packed = quant_is(a[i].w->type);
+        for (end = i + 1; end < count && quant_is(a[end].w->type) == packed; end++) {
+            if (packed && !same_x(&a[i], &a[end])) break;
+        }
+        if (packed)
+            packed_many(c, a + i, end - i);
+        else
+            plain_many(c, a + i, end - i);
+    }
 }
 
 void op_linear(compute *c, const linear_args *a) {
@@ -297,19 +359,24 @@ void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const f
 
 // ---- the rest ----
 
+// Values from..from+n-1 of row id.
+static void table_read(float *out, const weight *w, int64_t id, int64_t from, int64_t n) {
+    tensor t = {.type = w->type, .dims = 2, .shape = {w->rows, w->cols}, .data = w->data};
+    tensor_read_f32(out, &t, id * w->cols + from, n);
+}
+
 void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool add) {
-    tensor t = {.type = table->type, .dims = 2, .shape = {table->rows, table->cols}};
-    t.data = table->data;
+    assert(!quant_is(table->type)); // rows of a panel are interleaved: keep tables wide
     for (int64_t i = 0; i < n; i++, y += table->cols) {
         assert(ids[i] >= 0 && ids[i] < table->rows);
         if (!add) {
-            tensor_read_f32(y, &t, ids[i] * table->cols, table->cols);
+            table_read(y, table, ids[i], 0, table->cols);
             continue;
         }
         for (int64_t from = 0; from < table->cols; from += 256) {
             float row[256];
             int64_t m = MIN(256, table->cols - from);
-            tensor_read_f32(row, &t, ids[i] * table->cols + from, m);
+            table_read(row, table, ids[i], from, m);
             for (int64_t d = 0; d < m; d++) y[from + d] = y[from + d] + row[d];
         }
     }

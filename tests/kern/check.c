@@ -84,13 +84,21 @@ uint64_t digest_value(void) {
     return digest;
 }
 
+// A CPU may have a level without its integer products: those are tested too.
+static const struct {
+    const char *name, *level;
+    unsigned without;
+} all_levels[] = {
+    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", CPU_VNNI},   {"avx2", "avx2", 0},
+    {"neon", "neon", 0},     {"neon without dotprod", "neon", CPU_DOTPROD}, {"scalar", "scalar", 0},
+};
+
 const char *const *levels(void) {
-    static const char *const all[] = {"avx512", "avx2", "neon"};
-    static const char *have[ARRAY_LEN(all) + 1];
+    static const char *have[ARRAY_LEN(all_levels)];
     size_t n = 0;
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+    for (size_t i = 0; i + 1 < ARRAY_LEN(all_levels); i++) {
         unsigned flags;
-        if (cpu_level(cpu_flags(), all[i], &flags)) have[n++] = all[i];
+        if (cpu_level(cpu_flags(), all_levels[i].level, &flags)) have[n++] = all_levels[i].name;
     }
     have[n] = NULL;
     return have;
@@ -99,7 +107,9 @@ const char *const *levels(void) {
 kern_table table_of(const char *level) {
     kern_table k;
     unsigned flags = 0;
-    cpu_level(cpu_flags(), level, &flags);
-    kern_init(&k, flags);
+    size_t i = 0;
+    while (strcmp(all_levels[i].name, level)) i++;
+    cpu_level(cpu_flags(), all_levels[i].level, &flags);
+    kern_init(&k, flags & ~all_levels[i].without);
     return k;
 }

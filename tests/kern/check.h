@@ -22,7 +22,8 @@ void expect(bool ok, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void digest_add(const float *p, int64_t n);
 uint64_t digest_value(void);
 
-// The levels this machine has besides "scalar", best first; NULL ends the list.
+// The levels this machine has besides "scalar", also without their integer products; NULL ends the
+// list.
 const char *const *levels(void);
 kern_table table_of(const char *level);
 

@@ -65,6 +65,81 @@ static void test_dots(void) {
     dots_case(DT_F32, 16, 3, 0, 16);
 }
 
+// ---- packed weights ----
+
+static qblock xq[CAP / 32 + 64];
+static uint8_t packed[2 * CAP + 64];
+
+static void run_qdots(const kern_table *k, float *out, const void *arg) {
+    qdots_args a = *(const qdots_args *)arg;
+    a.out = out + 1;
+    k->qdots(&a);
+}
+
+static void qdots_case(dtype type, int64_t rows, int64_t cols, int64_t n) {
+    weight w = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
+    quant_pack(packed + 1, type, &w);
+    qdots_args a = {.w = packed + 1, .type = type, .panels = quant_panels(rows), .x = xq, .n = n};
+    a.blocks = quant_blocks(cols), a.ldo = a.panels * QUANT_ROWS + 3;
+    kern_table ref;
+    kern_init_ref(&ref);
+    for (int64_t j = 0; j < n; j++) ref.quantise(xq + j * a.blocks, x + 1 + j * cols, cols);
+    at_every_level("qdots", run_qdots, &a, NULL, rows, cols, n);
+}
+
+static void test_qdots(void) {
+    static const int64_t rows[] = {1, 16, 17, 40}, cols[] = {1, 31, 32, 33, 64, 100, 500};
+    static const int64_t ns[] = {1, 2, 3, 7, 8, 9, 17};
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+        for (size_t c = 0; c < ARRAY_LEN(cols); c++)
+            for (size_t n = 0; n < ARRAY_LEN(ns); n++)
+                for (int t = DT_Q8; t <= DT_Q4; t++) {
+                    qdots_case((dtype)t, rows[r], cols[c], ns[n]);
+                }
+}
+
+static void run_quantise(const kern_table *k, float *out, const void *arg) {
+    int64_t cols = *(const int64_t *)arg;
+    memset(xq, 7, sizeof xq);
+    k->quantise(xq, x + 1, cols);
+    for (int64_t b = 0; b < quant_blocks(cols); b++) {
+        *out++ = xq[b].scale, *out++ = (float)xq[b].sum;
+        for (int i = 0; i < QUANT_BLOCK; i++) *out++ = (float)xq[b].q[i];
+    }
+}
+
+// Weights on the grid of their scale come back exactly; others are off by half a step at most (Q4:
+// one, at the end where it has no +8).
+static void test_packing(void) {
+    static float w[3 * 70], row[70];
+    for (int t = 0; t < 2; t++) {
+        dtype type = t ? DT_Q4 : DT_Q8;
+        weight src = {.type = DT_F32, .rows = 3, .cols = 70, .data = w};
+        for (int i = 0; i < 210; i++) w[i] = (float)(t ? i % 15 - 8 : i * 37 % 255 - 127) * 0.125f;
+        for (int i = 0; i < 210; i++)
+            if (i % 70 % 32 == 0) w[i] = t ? -1.0f : 15.875f; // the end of the grid
+        quant_pack(packed, type, &src);
+        weight q = {.type = type, .rows = 3, .cols = 70, .data = packed};
+        quant_row(row, &q, 2);
+        same(w + 140, row, 70, "%s: the grid comes back", dtype_name(type));
+        src.data = x;
+        quant_pack(packed, type, &src);
+        quant_row(row, &q, 1);
+        for (int i = 0; i < 70; i++) {
+            float most = 0, off = row[i] - x[70 + i];
+            for (int k = i / 32 * 32; k < MIN(70, i / 32 * 32 + 32); k++) {
+                most = MAX(most, x[70 + k] < 0 ? -x[70 + k] : x[70 + k]);
+            }
+            float step = most / (t ? 8 : 127) * 1.002f;
+            expect((off < 0 ? -off : off) <= (t ? step : step * 0.51f), "%s: value %d is %g off",
+                   dtype_name(type), i, (double)off);
+        }
+    }
+    expect(quant_size(DT_Q8, 17, 33) == 2 * 2 * 544 && quant_size(DT_Q4, 17, 33) == 2 * 2 * 288,
+           "sizes of packed matrices");
+    expect(quant_size(DT_Q8, INT64_MAX, 2) == 0, "the size of what cannot be");
+}
+
 typedef struct {
     int64_t n;
     activation act;
@@ -159,6 +234,8 @@ static void test_widen(int64_t n) {
 void test_kernels(void) {
     fill(x, CAP, 1), fill(y, CAP, 2), fill(z, CAP, 3);
     test_dots();
+    test_qdots();
+    test_packing();
     test_finish();
     test_attention();
     for (int odd = 0; odd < 2; odd++) {
@@ -167,6 +244,7 @@ void test_kernels(void) {
             const int64_t n = sizes[s];
             at_every_level("layer_norm", run_layer_norm, &n, NULL, n, odd, 0);
             at_every_level("rms_norm", run_rms_norm, &n, NULL, n, odd, 0);
+            at_every_level("quantise", run_quantise, &n, NULL, n, odd, 0);
             at_every_level("softmax", run_softmax, &n, x, n, odd, 0);
             at_every_level("elu", run_elu, &n, NULL, n, odd, 0);
             at_every_level("add", run_add, &n, z, n, odd, 0);

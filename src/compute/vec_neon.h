@@ -1,0 +1,148 @@
+// vec_neon.h - v16 of kern_body.h: the sixteen lanes in four q registers. AArch64 only.
+#pragma once
+#include <arm_neon.h>
+#include <stdint.h>
+
+typedef struct {
+    float32x4_t q[4]; // lanes 0-3, 4-7, 8-11, 12-15
+} v16;
+
+#define EACH(expr)                                                                                 \
+    v16 out;                                                                                       \
+    for (int i = 0; i < 4; i++) out.q[i] = (expr);                                                 \
+    return out
+
+static inline v16 v_set(float x) {
+    EACH(vdupq_n_f32(x));
+}
+static inline v16 v_load(const float *p) {
+    EACH(vld1q_f32(p + 4 * i));
+}
+static inline void v_store(float *p, v16 a) {
+    for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, a.q[i]);
+}
+static inline v16 v_bf16(const void *p) {
+    const uint8_t *b = p;
+    EACH(vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(b + 8 * i)), 16)));
+}
+static inline v16 v_f16(const void *p) {
+    const uint8_t *b = p;
+    EACH(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(b + 8 * i))));
+}
+static inline v16 v_add(v16 a, v16 b) {
+    EACH(vaddq_f32(a.q[i], b.q[i]));
+}
+static inline v16 v_sub(v16 a, v16 b) {
+    EACH(vsubq_f32(a.q[i], b.q[i]));
+}
+static inline v16 v_mul(v16 a, v16 b) {
+    EACH(vmulq_f32(a.q[i], b.q[i]));
+}
+static inline v16 v_div(v16 a, v16 b) {
+    EACH(vdivq_f32(a.q[i], b.q[i]));
+}
+static inline v16 v_fma(v16 a, v16 b, v16 c) {
+    EACH(vfmaq_f32(c.q[i], a.q[i], b.q[i]));
+}
+// Not vmaxq and vminq: those differ for NaN and signed zero.
+static inline float32x4_t max4(float32x4_t a, float32x4_t b) {
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+static inline v16 v_max(v16 a, v16 b) {
+    EACH(max4(a.q[i], b.q[i]));
+}
+static inline v16 v_min(v16 a, v16 b) {
+    EACH(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), a.q[i], b.q[i]));
+}
+static inline v16 v_pick(v16 a, v16 b, v16 x, v16 y) {
+    EACH(vbslq_f32(vcltq_f32(a.q[i], b.q[i]), x.q[i], y.q[i]));
+}
+static inline v16 v_abs(v16 a) {
+    EACH(vabsq_f32(a.q[i]));
+}
+static inline v16 v_with_sign(v16 x, v16 of) {
+    uint32x4_t sign = vdupq_n_u32(0x80000000u);
+    EACH(vbslq_f32(sign, of.q[i], x.q[i]));
+}
+static inline float32x4_t pow2x4(float32x4_t n) {
+    uint32x4_t u = vreinterpretq_u32_f32(vaddq_f32(n, vdupq_n_f32(0x1.8p23f)));
+    return vreinterpretq_f32_u32(vshlq_n_u32(vaddq_u32(u, vdupq_n_u32(127)), 23));
+}
+static inline v16 v_pow2(v16 n) {
+    EACH(pow2x4(n.q[i]));
+}
+
+static inline int8x8_t bytes8(float32x4_t a, float32x4_t b) {
+    int16x4_t p = vmovn_s32(vcvtq_s32_f32(a)), q = vmovn_s32(vcvtq_s32_f32(b));
+    return vmovn_s16(vcombine_s16(p, q));
+}
+static inline void v_bytes(int8_t *p, v16 a, v16 b) {
+    vst1_s8(p, bytes8(a.q[0], a.q[1])), vst1_s8(p + 8, bytes8(a.q[2], a.q[3]));
+    vst1_s8(p + 16, bytes8(b.q[0], b.q[1])), vst1_s8(p + 24, bytes8(b.q[2], b.q[3]));
+}
+
+// Lane j with j+8, then j+4.
+static inline float32x4_t sums4(v16 a) {
+    return vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3]));
+}
+static inline float v_sum(v16 a) {
+    float32x4_t s = sums4(a);
+    float32x2_t t = vadd_f32(vget_low_f32(s), vget_high_f32(s));
+    return vget_lane_f32(t, 0) + vget_lane_f32(t, 1);
+}
+static inline float v_top(v16 a) {
+    float32x4_t s = max4(max4(a.q[0], a.q[2]), max4(a.q[1], a.q[3]));
+    float t[4];
+    vst1q_f32(t, s);
+    float even = t[0] > t[2] ? t[0] : t[2], odd = t[1] > t[3] ? t[1] : t[3];
+    return even > odd ? even : odd;
+}
+// {two sums of a, two of b}
+static inline float32x4_t sums2(v16 a, v16 b) {
+    float32x4_t p = sums4(a), q = sums4(b);
+    return vaddq_f32(vcombine_f32(vget_low_f32(p), vget_low_f32(q)),
+                     vcombine_f32(vget_high_f32(p), vget_high_f32(q)));
+}
+static inline v16 v_sums(const v16 a[16]) {
+    EACH(vpaddq_f32(sums2(a[4 * i], a[4 * i + 1]), sums2(a[4 * i + 2], a[4 * i + 3])));
+}
+
+// 64 weights: rows 0-3, 4-7, 8-11, 12-15 of a group of four columns.
+typedef struct {
+    int8x16_t q[4];
+} w64;
+typedef struct {
+    int32x4_t q[4];
+} i16;
+
+static inline w64 w_load(const uint8_t *p) {
+    w64 w;
+    for (int i = 0; i < 4; i++) w.q[i] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+    return w;
+}
+static inline w64 w_q8(w64 w) {
+    for (int i = 0; i < 4; i++) w.q[i] = veorq_s8(w.q[i], vdupq_n_s8(-128));
+    return w;
+}
+static inline w64 w_q4_low(w64 w) {
+    for (int i = 0; i < 4; i++) {
+        w.q[i] = vsubq_s8(vandq_s8(w.q[i], vdupq_n_s8(15)), vdupq_n_s8(8));
+    }
+    return w;
+}
+static inline w64 w_q4_high(w64 w) {
+    for (int i = 0; i < 4; i++) {
+        uint8x16_t u = vshrq_n_u8(vreinterpretq_u8_s8(w.q[i]), 4);
+        w.q[i] = vsubq_s8(vreinterpretq_s8_u8(u), vdupq_n_s8(8));
+    }
+    return w;
+}
+static inline i16 i_start(int32_t sum, int offset) {
+    (void)sum, (void)offset; // the weights have their signs
+    i16 a;
+    for (int i = 0; i < 4; i++) a.q[i] = vdupq_n_s32(0);
+    return a;
+}
+static inline v16 i_float(i16 a) {
+    EACH(vcvtq_f32_s32(a.q[i]));
+}
