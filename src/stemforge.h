@@ -89,7 +89,8 @@ typedef struct {
     double guidance;    // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
-    const char *continue_from; // audio file that each stem goes on from; it is kept at the front
+    const char *continue_from; // audio or code file (.safetensors) that each stem goes on
+                               // from; it is kept at the front
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 

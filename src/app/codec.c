@@ -65,28 +65,22 @@ done:
     return rc;
 }
 
-static status check_codes(const tensor *t, const mg_config *lm, err *e) {
-    if (!t || t->type != DT_I32 || t->dims != 2 || t->shape[0] != lm->codebooks ||
-        t->shape[1] < 1) {
-        return err_set(e, ERR_FORMAT, "expected a tensor \"codes\" [%lld, frames] of I32",
-                       (long long)lm->codebooks);
-    }
-    return OK;
-}
-
-static status decode_to(const options *o, const checkpoint *m, compute *c, const tensor *t,
-                        err *e) {
-    const mg_config *lm = mg_get_config(m->lm);
+static status decode(const options *o, const checkpoint *m, compute *c, err *e) {
     const encodec_config *a = encodec_get_config(m->codec);
-    int64_t frames = t->shape[1], n = frames * a->hop, channels = lm->channels;
-    int32_t *codes = mem_alloc((size_t)tensor_count(t) * sizeof *codes);
-    float *planes = mem_alloc((size_t)(channels * n) * sizeof *planes);
-    float *mixed = mem_alloc((size_t)(channels * n) * sizeof *mixed);
+    int64_t frames = 0, channels = mg_get_config(m->lm)->channels;
+    int32_t *codes = NULL;
+    float *planes = NULL, *mixed = NULL;
     file_format format;
-    status rc = codes && planes && mixed ? file_format_parse(&format, o->format, e)
-                                         : err_set(e, ERR_OOM, "no memory for the sound");
-    if (rc) goto done;
-    memcpy(codes, t->data, (size_t)tensor_count(t) * sizeof *codes); // aligned, unlike the file
+    status rc = file_format_parse(&format, o->format, e);
+    if (!rc) rc = checkpoint_read_codes(m, o->in, &codes, &frames, e);
+    if (rc) return rc;
+    int64_t n = frames * a->hop;
+    planes = mem_alloc((size_t)(channels * n) * sizeof *planes);
+    mixed = mem_alloc((size_t)(channels * n) * sizeof *mixed);
+    if (!planes || !mixed) {
+        rc = err_set(e, ERR_OOM, "no memory for the sound");
+        goto done;
+    }
     float *const plane[2] = {planes, planes + (channels - 1) * n};
     const encodec_codes in = {
         .codes = codes, .ld = frames, .frames = frames, .channels = (int)channels};
@@ -99,20 +93,6 @@ done:
     mem_free(codes);
     mem_free(planes);
     mem_free(mixed);
-    return rc;
-}
-
-static status decode(const options *o, const checkpoint *m, compute *c, err *e) {
-    st_file *f;
-    status rc = st_open(&f, o->in, e);
-    if (rc) return rc;
-    const tensor *t = st_find(f, "codes");
-    rc = check_codes(t, mg_get_config(m->lm), e);
-    if (rc)
-        err_within(e, "%s", o->in);
-    else
-        rc = decode_to(o, m, c, t, e);
-    st_close(f);
     return rc;
 }
 

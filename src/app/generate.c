@@ -173,7 +173,7 @@ static int parse(options *o, arg_list *chords, int argc, char **argv, int *exit_
         {"melody", ARG_STR, &o->r.melody, 0, 0, "FILE",
          "melody models: audio whose pitch classes to follow", NULL},
         {"continue", ARG_STR, &o->r.continue_from, 0, 0, "FILE",
-         "audio that each stem goes on from", NULL},
+         "audio, or a .safetensors of codes, that each stem goes on from", NULL},
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, "sampling:", NULL},
         {"seed", ARG_SEED, &o->r.seed, 0, 0, "N", "same request and seed, same bytes (drawn)",
          &o->seed_given},

@@ -215,3 +215,40 @@ status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, i
     mem_free(one);
     return rc;
 }
+
+static status copy_codes(const checkpoint *m, const tensor *t, int32_t **codes, int64_t *frames,
+                         err *e) {
+    const mg_config *lm = mg_get_config(m->lm);
+    if (!t || t->type != DT_I32 || t->dims != 2 || t->shape[0] != lm->codebooks ||
+        t->shape[1] < 1) {
+        return err_set(e, ERR_FORMAT, "expected a tensor \"codes\" [%lld, frames] of I32",
+                       (long long)lm->codebooks);
+    }
+    int64_t n = tensor_count(t);
+    int32_t *copy = mem_alloc((size_t)n * sizeof *copy); // aligned, unlike the file
+    if (!copy) return err_set(e, ERR_OOM, "no memory for %lld codes", (long long)n);
+    memcpy(copy, t->data, (size_t)n * sizeof *copy);
+    for (int64_t i = 0; i < n; i++) {
+        if (copy[i] >= 0 && copy[i] < lm->vocab) continue;
+        status rc = err_set(e, ERR_FORMAT, "code %lld is %d, expected 0 to %lld", (long long)i,
+                            copy[i], (long long)lm->vocab - 1);
+        mem_free(copy);
+        return rc;
+    }
+    *codes = copy;
+    *frames = t->shape[1];
+    return OK;
+}
+
+status checkpoint_read_codes(const checkpoint *m, const char *path, int32_t **codes,
+                             int64_t *frames, err *e) {
+    st_file *f;
+    *codes = NULL;
+    *frames = 0;
+    status rc = st_open(&f, path, e);
+    if (rc) return rc;
+    rc = copy_codes(m, st_find(f, "codes"), codes, frames, e);
+    if (rc) err_within(e, "%s", path);
+    st_close(f);
+    return rc;
+}

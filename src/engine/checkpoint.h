@@ -50,3 +50,8 @@ void checkpoint_close(checkpoint *m); // zeroed is fine
 // encodec_frame_count(n). Needs need_encoder.
 status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, int64_t n,
                          int32_t *codes, err *e);
+
+// The tensor "codes" [K, frames] I32 of a code file, every code checked; *codes is the caller's
+// (mem_free).
+status checkpoint_read_codes(const checkpoint *m, const char *path, int32_t **codes,
+                             int64_t *frames, err *e);

@@ -282,26 +282,44 @@ static status stem_end(void *arg, compute *c, run *r, arena *work, err *e) {
     return encodec_decode(m->codec, c, &in, planes, e);
 }
 
-static status read_given(request *q, err *e) {
-    if (!q->r->continue_from) return OK;
+static status check_given(const request *q, err *e) {
+    if (q->given_n < q->frames) return OK;
+    return err_set(e, ERR_ARG,
+                   "seconds: expected more than the %.1f s of %s to go on from, found %g",
+                   (double)q->given_n / q->g->model.frame_rate, q->r->continue_from, q->r->seconds);
+}
+
+static status read_given_audio(request *q, err *e) {
     const checkpoint *m = &q->g->model;
-    const encodec_config *audio = encodec_get_config(m->codec);
     file_clip clip = {0};
     file_limits limits = file_limits_default();
     limits.seconds_max = SECONDS_MAX;
     status rc = file_read(&clip, q->r->continue_from, &limits, e);
     int channels = (int)mg_get_config(m->lm)->channels;
-    if (!rc) {
-        rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, (int)audio->sample_rate,
-                              channels, e);
-    }
+    int rate = (int)encodec_get_config(m->codec)->sample_rate;
+    if (!rc) rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, rate, channels, e);
     file_clip_deinit(&clip);
-    if (rc) return rc;
-    q->given_n = encodec_frame_count(m->codec, q->given_samples);
-    if (q->given_n < q->frames) return OK;
-    return err_set(e, ERR_ARG,
-                   "seconds: expected more than the %.1f s of %s to go on from, found %g",
-                   (double)q->given_n / m->frame_rate, q->r->continue_from, q->r->seconds);
+    if (!rc) q->given_n = encodec_frame_count(m->codec, q->given_samples);
+    return rc;
+}
+
+// A code file, as `stemforge encode` writes it: nothing is encoded then.
+static status read_given_codes(request *q, err *e) {
+    const checkpoint *m = &q->g->model;
+    status rc = checkpoint_read_codes(m, q->r->continue_from, &q->given, &q->given_n, e);
+    if (!rc && q->given_n > (int64_t)(SECONDS_MAX * m->frame_rate)) {
+        rc = err_set(e, ERR_LIMIT, "%s: over %d s", q->r->continue_from, SECONDS_MAX);
+    }
+    return rc;
+}
+
+static status read_given(request *q, err *e) {
+    const char *path = q->r->continue_from;
+    if (!path) return OK;
+    const char *dot = strrchr(path, '.');
+    bool codes = dot && strcmp(dot, ".safetensors") == 0;
+    status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
+    return rc ? rc : check_given(q, e);
 }
 
 static status plan_stem(request *q, size_t i, err *e) {

@@ -84,6 +84,12 @@ status info 0 "$bin" info $melody
 status encode 0 "$bin" encode --model $mono "$tmp/a/drums.wav" "$tmp/codes.safetensors"
 status decode 0 "$bin" decode --model $mono "$tmp/codes.safetensors" "$tmp/back.wav"
 
+status "continue codes" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/codes.safetensors" --duration 2 \
+    --seed 8 --quiet --out "$tmp/codes"
+status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 \
+    --seed 8 --quiet --out "$tmp/audio"
+same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
+
 # --- what goes wrong
 fails "melody without a melody model" 1 "melody" "$bin" generate --model $mono --stem bass --melody "$tmp/a/drums.wav"
 fails "no such model" 1 "no/such" "$bin" generate --model no/such --stem bass
