@@ -102,7 +102,9 @@ kern: $(OUT)/tests/run_kern
 NEON_OUT  := build/neon
 NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
-NEON_SRC  := $(addprefix src/base/,err.c mem.c os.c) $(wildcard src/compute/*.c) $(KERN_SRC)
+NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/num.c base/fft.c \
+             audio/resample.c audio/post.c engine/chords.c engine/control.c) \
+             $(wildcard src/compute/*.c) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) $(NEON_FLAGS) -c $< -o $@

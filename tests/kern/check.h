@@ -1,6 +1,7 @@
 // check.h - what the kernel tests share: inputs, comparison to the bit, the digest.
 //
-// The program needs nothing but src/base's plain files and src/compute, so that it cross-compiles.
+// The program needs nothing but src/compute and plain files of other layers (no library), so that
+// it cross-compiles.
 #pragma once
 #include "compute/kern.h"
 
@@ -32,4 +33,5 @@ void test_ops(void);        // every op, levels and thread counts against one th
 void test_math(void);       // ulp bounds, over each 1009th float
 void test_math_whole(void); // over every float
 void test_rng(void);        // published vectors
+void test_sound(void);      // resampling, fades, transform, control track: into the digest
 void bench(int threads);    // times, against the roof; 0: all threads

@@ -1,9 +1,11 @@
 // test_file.c - sound files there and back, and files that lie.
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "audio/file.h"
@@ -221,6 +223,26 @@ Test(file, a_file_is_written_whole_or_not_at_all) {
     err e;
     cr_assert_eq(file_read(&c, path, &limits, &e), ERR_NOT_FOUND);
     cr_assert_eq(rmdir(dir), 0);
+}
+
+Test(file, a_full_disk_gives_an_error_and_no_file) {
+    char dir[] = "/tmp/sf-file-XXXXXX", path[64];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/a.wav", dir);
+    make_tone();
+    struct rlimit old, tight;
+    cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    tight = old;
+    tight.rlim_cur = 1000; // the file needs 20 kB; a write beyond fails as on a full disk
+    signal(SIGXFSZ, SIG_IGN);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    err e = {0};
+    status rc = file_write(path, FILE_WAV16, tone, FRAMES, 2, 44100, &tags, &e);
+    setrlimit(RLIMIT_FSIZE, &old);
+    cr_assert_eq(rc, ERR_IO);
+    cr_assert(strstr(e.text, "cannot write"), "%s", e.text);
+    cr_assert(!os_exists(path));
+    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
 }
 
 Test(file, a_clip_becomes_planes_at_another_rate) {
