@@ -488,7 +488,6 @@ status worker_open(worker **out, const worker_config *c, err *e) {
     w->config = *c;
     if (w->config.storage_check_ms <= 0) w->config.storage_check_ms = 10000;
     w->seconds_per_work = -1;
-    atomic_store(&w->storage_ok, blob_check(c->blobs, NULL) == OK);
     pthread_mutex_init(&w->mu, NULL);
     pthread_cond_init(&w->wake, NULL);
     pthread_cond_init(&w->idle, NULL);

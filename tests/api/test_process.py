@@ -1,8 +1,50 @@
 """The process: draining, restarts, refusing storage and database, settings, the shell commands."""
-import json, os, signal, subprocess, threading, time, unittest
-from lib import OUT, ROOT, SLOW, Case, Server, eventually, request
+import base64, hashlib, http.server, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time, unittest
+from lib import OUT, ROOT, SLOW, Case, Server, eventually, free_port, request, wav
 
 PROGRAM = OUT / "stemforge"
+
+
+def can_mount():
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
+class BlobStore:
+    """Just enough of Azure Blob Storage to come back after an outage; Azurite tests the rest."""
+
+    def __init__(self, port):
+        self.blobs = blobs = {}
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self, code, **headers):
+                self.send_response(code)
+                for k, v in headers.items():
+                    self.send_header(k.replace("_", "-"), v)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_PUT(self):
+                data = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Authorization"].startswith("SharedKey a:")
+                blobs[self.path] = data
+                self.answer(201, ETag='"1"', Content_MD5=base64.b64encode(hashlib.md5(data).digest()).decode())
+
+            def do_GET(self):
+                self.answer(200, ETag='"1"')
+
+            do_HEAD = do_GET
+
+            def log_message(self, *a):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Draining(Case):
@@ -72,29 +114,64 @@ class Faults(Case):
         self.assertEqual(code.returncode, 1)
         self.assertIn(b"listen on", code.stderr)
 
-    def test_storage_that_goes_away_makes_jobs_wait(self):
-        s = self.serve()
-        s.wait_job(s.submit())
-        files = s.folder / "files"
-        files.rename(s.folder / "gone")
-        files.write_text("not a folder")  # stronger than permissions: we may be root
+    def test_storage_that_is_away_makes_jobs_wait(self):
+        port = free_port()
+        key = base64.b64encode(b"k" * 64).decode()
+        s = self.serve(AZURE_STORAGE_CONNECTION_STRING=f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey={key};"
+                       f"BlobEndpoint=http://127.0.0.1:{port}/a")
         id = s.submit()
         eventually("health says so", lambda: s.ask("GET", "/health").json["services"]["storage"] == "disconnected")
         self.assertEqual(s.ask("GET", "/health").code, 200)
-        time.sleep(0.5)
+        time.sleep(1)
         self.assertEqual(s.job(id)["status"], "processing")
-        files.unlink()
-        (s.folder / "gone").rename(files)
-        s.wait_job(id)
+        store = BlobStore(port)
+        self.addCleanup(store.close)
+        j = s.wait_job(id, seconds=30)
+        self.assertEqual(wav(store.blobs[f"/a/audio-files/audio-1/generated/{id}/guitar.wav"]), (2, 44100, 16, 22050))
+        self.assertEqual(j["generated_stems"][0]["blob_url"],
+                         f"http://127.0.0.1:{port}/a/audio-files/audio-1/generated/{id}/guitar.wav")
         eventually("health says so", lambda: s.ask("GET", "/health").json["services"]["storage"] == "connected")
+        self.assertNotIn(key, s.log())
+
+    @unittest.skipUnless(can_mount(), "needs a mount namespace")
+    def test_a_full_disk_makes_jobs_wait_and_submissions_503(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="stemforge-full-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        script = folder / "in-a-small-disk"
+        script.write_text(f'#!/bin/sh\nmkdir -p "$DATA_DIR/disk"\nmount -t tmpfs -o size=4m none "$DATA_DIR/disk" || exit 9\n'
+                          f'DATA_DIR=$DATA_DIR/disk exec {OUT}/tests/tone_server\n')
+        script.chmod(0o755)
+        s = self.serve(binary="/usr/bin/unshare", flags=["-m", str(script)], folder=folder)
+        disk = pathlib.Path(f"/proc/{s.process.pid}/root{folder}/disk")
+        s.wait_job(s.submit())
+        running = s.submit(parameters={"prompt": "slow:1500", "duration_seconds": 5})
+        eventually("it runs", lambda: s.job(running)["status"] == "processing")
+        with open(disk / "filler", "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(b"x" * 4096)
+            except OSError:
+                pass
+        a = s.ask("POST", "/generate", request(parameters={"prompt": "x" * 4000}))
+        for _ in range(20):  # the log may have some room left
+            if a.code == 503:
+                break
+            a = s.ask("POST", "/generate", request(parameters={"prompt": "x" * 4000}))
+        self.assertEqual(a.code, 503)
+        self.assertIn("Retry-After", a.headers)
+        time.sleep(2)
+        self.assertEqual(s.job(running)["status"], "processing")
+        (disk / "filler").unlink()
+        s.wait_job(running, seconds=30)
+        s.wait_job(s.submit())
 
     def test_a_device_that_fails_ends_the_process_and_not_the_job(self):
         s = self.serve()
         id = s.submit(parameters={"prompt": "device"})
         self.assertEqual(s.process.wait(10 * SLOW), 1)
-        s.start()
-        self.assertIn(s.job(id)["status"], ("queued", "processing"))
+        s.start(ready=False)  # it takes the job up again, and fails again
         self.assertEqual(s.process.wait(10 * SLOW), 1)
+        self.assertEqual(s.log().count(f"Gave request_id={id} back"), 2)
 
     def test_a_job_that_takes_too_long_fails(self):
         s = self.serve(JOB_TIMEOUT_SECONDS=1)

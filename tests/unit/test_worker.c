@@ -1,0 +1,286 @@
+// test_worker.c - claim, generate, store, finish, with a generate function that the tests steer.
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/os.h"
+#include "service/view.h"
+#include "service/worker.h"
+
+typedef struct {
+    char dir[64];
+    job_store *jobs;
+    blob_store *blobs;
+    metrics *metrics;
+    events *events;
+    hook *hook;
+    outbox *outbox;
+    worker *worker;
+    // The engine.
+    atomic_int made[7]; // by index of stem in the request
+    atomic_bool hold;   // stems wait for this to become false
+    int fail_at;        // index of the stem that fails; -1: none
+    int code;
+    atomic_bool entered;
+} rig;
+
+static int generate(void *arg, const stemforge_request *r, const stemforge_events *ev,
+                    stemforge_error *e) {
+    rig *g = arg;
+    float silence[8] = {0};
+    for (size_t i = 0; i < r->stem_count; i++) {
+        if (r->skip && r->skip[i]) continue;
+        ev->progress(ev->arg, i, 1, 2);
+        atomic_store(&g->entered, true);
+        while (atomic_load(&g->hold) && !ev->canceled(ev->arg)) os_sleep_ms(2);
+        if (ev->canceled(ev->arg)) return e->code = STEMFORGE_ERR_CANCELED;
+        if ((int)i == g->fail_at) {
+            snprintf(e->text, sizeof e->text, "%s: it broke", r->stems[i]);
+            return e->code = g->code;
+        }
+        stemforge_stem s = {.name = r->stems[i],
+                            .samples = silence,
+                            .frames = 4,
+                            .channels = 2,
+                            .sample_rate = 44100};
+        int rc = ev->stem_done(ev->arg, i, &s, e);
+        if (rc) return rc;
+        atomic_fetch_add(&g->made[i], 1);
+    }
+    return STEMFORGE_OK;
+}
+
+static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
+    (void)arg;
+    buf_printf(out, "samples of %s", s->name);
+    return buf_status(out, e);
+}
+
+static void open_worker(rig *g, double seconds_max) {
+    worker_config w = {.jobs = g->jobs,
+                       .blobs = g->blobs,
+                       .metrics = g->metrics,
+                       .events = g->events,
+                       .outbox = g->outbox,
+                       .workers = 2,
+                       .lease_ms = 300,
+                       .job_seconds_max = seconds_max,
+                       .storage_seconds_max = 10,
+                       .storage_check_ms = 50};
+    err e;
+    cr_assert_eq(worker_open(&g->worker, &w, &e), OK, "%s", e.text);
+    worker_engine m = {.arg = g, .generate = generate, .encode = encode, .family = "Tone"};
+    cr_assert_eq(worker_start(g->worker, &m, &e), OK, "%s", e.text);
+}
+
+static rig *rig_open(double seconds_max) {
+    static rig g;
+    log_setup(LOG_ERROR, false);
+    g.fail_at = -1;
+    snprintf(g.dir, sizeof g.dir, "/tmp/worker_XXXXXX");
+    cr_assert_not_null(mkdtemp(g.dir));
+    err e;
+    blob_config b = blob_config_default();
+    b.dir = g.dir;
+    b.public_url = "http://x/files";
+    cr_assert_eq(blob_open(&g.blobs, &b, &e), OK, "%s", e.text);
+    job_config j = job_config_default();
+    j.lease_ms = 300;
+    j.render = view_callback;
+    j.render_arg = g.blobs;
+    cr_assert_eq(job_store_open(&g.jobs, ":memory:", &j, &e), OK, "%s", e.text);
+    hook_config h = hook_config_default();
+    cr_assert_eq(hook_open(&g.hook, &h, &e), OK);
+    cr_assert_eq(metrics_open(&g.metrics, &e), OK);
+    cr_assert_eq(events_open(&g.events, &e), OK);
+    cr_assert_eq(outbox_open(&g.outbox, g.jobs, g.hook, g.metrics, 1, &e), OK);
+    open_worker(&g, seconds_max);
+    return &g;
+}
+
+static void rig_close(rig *g) {
+    worker_close(g->worker);
+    outbox_close(g->outbox);
+    events_close(g->events);
+    metrics_close(g->metrics);
+    hook_close(g->hook);
+    job_store_close(g->jobs);
+    blob_close(g->blobs);
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", g->dir);
+    cr_assert_eq(system(command), 0);
+}
+
+static void submit(rig *g, const char *id) {
+    static const char *const stems[] = {"drums", "bass", "piano"};
+    char text[300];
+    snprintf(text, sizeof text,
+             "{\"generation_request_id\":\"%s\",\"audio_file_id\":\"a\","
+             "\"target_stems\":[\"drums\",\"bass\",\"piano\"]}",
+             id);
+    job_new n = {.id = id,
+                 .audio_file_id = "a",
+                 .stems = stems,
+                 .stem_count = 3,
+                 .request = bytes_of(text),
+                 .canonical = bytes_of(text),
+                 .seed = 1,
+                 .work = 30};
+    job_submitted done;
+    err e;
+    cr_assert_eq(job_submit(g->jobs, &n, job_time_now(), &done, &e), OK, "%s", e.text);
+    worker_wake(g->worker);
+}
+
+// Waits until the job is in that state, and hands it over.
+static void await(rig *g, const char *id, job_state want, job *j) {
+    for (int i = 0; i < 1000; i++) {
+        *j = (job){0};
+        cr_assert_eq(job_get(g->jobs, id, j, NULL), OK);
+        if (j->state == want) return;
+        cr_assert(!job_state_ended(j->state), "%s is %s: %s", id, job_state_name(j->state),
+                  j->error ? j->error : "");
+        job_deinit(j);
+        os_sleep_ms(10);
+    }
+    cr_assert(false, "%s did not become %s", id, job_state_name(want));
+}
+
+static void await_entered(rig *g) {
+    for (int i = 0; i < 500 && !atomic_load(&g->entered); i++) os_sleep_ms(10);
+    cr_assert(atomic_load(&g->entered));
+}
+
+Test(worker, makes_stores_and_finishes_a_job) {
+    rig *g = rig_open(100);
+    submit(g, "one");
+    job j;
+    await(g, "one", JOB_COMPLETED, &j);
+    cr_assert_str_eq(j.stems[2].result.key, "a/generated/one/piano.wav");
+    cr_assert_eq(j.stems[2].result.size, 16);
+    buf b;
+    buf_init(&b, 100);
+    cr_assert_eq(blob_get(g->blobs, j.stems[1].result.key, 0, 100, &b, NULL), OK);
+    cr_assert_str_eq(buf_str(&b), "samples of bass");
+    buf_deinit(&b);
+    job_deinit(&j);
+    cr_assert_eq(metrics_get(g->metrics, "stemforge_jobs_finished_total",
+                             "status=\"completed\",reason=\"ok\""),
+                 1);
+    rig_close(g);
+}
+
+Test(worker, a_failing_stem_fails_the_job_and_keeps_what_landed) {
+    rig *g = rig_open(100);
+    g->fail_at = 1;
+    g->code = STEMFORGE_ERR_FORMAT;
+    submit(g, "bad");
+    job j;
+    await(g, "bad", JOB_FAILED, &j);
+    cr_assert_str_eq(j.error_code, "model_error");
+    cr_assert_not_null(strstr(j.error, "bass"));
+    cr_assert(j.stems[0].done && !j.stems[1].done && !j.stems[2].done);
+    job_deinit(&j);
+    cr_assert_eq(metrics_get(g->metrics, "stemforge_stem_errors_total", "stem=\"bass\""), 1);
+    rig_close(g);
+}
+
+Test(worker, a_running_job_is_canceled_and_another_runs_beside_it) {
+    rig *g = rig_open(100);
+    atomic_store(&g->hold, true);
+    submit(g, "one");
+    submit(g, "two");
+    await_entered(g);
+    job j;
+    await(g, "one", JOB_RUNNING, &j);
+    job_deinit(&j);
+    await(g, "two", JOB_RUNNING, &j);
+    job_deinit(&j);
+    cr_assert_eq(worker_busy(g->worker), 2);
+    job_cancel_answer how;
+    cr_assert_eq(job_cancel(g->jobs, "one", job_time_now(), &how, NULL), OK);
+    cr_assert_eq(how, JOB_CANCEL_ASKED);
+    // Nobody calls worker_cancel: the renewal of the lease brings the news too.
+    await(g, "one", JOB_CANCELED, &j);
+    job_deinit(&j);
+    atomic_store(&g->hold, false);
+    await(g, "two", JOB_COMPLETED, &j);
+    job_deinit(&j);
+    rig_close(g);
+}
+
+Test(worker, a_lease_is_renewed_for_as_long_as_a_job_runs) {
+    rig *g = rig_open(100);
+    atomic_store(&g->hold, true);
+    submit(g, "long");
+    os_sleep_ms(1200); // four leases
+    atomic_store(&g->hold, false);
+    job j;
+    await(g, "long", JOB_COMPLETED, &j);
+    job_deinit(&j);
+    cr_assert_eq(atomic_load(&g->made[0]), 1); // nobody else took it up meanwhile
+    rig_close(g);
+}
+
+Test(worker, a_job_that_takes_too_long_fails) {
+    rig *g = rig_open(0.2);
+    atomic_store(&g->hold, true);
+    submit(g, "slow");
+    job j;
+    await(g, "slow", JOB_FAILED, &j);
+    cr_assert_str_eq(j.error_code, "timeout");
+    job_deinit(&j);
+    rig_close(g);
+}
+
+Test(worker, draining_gives_back_what_does_not_end_and_a_new_worker_makes_only_the_rest) {
+    rig *g = rig_open(100);
+    g->fail_at = 1; // stems after the first are not reached: the device "breaks"
+    g->code = STEMFORGE_ERR_DEVICE;
+    submit(g, "given");
+    for (int i = 0; i < 500 && !worker_broken(g->worker); i++) os_sleep_ms(10);
+    cr_assert(worker_broken(g->worker));
+    worker_close(g->worker);
+    job j = {0};
+    cr_assert_eq(job_get(g->jobs, "given", &j, NULL), OK);
+    cr_assert_eq(j.state, JOB_QUEUED);
+    cr_assert(j.stems[0].done);
+    job_deinit(&j);
+    g->fail_at = -1;
+    atomic_store(&g->hold, true);
+    atomic_store(&g->entered, false);
+    open_worker(g, 100);
+    await_entered(g);
+    worker_drain(g->worker, os_clock_ns() + 100000000);
+    worker_close(g->worker);
+    cr_assert_eq(job_get(g->jobs, "given", &j, NULL), OK);
+    cr_assert_eq(j.state, JOB_QUEUED);
+    job_deinit(&j);
+    atomic_store(&g->hold, false);
+    open_worker(g, 100);
+    await(g, "given", JOB_COMPLETED, &j);
+    job_deinit(&j);
+    cr_assert_eq(atomic_load(&g->made[0]), 1);
+    rig_close(g);
+}
+
+Test(worker, progress_is_known_while_a_job_runs) {
+    rig *g = rig_open(100);
+    atomic_store(&g->hold, true);
+    submit(g, "p");
+    await_entered(g);
+    double p[3] = {0};
+    cr_assert(events_find(g->events, "p", p, 3));
+    cr_assert_float_eq(p[0], 0.495, 1e-9);
+    atomic_store(&g->hold, false);
+    job j;
+    await(g, "p", JOB_COMPLETED, &j);
+    job_deinit(&j);
+    for (int i = 0; i < 200 && events_find(g->events, "p", p, 3); i++) os_sleep_ms(10);
+    cr_assert_not(events_find(g->events, "p", p, 3));
+    rig_close(g);
+}
