@@ -4,6 +4,7 @@
 # EXAMPLES is how many a operation and phase (default 900: over 10,000 requests in all).
 set -eu
 cd "$(dirname "$0")/../.."
+root=$PWD
 out=$PWD/${1:-build}
 venv=$out/venv
 if [ ! -x "$venv/bin/schemathesis" ]; then
@@ -19,7 +20,8 @@ trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
 i=0
 until curl -fs "http://127.0.0.1:$port/readyz" >/dev/null || [ $i -ge 100 ]; do i=$((i + 1)); sleep 0.1; done
 rc=0
-"$venv/bin/schemathesis" run web/openapi.json --url "http://127.0.0.1:$port" --max-examples "${EXAMPLES:-900}" \
+cd "$dir" # where it keeps its caches
+"$venv/bin/schemathesis" run "$root/web/openapi.json" --url "http://127.0.0.1:$port" --max-examples "${EXAMPLES:-900}" \
     --phases examples,coverage,fuzzing,stateful --workers 1 --request-timeout 10 --continue-on-failure --seed "${SEED:-1}" \
     --exclude-path-regex events \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance ||
