@@ -118,8 +118,8 @@ static status read_own(checkpoint *m, double *window_s, double *stride_s, err *e
     return OK;
 }
 
-// Longest prefix a request of this model can have, text included.
-#define TEXT_ROWS_RESERVED 128
+// Rows of a prefix that are for the text; a longer text takes more from the window (engine.c).
+#define TEXT_ROWS_RESERVED 24
 
 static status read_windows(checkpoint *m, const json *generation, err *e) {
     const mg_config *lm = mg_get_config(m->lm);
@@ -131,7 +131,6 @@ static status read_windows(checkpoint *m, const json *generation, err *e) {
     if (stride_s <= 0) stride_s = window_s * 18 / 30; // the reference's extend_stride
     int64_t lag = lm->codebooks / lm->channels;
     int64_t prefix = lm->melody ? lm->chroma_length + TEXT_ROWS_RESERVED : 0;
-    if (m->has_grid) prefix = lm->chroma_length + 24;
     m->window = (int64_t)(window_s * m->frame_rate + 0.5);
     m->window = MIN(m->window, lm->positions - prefix - lag);
     if (m->window < 2) {

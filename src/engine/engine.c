@@ -15,7 +15,8 @@
 #define PLACES_DEFAULT 16
 #define SECONDS_MIN 0.1
 #define SECONDS_MAX 600
-#define WAIT_MS 100 // between looks at cancellation and progress
+#define WINDOW_MIN 16 // frames
+#define WAIT_MS 100   // between looks at cancellation and progress
 
 struct stemforge_engine {
     checkpoint model;
@@ -216,10 +217,20 @@ static uint64_t name_stream(const char *s) {
     return h;
 }
 
+// A long text takes its rows of a melody model's prefix from the window.
+static int64_t window_of(const stem *s) {
+    const checkpoint *m = &s->of->g->model;
+    const mg_config *lm = mg_get_config(m->lm);
+    if (!lm->melody) return m->window;
+    int64_t rest = lm->positions - lm->chroma_length - (int64_t)s->ids.n - lm->codebooks;
+    return MIN(m->window, rest);
+}
+
 static run_params params_of(const stem *s) {
     const request *q = s->of;
     const stemforge_request *r = q->r;
     const checkpoint *m = &q->g->model;
+    int64_t window = window_of(s);
     return (run_params){
         .text = s->text,
         .text_n = (int64_t)s->ids.count,
@@ -235,8 +246,8 @@ static run_params params_of(const stem *s) {
         .frames = q->frames,
         .given = q->given,
         .given_n = q->given_n,
-        .window = m->window,
-        .stride = m->stride,
+        .window = window,
+        .stride = MIN(m->stride, MAX(1, window * 3 / 5)),
         .cache_type = q->g->cache_type,
     };
 }
@@ -340,6 +351,10 @@ static status plan_stem(request *q, size_t i, err *e) {
     if (!rc) rc = tok_encode(m->words, buf_bytes(&s->prompt), &s->ids, e);
     if (!rc && (s->ids.count < 1 || s->ids.n > 1000)) {
         rc = err_set(e, ERR_ARG, "prompt: %zu tokens, expected 1 to 1000", s->ids.n);
+    }
+    if (!rc && window_of(s) < WINDOW_MIN) {
+        rc = err_set(e, ERR_ARG, "prompt: %zu tokens leave no room for audio in %s", s->ids.n,
+                     m->name);
     }
     if (rc) return rc;
     if (r->skip && r->skip[i]) return OK;

@@ -155,6 +155,18 @@ Test(engine, a_request_over_the_memory_budget_is_refused) {
     stemforge_close(g);
 }
 
+Test(engine, a_long_text_shortens_the_window_of_a_melody_model_and_nothing_breaks) {
+    stemforge_engine *g = open_model(MELODY, 0);
+    char text[900];
+    for (size_t i = 0; i + 1 < sizeof text; i++) text[i] = i % 3 == 2 ? ' ' : (char)('a' + i % 23);
+    text[sizeof text - 1] = 0;
+    outcome o = request(g, 1, 31, 4);
+    o.r.prompt = text;
+    make(&o);
+    cr_assert_eq(o.code, STEMFORGE_OK);
+    stemforge_close(g);
+}
+
 Test(engine, wrong_requests_name_the_field) {
     stemforge_error e;
     stemforge_request r = stemforge_request_default();
