@@ -10,6 +10,7 @@ int pull_main(int argc, char **argv);
 int trace_main(int argc, char **argv);
 int plot_main(int argc, char **argv);
 int mix_main(int argc, char **argv);
+int analyse_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct {
     {"bench", bench_main, "every stage against what this machine can do"},
     {"plot", plot_main, "waveforms and spectrograms as pictures"},
     {"mix", mix_main, "several sound files added up to one"},
+    {"analyse", analyse_main, "tempo, chords and defects of sound files"},
     {"trace", trace_main, "every stage of a model as tensors"},
 };
 

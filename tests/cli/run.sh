@@ -115,6 +115,17 @@ fails "a WAV that lies" 1 "short.wav" "$bin" encode --model $mono "$tmp/short.wa
 fails "disk full" 1 "cannot write" sh -c "trap '' XFSZ; ulimit -f 8; exec $bin generate --model $mono --stem drums \
     --duration 1 --quiet --out $tmp/full"
 if [ -z "$(ls -A "$tmp/full")" ]; then ok; else no "disk full left $(ls "$tmp/full")"; fi
+# --- what looks at sound
+status plot 0 "$bin" plot "$tmp/a/drums.wav" --out "$tmp/pictures"
+if [ "$(head -c 4 "$tmp/pictures/drums.png" | tail -c 3)" = PNG ]; then ok; else no "plot made no PNG"; fi
+status mix 0 "$bin" mix "$tmp/a/drums.wav" "$tmp/a/drums.wav" --out "$tmp/mix.wav"
+status analyse 0 "$bin" analyse "$tmp/mix.wav" --bpm 120 --chords "Am F" --json
+# 0.8 in 16 bits is 26214 / 32768.
+if grep -q '"seconds":1.0,"peak":0.79998' "$tmp/out"; then ok; else no "analyse: $(cat "$tmp/out")"; fi
+fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
+fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
+fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"
+
 # SIGINT ends it cleanly: status 1, nothing half-written.
 "$bin" generate --model $mono --stem drums --duration 600 --quiet --out "$tmp/int" 2>"$tmp/err" &
 pid=$!
