@@ -53,7 +53,9 @@ typedef struct stemforge_engine stemforge_engine;
 typedef enum {
     STEMFORGE_WEIGHTS_AS_STORED = 0,
     STEMFORGE_WEIGHTS_F32,
-    STEMFORGE_WEIGHTS_BF16
+    STEMFORGE_WEIGHTS_BF16,
+    STEMFORGE_WEIGHTS_Q8,
+    STEMFORGE_WEIGHTS_Q4
 } stemforge_weights;
 
 typedef struct {
@@ -66,6 +68,9 @@ typedef struct {
 } stemforge_options;
 
 stemforge_options stemforge_options_default(void);
+
+// "stored", "f32", "bf16", "q8" or "q4". False for any other name.
+bool stemforge_weights_parse(const char *name, stemforge_weights *out);
 
 // Loads a model. *out is the caller's (stemforge_close). NULL on failure, and e says why.
 int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge_error *e);

@@ -14,6 +14,7 @@
 #include "base/os.h"
 #include "engine/checkpoint.h"
 #include "engine/run.h"
+#include "stemforge.h"
 
 typedef struct {
     const char *model, *weights, *stems, *isa;
@@ -27,6 +28,7 @@ typedef struct {
     compute *c;
     double read_gb, gflops; // roofs
     dtype cache_type;
+    bool narrow; // weights of 8 or 4 bits
 } bench;
 
 static void row(const bench *b, const char *stage, int64_t stems, double value, const char *unit,
@@ -160,9 +162,10 @@ static void report_steps(bench *b, int64_t stems, double *spent) {
     int64_t mean = b->o->position + b->o->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
     double moved = (double)mg_step_bytes(b->m.lm, true) +
                    (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->cache_type);
-    double flops = 2.0 * (double)(2 * stems) * (double)mg_step_bytes(b->m.lm, true) /
-                   (b->cache_type == DT_BF16 ? 2.0 : 4.0);
-    double floor = fmax(moved / 1e9 / b->read_gb, flops / 1e9 / b->gflops);
+    double flops = 2.0 * (double)(2 * stems) * (double)mg_step_values(b->m.lm);
+    // 8-bit products have a roof of their own: there only reading counts.
+    double multiply = b->narrow ? 0 : flops / 1e9 / b->gflops;
+    double floor = fmax(moved / 1e9 / b->read_gb, multiply);
     row(b, "steps", stems, 1 / median, "steps/s", floor / median);
     row(b, "audio", stems, (double)stems / median / b->m.frame_rate, "x realtime", 0);
     row(b, "read", stems, moved / 1e9 / median, "GB/s", moved / 1e9 / median / b->read_gb);
@@ -235,12 +238,13 @@ static status run_all(bench *b, err *e) {
     row(b, "memory read", 0, b->read_gb, "GB/s", 1);
     row(b, "multiply-add", 0, b->gflops, "GFLOP/s", 1);
     double from = os_seconds();
-    const checkpoint_options files = {.model = b->o->model,
-                                      .lm_type = strcmp(b->o->weights, "bf16") == 0 ? WEIGHTS_BF16
-                                                 : strcmp(b->o->weights, "f32") == 0
-                                                     ? WEIGHTS_F32
-                                                     : WEIGHTS_AS_STORED};
-    b->cache_type = files.lm_type == WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+    stemforge_weights kept;
+    if (!stemforge_weights_parse(b->o->weights, &kept)) {
+        return err_set(e, ERR_ARG, "--weights: expected stored, f32, bf16, q8 or q4");
+    }
+    const checkpoint_options files = {.model = b->o->model, .lm_type = (weights_type)kept};
+    b->narrow = kept >= STEMFORGE_WEIGHTS_Q8;
+    b->cache_type = kept >= STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
     status rc = checkpoint_open(&b->m, &files, e);
     if (!rc) row(b, "load", 0, os_seconds() - from, "s", 0);
     if (!rc) rc = bench_text(b, &text, &n, e);
@@ -262,7 +266,8 @@ static status run_all(bench *b, err *e) {
 int bench_main(int argc, char **argv) {
     options o = {.weights = "stored", .stems = "1,4", .steps = 30, .position = 250};
     const arg_option table[] = {
-        {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32 or bf16 (stored)", NULL},
+        {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32, bf16, q8 or q4 (stored)",
+         NULL},
         {"stems", ARG_STR, &o.stems, 0, 0, "LIST", "batch sizes (1,4)", NULL},
         {"steps", ARG_INT, &o.steps, 1, 10000, "N", "steps to time (30)", NULL},
         {"position", ARG_INT, &o.position, 0, 100000, "N",

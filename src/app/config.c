@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "stemforge.h"
 
 #define NAME_MAX_ 48
 #define SECRET_FILE_MAX ((size_t)64 << 10)
@@ -40,7 +41,7 @@ static const option table[] = {
     {"MODEL", STR, FIELD(model), 0, 0, "models/stemforge-mini",
      "a model folder, or ORG/NAME in the Hugging Face cache"},
     {"MODEL_WEIGHTS", STR, FIELD(weights), 0, 0, "stored",
-     "how the decoder's weights are kept: stored, f32 or bf16"},
+     "how weights are kept: stored, f32, bf16, q8 or q4"},
     {"MODEL_THREADS", INT, FIELD(threads), 0, 1024, "0",
      "threads that compute; 0: one a processor"},
     {"BATCH_MAX", INT, FIELD(batch_max), 0, 256, "0",
@@ -245,9 +246,10 @@ static status check_words(config *c, err *e) {
         return err_set(e, ERR_ARG, "LOG_FORMAT: expected text or json, found \"%s\"",
                        c->log_format);
     }
-    if (strcmp(c->weights, "stored") != 0 && strcmp(c->weights, "f32") != 0 &&
-        strcmp(c->weights, "bf16") != 0) {
-        return err_set(e, ERR_ARG, "MODEL_WEIGHTS: expected stored, f32 or bf16, found \"%s\"",
+    stemforge_weights kept;
+    if (!stemforge_weights_parse(c->weights, &kept)) {
+        return err_set(e, ERR_ARG,
+                       "MODEL_WEIGHTS: expected stored, f32, bf16, q8 or q4, found \"%s\"",
                        c->weights);
     }
     return OK;

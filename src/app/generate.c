@@ -196,7 +196,7 @@ static int parse(options *o, arg_list *chords, int argc, char **argv, int *exit_
         {"threads", ARG_INT, &o->threads, 0, 256, "N",
          "threads, also STEMFORGE_THREADS (all processors)", NULL},
         {"weights", ARG_STR, &o->weights, 0, 0, "TYPE",
-         "stored, f32 or bf16: how the decoder is kept (stored)", NULL},
+         "stored, f32, bf16, q8 or q4: how weights are kept (stored)", NULL},
         {"isa", ARG_STR, &o->isa, 0, 0, "NAME",
          "scalar avx2 avx512 neon, also STEMFORGE_ISA (the best)", NULL},
     };
@@ -265,9 +265,7 @@ static int run_engine(options *o, err *e) {
     so.model = o->model;
     so.threads = (int)o->threads;
     so.isa = o->isa;
-    so.weights = strcmp(o->weights, "bf16") == 0  ? STEMFORGE_WEIGHTS_BF16
-                 : strcmp(o->weights, "f32") == 0 ? STEMFORGE_WEIGHTS_F32
-                                                  : STEMFORGE_WEIGHTS_AS_STORED;
+    (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
     stemforge_engine *g;
     stemforge_error se = {0};
     if (stemforge_open(&g, &so, &se)) return fail(se.text);
@@ -305,9 +303,9 @@ int generate_main(int argc, char **argv) {
     }
     if (!o.model && !code) code = usage("--model is missing");
     if (!code && stemforge_request_check(&o.r, &se)) code = usage(se.text);
-    if (!code && strcmp(o.weights, "stored") && strcmp(o.weights, "f32") &&
-        strcmp(o.weights, "bf16")) {
-        code = usage("--weights: expected stored, f32 or bf16");
+    stemforge_weights kept;
+    if (!code && !stemforge_weights_parse(o.weights, &kept)) {
+        code = usage("--weights: expected stored, f32, bf16, q8 or q4");
     }
     file_format format;
     if (!code && file_format_parse(&format, o.format, &e)) code = usage(e.text);

@@ -26,9 +26,7 @@ static status load(void **model, const config *c, worker_engine *info, err *e) {
     stemforge_options o = stemforge_options_default();
     o.model = c->model;
     o.threads = (int)c->threads;
-    o.weights = strcmp(c->weights, "f32") == 0    ? STEMFORGE_WEIGHTS_F32
-                : strcmp(c->weights, "bf16") == 0 ? STEMFORGE_WEIGHTS_BF16
-                                                  : STEMFORGE_WEIGHTS_AS_STORED;
+    (void)stemforge_weights_parse(c->weights, &o.weights); // config_check has
     if (c->batch_max) o.batch_max = (int)c->batch_max;
     o.memory_max = (size_t)c->memory_max_mb << 20;
     stemforge_engine *g = NULL;

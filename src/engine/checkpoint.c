@@ -59,8 +59,11 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     rc = mg_open(&m->lm, &w, m->config, &m->own, e);
     if (rc) return rc;
     const mg_config *lm = mg_get_config(m->lm);
-    w.type = WEIGHTS_AS_STORED;
+    // Narrow weights were asked for: the text encoder, run once a stem, is rounded to bf16 only.
+    bool narrow = o->lm_type >= WEIGHTS_BF16;
+    w.type = narrow ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
+    w.type = WEIGHTS_AS_STORED;
     unsigned parts = o->need_encoder ? ENCODEC_DECODER | ENCODEC_ENCODER : ENCODEC_DECODER;
     if (!rc) {
         rc = encodec_open(&m->codec, &w, m->config, "audio_encoder.", lm->codebooks / lm->channels,

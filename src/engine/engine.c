@@ -29,6 +29,9 @@ struct stemforge_engine {
 _Static_assert((int)STEMFORGE_ERR_DEVICE == (int)ERR_DEVICE &&
                    (int)STEMFORGE_ERR_FORMAT == (int)ERR_FORMAT,
                "stemforge.h has the numbers of base/err.h");
+_Static_assert((int)STEMFORGE_WEIGHTS_Q4 == (int)WEIGHTS_Q4 &&
+                   (int)STEMFORGE_WEIGHTS_BF16 == (int)WEIGHTS_BF16,
+               "and those of model/weights.h");
 
 static int give(stemforge_error *to, status rc, const err *from) {
     if (to) {
@@ -48,17 +51,26 @@ stemforge_options stemforge_options_default(void) {
     return (stemforge_options){.batch_max = PLACES_DEFAULT};
 }
 
+bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
+    static const char *const names[] = {"stored", "f32", "bf16", "q8", "q4"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *out = (stemforge_weights)i;
+        return true;
+    }
+    return false;
+}
+
 static int64_t positions_max(const checkpoint *m) {
     const mg_config *c = mg_get_config(m->lm);
     return MAX(c->positions, m->window + c->codebooks + 1);
 }
 
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
-    static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16};
     const checkpoint_options files = {
-        .model = o->model, .lm_type = types[o->weights], .need_encoder = true};
+        .model = o->model, .lm_type = (weights_type)o->weights, .need_encoder = true};
     // Narrow weights were asked for by name: then the caches are narrow too. Else they are exact.
-    g->cache_type = o->weights == STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+    g->cache_type = o->weights >= STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
     status rc = compute_open(&g->c, o->threads, o->isa, e);
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;

@@ -136,6 +136,8 @@ static void bind_layer(weights *w, mg_layer *l, const mg_config *c, int64_t i) {
 
 static void bind_top(weights *w, musicgen *m) {
     const mg_config *c = &m->cfg;
+    weights_type layers = w->type;
+    if (layers == WEIGHTS_Q4) w->type = WEIGHTS_Q8; // what is lost in the scores is not made up for
     for (int64_t k = 0; k < c->codebooks; k++) {
         const weight_spec spec[] = {
             {"weight", BIND_TABLE, &m->embed[k], {c->vocab + 1, c->d}},
@@ -146,12 +148,13 @@ static void bind_top(weights *w, musicgen *m) {
         weights_bind(w, spec, 1, DECODER "embed_tokens.%lld.", (long long)k);
         weights_bind(w, head, 1, "decoder.lm_heads.%lld.", (long long)k);
     }
+    w->type = layers;
     const weight_spec spec[] = {
         {DECODER "layer_norm.weight", BIND_VECTOR, &m->norm_w, {c->d}},
         {DECODER "layer_norm.bias", BIND_VECTOR, &m->norm_b, {c->d}},
-        {"enc_to_dec_proj.weight", BIND_MATRIX, &m->text_proj, {c->d, c->text_dim}},
+        {"enc_to_dec_proj.weight", BIND_TABLE, &m->text_proj, {c->d, c->text_dim}},
         {"enc_to_dec_proj.bias", BIND_VECTOR, &m->text_bias, {c->d}},
-        {"audio_enc_to_dec_proj.weight", BIND_MATRIX, &m->chroma_proj, {c->d, c->chroma_bins}},
+        {"audio_enc_to_dec_proj.weight", BIND_TABLE, &m->chroma_proj, {c->d, c->chroma_bins}},
         {"audio_enc_to_dec_proj.bias", BIND_VECTOR, &m->chroma_bias, {c->d}},
     };
     weights_bind(w, spec, c->melody ? 6 : 4, "%s", "");
@@ -487,20 +490,22 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
 
 // --- what a step costs
 
-static size_t matrix_bytes(const weight *w) {
-    return (size_t)(w->rows * w->cols) * dtype_size(w->type);
-}
-
 size_t mg_step_bytes(const musicgen *m, bool with_text) {
     size_t n = 0;
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         const mg_layer *l = &m->layer[i];
-        n += matrix_bytes(&l->q) + matrix_bytes(&l->k) + matrix_bytes(&l->v) + matrix_bytes(&l->o);
-        n += matrix_bytes(&l->fc1) + matrix_bytes(&l->fc2);
-        if (with_text && !m->cfg.melody) n += matrix_bytes(&l->cq) + matrix_bytes(&l->co);
+        n += weight_size(&l->q) + weight_size(&l->k) + weight_size(&l->v) + weight_size(&l->o);
+        n += weight_size(&l->fc1) + weight_size(&l->fc2);
+        if (with_text && !m->cfg.melody) n += weight_size(&l->cq) + weight_size(&l->co);
     }
-    for (int64_t k = 0; k < m->cfg.codebooks; k++) n += matrix_bytes(&m->head[k]);
+    for (int64_t k = 0; k < m->cfg.codebooks; k++) n += weight_size(&m->head[k]);
     return n;
+}
+
+int64_t mg_step_values(const musicgen *m) {
+    const mg_config *c = &m->cfg;
+    int64_t layer = (c->melody ? 4 : 6) * c->d * c->d + 2 * c->d * c->ffn;
+    return c->layers * layer + c->codebooks * c->vocab * c->d;
 }
 
 size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type) {

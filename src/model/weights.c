@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "compute/quant.h"
 
 #define NAME_MAX_LEN 256
 
@@ -120,31 +121,56 @@ static void say_wrong(weights *w, const weight_spec *s, const tensor *t, const c
                     is_real(t->type) ? "" : "F32, F16 or BF16 ", want);
 }
 
+size_t weight_size(const weight *m) {
+    if (quant_is(m->type)) return quant_size(m->type, m->rows, m->cols);
+    return (size_t)(m->rows * m->cols) * dtype_size(m->type);
+}
+
+static void widen(float *to, const weight *m) {
+    tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
+    for (int64_t r = 0; r < m->rows; r++) {
+        tensor_read_f32(to + r * m->cols, &t, r * m->cols, m->cols);
+    }
+}
+
+static void narrow(uint16_t *to, const weight *m) {
+    tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
+    float part[256];
+    for (int64_t i = 0, n = m->rows * m->cols; i < n; i += (int64_t)ARRAY_LEN(part)) {
+        int64_t k = MIN((int64_t)ARRAY_LEN(part), n - i);
+        tensor_read_f32(part, &t, i, k);
+        for (int64_t j = 0; j < k; j++) to[i + j] = f32_to_bf16(part[j]);
+    }
+}
+
 bool weight_convert(weight *out, const weight *m, dtype to, arena *own) {
-    assert(to == DT_F32 || to == DT_BF16);
     size_t n, size;
     if (!size_mul(&n, (size_t)m->rows, (size_t)m->cols)) return false;
-    if (!size_mul(&size, n, dtype_size(to))) return false;
-    void *p = arena_alloc(own, size);
+    if (quant_is(to))
+        size = quant_size(to, m->rows, m->cols);
+    else if (!size_mul(&size, n, dtype_size(to)))
+        return false;
+    void *p = size ? arena_alloc(own, size) : NULL;
     if (!p) return false;
-    tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
-    for (int64_t r = 0; to == DT_F32 && r < m->rows; r++) {
-        tensor_read_f32((float *)p + r * m->cols, &t, r * m->cols, m->cols);
-    }
-    for (int64_t i = 0; to == DT_BF16 && i < m->rows * m->cols; i++) {
-        float f;
-        tensor_read_f32(&f, &t, i, 1);
-        ((uint16_t *)p)[i] = f32_to_bf16(f);
-    }
+    if (quant_is(to))
+        quant_pack(p, to, m);
+    else if (to == DT_F32)
+        widen(p, m);
+    else
+        narrow(p, m);
     *out = (weight){.type = to, .rows = m->rows, .cols = m->cols, .data = p};
     return true;
 }
 
 static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, unsigned kind) {
+    static const dtype types[] = {[WEIGHTS_F32] = DT_F32,
+                                  [WEIGHTS_BF16] = DT_BF16,
+                                  [WEIGHTS_Q8] = DT_Q8,
+                                  [WEIGHTS_Q4] = DT_Q4};
     weight m = {.type = t->type, .rows = t->shape[0], .cols = t->shape[1], .data = t->data};
-    dtype want = w->type == WEIGHTS_F32 ? DT_F32 : w->type == WEIGHTS_BF16 ? DT_BF16 : t->type;
+    dtype want = w->type == WEIGHTS_AS_STORED ? t->type : types[w->type];
     if (kind == BIND_MATRIX && want != t->type && !weight_convert(&m, &m, want, w->own)) return;
-    weights_count(w, tensor_count(t), (size_t)tensor_count(t) * dtype_size(m.type));
+    weights_count(w, tensor_count(t), weight_size(&m));
     *(weight *)s->to = m;
 }
 

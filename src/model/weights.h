@@ -29,7 +29,8 @@ typedef struct {
 
 weights_source weights_from_st(const st_file *f); // f must outlive what is bound
 
-typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16 } weights_type;
+// Q8, Q4: matrices are packed as compute/quant.h says, and multiply rows rounded to 8 bits.
+typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8, WEIGHTS_Q4 } weights_type;
 
 typedef enum {
     BIND_MATRIX, // to: weight *. Two axes; kept in the type asked for in weights_init
@@ -79,5 +80,6 @@ void weights_count(weights *w, int64_t values, size_t bytes);
 // ERR_FORMAT with all problems, ERR_OOM when the arena failed, else OK.
 status weights_finish(const weights *w, err *e);
 
-// A converted copy of m in the arena: F32 or BF16. False when there is no memory.
+// A converted copy of m in the arena: F32, BF16, Q8 or Q4. False when there is no memory.
+size_t weight_size(const weight *m); // bytes
 bool weight_convert(weight *out, const weight *m, dtype to, arena *own);

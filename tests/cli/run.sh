@@ -50,6 +50,15 @@ for isa in scalar avx2 avx512 neon; do
     STEMFORGE_ISA=$isa gen --out "$tmp/isa" >/dev/null 2>"$tmp/err" || continue # not on this machine
     same "isa $isa" "$tmp/a/drums.wav" "$tmp/isa/drums.wav"
 done
+for w in f32 bf16 q8 q4; do
+    status "weights $w" 0 gen --weights $w --out "$tmp/w"
+    for isa in scalar avx2 avx512 neon; do
+        STEMFORGE_ISA=$isa gen --weights $w --threads 3 --out "$tmp/wi" >/dev/null 2>"$tmp/err" || continue
+        same "weights $w isa $isa" "$tmp/w/drums.wav" "$tmp/wi/drums.wav"
+    done
+    status "weights $w in a batch" 0 gen --weights $w --stem bass --stem piano --out "$tmp/wb"
+    same "weights $w in a batch" "$tmp/w/drums.wav" "$tmp/wb/drums.wav"
+done
 for n in 1 2 3 8; do
     status "threads $n" 0 gen --threads $n --out "$tmp/t"
     same "threads $n" "$tmp/a/drums.wav" "$tmp/t/drums.wav"
