@@ -287,7 +287,7 @@ static status prepare(azure_exchange *x, err *e) {
     signed_request *s = x->arg;
     size_t n = s->q->header_count;
     if (n + 4 > HEADERS_MAX) return err_set(e, ERR_ARG, "too many headers");
-    memcpy(s->headers, s->q->headers, n * sizeof *s->headers);
+    if (n) memcpy(s->headers, s->q->headers, n * sizeof *s->headers);
     fetch_date_format(s->date, azure_client_now_ms(s->c));
     s->headers[n++] = (fetch_header){"x-ms-date", s->date};
     s->headers[n++] = (fetch_header){"x-ms-version", AZURE_VERSION};
