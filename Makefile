@@ -37,6 +37,10 @@ $(OUT)/%.o: %.c
 $(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(LIB)
 	@mkdir -p $(@D)
 	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The blob store from the command line, for tests/api/run-store.sh.
+$(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(LIB)
+	@mkdir -p $(@D)
+	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 .PHONY: api torture fuzz-api bench-load
 api:
 	tests/api/run-api.sh $(SAN)

@@ -33,6 +33,7 @@ typedef struct {
     fetch_response *r;
     int64_t sent;       // offset of the next body byte to send
     int asked, allowed; // addresses judged, and let through
+    bool head_done;     // the blank line behind the headers was seen
     bool cut;           // the rest of an error body was not wanted
     status rc;          // a callback of ours ended the transfer with this
     err why;
@@ -59,6 +60,7 @@ static size_t on_header(char *p, size_t size, size_t count, void *arg) {
     size_t n = size * count;
     // A status line begins the next answer: after a redirect or a 100.
     if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) buf_clear(&t->r->headers);
+    t->head_done = n <= 2 && (p[0] == '\r' || p[0] == '\n');
     buf_add(&t->r->headers, p, n);
     t->rc = buf_status(&t->r->headers, NULL);
     if (t->rc == OK) return n;
@@ -289,6 +291,8 @@ static status outcome(transfer *t, CURLcode code, const char *message, const fet
         return err_set(e, t->rc, "%s: %s", what, t->why.text);
     }
     if (t->cut) code = CURLE_OK;
+    // curl is content with an answer that ends within its headers; who knows what they would say.
+    if (code == CURLE_OK && !t->head_done) code = CURLE_PARTIAL_FILE;
     t->r->failure = failure_of(t, code);
     const char *text = message[0] ? message : curl_easy_strerror(code);
     switch (t->r->failure) {

@@ -17,7 +17,7 @@
 #define TOKEN_ANSWER_MAX ((size_t)64 << 10)
 #define TOKEN_TRIES_MAX 6
 #define IMDS_CONNECT_MS 1000
-#define DELEGATION_MS (INT64_C(7 * 24 - 1) * 3600 * 1000) // the service allows 7 days
+#define DELEGATION_MS ((int64_t)(7 * 24 - 1) * 3600 * 1000) // the service allows 7 days
 #define SCOPE "https://storage.azure.com/.default"
 #define RESOURCE "https://storage.azure.com/"
 

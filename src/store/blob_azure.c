@@ -248,6 +248,9 @@ static status azure_get(blob_store *b, const char *key, int64_t offset, int64_t 
     fetch_response r;
     char code[AZURE_CODE_MAX];
     status rc = azure_send(s->client, &q, &r, code, e);
+    if (!rc && header_number(&r, "Content-Length") != (int64_t)r.body.n) {
+        rc = err_set(e, ERR_BUSY, "storage: an answer without its length");
+    }
     if (!rc && offset && r.code != 206) {
         rc = err_set(e, ERR_FORMAT, "storage: asked for a range, got all");
     }

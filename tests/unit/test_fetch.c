@@ -211,6 +211,9 @@ static loopback_next misbehave(void *arg, const loopback_request *q, buf *reply)
         return LOOPBACK_CLOSE;
     case 2: buf_add_str(reply, "SSH-2.0-x\r\n\r\n"); return LOOPBACK_CLOSE;
     case 3: return LOOPBACK_HANG;
+    case 4: // cut in its headers
+        buf_add_str(reply, "HTTP/1.1 200 X\r\nServer: x\r\nContent-Le");
+        return LOOPBACK_CLOSE;
     default: // endless headers
         buf_add_str(reply, "HTTP/1.1 200 X\r\n");
         for (int i = 0; i < 3000; i++) buf_printf(reply, "X-%d: aaaaaaaaaaaaaaaaaaaaaaa\r\n", i);
@@ -222,15 +225,15 @@ static loopback_next misbehave(void *arg, const loopback_request *q, buf *reply)
 Test(fetch, tells_a_reset_a_cut_a_stall_and_nonsense_from_an_answer) {
     atomic_int mode = 0;
     fixture f = fixture_open(misbehave, &mode);
-    static const fetch_failure want[] = {FETCH_BROKEN, FETCH_BROKEN, FETCH_BROKEN, FETCH_TIMEOUT,
-                                         FETCH_REFUSED};
-    for (int m = 0; m < 5; m++) {
+    static const fetch_failure want[] = {FETCH_BROKEN,  FETCH_BROKEN, FETCH_BROKEN,
+                                         FETCH_TIMEOUT, FETCH_BROKEN, FETCH_REFUSED};
+    for (int m = 0; m < 6; m++) {
         atomic_store(&mode, m);
         fetch_request q = fetch_request_default();
         fetch_response r;
         q.url = f.url, q.total_ms = m == 3 ? 200 : 5000;
         status rc = fetch_send(f.client, &q, &r, NULL);
-        cr_assert_eq(rc, m == 4 ? ERR_LIMIT : ERR_IO, "mode %d: %s", m, status_name(rc));
+        cr_assert_eq(rc, m == 5 ? ERR_LIMIT : ERR_IO, "mode %d: %s", m, status_name(rc));
         cr_assert_eq(r.failure, want[m], "mode %d: %s", m, fetch_failure_name(r.failure));
         cr_assert_eq(r.code, 0);
         fetch_response_deinit(&r);
