@@ -19,25 +19,44 @@ struct trie {
     size_t count, cap;
 };
 
+// A key while building. head is its first eight bytes, big-endian: most comparisons end there,
+// without a visit to the key itself.
+typedef struct {
+    uint64_t head;
+    const uint8_t *p;
+    uint32_t n;
+    int32_t value;
+} item;
+
 // While building: node i stands for the keys list[lo .. hi), which agree in their first depth
 // bytes.
 typedef struct {
-    size_t lo, hi, depth;
+    uint32_t lo, hi, depth;
 } span;
 
 typedef struct {
     trie *t;
     span *spans;
-    size_t cap;
-    const trie_entry *list;
+    item *list;
 } builder;
 
 static int by_key(const void *pa, const void *pb) {
-    const trie_entry *a = pa, *b = pb;
-    int c = memcmp(a->key.p, b->key.p, MIN(a->key.n, b->key.n));
+    const item *a = pa, *b = pb;
+    if (a->head != b->head) return a->head < b->head ? -1 : 1;
+    int c = memcmp(a->p, b->p, MIN(a->n, b->n));
     if (c) return c;
-    if (a->key.n != b->key.n) return a->key.n < b->key.n ? -1 : 1;
+    if (a->n != b->n) return a->n < b->n ? -1 : 1;
     return (a->value > b->value) - (a->value < b->value);
+}
+
+static item item_of(const trie_entry *x) {
+    item it = {.p = x->key.p, .n = (uint32_t)x->key.n, .value = x->value};
+    for (size_t i = 0; i < 8; i++) it.head = it.head << 8 | (i < it.n ? it.p[i] : 0);
+    return it;
+}
+
+static uint8_t item_byte(const item *it, uint32_t at) {
+    return at < 8 ? (uint8_t)(it->head >> (56 - 8 * at)) : it->p[at];
 }
 
 static bool node_add(builder *b, uint8_t label, span s) {
@@ -61,14 +80,14 @@ static bool node_add(builder *b, uint8_t label, span s) {
 static bool node_expand(builder *b, size_t i) {
     span s = b->spans[i];
     trie *t = b->t;
-    for (; s.lo < s.hi && b->list[s.lo].key.n == s.depth; s.lo++) { // keys that end here come first
-        if (i) t->nodes[i].value = b->list[s.lo].value; // the last has the greatest value
+    for (; s.lo < s.hi && b->list[s.lo].n == s.depth; s.lo++) { // keys that end here come first
+        if (i) t->nodes[i].value = b->list[s.lo].value;         // the last has the greatest value
     }
     t->nodes[i].first = (uint32_t)t->count;
     while (s.lo < s.hi) {
-        uint8_t label = b->list[s.lo].key.p[s.depth];
-        size_t end = s.lo;
-        while (end < s.hi && b->list[end].key.p[s.depth] == label) end++;
+        uint8_t label = item_byte(&b->list[s.lo], s.depth);
+        uint32_t end = s.lo;
+        while (end < s.hi && item_byte(&b->list[end], s.depth) == label) end++;
         if (!node_add(b, label, (span){s.lo, end, s.depth + 1})) return false;
         t->nodes[i].count++;
         s.lo = end;
@@ -76,13 +95,17 @@ static bool node_expand(builder *b, size_t i) {
     return true;
 }
 
-status trie_create(trie **out, trie_entry *list, size_t n, err *e) {
+status trie_create(trie **out, const trie_entry *list, size_t n, err *e) {
     *out = NULL;
-    if (n) qsort(list, n, sizeof *list, by_key);
-    builder b = {.t = mem_calloc(1, sizeof *b.t), .list = list};
-    bool ok = b.t && node_add(&b, 0, (span){0, n, 0});
+    if (n > UINT32_MAX) return err_set(e, ERR_LIMIT, "%zu pieces", n);
+    builder b = {.t = mem_calloc(1, sizeof *b.t), .list = mem_calloc(n, sizeof *b.list)};
+    bool ok = b.t && b.list;
+    for (size_t i = 0; ok && i < n; i++) b.list[i] = item_of(&list[i]);
+    if (ok && n) qsort(b.list, n, sizeof *b.list, by_key);
+    ok = ok && node_add(&b, 0, (span){0, (uint32_t)n, 0});
     for (size_t i = 0; ok && i < b.t->count; i++) ok = node_expand(&b, i);
     mem_free(b.spans);
+    mem_free(b.list);
     if (!ok) {
         trie_free(b.t);
         return err_set(e, ERR_OOM, "no memory for %zu pieces", n);

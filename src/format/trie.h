@@ -6,14 +6,14 @@
 #include "base/err.h"
 
 typedef struct {
-    bytes key;     // borrowed while the trie is built
+    bytes key;     // borrowed during trie_create
     int32_t value; // >= 0
 } trie_entry;
 
 typedef struct trie trie;
 
-// list is reordered. Of equal keys the greatest value wins; empty keys are left out.
-status trie_create(trie **out, trie_entry *list, size_t n, err *e);
+// Of equal keys the greatest value wins; empty keys are left out. A key is under 4 GiB.
+status trie_create(trie **out, const trie_entry *list, size_t n, err *e);
 void trie_free(trie *t); // NULL is fine
 
 #define TRIE_ROOT 0u

@@ -4,7 +4,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 bin=$PWD/build/stemforge
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+hub=
+trap '[ -z "$hub" ] || kill $hub 2>/dev/null; rm -rf "$tmp"' EXIT
 mono=tests/parity/mono/model melody=tests/parity/melody/model
 bad=0 good=0
 ok() { good=$((good + 1)); }
@@ -98,6 +99,29 @@ status "continue codes" 0 "$bin" generate --model $mono --stem guitar --continue
 status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 \
     --seed 8 --quiet --out "$tmp/audio"
 same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
+
+# --- pull, from a server that behaves as the hub does, breaks connections and redirects
+hub() { # [NAME=VALUE] folder: starts a hub; its address is in $url
+    : >"$tmp/url"
+    env "$1" python3 tests/cli/hub.py "$2" >>"$tmp/url" 2>/dev/null &
+    hub=$!
+    tries=0
+    while [ ! -s "$tmp/url" ] && [ $((tries += 1)) -lt 100 ]; do sleep 0.3; done
+    url=$(cat "$tmp/url")
+    url=${url:-http://127.0.0.1:9}
+}
+hub HUB_SPOIL= tests/parity/sharded/model
+status pull 0 env HF_HOME="$tmp/hf" HF_ENDPOINT="$url" HF_TOKEN=hf_secret "$bin" pull org/shards
+status "pulled" 0 env HF_HOME="$tmp/hf" "$bin" info org/shards
+for f in tests/parity/sharded/model/*; do same "pulled file" "$f" "$tmp/hf/hub/models--org--shards/snapshots/"*/"${f##*/}"; done
+status "pull again" 0 env HF_HOME="$tmp/hf" HF_ENDPOINT="$url" "$bin" pull --quiet org/shards
+kill $hub
+hub HUB_SPOIL=1 $mono
+status "pull wrong bytes" 1 env HF_HOME="$tmp/hf2" HF_ENDPOINT="$url" "$bin" pull --quiet org/mono
+if grep -q "SHA-256 is" "$tmp/err" && [ -z "$(find "$tmp/hf2" -name '*.safetensors')" ]; then ok
+else no "pull wrong bytes: $(cat "$tmp/err")"; fi
+kill $hub
+fails "pull no name" 1 "is not a repository" "$bin" pull nobody
 
 # --- what goes wrong
 fails "melody without a melody model" 1 "melody" "$bin" generate --model $mono --stem bass --melody "$tmp/a/drums.wav"

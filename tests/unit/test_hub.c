@@ -205,6 +205,25 @@ Test(hub, pulls_what_an_engine_needs_into_the_layout_of_the_cache) {
     world_close(w);
 }
 
+Test(hub, pulls_shards_and_leaves_other_formats) {
+    world *w = world_open();
+    err e;
+    w->siblings =
+        "[{\"rfilename\":\"model.safetensors.index.json\"},"
+        "{\"rfilename\":\"model-00001-of-00002.safetensors\"},"
+        "{\"rfilename\":\"model-00002-of-00002.safetensors\"},"
+        "{\"rfilename\":\"pytorch_model.bin\"},{\"rfilename\":\"model.fp16.safetensors\"}]";
+    cr_assert_eq(pull(w, &e), OK, "%s", e.text);
+    for (int i = 1; i <= 2; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "snapshots/" COMMIT "/model-0000%d-of-00002.safetensors", i);
+        cr_assert(file_is(in_root(w, name), (bytes){w->big, BIG}));
+    }
+    cr_assert_not(os_exists(in_root(w, "snapshots/" COMMIT "/pytorch_model.bin")));
+    cr_assert_not(os_exists(in_root(w, "snapshots/" COMMIT "/model.fp16.safetensors")));
+    world_close(w);
+}
+
 Test(hub, goes_on_where_a_broken_connection_stopped) {
     world *w = world_open();
     w->breaks = 4;
