@@ -49,8 +49,8 @@ static inline w64 w_q4_low(w64 w) {
 static inline w64 w_q4_high(w64 w) {
     return w_q4_low((w64){_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)});
 }
-static inline i16 i_start(int32_t sum, int offset) {
-    (void)sum, (void)offset; // the weights have their signs
+static inline i16 i_start(int32_t less8, unsigned shift) {
+    (void)less8, (void)shift; // the weights have their signs
     return (i16){_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 // The instruction wants one unsigned side: |x| and w with x's sign. Two products of at most 127 *

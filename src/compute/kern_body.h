@@ -462,7 +462,7 @@ INLINE void quantise32(qblock *out, v16 lo, v16 hi) {
     v16 a = v_quantum(lo, by), b = v_quantum(hi, by);
     v_bytes(out->q, a, b);
     out->scale = m * (1.0f / 127.0f);
-    out->sum = (int32_t)v_sum(v_add(a, b)); // exact: at most 32 * 127
+    out->less8 = -8 * (int32_t)v_sum(v_add(a, b)); // exact: at most 32 * 127
 }
 
 static void quantise(qblock *out, const float *x, int64_t cols) {

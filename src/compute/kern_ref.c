@@ -89,13 +89,13 @@ static void quantise(qblock *out, const float *x, int64_t cols) {
         }
         float m = max16(lane), by = m > 0.0f ? 127.0f / m : 0.0f;
         out->scale = m * (1.0f / 127.0f);
-        out->sum = 0;
+        out->less8 = 0;
         for (int i = 0; i < QUANT_BLOCK; i++) {
             float t = (v[i] * by + MATH_ROUND) - MATH_ROUND;
             t = t > -127.0f ? t : -127.0f; // NaN too
             t = t < 127.0f ? t : 127.0f;
             out->q[i] = (int8_t)t;
-            out->sum += out->q[i];
+            out->less8 -= 8 * out->q[i];
         }
     }
 }

@@ -21,8 +21,8 @@ static inline w64 w_q4_low(w64 w) {
 static inline w64 w_q4_high(w64 w) {
     return w_q4_low(_mm512_srli_epi16(w, 4));
 }
-static inline i16 i_start(int32_t sum, int offset) {
-    return _mm512_set1_epi32(-offset * sum);
+static inline i16 i_start(int32_t less8, unsigned shift) {
+    return _mm512_slli_epi32(_mm512_set1_epi32(less8), shift);
 }
 static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
     return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x4));

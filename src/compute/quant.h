@@ -19,10 +19,10 @@
 #define QUANT_BLOCK 32 // columns that share a scale
 #define QUANT_ROWS 16  // rows of a panel
 
-// 32 values of x: scale * q. sum is that of the q.
+// 32 values of x: scale * q. less8 is -8 times the sum of the q: what a weight offset of 8 costs.
 typedef struct {
     float scale;
-    int32_t sum;
+    int32_t less8;
     int8_t q[QUANT_BLOCK];
 } qblock;
 

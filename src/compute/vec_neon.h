@@ -137,8 +137,8 @@ static inline w64 w_q4_high(w64 w) {
     }
     return w;
 }
-static inline i16 i_start(int32_t sum, int offset) {
-    (void)sum, (void)offset; // the weights have their signs
+static inline i16 i_start(int32_t less8, unsigned shift) {
+    (void)less8, (void)shift; // the weights have their signs
     i16 a;
     for (int i = 0; i < 4; i++) a.q[i] = vdupq_n_s32(0);
     return a;

@@ -1,9 +1,9 @@
 // bench.c - times of the ops against what this machine can do, measured in the same run.
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/mem.h"
-#include "base/os.h"
 #include "check.h"
 #include "compute/gemm.h"
 
@@ -11,20 +11,29 @@
 static uint8_t *arena_bytes;
 static float *x, *y;
 
+static compute *machine;
+
+// With one thread its processor time counts, so that other load on the machine does not; else the
+// wall's.
+static double now(void) {
+    struct timespec t;
+    clock_gettime(compute_threads(machine) == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static double best_of(int rounds, void (*f)(void *), void *arg) {
     double best = 1e9;
     for (int i = 0; i < rounds; i++) {
-        double t = os_seconds();
+        double t = now();
         f(arg);
-        double spent = os_seconds() - t;
-        if (spent < best) best = spent;
+        t = now() - t;
+        if (t < best) best = t;
     }
     return best;
 }
 
 // ---- the roof: reading, and multiplying ----
 
-static compute *machine;
 static uint64_t sink[256];
 
 static void read_part(void *arg, int part, int parts) {
@@ -33,14 +42,7 @@ static void read_part(void *arg, int part, int parts) {
     const uint64_t *p = (const uint64_t *)(const void *)arena_bytes;
     uint64_t a[8] = {0};
     for (int64_t i = s.from; i + 64 <= s.to; i += 64) {
-        __builtin_prefetch(p + i + 512);
-        __builtin_prefetch(p + i + 520);
-        __builtin_prefetch(p + i + 528);
-        __builtin_prefetch(p + i + 536);
-        __builtin_prefetch(p + i + 544);
-        __builtin_prefetch(p + i + 552);
-        __builtin_prefetch(p + i + 560);
-        __builtin_prefetch(p + i + 568);
+        for (int k = 0; k < 64; k += 8) __builtin_prefetch(p + i + 1024 + k);
         for (int k = 0; k < 64; k++) a[k % 8] += p[i + k];
     }
     for (int k = 0; k < 8; k++) sink[part] += a[k];
@@ -76,7 +78,9 @@ typedef struct {
 
 static void linear_walk(void *arg) {
     linear_bench *b = arg;
-    size_t bytes_each = (size_t)(b->w.rows * b->w.cols) * dtype_size(b->w.type);
+    size_t bytes_each = quant_is(b->w.type)
+                            ? quant_size(b->w.type, b->w.rows, b->w.cols)
+                            : (size_t)(b->w.rows * b->w.cols) * dtype_size(b->w.type);
     for (int i = 0; i < b->copies; i++) {
         weight w = b->w;
         w.data = arena_bytes + (size_t)i * bytes_each;
@@ -90,7 +94,8 @@ static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64
                         double read_rate, double fma_rate) {
     linear_bench b = {.w = {.type = type, .rows = rows, .cols = cols}};
     b.a = (linear_args){.y = y, .ldy = rows, .x = x, .ldx = ldx, .n = n};
-    int64_t bytes_each = rows * cols * (int64_t)dtype_size(type);
+    int64_t bytes_each = quant_is(type) ? (int64_t)quant_size(type, rows, cols)
+                                        : rows * cols * (int64_t)dtype_size(type);
     b.copies = n <= 64 ? (int)(ARENA / bytes_each) : 1;
     if (b.copies > 64) b.copies = 64;
     double t = best_of(n <= 64 ? 7 : 3, linear_walk, &b) / b.copies;
@@ -103,12 +108,13 @@ static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64
 static void linear_lines(double read_rate, double fma_rate) {
     static const int64_t shapes[][2] = {{1024, 1024}, {4096, 1024}, {1024, 4096}, {2048, 1024}};
     static const int64_t ns[] = {1, 2, 4, 8, 16, 32, 64};
-    for (int t = DT_F32; t <= DT_BF16; t++)
+    static const dtype types[] = {DT_F32, DT_BF16, DT_Q8, DT_Q4};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
-            linear_line((dtype)t, shapes[s][0], shapes[s][1], 2, shapes[s][1], read_rate, fma_rate);
-    for (int t = DT_F32; t <= DT_BF16; t++)
+            linear_line(types[t], shapes[s][0], shapes[s][1], 2, shapes[s][1], read_rate, fma_rate);
+    for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t i = 0; i < ARRAY_LEN(ns); i++)
-            linear_line((dtype)t, 4096, 1024, ns[i], 1024, read_rate, fma_rate);
+            linear_line(types[t], 4096, 1024, ns[i], 1024, read_rate, fma_rate);
     static const int64_t big[][4] = {
         {768, 768, 128, 768},    {3072, 768, 512, 768},  {768, 3072, 512, 3072},
         {1024, 7168, 500, 1024}, {64, 192, 100000, 64},  {32, 448, 100000, 64},

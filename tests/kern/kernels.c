@@ -103,7 +103,7 @@ static void run_quantise(const kern_table *k, float *out, const void *arg) {
     memset(xq, 7, sizeof xq);
     k->quantise(xq, x + 1, cols);
     for (int64_t b = 0; b < quant_blocks(cols); b++) {
-        *out++ = xq[b].scale, *out++ = (float)xq[b].sum;
+        *out++ = xq[b].scale, *out++ = (float)xq[b].less8;
         for (int i = 0; i < QUANT_BLOCK; i++) *out++ = (float)xq[b].q[i];
     }
 }
