@@ -1,10 +1,10 @@
 #!/bin/sh
 # build-image.sh [DIR] - builds the image of the Dockerfile without a Docker engine, runs what it made,
 # and checks it: buildah in chroot isolation, on a base made by debootstrap. Needs root, and the
-# packages buildah and debootstrap; DIR (default build/image) takes about 1 GiB.
+# packages buildah and debootstrap; DIR (default out/image) takes about 1 GiB.
 set -eu
 cd "$(dirname "$0")/.."
-dir=${1:-build/image}
+dir=${1:-out/image}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 store="--root $dir/storage --runroot $dir/run --storage-driver vfs"

@@ -51,7 +51,7 @@ static const option table[] = {
     {"Listening", TITLE, 0, 0, 0, "", ""},
     {"LISTEN_ADDR", STR, FIELD(listen_addr), 0, 0, "127.0.0.1",
      "address to listen on; * for all (the container image sets 0.0.0.0)"},
-    {"PORT", INT, FIELD(port), 0, 65535, "8080", "port to listen on"},
+    {"PORT", INT, FIELD(port), 1, 65535, "8080", "port to listen on"},
     {"PUBLIC_URL", STR, FIELD(public_url), 0, 0, "",
      "how clients reach this server, for blob_url of local files; unset: http://127.0.0.1:PORT"},
     {"API_KEYS", SECRET, FIELD(api_keys), 0, 0, "",

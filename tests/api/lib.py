@@ -333,8 +333,12 @@ class Receiver:
         self.thread.start()
 
     def bodies(self):
+        """What came, each checked against the document."""
         with self.lock:
-            return [json.loads(b) for _, b, _ in self.got]
+            got = [json.loads(b) for _, b, _ in self.got]
+        for body in got:
+            validate(body, {"$ref": "#/components/schemas/JobEnded"}, "callback")
+        return got
 
     def wait(self, n=1, seconds=15):
         eventually(f"{n} callbacks", lambda: len(self.got) >= n, seconds)

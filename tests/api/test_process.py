@@ -198,7 +198,7 @@ class Settings(Case):
 
     def test_what_is_wrong_is_named(self):
         for flags, env, want in [
-            (["--port", "70000"], {}, "PORT: expected a whole number from 0 to 65535, found \"70000\""),
+            (["--port", "70000"], {}, "PORT: expected a whole number from 1 to 65535, found \"70000\""),
             ([], {"WORKERS": "1.5"}, "WORKERS"), ([], {"USE_GPU": "maybe"}, "USE_GPU: expected true or false"),
             (["--prot", "1"], {}, "unknown flag --prot"), (["x"], {}, "expected a flag"), (["--port"], {}, "expected a value"),
             ([], {"LOG_FORMAT": "xml"}, "LOG_FORMAT"), ([], {"API_KEYS_FILE": "/nonexistent"}, "API_KEYS_FILE"),
