@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads spin otherwise, at ten times the cost on a busy machine
+
 import torch
 from safetensors.torch import load_file
 

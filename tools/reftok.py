@@ -72,11 +72,12 @@ def lexicon(rng, n):
     return out
 
 
-def sentences(seed, words, count):
+def sentences(seed, words, count, first=0):
+    """Text over a lexicon of so many words, the frequent ones first; first is the rank of the most frequent."""
     rng = random.Random(seed)
     lex = lexicon(rng, words)
     for _ in range(count):
-        picks = [lex[min(words - 1, int(words ** rng.random()) - 1 + rng.randrange(3))] for _ in range(rng.randint(4, 24))]
+        picks = [lex[min(words - 1, int(words ** rng.random()) - 1 + first + rng.randrange(3))] for _ in range(rng.randint(4, 24))]
         text = " ".join(p + rng.choice(("", "", "", "", "", ",", "-", "'s", ":")) for p in picks)
         yield text + rng.choice((".", ".", "!", "?", " (live)", " #7", " & more"))
 

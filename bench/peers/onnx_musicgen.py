@@ -117,6 +117,16 @@ def check(model, make, states, mask, steps=4):
     return ((got - want).abs().max() / want.abs().max()).item()
 
 
+def torch_columns(model, inputs):
+    """What stays in PyTorch."""
+    codec = model.audio_encoder
+    codes = torch.randint(0, codec.config.codebook_size, (1, 1, len(codec.quantizer.layers), 500))
+    return {
+        "t5_s": common.median_time(lambda: model.text_encoder(**inputs)),
+        "decode10_s": common.median_time(lambda: codec.decode(codes, [None])),
+    }
+
+
 @torch.no_grad()
 def measure(args, precision, stems):
     torch.set_num_threads(args.threads)
@@ -136,17 +146,13 @@ def measure(args, precision, stems):
     error = check(model, make, states, mask)
     print(f"{precision}: {error:.1e} of the peak away from transformers", file=sys.stderr)
     assert precision == "int8" or error < 1e-4
-    codec = model.audio_encoder
-    codes = torch.randint(0, codec.config.codebook_size, (1, 1, len(codec.quantizer.layers), 500))
+    config = model.config.decoder
     row = {
         "peer": "onnxruntime", "version": onnxruntime.__version__,
         "model": os.path.basename(os.path.normpath(args.model)), "precision": precision, "mode": "step",
-        "threads": args.threads, "stems": stems, "steps": args.steps, "load_s": load_s,
-        "t5_s": common.median_time(lambda: model.text_encoder(**inputs)),
-        "decode10_s": common.median_time(lambda: codec.decode(codes, [None])),
+        "threads": args.threads, "stems": stems, "steps": args.steps, "load_s": load_s, **torch_columns(model, inputs),
     }  # fmt: skip
-    config = model.config.decoder
-    del model, codec
+    del model
     session = make()
     state = stepnet.Delay(stems, config.num_codebooks, config.vocab_size, common.GUIDANCE, common.TOP_K, seed=1)
     for p in range(args.steps + 8):
