@@ -295,6 +295,9 @@ static status check_info(const SF_INFO *info, const file_limits *limits, err *e)
     if ((double)info->frames > limits->seconds_max * info->samplerate)
         return err_set(e, ERR_LIMIT, "%.1f s of sound, at most %g s are read",
                        (double)info->frames / info->samplerate, limits->seconds_max);
+    if (info->frames > FILE_VALUES_MAX / info->channels)
+        return err_set(e, ERR_LIMIT, "%lld frames of %d channels, at most %lld values are read",
+                       (long long)info->frames, info->channels, (long long)FILE_VALUES_MAX);
     if (info->frames <= 0) return err_set(e, ERR_FORMAT, "no samples");
     return OK;
 }
@@ -325,7 +328,8 @@ static status read_clip(file_clip *c, SNDFILE *s, const SF_INFO *info, const fil
     if (rc) return rc;
     c->rate = info->samplerate;
     c->channels = info->channels;
-    rc = read_samples(c, s, (int64_t)(limits->seconds_max * c->rate), e);
+    double most = MIN(limits->seconds_max * c->rate, (double)FILE_VALUES_MAX / c->channels);
+    rc = read_samples(c, s, (int64_t)most, e);
     if (rc) return rc;
     // An MP3's length is an estimate where it has no table; everything else must keep its word.
     bool exact = (info->format & SF_FORMAT_TYPEMASK) != SF_FORMAT_MPEG;

@@ -32,6 +32,7 @@ typedef struct {
 
 #define FILE_CHANNELS_MAX 8
 #define FILE_BYTES_MAX ((size_t)2 << 30)
+#define FILE_VALUES_MAX ((int64_t)1 << 28) // samples of all channels that are read: 1 GB of memory
 
 // Encodes x [frames, channels], rate in Hz, and appends it to out, which the caller made with a
 // maximum (FILE_BYTES_MAX will do). tags may be NULL. ERR_FORMAT when a sample is not finite.
@@ -50,7 +51,7 @@ typedef struct {
 void file_clip_deinit(file_clip *c);
 
 typedef struct {
-    double seconds_max; // longer gives ERR_LIMIT
+    double seconds_max; // longer gives ERR_LIMIT, as does more than FILE_VALUES_MAX
     int channels_max;   // 1 to FILE_CHANNELS_MAX; more gives ERR_LIMIT
 } file_limits;
 file_limits file_limits_default(void); // 3600 s, FILE_CHANNELS_MAX

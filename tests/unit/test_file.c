@@ -143,6 +143,11 @@ Test(file, a_flac_that_lies_about_its_length_is_refused) {
     b.p[22] = (char)0xFF; // total samples, RFC 9639 section 8.2: bytes 21 (low half) to 25
     b.p[21] |= 0x0F;
     expect(&b, ERR_LIMIT, "s of sound");
+    file_clip c;
+    err e;
+    file_limits loose = {.seconds_max = 1e9, .channels_max = 2};
+    cr_assert_eq(file_decode(&c, buf_bytes(&b), &loose, &e), ERR_LIMIT);
+    cr_assert(strstr(e.text, "at most 268435456 values"), "%s", e.text);
     buf_deinit(&b);
 }
 
