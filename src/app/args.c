@@ -169,6 +169,11 @@ int args_parse(const arg_command *c, int argc, char **argv, const char **list, i
         }
         if (flags && strcmp(argv[i], "--") == 0) {
             flags = false;
+        } else if (flags && strcmp(argv[i], "-o") == 0 && find(c, "out", 3)) {
+            static char out[] = "--out"; // the one short flag that everybody types
+            argv[i] = out;
+            *exit_status = option(c, argc, argv, &i);
+            if (*exit_status) return 1;
         } else if (flags && strncmp(argv[i], "--", 2) == 0) {
             *exit_status = option(c, argc, argv, &i);
             if (*exit_status) return 1;

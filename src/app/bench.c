@@ -28,7 +28,6 @@ typedef struct {
     compute *c;
     double read_gb, gflops; // roofs
     dtype cache_type;
-    bool narrow; // weights of 8 or 4 bits
 } bench;
 
 static void row(const bench *b, const char *stage, int64_t stems, double value, const char *unit,
@@ -164,7 +163,9 @@ static void report_steps(bench *b, int64_t stems, double *spent) {
                    (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->cache_type);
     double flops = 2.0 * (double)(2 * stems) * (double)mg_step_values(b->m.lm);
     // 8-bit products have a roof of their own: there only reading counts.
-    double multiply = b->narrow ? 0 : flops / 1e9 / b->gflops;
+    double multiply = mg_step_bytes(b->m.lm, true) < 2 * (size_t)mg_step_values(b->m.lm)
+                          ? 0
+                          : flops / 1e9 / b->gflops;
     double floor = fmax(moved / 1e9 / b->read_gb, multiply);
     row(b, "steps", stems, 1 / median, "steps/s", floor / median);
     row(b, "audio", stems, (double)stems / median / b->m.frame_rate, "x realtime", 0);
@@ -243,9 +244,9 @@ static status run_all(bench *b, err *e) {
         return err_set(e, ERR_ARG, "--weights: expected stored, f32, bf16, q8 or q4");
     }
     const checkpoint_options files = {.model = b->o->model, .lm_type = (weights_type)kept};
-    b->narrow = kept >= STEMFORGE_WEIGHTS_Q8;
-    b->cache_type = kept >= STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+
     status rc = checkpoint_open(&b->m, &files, e);
+    b->cache_type = b->m.narrow ? DT_BF16 : DT_F32;
     if (!rc) row(b, "load", 0, os_seconds() - from, "s", 0);
     if (!rc) rc = bench_text(b, &text, &n, e);
     for (const char *p = b->o->stems; *p && !rc;) {

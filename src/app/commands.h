@@ -4,6 +4,7 @@
 
 int generate_main(int argc, char **argv);
 int info_main(int argc, char **argv);
+int convert_main(int argc, char **argv);
 int encode_main(int argc, char **argv);
 int decode_main(int argc, char **argv);
 int pull_main(int argc, char **argv);

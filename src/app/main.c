@@ -17,6 +17,7 @@ static const struct {
     {"health", health_main, "whether a running service is healthy"},
     {"info", info_main, "what a checkpoint is, and the memory it needs"},
     {"pull", pull_main, "fetch a checkpoint from the Hugging Face hub"},
+    {"convert", convert_main, "pack a checkpoint into one file that opens at once"},
     {"encode", encode_main, "audio to codes"},
     {"decode", decode_main, "codes to audio"},
     {"bench", bench_main, "every stage against what this machine can do"},

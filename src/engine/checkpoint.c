@@ -11,6 +11,12 @@
 // ORG/NAME gives NAME; a snapshot folder of a cache gives its model's name; else the last folder.
 static void set_name(checkpoint *m, const char *model) {
     char text[OS_PATH_MAX];
+    bytes own = m->packed ? pack_model_name(m->packed) : (bytes){0};
+    if (own.n) {
+        snprintf(m->name, sizeof m->name, "%.*s", (int)MIN(own.n, (size_t)120),
+                 (const char *)own.p);
+        return;
+    }
     snprintf(text, sizeof text, "%s", model);
     char *snapshot = strstr(text, "/snapshots/");
     if (snapshot) *snapshot = 0;
@@ -25,23 +31,76 @@ static void set_name(checkpoint *m, const char *model) {
     snprintf(m->name, sizeof m->name, "%.120s", last);
 }
 
+// name: "config.json". A packed file has the same document without the suffix.
 static status parse(json **out, const checkpoint *m, const char *name, bool required, err *e) {
     char path[OS_PATH_MAX];
+    *out = NULL;
+    if (m->packed) {
+        snprintf(path, sizeof path, "%.*s", (int)strcspn(name, "."), name);
+        bytes text = pack_document(m->packed, path);
+        if (text.n || required) return json_parse(out, text, CONFIG_MAX, e);
+        return OK;
+    }
     status rc = os_path_join(path, sizeof path, m->path, name, e);
     if (rc) return rc;
-    *out = NULL;
     if (!required && !os_exists(path)) return OK;
     return json_parse_file(out, path, CONFIG_MAX, e);
 }
 
+static pack_entry *record_find(checkpoint_record *r, const char *name) {
+    for (size_t i = r->count; i-- > 0;) {
+        if (strcmp(r->list[i].name, name) == 0) return &r->list[i];
+    }
+    return NULL;
+}
+
+static void record_add(checkpoint_record *r, const char *name, const tensor *t) {
+    if (record_find(r, name)) return;
+    if (r->count == r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 256;
+        pack_entry *list = mem_realloc(r->list, cap * sizeof *list);
+        if (list)
+            r->list = list;
+        else
+            r->failed = true;
+        if (!list) return;
+        r->cap = cap;
+    }
+    char *kept = arena_strdup(&r->own, name);
+    if (!kept)
+        r->failed = true;
+    else
+        r->list[r->count++] = (pack_entry){.name = kept, .t = *t};
+}
+
+// What a matrix became stands in for what the file has.
+static void record_bound(void *arg, const char *name, const weight *m) {
+    pack_entry *en = record_find(arg, name);
+    if (!en) return;
+    en->t = (tensor){.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
+    en->size = weight_size(m);
+}
+
+void checkpoint_record_deinit(checkpoint_record *r) {
+    mem_free(r->list);
+    arena_deinit(&r->own);
+    *r = (checkpoint_record){0};
+}
+
 static const tensor *find_tensor(const void *file, const char *name) {
-    return st_find(file, name);
+    const checkpoint *m = file;
+    const tensor *t = m->packed ? pack_find(m->packed, name) : st_find(m->files, name);
+    if (t && m->record) record_add(m->record, name, t);
+    return t;
 }
 
 static status open_words(checkpoint *m, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
-    if (!rc) rc = tok_open(&m->words, path, e);
+    if (!rc && m->packed)
+        rc = tok_open_bytes(&m->words, pack_document(m->packed, "tokenizer"), e);
+    else if (!rc)
+        rc = tok_open(&m->words, path, e);
     if (!rc && tok_vocab_size(m->words) > t5_get_config(m->text)->vocab) {
         rc = err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
                      tok_vocab_size(m->words), (long long)t5_get_config(m->text)->vocab);
@@ -54,14 +113,17 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     status rc = json_get_object(m->config, "text_encoder", &text, e);
     if (rc) return rc;
     weights w;
-    weights_init(&w, (weights_source){find_tensor, m->files}, &m->own, WEIGHTS_AS_STORED);
+    weights_init(&w, (weights_source){find_tensor, m}, &m->own, WEIGHTS_AS_STORED);
+    m->record = o->record;
+    w.bound = o->record ? record_bound : NULL;
+    w.bound_arg = o->record;
     w.type = o->lm_type;
     rc = mg_open(&m->lm, &w, m->config, &m->own, e);
     if (rc) return rc;
     const mg_config *lm = mg_get_config(m->lm);
     // Narrow weights were asked for: the text encoder, run once a stem, is rounded to bf16 only.
-    bool narrow = o->lm_type >= WEIGHTS_BF16;
-    w.type = narrow ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
+    m->narrow = o->lm_type >= WEIGHTS_BF16 || (m->packed && pack_is_narrow(m->packed));
+    w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
     w.type = WEIGHTS_AS_STORED;
     unsigned parts = o->need_encoder ? ENCODEC_DECODER | ENCODEC_ENCODER : ENCODEC_DECODER;
@@ -164,10 +226,11 @@ static status open_chroma(checkpoint *m, const json *preprocessor, err *e) {
 
 static status load(checkpoint *m, const checkpoint_options *o, err *e) {
     json *generation = NULL, *preprocessor = NULL;
-    status rc = parse(&m->config, m, "config.json", true, e);
+    status rc = pack_is(m->path) ? pack_open(&m->packed, m->path, e) : OK;
+    if (!rc) rc = parse(&m->config, m, "config.json", true, e);
     if (!rc) rc = parse(&generation, m, "generation_config.json", false, e);
     if (!rc) rc = parse(&preprocessor, m, "preprocessor_config.json", false, e);
-    if (!rc) rc = st_open_model(&m->files, m->path, e);
+    if (!rc && !m->packed) rc = st_open_model(&m->files, m->path, e);
     if (!rc) rc = bind(m, o, e);
     if (!rc) rc = check(m, e);
     if (!rc) rc = open_words(m, e);
@@ -182,8 +245,8 @@ status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e) {
     *out = (checkpoint){0};
     status rc = hubdir_find_model(out->path, o->model, e);
     if (rc) return rc;
-    set_name(out, o->model);
     rc = load(out, o, e);
+    set_name(out, o->model);
     if (!rc) return OK;
     if (e && !strstr(e->text, out->path)) err_within(e, "%.200s", out->path);
     checkpoint_close(out);
@@ -194,6 +257,7 @@ void checkpoint_close(checkpoint *m) {
     chroma_close(m->chroma);
     tok_close(m->words);
     st_close(m->files);
+    pack_close(m->packed);
     json_free(m->config);
     arena_deinit(&m->own);
     *m = (checkpoint){0};

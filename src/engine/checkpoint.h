@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "engine/control.h"
+#include "engine/pack.h"
 #include "format/safetensors.h"
 #include "format/tokenizer.h"
 #include "model/chroma.h"
@@ -14,10 +15,20 @@
 #include "model/musicgen.h"
 #include "model/t5.h"
 
+// What binding a model touched, in order: names live in own. For `stemforge convert`.
 typedef struct {
-    char path[OS_PATH_MAX]; // the folder
+    pack_entry *list;
+    size_t count, cap;
+    arena own;
+    bool failed; // no memory
+} checkpoint_record;
+
+typedef struct {
+    char path[OS_PATH_MAX]; // the folder, or the packed file
     char name[128];         // how users call it
-    st_file *files;
+    st_file *files;         // of a folder
+    pack *packed;           // or one file
+    checkpoint_record *record;
     json *config;
     arena own;
     tokenizer *words;
@@ -28,6 +39,7 @@ typedef struct {
     bool has_grid;  // trained with the grid control track instead of chroma
     control_grid grid;
     bool own_captions;      // trained on our own captions
+    bool narrow;            // weights of 16 bits or fewer were asked for, here or at conversion
     double frame_rate;      // frames a second
     int64_t window, stride; // frames; see run.h
     int top_k;              // the model's own defaults
@@ -37,14 +49,16 @@ typedef struct {
 } checkpoint;
 
 typedef struct {
-    const char *model; // folder or ORG/NAME
+    const char *model; // folder, packed .gguf file, or ORG/NAME
     weights_type lm_type;
-    bool need_encoder; // of the codec: to continue from audio
+    bool need_encoder;         // of the codec: to continue from audio
+    checkpoint_record *record; // NULL: nobody wants to know
 } checkpoint_options;
 
 // Zeroes *out first; on failure nothing is held.
 status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e);
 void checkpoint_close(checkpoint *m); // zeroed is fine
+void checkpoint_record_deinit(checkpoint_record *r);
 
 // Codes [K][frames] of sound at the codec's rate, planes [channels, n]; frames =
 // encodec_frame_count(n). Needs need_encoder.

@@ -69,11 +69,11 @@ static int64_t positions_max(const checkpoint *m) {
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
     const checkpoint_options files = {
         .model = o->model, .lm_type = (weights_type)o->weights, .need_encoder = true};
-    // Narrow weights were asked for by name: then the caches are narrow too. Else they are exact.
-    g->cache_type = o->weights >= STEMFORGE_WEIGHTS_BF16 ? DT_BF16 : DT_F32;
     status rc = compute_open(&g->c, o->threads, o->isa, e);
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;
+    // Narrow weights were asked for: then the caches are narrow too. Else they are exact.
+    g->cache_type = g->model.narrow ? DT_BF16 : DT_F32;
     rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
                        e);
     const batch_limits limits = {.places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT,

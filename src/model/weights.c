@@ -162,16 +162,19 @@ bool weight_convert(weight *out, const weight *m, dtype to, arena *own) {
     return true;
 }
 
-static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, unsigned kind) {
+static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const char *name,
+                        unsigned kind) {
     static const dtype types[] = {[WEIGHTS_F32] = DT_F32,
                                   [WEIGHTS_BF16] = DT_BF16,
                                   [WEIGHTS_Q8] = DT_Q8,
                                   [WEIGHTS_Q4] = DT_Q4};
     weight m = {.type = t->type, .rows = t->shape[0], .cols = t->shape[1], .data = t->data};
-    dtype want = w->type == WEIGHTS_AS_STORED ? t->type : types[w->type];
+    bool as_is = w->type == WEIGHTS_AS_STORED || quant_is(t->type);
+    dtype want = as_is ? t->type : types[w->type];
     if (kind == BIND_MATRIX && want != t->type && !weight_convert(&m, &m, want, w->own)) return;
     weights_count(w, tensor_count(t), weight_size(&m));
     *(weight *)s->to = m;
+    if (w->bound) w->bound(w->bound_arg, name, &m);
 }
 
 static void bind_vector(weights *w, const weight_spec *s, const tensor *t) {
@@ -189,14 +192,15 @@ static void bind_one(weights *w, const weight_spec *s, const char *prefix) {
         if (!(s->kind & BIND_OPTIONAL)) say_missing(w, s, name);
         return;
     }
-    if (!shape_fits(s, t) || !is_real(t->type)) {
+    unsigned kind = s->kind & ~(unsigned)BIND_OPTIONAL;
+    bool usable = is_real(t->type) || (kind == BIND_MATRIX && quant_is(t->type));
+    if (!shape_fits(s, t) || !usable) {
         say_wrong(w, s, t, name);
         return;
     }
-    unsigned kind = s->kind & ~(unsigned)BIND_OPTIONAL;
     switch (kind) {
     case BIND_MATRIX:
-    case BIND_TABLE: bind_matrix(w, s, t, kind); break;
+    case BIND_TABLE: bind_matrix(w, s, t, name, kind); break;
     case BIND_VECTOR: bind_vector(w, s, t); break;
     default:
         assert(kind == BIND_TENSOR);

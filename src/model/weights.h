@@ -54,6 +54,9 @@ typedef struct {
     weights_source from;
     arena *own;
     weights_type type;
+    // Called for every matrix with what it became; NULL: not. For writing a model down.
+    void (*bound)(void *arg, const char *name, const weight *m);
+    void *bound_arg;
     int64_t values; // bound so far, for `info`
     size_t bytes;   // as kept in memory or mapped
     int problems;   // tensors missing or wrong

@@ -72,6 +72,16 @@ same "in a batch" "$tmp/a/drums.wav" "$tmp/batch/drums.wav"
 status "other seed" 0 "$bin" generate --model $mono --stem drums --duration 1 --seed 6 --quiet --out "$tmp/c"
 if cmp -s "$tmp/a/drums.wav" "$tmp/c/drums.wav"; then no "seeds 5 and 6 sound the same"; else ok; fi
 
+# --- one packed file
+for t in stored bf16 q8 q4; do
+    status "convert $t" 0 "$bin" convert $mono --type $t -o "$tmp/$t.gguf"
+    status "packed $t" 0 "$bin" generate --model "$tmp/$t.gguf" --stem drums --duration 1 --seed 5 --quiet --out "$tmp/p"
+    status "unpacked $t" 0 gen --weights $t --out "$tmp/u"
+    same "packed $t" "$tmp/p/drums.wav" "$tmp/u/drums.wav"
+done
+head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
+fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
+
 # --- recipe, formats, models
 status recipe 0 "$bin" generate --recipe "$tmp/batch/recipe.json" --quiet --out "$tmp/again"
 for s in drums bass piano other; do same recipe "$tmp/batch/$s.wav" "$tmp/again/$s.wav"; done

@@ -1,0 +1,48 @@
+// pack.h - a whole model in one GGUF file: tensors as the kernels read them, tokenizer,
+// configuration.
+//
+// The file is ordinary GGUF (format/gguf.h) and holds what a checkpoint folder holds. Metadata:
+//   general.architecture "musicgen", general.name, general.license (when the folder has one)
+//   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
+//   stemforge.packing    "panels16-v1": how 8- and 4-bit matrices are laid out (compute/quant.h)
+//   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, panel
+//                        after panel, so that loading is page faults
+//   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON files
+// Tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
+#pragma once
+#include "base/json.h"
+#include "compute/tensor.h"
+
+typedef struct pack pack;
+
+bool pack_is(const char *path); // a file that begins as GGUF does
+status pack_open(pack **out, const char *path, err *e);
+void pack_close(pack *p); // NULL is fine
+
+// By the checkpoint's name; packed matrices have type DT_Q8 or DT_Q4 and their true shape. NULL:
+// absent.
+const tensor *pack_find(const pack *p, const char *name);
+// One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
+// n 0 when the file has none.
+bytes pack_document(const pack *p, const char *name);
+bytes pack_model_name(const pack *p); // general.name
+bool pack_is_narrow(const pack *p);   // stemforge.weights is bf16, q8 or q4
+
+// What goes into a file. Names, data and documents are borrowed until pack_write returns.
+typedef struct {
+    const char *name; // the checkpoint's
+    tensor t;         // DT_Q8, DT_Q4: packed
+    size_t size;      // bytes of packed data
+} pack_entry;
+typedef struct {
+    const char *model, *license; // license NULL: unknown
+    const char *weights;
+    const pack_entry *list;
+    size_t count;
+    bytes config, generation, preprocessor, tokenizer; // n 0: left out
+} pack_contents;
+status pack_write(const char *path, const pack_contents *c, err *e);
+
+#define PACK_NAME_MAX 256
+// The name in the file. False when it stays over GGUF's maximum.
+bool pack_name(char out[PACK_NAME_MAX], const char *name);
