@@ -134,7 +134,8 @@ typedef struct {
 } job_submitted;
 
 // OK: durable. ERR_CONFLICT: the id is taken by another body. ERR_LIMIT: queue full. ERR_IO: disk
-// full, read-only or failing; nothing was stored.
+// full, read-only or failing; nothing was promised (after a failed sync it may yet turn up at the
+// next start, whole).
 status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *out, err *e);
 
 // ---- running
