@@ -156,11 +156,25 @@ static loopback_next receive(void *arg, const loopback_request *q, buf *reply) {
     }
 }
 
+// Receivers of this test. settle takes their locks, after which their notes may be read: TSan does
+// not see that an answer came later than the request.
+static loopback *running[2];
+static int running_count;
+
+static loopback *listen_for(receiver *r) {
+    return running[running_count++] = loopback_start(receive, r);
+}
+
+static void settle(void) {
+    for (int i = 0; i < running_count; i++) loopback_requests(running[i]);
+}
+
 static const int64_t NOW = 1614265330123;
 
 static hook_result send_to(hook *h, const char *url) {
     hook_result r;
     hook_send(h, url, "msg_1", bytes_of("{\"a\":1}"), NOW, &r);
+    settle();
     return r;
 }
 
@@ -175,7 +189,7 @@ Test(hook, attempt_is_signed_and_its_answer_understood) {
         {500, HOOK_RETRY, "5xx"},     {0, HOOK_RETRY, "connect"},   {-1, HOOK_RETRY, "timeout"},
         {-2, HOOK_DELIVERED, "2xx"},  {-3, HOOK_DELIVERED, "2xx"}};
     receiver rec = {.header = "Location: http://127.0.0.1:1/\r\nRetry-After: 7\r\n"};
-    loopback *l = loopback_start(receive, &rec);
+    loopback *l = listen_for(&rec);
     char url[128];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/done?key=k", loopback_port(l));
     hook_config c = hook_config_default();
@@ -212,7 +226,7 @@ Test(hook, attempt_is_signed_and_its_answer_understood) {
 
 Test(hook, name_that_resolves_to_a_private_address_is_blocked_at_connect_time) {
     receiver rec = {.code = 200};
-    loopback *l = loopback_start(receive, &rec);
+    loopback *l = listen_for(&rec);
     hook_config c = hook_config_default();
     char url[160], origin[128];
     snprintf(origin, sizeof origin, "http://localhost:%d", loopback_port(l));
@@ -281,12 +295,13 @@ static int turns(hook *h, job_store *s) {
     status rc;
     while ((rc = hook_deliver(h, s, &r, &e)) == OK) n++;
     cr_assert_eq(rc, ERR_NOT_FOUND, "%s", e.text);
+    settle();
     return n;
 }
 
 Test(hook, receiver_that_is_down_for_an_hour_gets_its_callback_with_one_id) {
     receiver rec = {.code = 500};
-    loopback *l = loopback_start(receive, &rec);
+    loopback *l = listen_for(&rec);
     char url[128];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/done?k=1", loopback_port(l));
     hook_config c = hook_config_default();
@@ -323,7 +338,7 @@ Test(hook, receiver_that_is_down_for_an_hour_gets_its_callback_with_one_id) {
 
 Test(hook, dead_receiver_is_probed_and_does_not_hold_the_others) {
     receiver down = {.code = 0}, up = {.code = 200};
-    loopback *a = loopback_start(receive, &down), *b = loopback_start(receive, &up);
+    loopback *a = listen_for(&down), *b = listen_for(&up);
     char url_a[128], url_b[128], id[16];
     snprintf(url_a, sizeof url_a, "http://127.0.0.1:%d/x", loopback_port(a));
     snprintf(url_b, sizeof url_b, "http://127.0.0.1:%d/x", loopback_port(b));
@@ -359,7 +374,7 @@ Test(hook, dead_receiver_is_probed_and_does_not_hold_the_others) {
 
 Test(hook, report_says_what_an_operator_wants_to_know) {
     receiver rec = {.code = 410};
-    loopback *l = loopback_start(receive, &rec);
+    loopback *l = listen_for(&rec);
     char url[160], want[128];
     snprintf(want, sizeof want, "http://127.0.0.1:%d/x", loopback_port(l));
     snprintf(url, sizeof url, "%s?token=secret", want);
@@ -394,7 +409,7 @@ static void *deliver_all(void *arg) {
 
 Test(hook, several_senders_deliver_each_callback_once) {
     receiver rec = {.code = 200};
-    loopback *l = loopback_start(receive, &rec);
+    loopback *l = listen_for(&rec);
     char url[128], id[16];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/x", loopback_port(l));
     hook_config c = hook_config_default();
