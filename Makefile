@@ -23,11 +23,13 @@ SRC      := $(sort $(wildcard src/*/*.c))
 APP_SRC  := $(filter src/app/%,$(SRC))
 LIB_SRC  := $(filter-out src/app/%,$(SRC))
 obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
-LIB      := $(OUT)/libstemforge.a
+LIB      := $(OUT)/parts.a
+ENGINE   := $(OUT)/libstemforge.a
+ENGINE_SRC := $(sort $(wildcard $(addprefix src/,base/*.c compute/*.c audio/*.c format/*.c model/*.c engine/*.c)))
 BIN      := $(OUT)/stemforge
 
 .PHONY: all test unit parity kern kern-neon corpus fuzz lint format install clean help
-all: $(BIN)
+all: $(BIN) $(ENGINE)
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
@@ -74,6 +76,11 @@ endif
 ifeq ($(ARCH),aarch64)
 %/src/compute/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod
 endif
+
+# The public library: the engine's layers in one object that shows stemforge_* and nothing else.
+$(ENGINE): $(call obj,$(ENGINE_SRC))
+	@rm -f $@; echo 'ar  $@'; ld -r -o $(OUT)/engine.o $^
+	@objcopy --wildcard --keep-global-symbol='stemforge_*' $(OUT)/engine.o && ar rcs $@ $(OUT)/engine.o
 
 $(LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@; echo 'ar  $@'; ar rcs $@ $^
@@ -162,9 +169,9 @@ compile_commands.json: Makefile
 	    printf '{"directory":"%s","file":"%s","command":"%s -c %s"},\n' '$(CURDIR)' $$f "$$flags" $$f; \
 	    done | sed '$$ s/,$$//'; echo ']'; } >$@
 
-install: $(BIN) $(LIB)
+install: $(BIN) $(ENGINE)
 	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/stemforge
-	install -Dm644 $(LIB) $(DESTDIR)$(PREFIX)/lib/libstemforge.a
+	install -Dm644 $(ENGINE) $(DESTDIR)$(PREFIX)/lib/libstemforge.a
 	install -Dm644 src/stemforge.h $(DESTDIR)$(PREFIX)/include/stemforge.h
 	install -Dm644 docs/stemforge.1 $(DESTDIR)$(PREFIX)/share/man/man1/stemforge.1
 

@@ -1,7 +1,8 @@
 // stemforge.h - the engine: open a model, generate stems, follow progress, cancel.
 //
 // The one public header of libstemforge.a; it needs nothing but the C library. The command line and
-// the service use exactly this. Link with -lstemforge -lsndfile -ljansson -lcrypto -lpthread -lm.
+// the service use exactly this. Link with
+// -lstemforge -lsndfile -lpng -ljansson -lcrypto -lpthread -lm.
 //
 //     stemforge_error e;
 //     stemforge_engine *g;

@@ -178,5 +178,11 @@ wait $pid
 if [ $? = 1 ] && grep -q stopped "$tmp/err" && [ -z "$(ls -A "$tmp/int")" ]; then ok
 else no "SIGINT: $(cat "$tmp/err") $(ls "$tmp/int")"; fi
 
+# --- the library as somebody else's program meets it
+status install 0 make -s install PREFIX="$tmp/prefix"
+status "link with it" 0 cc -std=c17 -Wall -Werror -I"$tmp/prefix/include" tests/cli/library.c -L"$tmp/prefix/lib" \
+    -lstemforge -lsndfile -lpng -ljansson -lcrypto -lpthread -lm -o "$tmp/library"
+status "use it" 0 "$tmp/library" $mono
+
 echo "$good passed, $bad failed"
 [ $bad = 0 ]
