@@ -7,6 +7,9 @@ cd "$(dirname "$0")/../.." || exit 1
 san=${1:-}
 out=build${san:+/san-${san%%,*}}
 make -s -j"$(nproc)" SAN="$san" "$out/stemforge" "$out/tests/tone_server" || exit 1
+if [ ! -d tests/api/node_modules/azurite ] || [ tests/api/package-lock.json -nt tests/api/node_modules/.package-lock.json ]; then
+    (cd tests/api && npm ci --no-audit --no-fund --loglevel=error) || exit 1
+fi
 export STEMFORGE_OUT="$PWD/$out" PYTHONPATH="$PWD/tests/api" PYTHONDONTWRITEBYTECODE=1
 [ -z "$san" ] || export STEMFORGE_SLOW="${STEMFORGE_SLOW:-5}"
 logs=$(mktemp -d) || exit 1
