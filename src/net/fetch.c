@@ -460,6 +460,15 @@ static void lower(char *s) {
     }
 }
 
+// Names and addresses only. curl decodes %xx in hosts, so "%2561" would become "%61" and mean
+// something else to whoever reads it next.
+static bool host_ok(const char *host) {
+    static const char name[] = "abcdefghijklmnopqrstuvwxyz0123456789.-_",
+                      v6[] = "[0123456789abcdef:.]";
+    size_t n = strlen(host);
+    return n && strspn(host, host[0] == '[' ? v6 : name) == n;
+}
+
 static void host_unbracket(char *host) {
     size_t n = strlen(host);
     if (n < 2 || host[0] != '[') return;
@@ -481,6 +490,7 @@ static status url_read_parts(fetch_url *out, CURLU *u, err *e) {
     }
     lower(out->scheme);
     lower(out->host);
+    if (!host_ok(out->host)) return url_refused(e, "the host is neither a name nor an address");
     host_unbracket(out->host);
     out->port = 0;
     for (const char *p = port; *p; p++) out->port = out->port * 10 + (*p - '0');

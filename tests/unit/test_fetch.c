@@ -439,6 +439,10 @@ Test(fetch, url_refuses_what_is_not_plain_http) {
                                       "http://[fe80::1%25eth0]/",
                                       "http://[::1",
                                       "javascript:alert(1)",
+                                      "http://a%2561/",
+                                      "http://a%00b/",
+                                      "http://a*b/",
+                                      "http://a,b/",
                                       "http://a\r\nHost: b/"};
     fetch_url u;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
