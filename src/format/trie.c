@@ -56,7 +56,8 @@ static item item_of(const trie_entry *x) {
 }
 
 static uint8_t item_byte(const item *it, uint32_t at) {
-    return at < 8 ? (uint8_t)(it->head >> (56 - 8 * at)) : it->p[at];
+    if (at < 8) return (uint8_t)(it->head >> (56 - 8 * at));
+    return it->p[at];
 }
 
 static bool node_add(builder *b, uint8_t label, span s) {
