@@ -67,6 +67,7 @@ static void panel_pass(const compute *c, const linear_args *a, span w, span x,
     for (int64_t i = x.from; i < x.to; i += TILE_N) {
         span tile = {i, MIN(i + TILE_N, x.to)};
         dots_args d = block_args(a, out, PANEL_ROWS, w, tile);
+        d.cached = true;
         if (widened) d.w = widened, d.type = DT_F32;
         c->k.dots(&d);
         finish_block(c, a, out, PANEL_ROWS, w, tile);

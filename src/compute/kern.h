@@ -22,6 +22,7 @@ typedef struct {
     const float *x; // row j at x + j*ldx
     int64_t ldx, n;
     int64_t cols;
+    bool cached; // the weights come again and again for other x rows: a hint
 } dots_args;
 
 // One head's keys or values: row j at p + j*dh values.

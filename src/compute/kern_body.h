@@ -173,8 +173,13 @@ INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype t
     float sums[TILE_SUMS];
     UNROLLED
     for (int i = 0; i < rows * nx; i += 16) v_store(sums + i, v_sums(acc + i));
-    for (int j = 0; j < nx; j++)
-        for (int r = 0; r < rows; r++) t->out[j * t->ldo + r * t->ostep] = sums[j * rows + r];
+    for (int j = 0; j < nx; j++) {
+        float *out = t->out + j * t->ldo;
+        if (t->ostep == 1)
+            memcpy(out, sums + j * rows, (size_t)rows * sizeof *out);
+        else
+            for (int r = 0; r < rows; r++) out[r * t->ostep] = sums[j * rows + r];
+    }
 }
 
 #define TILE_FN(name, rows, nx, type)                                                              \
@@ -194,36 +199,37 @@ TILE_SHAPES // TILE_FNS(rows, nx) for each shape of the tables
 static const tile_fn tiles_narrow[NARROW_X][3] = {TILE_NARROW};
 static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
 
-// How far ahead of the sums weights are fetched when there is one tile a row. 1024: the best of 512
-// to 4096 for two x rows on Zen 5; 2048 and more is slower than none, the eight rows crowd each
-// other out.
+// How far ahead of the sums weights are fetched in one tile of rows that lie apart. 1024: the best
+// of 512 to 4096 on Zen 5; 2048 and more is slower than none, the eight rows crowd each other out.
 #define AHEAD 1024
 
-// How far ahead of the sums weights are fetched when there is one tile a row. 1024: the best of 512
-// to 4096 for two x rows on Zen 5; 2048 and more is slower than none, the eight rows crowd each
-// other out.
-#define AHEAD 1024
+// The rows of a group lie far apart where there are few x rows, so that each walks its own stretch
+// of memory from end to end and the hardware's prefetcher follows all of them; and in cache, where
+// the next group is then what each row fetches anyway. In between, rows side by side are faster.
+static bool rows_apart(const dots_args *a) {
+    return a->n <= NARROW_X || a->cached;
+}
 
 // How a block is walked: the x rows fall into tiles of nearly equal width.
 typedef struct {
     const tile_fn (*fns)[3];
     int64_t tiles, narrow; // tiles in all; the x rows of the narrower ones
     int64_t wide;          // how many have one row more: the first ones
-    size_t share;          // bytes of the next row that each tile fetches
+    size_t ahead, share; // what the first tile fetches lies ahead; what of a row each tile fetches
 } tile_plan;
 
-static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t width) {
-    tile_plan p = {.fns = fns, .tiles = (a->n + width - 1) / width};
+static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t width, size_t next) {
+    tile_plan p = {.fns = fns, .tiles = (a->n + width - 1) / width, .ahead = next};
     p.narrow = a->n / p.tiles, p.wide = a->n % p.tiles;
     p.share = (size_t)a->ldw * type_size(a->type) / (size_t)p.tiles;
+    if (p.tiles == 1 && rows_apart(a)) p.ahead = MIN(next, AHEAD);
     return p;
 }
 
-// One group of weight rows against all x rows. Several tiles share the fetching of the group that
-// follows: it lies one row further on.
+// One group of weight rows against all x rows. The tiles share the fetching of the next group.
 static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
     t.ahead_step = 16 * type_size(a->type) / (size_t)p->tiles;
-    t.ahead = t.w + (p->tiles == 1 ? MIN(p->share, AHEAD) : (size_t)a->ldw * type_size(a->type));
+    t.ahead = t.w + p->ahead;
     t.x = a->x;
     for (int64_t i = 0; i < p->tiles; i++) {
         int64_t nx = p->narrow + (i < p->wide);
@@ -232,19 +238,20 @@ static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
     }
 }
 
-// The rows of a group lie rows/group apart, so that each walks its own stretch of memory from end
-// to end: the hardware's prefetcher then follows all of them.
 static void dots(const dots_args *a) {
     if (a->n < 1) return;
-    bool narrow = a->n <= NARROW_X;
+    bool narrow = a->n <= NARROW_X, apart = rows_apart(a);
     int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
-    size_t row = (size_t)a->ldw * type_size(a->type);
-    tile_plan plan = narrow ? plan_of(a, tiles_narrow, NARROW_X) : plan_of(a, tiles_wide, TILE_X);
-    tile_args t = {.ldx = a->ldx, .ldo = a->ldo, .cols = a->cols};
-    t.step = (size_t)groups * row, t.ostep = groups;
-    t.w = a->w, t.out = a->out;
-    for (int64_t g = 0; g < groups; g++, t.w += row, t.out++) dots_group(a, &plan, t);
-    plan = plan_of(a, tiles_single, TILE_X);
+    size_t row = (size_t)a->ldw * type_size(a->type), next = apart ? row : (size_t)group * row;
+    tile_plan plan =
+        narrow ? plan_of(a, tiles_narrow, NARROW_X, next) : plan_of(a, tiles_wide, TILE_X, next);
+    tile_args t = {.w = a->w, .out = a->out, .ldx = a->ldx, .ldo = a->ldo, .cols = a->cols};
+    t.step = apart ? (size_t)groups * row : row, t.ostep = apart ? groups : 1;
+    for (int64_t g = 0; g < groups; g++) {
+        dots_group(a, &plan, t);
+        t.w += next, t.out += apart ? 1 : group;
+    }
+    plan = plan_of(a, tiles_single, TILE_X, row);
     for (int64_t r = groups * group; r < a->rows; r++) {
         t.w = (const uint8_t *)a->w + (size_t)r * row, t.out = a->out + r;
         dots_group(a, &plan, t);
