@@ -346,6 +346,9 @@ static void rms_norm(float *y, const float *x, const float *w, int64_t d, float 
 
 // ---- attention ----
 
+// How far ahead keys and values are fetched, in bytes.
+#define AHEAD_KV 8192
+
 // Sixteen keys at once: their sums are added up together.
 INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, const dtype type) {
     v16 acc[16];
@@ -358,7 +361,10 @@ INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, 
         const uint8_t *at = k + (size_t)c * type_size(type);
         if (whole && keys == 16) {
             UNROLLED
-            for (int j = 0; j < 16; j++) acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
+            for (int j = 0; j < 16; j++) {
+                if (type == DT_F32 || c % 32 == 0) __builtin_prefetch(at + j * row + AHEAD_KV);
+                acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
+            }
             continue;
         }
         UNROLLED
@@ -422,7 +428,9 @@ INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, i
         v16 e = v_set(s[j]);
         UNROLLED
         for (int i = 0; i < cols; i++) {
-            acc[i] = v_fma(e, v_read(p + (size_t)i * 16 * type_size(type), type), acc[i]);
+            const uint8_t *at = p + (size_t)i * 16 * type_size(type);
+            if (type == DT_F32 || i % 2 == 0) __builtin_prefetch(at + AHEAD_KV);
+            acc[i] = v_fma(e, v_read(at, type), acc[i]);
         }
     }
     UNROLLED
