@@ -203,11 +203,16 @@ static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
 // of 512 to 4096 on Zen 5; 2048 and more is slower than none, the eight rows crowd each other out.
 #define AHEAD 1024
 
-// The rows of a group lie far apart where there are few x rows, so that each walks its own stretch
-// of memory from end to end and the hardware's prefetcher follows all of them; and in cache, where
-// the next group is then what each row fetches anyway. In between, rows side by side are faster.
+// Rows side by side are fetched a group ahead, which is best when a group is no longer than this,
+// in bytes.
+#define AHEAD_GROUP 8192
+
+// For few x rows and long weight rows, the rows of a group lie far apart instead, so that each
+// walks its own stretch of memory and the hardware's prefetcher follows all of them; in cache they
+// do too, where what each row fetches ahead is then the next group anyway.
 static bool rows_apart(const dots_args *a) {
-    return a->n <= NARROW_X || a->cached;
+    bool far = TILE_ROWS * (size_t)a->ldw * type_size(a->type) > AHEAD_GROUP;
+    return a->cached || (a->n <= NARROW_X && far);
 }
 
 // How a block is walked: the x rows fall into tiles of nearly equal width.
@@ -240,7 +245,7 @@ static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
 
 static void dots(const dots_args *a) {
     if (a->n < 1) return;
-    bool narrow = a->n <= NARROW_X, apart = rows_apart(a);
+    bool apart = rows_apart(a), narrow = apart && a->n <= NARROW_X;
     int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
     size_t row = (size_t)a->ldw * type_size(a->type), next = apart ? row : (size_t)group * row;
     tile_plan plan =
