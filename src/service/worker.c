@@ -558,7 +558,9 @@ void worker_drain(worker *w, int64_t deadline_ns) {
     pthread_cond_broadcast(&w->wake);
     while (w->busy) {
         int64_t left = (deadline_ns - os_clock_ns()) / 1000000;
-        if (left <= 0) atomic_store(&w->give_back, true);
+        if (left <= 0 && !atomic_exchange(&w->give_back, true)) {
+            blob_stop(w->config.blobs); // an upload that hangs would outlast the grace
+        }
         wait_ms(&w->idle, w, left > 0 ? MIN(left, 1000) : 100);
     }
     pthread_mutex_unlock(&w->mu);

@@ -124,9 +124,9 @@ typedef struct {
 status azure_send(azure_client *c, const azure_request *q, fetch_response *r,
                   char code[AZURE_CODE_MAX], err *e);
 
-// User delegation key that is valid until until_ms, at most 167 hours ahead; cached. Identity mode
-// only.
-status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms,
+// User delegation key that is valid until until_ms, at most 167 hours ahead; cached. once: as in
+// azure_request. Identity mode only.
+status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms, bool once,
                             azure_delegation *out, err *e);
 
 typedef struct {

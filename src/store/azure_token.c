@@ -232,7 +232,8 @@ static status delegation_read(const char *xml, azure_delegation *d, err *e) {
     return OK;
 }
 
-static status delegation_ask(azure_client *c, int64_t now_ms, azure_delegation *d, err *e) {
+static status delegation_ask(azure_client *c, int64_t now_ms, bool once, azure_delegation *d,
+                             err *e) {
     char start[AZURE_ISO_SIZE], expiry[AZURE_ISO_SIZE], body[256];
     azure_iso_date(start, now_ms - TOKEN_EARLY_MS);
     azure_iso_date(expiry, now_ms + DELEGATION_MS);
@@ -246,7 +247,8 @@ static status delegation_ask(azure_client *c, int64_t now_ms, azure_delegation *
                        .query = "restype=service&comp=userdelegationkey",
                        .headers = &type,
                        .header_count = 1,
-                       .body = bytes_of(body)};
+                       .body = bytes_of(body),
+                       .once = once};
     fetch_response r;
     status rc = azure_send(c, &q, &r, NULL, e);
     if (!rc) rc = delegation_read(buf_str(&r.body), d, e);
@@ -254,7 +256,7 @@ static status delegation_ask(azure_client *c, int64_t now_ms, azure_delegation *
     return rc;
 }
 
-status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms,
+status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms, bool once,
                             azure_delegation *out, err *e) {
     if (c->account.auth < AZURE_WORKLOAD) {
         return err_set(e, ERR_ARG, "a delegation key needs an identity");
@@ -267,7 +269,7 @@ status azure_delegation_get(azure_client *c, int64_t now_ms, int64_t until_ms,
     if (kept) *out = c->delegation;
     pthread_mutex_unlock(&c->token_mu);
     if (kept) return OK;
-    status rc = delegation_ask(c, now_ms, out, e); // takes token_mu by itself
+    status rc = delegation_ask(c, now_ms, once, out, e); // takes token_mu by itself
     if (rc) return rc;
     pthread_mutex_lock(&c->token_mu);
     c->delegation = *out;

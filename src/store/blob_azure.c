@@ -13,7 +13,9 @@
 #include "store/blob_ops.h"
 
 #define BLOCKS_MAX 50000
+#define LINK_HOURS_MAX 160            // a delegation key lives a week
 #define PUT_ROUNDS_MAX 3              // once more for a missing container, once more for damage
+#define LINK_AHEAD_MS (3600 * 1000)   // the key for links is fetched so long before it is needed
 #define LINK_EARLY_MS (5 * 60 * 1000) // for clocks that are behind ours
 
 typedef struct {
@@ -183,6 +185,21 @@ static bool damaged(const char *code) {
            strcmp(code, "InvalidBlockList") == 0;
 }
 
+static int64_t link_ms(const azure_store *s) {
+    return (int64_t)s->sas_hours * 3600 * 1000;
+}
+
+// A link is made where waiting is unwelcome (a job ends in a transaction), so what it needs from
+// the service is fetched with the upload. A failure shows when the link is made.
+static void prepare_link(azure_store *s) {
+    if (!s->sas_hours || azure_client_account(s->client)->auth < AZURE_WORKLOAD) return;
+    azure_delegation d;
+    int64_t now_ms = azure_client_now_ms(s->client);
+    int64_t until_ms = now_ms + link_ms(s) + LINK_AHEAD_MS;
+    (void)!azure_delegation_get(s->client, now_ms, until_ms, false, &d, NULL);
+    explicit_bzero(&d, sizeof d);
+}
+
 static status azure_put(blob_store *b, const char *key, bytes data, const char *type,
                         blob_info *info, err *e) {
     azure_store *s = self(b);
@@ -199,6 +216,7 @@ static status azure_put(blob_store *b, const char *key, bytes data, const char *
         }
     }
     if (!rc) snprintf(info->md5, sizeof info->md5, "%s", u.md5);
+    if (!rc) prepare_link(s);
     return rc ? err_within(e, "put %.200s", key) : OK;
 }
 
@@ -297,14 +315,14 @@ static status azure_link(blob_store *b, const char *key, int64_t now_ms, buf *ur
     blob_path path = path_of(s, key);
     buf_printf(url, "%s%s", a->endpoint, path.text);
     if (!s->sas_hours) return OK;
-    int64_t end_ms = now_ms + (int64_t)s->sas_hours * 3600 * 1000;
+    int64_t end_ms = now_ms + link_ms(s);
     buf_add_char(url, '?');
     if (a->auth == AZURE_SHARED_KEY) {
         return azure_sas_read(a, s->container, key, now_ms - LINK_EARLY_MS, end_ms, s->https, url,
                               e);
     }
     azure_delegation d;
-    status rc = azure_delegation_get(s->client, now_ms, end_ms, &d, e);
+    status rc = azure_delegation_get(s->client, now_ms, end_ms, true, &d, e);
     if (rc) return rc;
     rc = azure_sas_read_delegated(a, &d, s->container, key, now_ms - LINK_EARLY_MS, end_ms,
                                   s->https, url, e);
@@ -390,6 +408,11 @@ static status open_client(azure_store *s, const blob_config *c, err *e) {
     if (c->sas_hours && (a.auth == AZURE_SAS || a.auth == AZURE_ANONYMOUS)) {
         azure_account_deinit(&a);
         return err_set(e, ERR_ARG, "BLOB_URL_SAS_HOURS needs an account key or an identity");
+    }
+    if (c->sas_hours > LINK_HOURS_MAX && a.auth >= AZURE_WORKLOAD) {
+        azure_account_deinit(&a);
+        return err_set(e, ERR_ARG, "BLOB_URL_SAS_HOURS: at most %d with an identity",
+                       LINK_HOURS_MAX);
     }
     s->https = strncmp(a.endpoint, "https:", 6) == 0;
     snprintf(s->base.place, sizeof s->base.place, "%.400s/%s", a.endpoint, s->container);
