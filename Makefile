@@ -150,7 +150,7 @@ $(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/lib.a
 	@clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
 fuzz: $(FUZZ_OUT)/fuzz_$(T)
 	@mkdir -p $(FUZZ_OUT)/$(T)
-	$< -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	$< -max_total_time=$(TIME) -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=$(FUZZ_OUT)/$(T)- $(FUZZ_OUT)/$(T) tests/fuzz/corpus/$(T)
 
 test: unit kern corpus

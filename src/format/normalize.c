@@ -83,6 +83,7 @@ typedef struct {
     bool left, right;        // STEP_STRIP
     charsmap *map;           // STEP_MAP
     char *pattern, *content; // STEP_REPLACE; STEP_SPACES and STEP_PREPEND: content
+    size_t pattern_len;
 } step;
 
 struct normalizer {
@@ -151,7 +152,7 @@ static void run_strip(norm_text *out, const norm_text *in, bool left, bool right
 // Length of what matches at lo: the pattern, or two blanks and more.
 static size_t match_at(const norm_text *in, size_t lo, const step *s) {
     if (s->type == STEP_REPLACE) {
-        size_t n = strlen(s->pattern);
+        size_t n = s->pattern_len;
         return n <= in->n - lo && memcmp(in->p + lo, s->pattern, n) == 0 ? n : 0;
     }
     size_t n = 0;
@@ -241,6 +242,11 @@ static status read_replace(step *s, const json *spec, err *e) {
                        regex ? regex : json_kind(json_find(spec, "pattern")));
     }
     s->type = STEP_REPLACE;
+    s->pattern_len = strlen(string);
+    if (s->pattern_len > NORM_PATTERN_MAX) {
+        return err_set(e, ERR_FORMAT, "Replace: pattern of %zu bytes, expected at most %d",
+                       s->pattern_len, NORM_PATTERN_MAX);
+    }
     s->pattern = mem_strdup(string);
     if (!s->pattern) return err_set(e, ERR_OOM, "no memory for a normaliser");
     return read_content(s, spec, "content", e);

@@ -7,6 +7,7 @@
 #include "base/json.h"
 
 #define NORM_STEPS_MAX 16
+#define NORM_PATTERN_MAX 256 // bytes of a Replace pattern: looked for at every place of a text
 
 // UTF-8 text that remembers where it came from.
 typedef struct {

@@ -488,14 +488,23 @@ static size_t blanks_before(bytes text, size_t at, size_t least) {
     return MAX(at, least);
 }
 
-static size_t blanks_after(bytes text, size_t at) {
-    while (at < text.n) {
+// A run of blanks that was walked before: a token that is itself blank would walk it from each
+// place.
+typedef struct {
+    size_t from, end;
+} blank_run;
+
+static size_t blanks_after(bytes text, size_t at, blank_run *known) {
+    if (at >= known->from && at < known->end) return known->end;
+    size_t end = at;
+    while (end < text.n) {
         uint32_t cp;
-        size_t len = utf8_next(&cp, text.p + at, text.n - at);
+        size_t len = utf8_next(&cp, text.p + end, text.n - end);
         if (!unicode_is_space(cp)) break;
-        at += len;
+        end += len;
     }
-    return at;
+    *known = (blank_run){at, end};
+    return end;
 }
 
 typedef status (*span_encode)(job *w, size_t lo, size_t hi, err *e);
@@ -503,6 +512,7 @@ typedef status (*span_encode)(job *w, size_t lo, size_t hi, err *e);
 // Cuts the added tokens of set out of text, leftmost and longest first; f gets what lies between.
 static status encode_around(job *w, const trie *set, bytes text, span_encode f, err *e) {
     size_t kept = 0;
+    blank_run run = {0, 0};
     status rc = OK;
     for (size_t i = 0; !rc && i < text.n;) {
         size_t n = 0;
@@ -516,7 +526,7 @@ static status encode_around(job *w, const trie *set, bytes text, span_encode f, 
         i = hi;
         if (a->single_word && (word_before(text, lo) || word_after(text, hi))) continue;
         if (a->lstrip) lo = blanks_before(text, lo, kept);
-        if (a->rstrip) hi = blanks_after(text, hi);
+        if (a->rstrip) hi = blanks_after(text, hi, &run);
         if (kept < lo) rc = f(w, kept, lo, e);
         if (!rc) rc = id_add(w->out, a->id, e);
         kept = hi;

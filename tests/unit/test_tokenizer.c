@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "format/normalize.h"
 #include "format/safetensors.h"
 #include "format/tokenizer.h"
 
@@ -264,4 +265,38 @@ Test(tokenizer, open_and_encode_survive_each_failed_allocation) {
         tok_ids_deinit(&ids);
     }
     tok_close(t);
+}
+
+// None of these may take the square of the length: blanks that are a token and eat blanks around
+// it, a token that fails late everywhere.
+Test(tokenizer, long_texts_take_linear_time, .timeout = 20) {
+    static const struct {
+        const char *added, *text;
+    } cases[] = {
+        {"{\"id\":8,\"content\":\" \",\"normalized\":false,\"lstrip\":true,\"rstrip\":true}", " "},
+        {"{\"id\":8,\"content\":\" x\",\"normalized\":false,\"lstrip\":true}", " "},
+        {"{\"id\":8,\"content\":\"bbbbbbbbbbbbbbbbbbbbbbbb!\",\"normalized\":false}", "b"},
+    };
+    char *text = mem_alloc(TOK_TEXT_MAX), file[2048];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        memset(text, cases[i].text[0], TOK_TEXT_MAX);
+        snprintf(file, sizeof file, "{" MODEL ",\"added_tokens\":[%s]}", cases[i].added);
+        tokenizer *t;
+        tok_ids ids = {0};
+        cr_assert_eq(tok_open_bytes(&t, bytes_of(file), NULL), OK);
+        cr_assert_eq(tok_encode(t, (bytes){(uint8_t *)text, TOK_TEXT_MAX}, &ids, NULL), OK);
+        tok_ids_deinit(&ids);
+        tok_close(t);
+    }
+    mem_free(text);
+    char pattern[NORM_PATTERN_MAX + 2];
+    memset(pattern, 'p', sizeof pattern - 1);
+    pattern[sizeof pattern - 1] = 0;
+    tokenizer *t;
+    err e;
+    snprintf(file, sizeof file,
+             NORM("{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},\"content\":\"\"}"),
+             pattern);
+    cr_assert_eq(tok_open_bytes(&t, bytes_of(file), &e), ERR_FORMAT);
+    cr_assert_str_eq(e.text, "normalizer: Replace: pattern of 257 bytes, expected at most 256");
 }
