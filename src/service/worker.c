@@ -37,7 +37,8 @@ struct worker {
     worker_engine engine;
     pthread_mutex_t mu; // guards everything below that is not atomic
     pthread_cond_t wake, idle, beat;
-    bool stopping; // no more claims
+    uint64_t wakes; // so that one that comes during a claim is not missed
+    bool stopping;  // no more claims
     bool closing;  // helpers end
     int busy;
     double seconds_per_work;
@@ -391,6 +392,7 @@ static void *work(void *arg) {
     worker *w = s->w;
     pthread_mutex_lock(&w->mu);
     while (!w->stopping) {
+        uint64_t seen = w->wakes;
         pthread_mutex_unlock(&w->mu);
         job j = {0};
         job_claim_id claim;
@@ -405,7 +407,7 @@ static void *work(void *arg) {
         }
         job_deinit(&j);
         pthread_mutex_lock(&w->mu);
-        if (rc && !w->stopping) wait_ms(&w->wake, w, IDLE_MS);
+        if (rc && !w->stopping && w->wakes == seen) wait_ms(&w->wake, w, IDLE_MS);
     }
     pthread_mutex_unlock(&w->mu);
     return NULL;
@@ -517,6 +519,7 @@ status worker_start(worker *w, const worker_engine *g, err *e) {
 
 void worker_wake(worker *w) {
     pthread_mutex_lock(&w->mu);
+    w->wakes++;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->mu);
 }
