@@ -72,6 +72,7 @@ ifeq ($(ARCH),x86_64)
 %/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
 %/src/compute/kern_avx512.o: ISA_FLAGS := $(AVX512)
 %/src/compute/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
+%/src/compute/kern_avx512bf16.o: ISA_FLAGS := $(AVX512) -mavx512bf16
 endif
 ifeq ($(ARCH),aarch64)
 %/src/compute/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod

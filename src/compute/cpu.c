@@ -27,6 +27,7 @@ unsigned cpu_flags(void) {
     if ((b & need7) != need7 || (xcr0() & XCR0_ZMM) != XCR0_ZMM) return flags;
     flags |= CPU_AVX512;
     if (c & bit_AVX512VNNI) flags |= CPU_VNNI;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16)) flags |= CPU_BF16;
     return flags;
 }
 #elif defined(__aarch64__)
@@ -47,7 +48,7 @@ static const struct {
     const char *name;
     unsigned needs, leaves;
 } levels[] = {
-    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_AVX2},
+    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_BF16 | CPU_AVX2},
     {"avx2", CPU_AVX2, CPU_AVX2},
     {"neon", CPU_NEON, CPU_NEON | CPU_DOTPROD},
     {"scalar", 0, 0},

@@ -6,11 +6,12 @@
 #include "base/base.h"
 
 enum {
-    CPU_AVX2 = 1 << 0,   // AVX2, FMA, F16C
-    CPU_AVX512 = 1 << 1, // AVX-512 F, BW, DQ, VL; implies CPU_AVX2
-    CPU_VNNI = 1 << 2,   // AVX-512 VNNI; implies CPU_AVX512
-    CPU_NEON = 1 << 3,   // AArch64: always there
-    CPU_DOTPROD = 1 << 4 // AArch64 integer dot products; implies CPU_NEON
+    CPU_AVX2 = 1 << 0,    // AVX2, FMA, F16C
+    CPU_AVX512 = 1 << 1,  // AVX-512 F, BW, DQ, VL; implies CPU_AVX2
+    CPU_VNNI = 1 << 2,    // AVX-512 VNNI; implies CPU_AVX512
+    CPU_NEON = 1 << 3,    // AArch64: always there
+    CPU_DOTPROD = 1 << 4, // AArch64 integer dot products; implies CPU_NEON
+    CPU_BF16 = 1 << 5     // AVX-512 BF16; implies CPU_AVX512
 };
 
 // What this process may use, as a set of the bits above.

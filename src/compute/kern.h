@@ -8,6 +8,7 @@
 //   max16: as sum16 with a > b ? a : b in place of a + b.
 // Kernels run on the calling thread, never allocate, and take pointers of any alignment.
 #pragma once
+#include "compute/chain.h"
 #include "compute/ops.h"
 #include "compute/quant.h"
 
@@ -44,8 +45,25 @@ typedef struct {
     int64_t n, blocks;
 } qdots_args;
 
+// chain.h's products of weight panels with x rows.
+typedef struct {
+    float *y;
+    int64_t ldy;
+    const void *w; // the first panel; the next follows it
+    dtype type;    // of w and x: DT_F32 or DT_BF16
+    int64_t rows, cols;
+    const void *x;
+    int64_t ldx, n;
+    const float *bias;
+    activation act;
+    bool add;
+} chain_args;
+
 typedef struct {
     void (*dots)(const dots_args *a);
+    void (*chain)(const chain_args *a);
+    // y[i] = bf16 of x[i], or of its ELU; 0 when that is below CHAIN_TINY
+    void (*pack)(uint16_t *y, const float *x, int64_t n, bool elu);
     void (*qdots)(const qdots_args *a);
     // One row of x [cols] to blocks; past the end x is 0. With m = max16 of the lanes
     // |x[i]| > |x[i+16]| ? |x[i]| : |x[i+16]|: scale = m * (1/127); q = x * (127 / m) rounded to
@@ -83,8 +101,9 @@ typedef struct {
 void kern_init(kern_table *k, unsigned flags);
 
 void kern_init_ref(kern_table *k);
-void kern_init_avx2(kern_table *k);    // x86-64 only
-void kern_init_avx512(kern_table *k);  // x86-64 only
-void kern_init_vnni(kern_table *k);    // x86-64 only
-void kern_init_neon(kern_table *k);    // AArch64 only
-void kern_init_dotprod(kern_table *k); // AArch64 only
+void kern_init_avx2(kern_table *k);       // x86-64 only
+void kern_init_avx512(kern_table *k);     // x86-64 only
+void kern_init_avx512bf16(kern_table *k); // x86-64 only
+void kern_init_vnni(kern_table *k);       // x86-64 only
+void kern_init_neon(kern_table *k);       // AArch64 only
+void kern_init_dotprod(kern_table *k);    // AArch64 only

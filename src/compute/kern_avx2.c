@@ -22,6 +22,13 @@
 #define TILE_NARROW TILE_NAMES(4, 1)
 #define TILE_SINGLE TILE_NAMES(1, 1), TILE_NAMES(1, 2), TILE_NAMES(1, 3)
 
+#define V_PAIR_HALVES
+#define CHAIN_PANELS 1
+#define CHAIN_X 4
+#define CHAIN_SHAPES CHAIN_FN(1, 1) CHAIN_FN(1, 2) CHAIN_FN(1, 3) CHAIN_FN(1, 4)
+#define CHAIN_ALL                                                                                  \
+    { CHAIN_NAME(1, 1), CHAIN_NAME(1, 2), CHAIN_NAME(1, 3), CHAIN_NAME(1, 4) }
+
 #include "compute/kern_body.h"
 
 // 64 weights: rows 0-7 and 8-15 of a group of four columns.

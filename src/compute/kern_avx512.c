@@ -32,9 +32,48 @@
     TILE_NAMES(1, 1), TILE_NAMES(1, 2), TILE_NAMES(1, 3), TILE_NAMES(1, 4), TILE_NAMES(1, 5),      \
         TILE_NAMES(1, 6)
 
+#ifdef KERN_BF16
+typedef __m512bh vpair;
+static inline vpair vp_load(const uint16_t *p) {
+    return (__m512bh)_mm512_loadu_si512(p);
+}
+static inline vpair vp_all(const uint16_t *p) {
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return (__m512bh)_mm512_set1_epi32(both);
+}
+static inline v16 vp_dot(v16 acc, vpair a, vpair b) {
+    return _mm512_dpbf16_ps(acc, a, b);
+}
+#else
+#define V_PAIR_HALVES
+#endif
+#define CHAIN_PANELS 4
+#define CHAIN_X 6
+#define CHAIN_FNS(panels)                                                                          \
+    CHAIN_FN(panels, 1)                                                                            \
+    CHAIN_FN(panels, 2)                                                                            \
+    CHAIN_FN(panels, 3)                                                                            \
+    CHAIN_FN(panels, 4)                                                                            \
+    CHAIN_FN(panels, 5)                                                                            \
+    CHAIN_FN(panels, 6)
+#define CHAIN_NAMES(panels)                                                                        \
+    {                                                                                              \
+        CHAIN_NAME(panels, 1), CHAIN_NAME(panels, 2), CHAIN_NAME(panels, 3),                       \
+            CHAIN_NAME(panels, 4), CHAIN_NAME(panels, 5), CHAIN_NAME(panels, 6)                    \
+    }
+#define CHAIN_SHAPES CHAIN_FNS(4) CHAIN_FNS(2) CHAIN_FNS(1)
+#define CHAIN_ALL CHAIN_NAMES(4), CHAIN_NAMES(2), CHAIN_NAMES(1)
+
 #include "compute/kern_body.h"
 
+#ifdef KERN_BF16
+void kern_init_avx512bf16(kern_table *k) {
+    fill_table(k);
+}
+#else
 void kern_init_avx512(kern_table *k) {
     fill_table(k);
 }
+#endif
 #endif

@@ -536,9 +536,13 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
     }
 }
 
+#include "compute/kern_chain.h"
+
 static void fill_table(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
+        .chain = chain,
+        .pack = pack,
         .qdots = k->qdots, // of the level below, until a file of its own improves it
         .quantise = quantise,
         .finish = finish,

@@ -100,6 +100,22 @@ static void quantise(qblock *out, const float *x, int64_t cols) {
     }
 }
 
+static float chain_f32(const float *w, const float *x, int64_t cols) {
+    float sum = 0;
+    for (int64_t k = 0; k < cols; k++) sum = fmaf(w[16 * k], x[k], sum);
+    return sum;
+}
+
+static float chain_bf16(const uint16_t *w, const uint16_t *x, int64_t cols) {
+    float sum = 0;
+    for (int64_t k = 0; k < cols; k += 2) {
+        float second = k + 1 < cols ? bf16_to_f32(x[k + 1]) : 0;
+        sum = fmaf(bf16_to_f32(w[16 * k + 1]), second, sum);
+        sum = fmaf(bf16_to_f32(w[16 * k]), bf16_to_f32(x[k]), sum);
+    }
+    return sum;
+}
+
 static float activate(float v, activation act) {
     switch (act) {
     case ACT_RELU: return 0.0f < v ? v : 0.0f;
@@ -115,6 +131,30 @@ static void finish(float *y, const float *s, const float *bias, int64_t n, activ
     for (int64_t i = 0; i < n; i++) {
         float v = activate(bias ? s[i] + bias[i] : s[i], act);
         y[i] = add ? y[i] + v : v;
+    }
+}
+
+static void chain(const chain_args *a) {
+    for (int64_t j = 0; j < a->n; j++) {
+        for (int64_t r = 0; r < a->rows; r++) {
+            int64_t panel = r / 16 * (a->type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 16;
+            float *y = a->y + j * a->ldy + r, v;
+            if (a->type == DT_F32)
+                v = chain_f32((const float *)a->w + panel + r % 16,
+                              (const float *)a->x + j * a->ldx, a->cols);
+            else
+                v = chain_bf16((const uint16_t *)a->w + 2 * (panel + r % 16),
+                               (const uint16_t *)a->x + j * a->ldx, a->cols);
+            v = activate(a->bias ? v + a->bias[r] : v, a->act);
+            *y = a->add ? *y + v : v;
+        }
+    }
+}
+
+static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
+    for (int64_t i = 0; i < n; i++) {
+        float v = elu_first ? kern_elu(x[i]) : x[i];
+        y[i] = f32_to_bf16(fabsf(v) < CHAIN_TINY ? 0.0f : v);
     }
 }
 
@@ -190,6 +230,8 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 void kern_init_ref(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
+        .chain = chain,
+        .pack = pack,
         .qdots = qdots,
         .quantise = quantise,
         .finish = finish,

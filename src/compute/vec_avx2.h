@@ -31,6 +31,33 @@ static inline v16 v_f16(const void *p) {
     return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const void *)q)),
                  _mm256_cvtph_ps(_mm_loadu_si128((const void *)(q + 16)))};
 }
+static inline __m256 odd8(const uint16_t *p) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000)));
+}
+static inline __m256 even8(const uint16_t *p) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+static inline v16 v_odd(const uint16_t *p) {
+    return (v16){odd8(p), odd8(p + 16)};
+}
+static inline v16 v_even(const uint16_t *p) {
+    return (v16){even8(p), even8(p + 16)};
+}
+static inline __m256i bf16_bits(__m256 a) {
+    __m256i u = _mm256_castps_si256(a), top = _mm256_srli_epi32(u, 16);
+    __m256i odd = _mm256_and_si256(top, _mm256_set1_epi32(1));
+    __m256i add = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    __m256i h = _mm256_srli_epi32(_mm256_add_epi32(u, add), 16);
+    __m256i quiet = _mm256_or_si256(top, _mm256_set1_epi32(0x40));
+    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(h, quiet, nan);
+}
+static inline void v_put_bf16(uint16_t *p, v16 a) {
+    __m256i h = _mm256_packus_epi32(bf16_bits(a.lo), bf16_bits(a.hi)); // quarters 0 2 1 3
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(h, 0xd8));
+}
 static inline v16 v_add(v16 a, v16 b) {
     return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)};
 }

@@ -29,6 +29,24 @@ static inline v16 v_f16(const void *p) {
     const uint8_t *b = p;
     EACH(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(b + 8 * i))));
 }
+static inline uint32x4_t four_pairs(const uint16_t *p) {
+    return vreinterpretq_u32_u16(vld1q_u16(p));
+}
+static inline v16 v_odd(const uint16_t *p) {
+    EACH(vreinterpretq_f32_u32(vandq_u32(four_pairs(p + 8 * i), vdupq_n_u32(0xffff0000u))));
+}
+static inline v16 v_even(const uint16_t *p) {
+    EACH(vreinterpretq_f32_u32(vshlq_n_u32(four_pairs(p + 8 * i), 16)));
+}
+static inline uint16x4_t bf16x4(float32x4_t a) {
+    uint32x4_t u = vreinterpretq_u32_f32(a), top = vshrq_n_u32(u, 16);
+    uint32x4_t add = vaddq_u32(vandq_u32(top, vdupq_n_u32(1)), vdupq_n_u32(0x7fff));
+    uint32x4_t quiet = vorrq_u32(top, vdupq_n_u32(0x40)), number = vceqq_f32(a, a);
+    return vmovn_u32(vbslq_u32(number, vshrq_n_u32(vaddq_u32(u, add), 16), quiet));
+}
+static inline void v_put_bf16(uint16_t *p, v16 a) {
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, bf16x4(a.q[i]));
+}
 static inline v16 v_add(v16 a, v16 b) {
     EACH(vaddq_f32(a.q[i], b.q[i]));
 }

@@ -125,7 +125,7 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     m->narrow = o->lm_type >= WEIGHTS_BF16 || (m->packed && pack_is_narrow(m->packed));
     w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
-    w.type = WEIGHTS_AS_STORED;
+    if (m->narrow) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not
     unsigned parts = o->need_encoder ? ENCODEC_DECODER | ENCODEC_ENCODER : ENCODEC_DECODER;
     if (!rc) {
         rc = encodec_open(&m->codec, &w, m->config, "audio_encoder.", lm->codebooks / lm->channels,

@@ -293,8 +293,11 @@ status encodec_open(encodec **out, weights *w, const json *config, const char *p
     bind_books(w, k, prefix);
     snprintf(full, sizeof full, "%sdecoder.", prefix);
     if (parts & ENCODEC_DECODER) bind_decoder(w, &k->decoder, &cfg, full);
+    weights_type type = w->type;
+    w->type = WEIGHTS_AS_STORED; // codes are choices: rounding would change some
     snprintf(full, sizeof full, "%sencoder.", prefix);
     if (parts & ENCODEC_ENCODER) bind_encoder(w, &k->encoder, &cfg, full);
+    w->type = type;
     *out = k;
     return OK;
 }

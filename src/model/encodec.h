@@ -39,7 +39,9 @@ typedef enum { ENCODEC_DECODER = 1, ENCODEC_ENCODER = 2 } encodec_part;
 status encodec_config_read(encodec_config *out, const json *config, int64_t quantizers, err *e);
 
 // Reads the config and binds the parts (or-ed) whose names begin with prefix ("audio_encoder.");
-// *out lives in own. Missing tensors are w's to report: nothing may run before weights_finish.
+// *out lives in own. With w of type WEIGHTS_BF16 the decoder's heavy products are rounded to bf16
+// (seanet.h); the encoder's never are. Missing tensors are w's to report: nothing may run before
+// weights_finish.
 status encodec_open(encodec **out, weights *w, const json *config, const char *prefix,
                     int64_t quantizers, unsigned parts, arena *own, err *e);
 const encodec_config *encodec_get_config(const encodec *k);

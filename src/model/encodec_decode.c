@@ -35,6 +35,7 @@ struct encodec_decoder {
     int64_t piece[ENCODEC_RATIOS_MAX];  // input rows of a stage at a time
     float *latent;                      // [FRONT_FRAMES, dim]
     float *row;                         // [F, width] one stream's
+    uint16_t *packed;                   // [F, streams, width]
     float *x, *y, *z;                   // [F, streams, width], the same, [F, streams, 4*width]
     float *stage_x[ENCODEC_RATIOS_MAX]; // rows of a stage's blocks, with headroom
     float *hidden, *work;
@@ -106,6 +107,7 @@ static bool init_scratch(encodec_decoder *d) {
     d->h = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
     d->cell = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
     d->latent = arena_f32(&d->own, FRONT_FRAMES, (size_t)k->cfg.dim);
+    d->packed = arena_alloc(&d->own, front * streams * width * sizeof *d->packed);
     d->row = arena_f32(&d->own, front, width);
     d->x = arena_f32(&d->own, front * streams, width);
     d->y = arena_f32(&d->own, front * streams, width);
@@ -221,7 +223,8 @@ static void push_front(encodec_decoder *d, compute *c, const encodec_frames *f, 
                         .d = width,
                         .streams = d->streams,
                         .h = d->h,
-                        .cell = d->cell};
+                        .cell = d->cell,
+                        .packed = d->packed};
     sea_lstm_push(c, &run, d->x, m, d->z, d->y);
     for (int s = 0; s < d->streams; s++) {
         const float *x = d->x;

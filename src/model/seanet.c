@@ -4,12 +4,31 @@
 #include <assert.h>
 #include <string.h>
 
-static void copy_rows(float *to, const float *from, int64_t rows, int64_t width) {
-    if (rows > 0) memcpy(to, from, (size_t)(rows * width) * sizeof *to);
+// Rows are laid out in the type of the layer's weights.
+static size_t row_size(const chain_weight *w, int64_t channels) {
+    return (size_t)channels * dtype_size(w->type);
 }
 
-static void zero_rows(float *to, int64_t rows, int64_t width) {
-    if (rows > 0) memset(to, 0, (size_t)(rows * width) * sizeof *to);
+static uint8_t *row_at(const void *rows, int64_t i, size_t row) {
+    return (uint8_t *)(uintptr_t)rows + i * (int64_t)row;
+}
+
+static void copy_rows(void *to, const void *from, int64_t rows, size_t row) {
+    if (rows > 0) memcpy(to, from, (size_t)rows * row);
+}
+
+static void zero_rows(void *to, int64_t rows, size_t row) {
+    if (rows > 0) memset(to, 0, (size_t)rows * row);
+}
+
+// Puts n new input values where the layer wants them.
+static void take_in(compute *c, const chain_weight *w, void *to, const sea_input *in, int64_t n) {
+    if (w->type == DT_BF16)
+        chain_pack(c, to, in->x, n, in->elu);
+    else if (in->elu)
+        op_elu(c, to, in->x, n);
+    else
+        copy_rows(to, in->x, 1, (size_t)n * sizeof *in->x);
 }
 
 // ---- convolution
@@ -65,91 +84,103 @@ size_t sea_conv_work(const sea_conv *l, int64_t n) {
 }
 
 // Reflection does not repeat the edge: x[-d] = x[d]. Past the end of a short sequence there is
-// zero. x: the n rows there are; total: whether more may come matters only to the caller.
-static void pad_left(const sea_conv *l, float *to, const float *x, int64_t n) {
+// zero. x: the n rows there are so far.
+static void pad_left(const sea_conv *l, void *to, const void *x, int64_t n) {
+    size_t row = row_size(&l->w, l->in);
     int64_t pad = conv_pad_left(l);
     for (int64_t i = 0; i < pad; i++) {
         int64_t d = pad - i;
-        bool there = l->reflect && d < n;
-        if (there)
-            copy_rows(to + i * l->in, x + d * l->in, 1, l->in);
+        if (l->reflect && d < n)
+            copy_rows(row_at(to, i, row), row_at(x, d, row), 1, row);
         else
-            zero_rows(to + i * l->in, 1, l->in);
+            zero_rows(row_at(to, i, row), 1, row);
     }
 }
 
 // end: behind the last of n rows, of which the last conv_keep (or all) are there. A sequence no
 // longer than its padding is first drawn out with zeros, as the reference does.
-static void pad_right(const sea_conv *l, float *end, int64_t n) {
+static void pad_right(const sea_conv *l, void *end, int64_t n) {
+    size_t row = row_size(&l->w, l->in);
     int64_t pad = conv_pad_right(l, n), longest = MAX(pad, conv_pad_left(l));
     int64_t zeros = l->reflect ? MAX(0, longest - n + 1) : pad;
     for (int64_t i = 0; i < pad; i++) {
-        float *to = end + i * l->in;
         int64_t back = 2 + i - 2 * zeros; // how far before end the mirrored row begins
         if (i < zeros || back < 1)
-            zero_rows(to, 1, l->in);
+            zero_rows(row_at(end, i, row), 1, row);
         else
-            copy_rows(to, end - back * l->in, 1, l->in);
+            copy_rows(row_at(end, i, row), row_at(end, -back, row), 1, row);
     }
 }
 
 // Lays out in work what was held, the new rows, and padding where the sequence begins or ends.
 // Returns the number of rows; the first is row s->base of the padded sequence.
 static int64_t conv_gather(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in) {
+    size_t row = row_size(&l->w, l->in);
     bool start = !s->started && (in->last || s->seen + in->n > conv_pad_left(l));
     int64_t lead = start ? conv_pad_left(l) : 0;
-    float *x = in->work + lead * l->in;
-    copy_rows(x, s->rows, s->held, l->in);
-    if (in->elu)
-        op_elu(c, x + s->held * l->in, in->x, in->n * l->in);
-    else
-        copy_rows(x + s->held * l->in, in->x, in->n, l->in);
+    uint8_t *x = row_at(in->work, lead, row);
+    copy_rows(x, s->rows, s->held, row);
+    take_in(c, &l->w, row_at(x, s->held, row), in, in->n * l->in);
     int64_t rows = lead + s->held + in->n;
     s->seen += in->n;
     if (start) pad_left(l, in->work, x, s->seen);
     s->started |= start;
     if (!in->last) return rows;
-    pad_right(l, in->work + rows * l->in, s->seen);
+    pad_right(l, row_at(in->work, rows, row), s->seen);
     return rows + conv_pad_right(l, s->seen);
 }
 
 // The windows of a dilated convolution are not in a row: copy them together. [m, k*in]
-static const float *gather_dilated(const sea_conv *l, float *to, const float *x, int64_t m) {
+static void gather_dilated(const sea_conv *l, uint8_t *to, const uint8_t *x, int64_t m) {
+    size_t row = row_size(&l->w, l->in);
     for (int64_t t = 0; t < m; t++) {
         for (int64_t j = 0; j < l->k; j++) {
-            const float *from = x + (t * l->stride + j * l->dilation) * l->in;
-            copy_rows(to + (t * l->k + j) * l->in, from, 1, l->in);
+            const uint8_t *from = row_at(x, t * l->stride + j * l->dilation, row);
+            copy_rows(row_at(to, t * l->k + j, row), from, 1, row);
         }
     }
-    return to;
 }
 
-static void conv_multiply(compute *c, const sea_conv *l, const float *x, float *gathered, float *y,
+static void conv_multiply(compute *c, const sea_conv *l, uint8_t *x, uint8_t *gathered, float *y,
                           int64_t m, activation act) {
-    int64_t ldx = l->stride * l->in;
+    chain_linear_args a = {.y = y,
+                           .ldy = l->out,
+                           .x = x,
+                           .ldx = l->stride * l->in,
+                           .n = m,
+                           .w = &l->w,
+                           .bias = l->bias,
+                           .act = act};
     if (l->dilation > 1) {
-        x = gather_dilated(l, gathered, x, m);
-        ldx = l->k * l->in;
+        gather_dilated(l, gathered, x, m);
+        a.x = gathered;
+        a.ldx = l->k * l->in;
     }
+    if (l->out > 1) {
+        chain_linear(c, &a);
+        return;
+    }
+    // Lanes across the window, since there are no rows of weights to fill them.
     op_linear(c, &(linear_args){.y = y,
-                                .ldy = l->out,
-                                .x = x,
-                                .ldx = ldx,
+                                .ldy = 1,
+                                .x = a.x,
+                                .ldx = a.ldx,
                                 .n = m,
-                                .w = &l->w,
+                                .w = &l->single,
                                 .bias = l->bias,
                                 .act = act});
 }
 
 int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y,
                       activation act) {
+    size_t row = row_size(&l->w, l->in);
     int64_t rows = conv_gather(c, l, s, in), span = conv_span(l);
     int64_t next = s->given * l->stride; // where the next window begins, in the padded sequence
     int64_t m = 0;
     if (s->started && s->base + rows >= next + span) {
         m = (s->base + rows - span - next) / l->stride + 1;
-        const float *x = in->work + (next - s->base) * l->in;
-        conv_multiply(c, l, x, in->work + rows * l->in, y, m, act);
+        conv_multiply(c, l, row_at(in->work, next - s->base, row), row_at(in->work, rows, row), y,
+                      m, act);
     }
     s->given += m;
     next += m * l->stride;
@@ -157,7 +188,7 @@ int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_inpu
     if (s->started) keep = MAX(keep, MIN(next, s->base + rows - conv_keep(l)));
     s->held = in->last ? 0 : s->base + rows - keep;
     assert(s->held <= conv_held_max(l));
-    copy_rows(s->rows, in->work + (keep - s->base) * l->in, s->held, l->in);
+    copy_rows(s->rows, row_at(in->work, keep - s->base, row), s->held, row);
     s->base = keep;
     return m;
 }
@@ -179,29 +210,28 @@ int64_t sea_up_rows_max(const sea_up *l, int64_t n) {
 
 int64_t sea_up_push(compute *c, const sea_up *l, sea_tail *s, const sea_input *in, float *y,
                     float **first) {
-    float *x = in->work; // [1 + n (+ 1), in]: the row before, the new ones, a zero row at the end
+    size_t row = row_size(&l->w, l->in);
+    uint8_t *x = row_at(in->work, 0, row);
+    // [1 + n (+ 1), in]: the row before, the new ones, a zero row at the end
     if (s->started)
-        copy_rows(x, s->rows, 1, l->in);
+        copy_rows(x, s->rows, 1, row);
     else
-        zero_rows(x, 1, l->in);
-    if (in->elu)
-        op_elu(c, x + l->in, in->x, in->n * l->in);
-    else
-        copy_rows(x + l->in, in->x, in->n, l->in);
-    if (in->last) zero_rows(x + (1 + in->n) * l->in, 1, l->in);
+        zero_rows(x, 1, row);
+    take_in(c, &l->w, row_at(x, 1, row), in, in->n * l->in);
+    if (in->last) zero_rows(row_at(x, 1 + in->n, row), 1, row);
     int64_t m = in->n + in->last;
     int64_t trim_right = l->stride / 2, trim_left = l->stride - trim_right;
     if (m > 0) {
-        op_linear(c, &(linear_args){.y = y,
-                                    .ldy = l->stride * l->out,
-                                    .x = x,
-                                    .ldx = l->in,
-                                    .n = m,
-                                    .w = &l->w,
-                                    .bias = l->bias});
+        chain_linear(c, &(chain_linear_args){.y = y,
+                                             .ldy = l->stride * l->out,
+                                             .x = x,
+                                             .ldx = l->in,
+                                             .n = m,
+                                             .w = &l->w,
+                                             .bias = l->bias});
     }
     int64_t skip = s->started || m == 0 ? 0 : trim_left;
-    copy_rows(s->rows, x + in->n * l->in, 1, l->in);
+    copy_rows(s->rows, row_at(x, in->n, row), 1, row);
     s->started |= m > 0;
     *first = y + skip * l->out;
     return m * l->stride - skip - (in->last ? trim_right : 0);
@@ -231,21 +261,22 @@ void sea_res_tail_reset(sea_res_tail *s) {
 int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
                      float *hidden, float **first) {
     int64_t ch = l->narrow.in;
+    size_t row = (size_t)ch * sizeof *x;
     assert(l->narrow.stride == 1 && in->x == x);
     float *y = x - s->held * ch; // [held + n, ch]
-    copy_rows(y, s->raw, s->held, ch);
+    copy_rows(y, s->raw, s->held, row);
     int64_t m = sea_conv_push(c, &l->narrow, &s->tail, in, hidden, ACT_ELU);
-    op_linear(c, &(linear_args){.y = y,
-                                .ldy = ch,
-                                .x = hidden,
-                                .ldx = l->widen.in,
-                                .n = m,
-                                .w = &l->widen.w,
-                                .bias = l->widen.bias,
-                                .add = true});
+    chain_linear(c, &(chain_linear_args){.y = y,
+                                         .ldy = ch,
+                                         .x = hidden,
+                                         .ldx = l->widen.in,
+                                         .n = m,
+                                         .w = &l->widen.w,
+                                         .bias = l->widen.bias,
+                                         .add = true});
     s->held += in->n - m;
     assert(s->held >= 0 && s->held <= res_raw_max(l));
-    copy_rows(s->raw, y + m * ch, s->held, ch);
+    copy_rows(s->raw, y + m * ch, s->held, row);
     *first = y;
     return m;
 }
@@ -268,7 +299,24 @@ static void lstm_steps(compute *c, const sea_lstm_run *r, int layer, int64_t n, 
         op_lstm_cell(c, y + t * row, cell, z + t * 4 * row, r->streams, r->d);
         before = y + t * row;
     }
-    copy_rows(h, before, 1, row);
+    copy_rows(h, before, 1, (size_t)row * sizeof *h);
+}
+
+// z [n, 4*d] = x [n, d] W_ih^T + bias
+static void input_half(compute *c, const sea_lstm_run *r, const sea_lstm *l, float *z,
+                       const float *x, int64_t n) {
+    int64_t d = r->d;
+    if (!l->in.data) {
+        op_linear(
+            c, &(linear_args){
+                   .y = z, .ldy = 4 * d, .x = x, .ldx = d, .n = n, .w = &l->w_ih, .bias = l->bias});
+        return;
+    }
+    chain_pack(c, r->packed, x, n * d, false);
+    chain_linear(
+        c,
+        &(chain_linear_args){
+            .y = z, .ldy = 4 * d, .x = r->packed, .ldx = d, .n = n, .w = &l->in, .bias = l->bias});
 }
 
 void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y) {
@@ -276,13 +324,8 @@ void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float
     for (int layer = 0; layer < r->layers; layer++) {
         // The input half of all steps at once; steps of one layer run before the next begins, so
         // that one recurrent matrix at a time stays in cache.
-        op_linear(c, &(linear_args){.y = z,
-                                    .ldy = 4 * r->d,
-                                    .x = layer ? y : x,
-                                    .ldx = r->d,
-                                    .n = n * r->streams,
-                                    .w = &r->layer[layer].w_ih,
-                                    .bias = r->layer[layer].bias});
+        const sea_lstm *l = &r->layer[layer];
+        input_half(c, r, l, z, layer ? y : x, n * r->streams);
         lstm_steps(c, r, layer, n, z, y);
     }
     op_add(c, x, y, n * r->streams * r->d);

@@ -2,7 +2,7 @@
 // in pieces.
 //
 // Activations are [time, channels], so the window of a convolution with k taps is k*channels floats
-// in a row and the whole layer is one op_linear over overlapping rows. A transposed convolution
+// in a row and the whole layer is one chain_linear over overlapping rows. A transposed convolution
 // with k = 2*stride is the same: each input row and the one before it give `stride` output rows.
 //
 // Every layer is fed by push: n more rows of its input go in, the output rows that no later input
@@ -14,20 +14,25 @@
 // the larger half on the left; the right also gets what fills the last stride. Weight normalisation
 // is folded at load: W[a] = g[a] v[a] / |v[a]| for each a of the first axis, which for a transposed
 // convolution is the input channel.
+//
+// Bound through a weights of type WEIGHTS_BF16, the heavy products are chain.h's of bf16: weights
+// and inputs rounded to bf16, everything between the layers still f32. Otherwise all is f32.
 #pragma once
 #include "base/mem.h"
+#include "compute/chain.h"
 #include "compute/ops.h"
 #include "model/weights.h"
 
 typedef struct {
-    weight w;          // [out, k*in] f32: taps slow, channels fast
+    chain_weight w;    // [out, k*in], taps slow, channels fast
+    weight single;     // [1, k*in] f32 in place of w when there is one output channel
     const float *bias; // [out]
     int64_t in, out, k, stride, dilation;
     bool reflect; // else zeros
 } sea_conv;
 
 typedef struct {
-    weight w;          // [stride*out, 2*in] f32: x[t-1], x[t] to rows t*stride .. t*stride+stride-1
+    chain_weight w;    // [stride*out, 2*in]: x[t-1], x[t] to rows t*stride .. t*stride+stride-1
     const float *bias; // [stride*out], the bias for each of them
     int64_t in, out, stride;
 } sea_up;
@@ -40,11 +45,12 @@ typedef struct {
 typedef struct {
     weight w_ih, w_hh; // [4*d, d], gates in order i f g o
     const float *bias; // [4*d] b_ih + b_hh
+    chain_weight in;   // w_ih packed, when products are bf16; else no data
 } sea_lstm;
 
 // What one layer remembers of one sequence.
 typedef struct {
-    float *rows;   // [rows_max, in] the end of the padded input
+    void *rows;    // [rows_max, in] the end of the padded input, in the type of the weights
     int64_t held;  // of rows
     int64_t base;  // place in the padded sequence of rows[0]
     int64_t seen;  // input rows so far
@@ -84,7 +90,7 @@ typedef struct {
     int64_t n;      // may be 0
     bool last;
     bool elu; // of x first
-    float *work;
+    void *work;
 } sea_input;
 
 // Both return the number of output rows. y [rows, out] contiguous.
@@ -108,5 +114,6 @@ typedef struct {
     int layers;
     int64_t d, streams;
     float *h, *cell;
+    uint16_t *packed; // [n, streams, d], for layers that are packed
 } sea_lstm_run;
 void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y);

@@ -3,6 +3,7 @@
 // Sizes lie on both sides of every vector width; pointers are off by one; what lies behind a result
 // must stay as it was.
 #include "check.h"
+#include "compute/cpu.h"
 
 static const int64_t sizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 192, 1000};
 static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
@@ -140,6 +141,74 @@ static void test_packing(void) {
     expect(quant_size(DT_Q8, INT64_MAX, 2) == 0, "the size of what cannot be");
 }
 
+static uint16_t chain_w[CAP], chain_x[CAP];
+
+static void run_chain(const kern_table *k, float *out, const void *arg) {
+    chain_args a = *(const chain_args *)arg;
+    a.y = out + 1;
+    k->chain(&a);
+}
+
+// The level "avx512" has the processor's bf16 product where there is one; this is the other.
+static void chain_in_halves(const chain_args *a) {
+    unsigned flags;
+    if (!cpu_level(cpu_flags(), "avx512", &flags)) return;
+    kern_table k;
+    kern_init(&k, flags & ~(unsigned)CPU_BF16);
+    memcpy(got, z, sizeof got);
+    run_chain(&k, got, a);
+    same(want, got, CAP, "avx512 without bf16: chain %lld %lld %lld", (long long)a->cols,
+         (long long)a->rows, (long long)a->n);
+}
+
+static void chain_case(dtype type, int64_t cols, int64_t rows, int64_t n, int kind) {
+    chain_args a = {.type = type, .rows = rows, .cols = cols, .n = n, .ldy = rows + 2};
+    a.w = type == DT_F32 ? (const void *)(y + 1) : (const void *)(chain_w + 1);
+    a.x = type == DT_F32 ? (const void *)(x + 1) : (const void *)(chain_x + 1);
+    a.ldx = kind % 2 ? cols / 2 + 1 : cols + 5;
+    a.bias = kind & 2 ? x + 7 : NULL;
+    a.add = kind & 4;
+    a.act = kind & 8 ? ACT_ELU : ACT_NONE;
+    at_every_level("chain", run_chain, &a, z, cols, rows, n);
+    chain_in_halves(&a);
+}
+
+static void test_chain(void) {
+    static const int64_t cols[] = {1, 2, 3, 16, 31, 64}, ns[] = {0, 1, 2, 3, 4, 5, 6, 7, 13};
+    static const int64_t rows[] = {1, 3, 15, 16, 17, 32, 48, 64, 100, 128};
+    kern_table ref;
+    kern_init_ref(&ref);
+    ref.pack(chain_x, x, CAP, false);
+    ref.pack(chain_w, y, CAP, false);
+    int kind = 0;
+    for (size_t c = 0; c < ARRAY_LEN(cols); c++)
+        for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+            for (size_t n = 0; n < ARRAY_LEN(ns); n++, kind++) {
+                chain_case(DT_F32, cols[c], rows[r], ns[n], kind);
+                chain_case(DT_BF16, cols[c], rows[r], ns[n], kind);
+            }
+}
+
+typedef struct {
+    int64_t n;
+    bool elu;
+} pack_case;
+
+static void run_pack(const kern_table *k, float *out, const void *arg) {
+    static uint16_t halves[CAP + 1];
+    const pack_case *c = arg;
+    memset(halves, 0x55, sizeof halves);
+    k->pack(halves + 1, x + 1, c->n, c->elu);
+    for (int64_t i = 0; i < MIN(CAP, c->n + 20); i++) out[i] = bf16_to_f32(halves[i]);
+}
+
+static void test_pack(int64_t n) {
+    for (int elu_first = 0; elu_first < 2; elu_first++) {
+        pack_case c = {n, elu_first};
+        at_every_level("pack", run_pack, &c, NULL, n, elu_first, 0);
+    }
+}
+
 typedef struct {
     int64_t n;
     activation act;
@@ -234,6 +303,7 @@ static void test_widen(int64_t n) {
 void test_kernels(void) {
     fill(x, CAP, 1), fill(y, CAP, 2), fill(z, CAP, 3);
     test_dots();
+    test_chain();
     test_qdots();
     test_packing();
     test_finish();
@@ -250,6 +320,7 @@ void test_kernels(void) {
             at_every_level("add", run_add, &n, z, n, odd, 0);
             at_every_level("lstm", run_lstm, &n, NULL, n, odd, 0);
             test_widen(n);
+            test_pack(n);
         }
     }
 }

@@ -29,7 +29,7 @@ static json *read_json(const char *dir, const char *name) {
     return j;
 }
 
-static void setup(fixture *f, const char *name) {
+static void setup_as(fixture *f, const char *name, weights_type type) {
     char path[256];
     err e = {0};
     memset(f, 0, sizeof *f);
@@ -47,12 +47,16 @@ static void setup(fixture *f, const char *name) {
     f->quantizers = books / channels;
     arena_init(&f->own, 0);
     weights w;
-    weights_init(&w, weights_from_st(f->file), &f->own, WEIGHTS_AS_STORED);
+    weights_init(&w, weights_from_st(f->file), &f->own, type);
     status rc = encodec_open(&f->k, &w, f->config, "audio_encoder.", f->quantizers,
                              ENCODEC_DECODER | ENCODEC_ENCODER, &f->own, &e);
     cr_assert_eq(rc, OK, "%s", e.text);
     cr_assert_eq(weights_finish(&w, &e), OK, "%s", e.text);
     cr_assert_eq(compute_open(&f->c, 2, NULL, &e), OK, "%s", e.text);
+}
+
+static void setup(fixture *f, const char *name) {
+    setup_as(f, name, WEIGHTS_AS_STORED);
 }
 
 static void teardown(fixture *f) {
@@ -235,9 +239,9 @@ static void decode_pieces(const fixture *f, encodec_decoder *d, const int32_t *c
     cr_assert_eq(total, FRAMES * hop);
 }
 
-Test(encodec, pieces_and_neighbours_change_no_bit) {
+static void check_pieces(weights_type type) {
     fixture f;
-    setup(&f, "mono");
+    setup_as(&f, "mono", type);
     int64_t hop = encodec_get_config(f.k)->hop, n = FRAMES * hop;
     int32_t *codes = malloc((size_t)(STREAMS * f.quantizers * FRAMES) * sizeof *codes);
     make_codes(&f, codes, STREAMS * FRAMES, 7);
@@ -263,6 +267,67 @@ Test(encodec, pieces_and_neighbours_change_no_bit) {
     free(want);
     free(got);
     teardown(&f);
+}
+
+Test(encodec, pieces_and_neighbours_change_no_bit) {
+    check_pieces(WEIGHTS_AS_STORED);
+}
+
+Test(encodec, pieces_and_neighbours_change_no_bit_in_bf16) {
+    check_pieces(WEIGHTS_BF16);
+}
+
+// Decodes FRAMES frames of codes with an instruction set and a number of threads; the caller frees.
+static float *decode_with(const fixture *f, const int32_t *codes, const char *isa, int threads) {
+    compute *c;
+    float *wave = calloc((size_t)(FRAMES * encodec_get_config(f->k)->hop), sizeof *wave);
+    if (compute_open(&c, threads, isa, NULL) != OK) { // this machine lacks it
+        free(wave);
+        return NULL;
+    }
+    encodec_codes in = {codes, FRAMES, FRAMES, 1};
+    cr_assert_eq(encodec_decode(f->k, c, &in, &wave, NULL), OK);
+    compute_close(c);
+    return wave;
+}
+
+Test(encodec, instruction_sets_and_threads_change_no_bit) {
+    static const char *const isas[] = {"avx2", "avx512", "neon"};
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        fixture f;
+        setup_as(&f, "mono", bf16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED);
+        int32_t codes[4 * FRAMES];
+        make_codes(&f, codes, FRAMES, 3);
+        float *want = decode_with(&f, codes, "scalar", 1);
+        size_t size = (size_t)(FRAMES * encodec_get_config(f.k)->hop) * sizeof *want;
+        for (int i = 0; i < (int)ARRAY_LEN(isas); i++) {
+            float *got = decode_with(&f, codes, isas[i], 1 + i);
+            if (got) cr_assert_arr_eq(got, want, size, "%s bf16 %d", isas[i], bf16);
+            free(got);
+        }
+        free(want);
+        teardown(&f);
+    }
+}
+
+Test(encodec, bf16_is_within_a_hundredth_of_the_exact_signal) {
+    fixture exact, fast;
+    setup(&exact, "mono");
+    setup_as(&fast, "mono", WEIGHTS_BF16);
+    int32_t codes[4 * FRAMES];
+    make_codes(&exact, codes, FRAMES, 5);
+    float *want = decode_with(&exact, codes, NULL, 1), *got = decode_with(&fast, codes, NULL, 1);
+    double signal = 0, noise = 0;
+    for (int64_t i = 0; i < FRAMES * encodec_get_config(exact.k)->hop; i++) {
+        double off = (double)got[i] - (double)want[i];
+        signal += (double)want[i] * (double)want[i];
+        noise += off * off;
+    }
+    cr_assert(noise > 0 && noise < 1e-4 * signal, "%.1f dB", 10 * log10(signal / noise));
+    free(want);
+    free(got);
+    teardown(&exact);
+    teardown(&fast);
 }
 
 Test(encodec, decode_refuses_codes_and_lengths_out_of_range) {

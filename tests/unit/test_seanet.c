@@ -56,8 +56,8 @@ static double padded(const float *x, int64_t n, int64_t m, int64_t ch, int64_t i
 }
 
 // The reference's convolution, straight from its text: pad, then correlate. Returns the rows.
-static int64_t conv_naive(const sea_conv *l, const float *x, int64_t n, double *y) {
-    const float *w = l->w.data;
+static int64_t conv_naive(const sea_conv *l, const float *plain, const float *x, int64_t n,
+                          double *y) {
     int64_t span = (l->k - 1) * l->dilation + 1, pad = span - l->stride;
     double frames = (double)(n - span + pad) / (double)l->stride + 1;
     int64_t extra = ((int64_t)ceil(frames) - 1) * l->stride + span - pad - n;
@@ -72,7 +72,7 @@ static int64_t conv_naive(const sea_conv *l, const float *x, int64_t n, double *
                     int64_t at = t * l->stride + j * l->dilation - left;
                     // What lies behind the drawn-out end and right of n is the zeros themselves.
                     double v = padded(x, n, m, l->in, at, i, l->reflect);
-                    sum += v * (double)w[(o * l->k + j) * l->in + i];
+                    sum += v * (double)plain[(o * l->k + j) * l->in + i];
                 }
             }
             y[t * l->out + o] = sum;
@@ -102,13 +102,19 @@ static void check_conv(compute *c, const sea_conv *shape, int64_t n) {
     arena a;
     arena_init(&a, 0);
     sea_conv l = *shape;
-    l.w = (weight){DT_F32, l.out, l.k * l.in, noise(&a, l.out * l.k * l.in)};
+    size_t size;
+    const float *plain = noise(&a, l.out * l.k * l.in);
+    l.w = (chain_weight){.type = DT_F32, .rows = l.out, .cols = l.k * l.in};
+    cr_assert(chain_size(&size, DT_F32, l.w.rows, l.w.cols));
+    l.w.data = arena_alloc(&a, size);
+    l.single = (weight){DT_F32, 1, l.w.cols, plain};
+    for (int64_t o = 0; o < l.out; o++) chain_put(&l.w, o, 0, plain + o * l.w.cols, l.w.cols);
     l.bias = noise(&a, l.out);
     const float *x = noise(&a, n * l.in);
     double *want = arena_alloc(&a, (size_t)((n + 1) * l.out) * sizeof *want);
     float *whole = arena_f32(&a, (size_t)n + 1, (size_t)l.out);
     float *pieces = arena_f32(&a, (size_t)n + 1, (size_t)l.out);
-    int64_t rows = conv_naive(&l, x, n, want);
+    int64_t rows = conv_naive(&l, plain, x, n, want);
     cr_assert_eq(rows, (n + l.stride - 1) / l.stride);
     sea_tail s;
     cr_assert(sea_conv_tail_init(&l, &s, &a));
@@ -272,7 +278,7 @@ Test(seanet, lstm_is_its_formula_for_streams_side_by_side_and_in_pieces) {
     compute *c = open_compute();
     arena a;
     arena_init(&a, 0);
-    sea_lstm layer[LAYERS];
+    sea_lstm layer[LAYERS] = {0};
     for (int l = 0; l < LAYERS; l++) {
         layer[l].w_ih = (weight){DT_F32, 4 * D, D, noise(&a, 4 * D * D)};
         layer[l].w_hh = (weight){DT_F32, 4 * D, D, noise(&a, 4 * D * D)};
@@ -286,7 +292,7 @@ Test(seanet, lstm_is_its_formula_for_streams_side_by_side_and_in_pieces) {
         lstm_naive(layer, LAYERS, D, one, N, want[s]);
     }
     sea_lstm_run run = {
-        layer, LAYERS, D, S, arena_f32(&a, LAYERS * S, D), arena_f32(&a, LAYERS * S, D)};
+        layer, LAYERS, D, S, arena_f32(&a, LAYERS * S, D), arena_f32(&a, LAYERS * S, D), NULL};
     sea_lstm_push(c, &run, x, 4, z, y);
     sea_lstm_push(c, &run, x, 0, z, y);
     sea_lstm_push(c, &run, x + 4 * S * D, N - 4, z, y);

@@ -1,0 +1,147 @@
+// kern_chain.h - products as chains of fma, sixteen weight rows in the lanes of a vector; included
+// behind kern_body.h.
+//
+// The including file defines, besides v16,
+//   v_put_bf16(p, a)   sixteen values rounded to bf16, as f32_to_bf16
+//   vpair: sixteen pairs of bf16. vp_load(p), vp_all(p): one pair in every lane; vp_dot(acc, a, b):
+//   lane + product of second values, then + product of first values. With V_PAIR_HALVES it defines
+//   v_odd(p), v_even(p) instead: second and first values of sixteen pairs, widened
+//   CHAIN_PANELS, CHAIN_X: panels (4, 2 or 1) and x rows of the largest tile; CHAIN_SHAPES and
+//   CHAIN_ALL, its functions
+#pragma once
+
+#ifdef V_PAIR_HALVES
+typedef struct {
+    v16 odd, even;
+} vpair;
+
+INLINE vpair vp_load(const uint16_t *p) {
+    return (vpair){v_odd(p), v_even(p)};
+}
+
+INLINE vpair vp_all(const uint16_t *p) {
+    return (vpair){v_set(bf16_to_f32(p[1])), v_set(bf16_to_f32(p[0]))};
+}
+
+INLINE v16 vp_dot(v16 acc, vpair a, vpair b) {
+    return v_fma(a.even, b.even, v_fma(a.odd, b.odd, acc));
+}
+#endif
+
+#define CHAIN_SUMS (CHAIN_PANELS * CHAIN_X)
+
+// One column of f32 or two of bf16: 64 bytes of each panel.
+INLINE void chain_step_f32(v16 *acc, const uint8_t *w, size_t panel, const float *x, int64_t ldx,
+                           const int panels, const int nx) {
+    v16 wv[CHAIN_PANELS];
+    UNROLLED
+    for (int p = 0; p < panels; p++) wv[p] = v_load((const float *)(const void *)(w + p * panel));
+    UNROLLED
+    for (int j = 0; j < nx; j++) {
+        v16 xv = v_set(x[j * ldx]);
+        UNROLLED
+        for (int p = 0; p < panels; p++) {
+            acc[j * panels + p] = v_fma(wv[p], xv, acc[j * panels + p]);
+        }
+    }
+}
+
+INLINE void chain_step_bf16(v16 *acc, const uint8_t *w, size_t panel, const uint16_t *x,
+                            int64_t ldx, const int panels, const int nx) {
+    vpair wv[CHAIN_PANELS];
+    UNROLLED
+    for (int p = 0; p < panels; p++)
+        wv[p] = vp_load((const uint16_t *)(const void *)(w + p * panel));
+    UNROLLED
+    for (int j = 0; j < nx; j++) {
+        vpair xv = vp_all(x + j * ldx);
+        UNROLLED
+        for (int p = 0; p < panels; p++) {
+            acc[j * panels + p] = vp_dot(acc[j * panels + p], wv[p], xv);
+        }
+    }
+}
+
+INLINE void chain_sums(v16 *acc, const chain_args *a, const uint8_t *w, size_t panel, int64_t from,
+                       const int panels, const int nx, const dtype type) {
+    if (type == DT_F32) {
+        const float *x = (const float *)a->x + from * a->ldx;
+        for (int64_t c = 0; c < a->cols; c++, w += 64) {
+            chain_step_f32(acc, w, panel, x + c, a->ldx, panels, nx);
+        }
+        return;
+    }
+    const uint16_t *x = (const uint16_t *)a->x + from * a->ldx;
+    int64_t c = 0;
+    for (; c + 2 <= a->cols; c += 2, w += 64) {
+        chain_step_bf16(acc, w, panel, x + c, a->ldx, panels, nx);
+    }
+    if (c == a->cols) return;
+    uint16_t last[CHAIN_X][2] = {0}; // what lies behind the last value is not ours
+    for (int j = 0; j < nx; j++) last[j][0] = x[j * a->ldx + c];
+    chain_step_bf16(acc, w, panel, last[0], 2, panels, nx);
+}
+
+// Weight rows from `row` on against x rows from `from` on. Always inlined with constant shape.
+INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int panels,
+                       const int nx, const dtype type) {
+    size_t panel = (size_t)(type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 64;
+    v16 acc[CHAIN_SUMS];
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
+    const uint8_t *w = (const uint8_t *)a->w + (size_t)(row / 16) * panel;
+    chain_sums(acc, a, w, panel, from, panels, nx, type);
+    // Through memory: the ways to finish, inlined here, would cost the loop above its registers.
+    float out[CHAIN_SUMS * 16];
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++) v_store(out + 16 * i, acc[i]);
+    int64_t n = MIN(16 * panels, a->rows - row);
+    for (int j = 0; j < nx; j++) {
+        finish(a->y + (from + j) * a->ldy + row, out + 16 * panels * j,
+               a->bias ? a->bias + row : NULL, n, a->act, a->add);
+    }
+}
+
+typedef void (*chain_fn)(const chain_args *a, int64_t row, int64_t from);
+
+#define CHAIN_FN(panels, nx)                                                                       \
+    static void chain_##panels##_##nx##_f32(const chain_args *a, int64_t row, int64_t from) {      \
+        chain_tile(a, row, from, panels, nx, DT_F32);                                              \
+    }                                                                                              \
+    static void chain_##panels##_##nx##_bf16(const chain_args *a, int64_t row, int64_t from) {     \
+        chain_tile(a, row, from, panels, nx, DT_BF16);                                             \
+    }
+#define CHAIN_NAME(panels, nx)                                                                     \
+    { chain_##panels##_##nx##_f32, chain_##panels##_##nx##_bf16 }
+
+CHAIN_SHAPES // CHAIN_FN(panels, 1 to CHAIN_X), for CHAIN_PANELS and half of it down to 1
+
+    static const chain_fn chain_fns[][CHAIN_X][2] = {CHAIN_ALL};
+
+// A group of panels stays in cache while all x rows pass over it, in tiles of nearly equal width.
+static void chain(const chain_args *a) {
+    if (a->n < 1) return;
+    int64_t tiles = (a->n + CHAIN_X - 1) / CHAIN_X, left = (a->rows + 15) / 16, row = 0;
+    for (int kind = 0, panels = CHAIN_PANELS; left > 0; kind++, panels /= 2) {
+        for (; left >= panels; left -= panels, row += 16 * panels) {
+            for (int64_t t = 0; t < tiles; t++) {
+                int64_t from = a->n * t / tiles, nx = a->n * (t + 1) / tiles - from;
+                chain_fns[kind][nx - 1][a->type == DT_BF16](a, row, from);
+            }
+        }
+    }
+}
+
+INLINE v16 pack16(v16 x, bool elu_first) {
+    if (elu_first) x = v_elu(x);
+    return v_pick(v_abs(x), v_set(CHAIN_TINY), v_set(0.0f), x);
+}
+
+static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) v_put_bf16(y + i, pack16(v_load(x + i), elu_first));
+    if (i == n) return;
+    uint16_t t[16];
+    v_put_bf16(t, pack16(v_load_n(x + i, n - i), elu_first));
+    memcpy(y + i, t, (size_t)(n - i) * sizeof *t);
+}
