@@ -39,7 +39,7 @@ struct worker {
     pthread_cond_t wake, idle, beat;
     uint64_t wakes; // so that one that comes during a claim is not missed
     bool stopping;  // no more claims
-    bool closing;  // helpers end
+    bool closing;   // helpers end
     int busy;
     double seconds_per_work;
     slot *slots;
