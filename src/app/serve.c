@@ -254,10 +254,15 @@ static void drain(service *s) {
     outbox_flush(s->outbox, deadline);
 }
 
+// Another process may do better; this one will not.
+static bool broken(const service *s) {
+    return worker_broken(s->worker) || job_store_broken(s->jobs);
+}
+
 static int run(service *s) {
     s->loader_runs = pthread_create(&s->loader, NULL, load, s) == 0;
     if (!s->loader_runs) return 1;
-    while (!os_stop_requested() && !atomic_load(&s->load_failed) && !worker_broken(s->worker))
+    while (!os_stop_requested() && !atomic_load(&s->load_failed) && !broken(s))
         os_sleep_ms(POLL_MS);
     if (!atomic_load(&s->loaded)) {
         // A model that is being loaded cannot be stopped, and nothing runs yet.
@@ -267,7 +272,7 @@ static int run(service *s) {
     pthread_join(s->loader, NULL);
     if (atomic_load(&s->load_failed)) return 1;
     drain(s);
-    return worker_broken(s->worker) ? 1 : 0;
+    return broken(s) ? 1 : 0;
 }
 
 int serve_run(int argc, char **argv, const serve_model *m) {

@@ -7,6 +7,7 @@
 #include "store/db.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +23,8 @@ typedef struct call {
     void *arg;
     err *e;
     status rc;
-    bool done;
+    bool lead, done; // told to run the next batch; came to its end. queue_mu guards both
+    pthread_cond_t told;
     struct call *next;
 } call;
 
@@ -37,11 +39,12 @@ struct db {
     sqlite3_stmt *control[T_COUNT];
     sqlite3_stmt **stmts; // [stmt_count]
     size_t stmt_count;
-    pthread_mutex_t conn_mu; // guards conn, stmts, poisoned, commits, writes, and call.rc and .done
-    bool poisoned;           // an fsync failed: what is on disk is unknown until a restart
+    pthread_mutex_t conn_mu; // guards conn, stmts, commits and writes
     uint64_t commits, writes;
-    pthread_mutex_t queue_mu; // guards first and last
+    atomic_bool poisoned;     // an fsync failed: what is on disk is unknown until a restart
+    pthread_mutex_t queue_mu; // guards what follows
     call *first, **last;
+    bool led; // somebody runs a batch, or was told to
 };
 
 // ---- SQLite's memory: each block has its size in front
@@ -112,7 +115,8 @@ static status status_of(int code) {
 
 status db_error(db *d, const char *what, err *e) {
     int code = sqlite3_extended_errcode(d->conn);
-    if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) d->poisoned = true;
+    if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
+        atomic_store(&d->poisoned, true);
     status rc = status_of(code);
     if (rc == OK) rc = ERR_IO; // asked without a reason: never report success
     const char *hint = (code & 0xff) == SQLITE_BUSY       ? " (in use by another process)"
@@ -204,7 +208,7 @@ static void fail_all(call *list, status rc, const err *why) {
 }
 
 static status run_all(db *d, call *list, err *e) {
-    if (d->poisoned) {
+    if (atomic_load(&d->poisoned)) {
         return err_set(e, ERR_IO, "database: a sync to disk failed earlier; restart to go on");
     }
     // Left over when even the rollback failed.
@@ -222,39 +226,48 @@ static status run_all(db *d, call *list, err *e) {
     return rc;
 }
 
+// queue_mu is held.
 static call *take_batch(db *d) {
-    pthread_mutex_lock(&d->queue_mu);
     call *list = d->first, *end = list;
-    for (int n = 1; end && end->next && n < BATCH_MAX; n++) end = end->next;
-    d->first = end ? end->next : NULL;
+    for (int n = 1; end->next && n < BATCH_MAX; n++) end = end->next;
+    d->first = end->next;
     if (!d->first) d->last = &d->first;
-    if (end) end->next = NULL;
-    pthread_mutex_unlock(&d->queue_mu);
+    end->next = NULL;
     return list;
 }
 
-static void run_batch(db *d) {
+// Runs what has gathered, the leader's own piece in front, and passes the lead on.
+static void lead(db *d) {
     call *list = take_batch(d);
+    pthread_mutex_unlock(&d->queue_mu);
     err why = {.code = OK};
+    pthread_mutex_lock(&d->conn_mu);
     status rc = run_all(d, list, &why);
+    pthread_mutex_unlock(&d->conn_mu);
     if (rc) fail_all(list, rc, &why);
+    pthread_mutex_lock(&d->queue_mu);
     for (call *c = list, *next; c; c = next) {
         next = c->next;
-        c->done = true;
+        c->done = true; // its owner is waiting, or is us
+        pthread_cond_signal(&c->told);
     }
+    d->led = d->first != NULL;
+    if (!d->led) return;
+    d->first->lead = true;
+    pthread_cond_signal(&d->first->told);
 }
 
 status db_write(db *d, db_work work, void *arg, err *e) {
     call c = {.work = work, .arg = arg, .e = e};
+    pthread_cond_init(&c.told, NULL);
     pthread_mutex_lock(&d->queue_mu);
     *d->last = &c;
     d->last = &c.next;
+    if (!d->led) c.lead = d->led = true;
+    while (!c.lead && !c.done) pthread_cond_wait(&c.told, &d->queue_mu);
+    if (!c.done) lead(d);
     pthread_mutex_unlock(&d->queue_mu);
-    // Whoever held the connection meanwhile may have run this piece; if not, more than BATCH_MAX
-    // were in front of it, or it is our turn to run what has gathered.
-    pthread_mutex_lock(&d->conn_mu);
-    while (!c.done) run_batch(d);
-    pthread_mutex_unlock(&d->conn_mu);
+    pthread_cond_destroy(&c.told);
     return c.rc;
 }
 
@@ -264,6 +277,10 @@ status db_read(db *d, db_work work, void *arg, err *e) {
     reset_all(d);
     pthread_mutex_unlock(&d->conn_mu);
     return rc;
+}
+
+bool db_broken(db *d) {
+    return atomic_load(&d->poisoned);
 }
 
 void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {

@@ -2,9 +2,10 @@
 // together.
 //
 // Only the job*.c files use it; with them, the only files that include sqlite3.h. The connection is
-// guarded by a mutex. db_write queues a piece of work; whichever caller gets the connection next
-// runs all that is queued in one transaction, each piece in a savepoint of its own, and commits
-// once. So an fsync is shared by everybody who arrived during the one before it.
+// guarded by a mutex. db_write queues a piece of work; the first in the queue runs all that is
+// queued in one transaction, each piece in a savepoint of its own, commits once, and passes the
+// lead on. So an fsync is shared by everybody who arrived during the one before it, and nobody is
+// overtaken.
 #pragma once
 #include <sqlite3.h>
 
@@ -44,5 +45,7 @@ status db_error(db *d, const char *what, err *e); // the connection's last error
 int db_changes(db *d);
 int64_t db_insert_id(db *d); // rowid of the last INSERT
 
+// True once a sync to disk has failed: nothing more is written. Only a restart helps.
+bool db_broken(db *d);
 // commits: transactions written since open; writes: pieces of work in them.
 void db_read_counts(db *d, uint64_t *commits, uint64_t *writes);

@@ -112,6 +112,9 @@ job_config job_config_default(void);
 // a newer version. Config is copied.
 status job_store_open(job_store **out, const char *path, const job_config *c, err *e);
 void job_store_close(job_store *s); // NULL is fine; no call may be running
+// True once a sync to disk has failed: what the disk holds is unknown, so all writes are refused.
+// Only a restart helps, which reads what is really there.
+bool job_store_broken(job_store *s);
 
 // ---- submitting
 

@@ -241,3 +241,7 @@ void job_store_close(job_store *s) {
     db_close(s->d);
     mem_free(s);
 }
+
+bool job_store_broken(job_store *s) {
+    return db_broken(s->d);
+}

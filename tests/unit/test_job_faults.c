@@ -415,6 +415,7 @@ Test(job_faults, failed_sync_loses_nothing_and_stops_further_writes, .timeout = 
     n.id = "later";
     cr_assert_eq(job_submit(s, &n, NOW, &out, &e), ERR_IO);
     cr_assert_not_null(strstr(e.text, "restart"), "%s", e.text);
+    cr_assert(job_store_broken(s));
     job j;
     cr_assert_eq(job_get(s, "j1", &j, NULL), OK); // reading goes on
     job_deinit(&j);
