@@ -4,6 +4,9 @@
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make test SAN=address,undefined | SAN=thread
 #   make fuzz T=safetensors TIME=60
+#   make parity MODEL=dir    every stage against live transformers
+#   make model-eval          the shipped model on 1,000 held-out requests
+#   make torture | fuzz-api | bench-load    the service: kill -9, schemathesis, load
 CC      ?= cc
 SAN     ?=
 comma   := ,
@@ -28,7 +31,7 @@ ENGINE   := $(OUT)/libstemforge.a
 ENGINE_SRC := $(sort $(wildcard $(addprefix src/,base/*.c compute/*.c audio/*.c format/*.c model/*.c engine/*.c)))
 BIN      := $(OUT)/stemforge
 
-.PHONY: all test unit parity kern kern-neon corpus fuzz lint format install clean help
+.PHONY: all test unit parity model-eval kern kern-neon corpus fuzz lint format install clean help
 all: $(BIN) $(ENGINE)
 
 $(OUT)/%.o: %.c
@@ -163,6 +166,11 @@ lint:
 MODEL ?= models/stemforge-mini
 parity: $(BIN)
 	python3 tools/parity.py $(MODEL)
+
+# The shipped model, judged by what build/stemforge makes of held-out requests (tools/train/requirements.txt).
+N ?= 1000
+model-eval: $(BIN)
+	python3 tools/train/eval.py --root . --model models/stemforge-mini --n $(N) --write docs/MODEL_CARD.md
 
 # For editors.
 compile_commands.json: Makefile

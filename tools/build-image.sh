@@ -15,7 +15,7 @@ bud() { # shellcheck disable=SC2086
 }
 
 if [ ! -e "$dir/base.tar" ]; then
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$dir/base" http://deb.debian.org/debian
+    debootstrap --variant=minbase --include=ca-certificates bookworm "$dir/base" "$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)"
     rm -rf "$dir/base/var/cache/apt/archives" "$dir/base/var/lib/apt/lists"
     tar -C "$dir/base" -cf "$dir/base.tar" .
     rm -rf "$dir/base"
