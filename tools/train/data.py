@@ -1,0 +1,125 @@
+"""Stage data: a pool of rendered samples for the codec, the tokenizer, and later the clips as codes.
+
+  data.py pool      --work DIR --hours 4      samples, int16, for codec training
+  data.py tokenizer --work DIR                unigram vocabulary from 60,000 captions
+  data.py codes     --work DIR --hours 20     clips through the codec, for the language model
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+
+import numpy as np
+
+import captions
+import clips
+import control
+import music
+
+TEXT_TOKENS = 24
+VOCAB = 768
+POOL_SEED, TEXT_SEED, CODE_SEED, HELD_OUT_SEED = 11, 12, 13, 99
+SHARD = 240
+
+
+def _pool_clip(index):
+    return (clips.make(POOL_SEED, index)[1] * 32767).astype(np.int16)
+
+
+def pool(work, hours):
+    count = int(hours * 3600 / clips.SECONDS)
+    path = os.path.join(work, "pool.npy")
+    out = np.lib.format.open_memmap(path + ".part", "w+", np.int16, (count, clips.SECONDS * clips.RATE))
+    with multiprocessing.Pool(2) as workers:
+        for i, x in enumerate(workers.imap(_pool_clip, range(count), chunksize=8)):
+            out[i] = x
+    out.flush()
+    os.rename(path + ".part", path)
+
+
+def tokenizer(work):
+    from tokenizers import Tokenizer, models, pre_tokenizers, decoders, processors, trainers
+    tok = Tokenizer(models.Unigram())
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")])
+    tok.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    rng = np.random.default_rng(TEXT_SEED)
+
+    def lines():
+        for _ in range(60000):
+            song = music.Song(rng)
+            presets = music.PRESETS.get(song.stem, {}).get(song.style) or music.PRESETS.get(song.stem, {"": [(0, 0, "")]})[""]
+            song.preset = presets[rng.integers(len(presets))]
+            yield captions.caption(rng, song)
+        for c in map(chr, range(33, 127)):
+            for _ in range(20):
+                yield c
+
+    trainer = trainers.UnigramTrainer(vocab_size=VOCAB, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
+                                      initial_alphabet=[chr(c) for c in range(33, 127)] + ["▁"], show_progress=False)
+    tok.train_from_iterator(lines(), trainer)
+    tok.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    tok.enable_truncation(TEXT_TOKENS)
+    tok.enable_padding(direction="right", pad_id=0, pad_token="<pad>", length=TEXT_TOKENS)
+    tok.save(os.path.join(work, "tokenizer.json"))
+    for line in ("drums, rock, 120 bpm, punchy", "piano, jazz, 96.5 bpm, Eb major, sparse", "Ünknown wörds ♥"):
+        print(line, "->", tok.encode(line).tokens)
+
+
+def _encode_shards(job):
+    import torch
+    import codec
+    work, seed, shards = job
+    torch.set_num_threads(1)
+    os.nice(0)
+    model = codec.load(os.path.join(work, "codec.pt"))
+    for shard in shards:
+        path = os.path.join(work, "codes", f"{seed}-{shard:05d}.npz")
+        if os.path.exists(path):
+            continue
+        codes, controls, texts, info = [], [], [], []
+        for base in range(0, SHARD, 8):
+            made = [clips.make(seed, shard * SHARD + base + i) for i in range(8)]
+            x = torch.from_numpy(np.stack([m[1] for m in made]))[:, None]
+            codes.append(codec.encode(model, x).numpy().astype(np.int16))
+            for song, _, rng in made:
+                controls.append(control.track(song.bpm, song.chords, song.start))
+                texts.append([captions.caption(rng, song) for _ in range(2)])
+                info.append(dict(stem=song.stem, style=song.style, bpm=song.bpm, start=song.start,
+                                 chords=[control.spell(c) for c in song.chords]))
+        np.savez(path + ".part.npz", codes=np.concatenate(codes), control=np.stack(controls).astype(np.float16),
+                 texts=json.dumps(texts), info=json.dumps(info))
+        os.rename(path + ".part.npz", path)
+
+
+def codes(work, hours, seed, first=0):
+    os.makedirs(os.path.join(work, "codes"), exist_ok=True)
+    shards = max(1, round(hours * 3600 / clips.SECONDS / SHARD))
+    jobs = [(work, seed, range(first + i, first + shards, 2)) for i in range(2)]
+    started = time.time()
+    with multiprocessing.get_context("spawn").Pool(2) as workers:
+        workers.map(_encode_shards, jobs)
+    print(f"{shards} shards in {time.time() - started:.0f} s")
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("stage", choices=["pool", "tokenizer", "codes"])
+    args.add_argument("--work", required=True)
+    args.add_argument("--hours", type=float, default=4)
+    args.add_argument("--seed", type=int, default=CODE_SEED)
+    args.add_argument("--first", type=int, default=0)
+    got = args.parse_args()
+    os.makedirs(got.work, exist_ok=True)
+    if got.stage == "pool":
+        pool(got.work, got.hours)
+    elif got.stage == "tokenizer":
+        tokenizer(got.work)
+    else:
+        codes(got.work, got.hours, got.seed, got.first)
+
+
+if __name__ == "__main__":
+    main()
