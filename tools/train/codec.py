@@ -18,8 +18,8 @@ from transformers import EncodecConfig, EncodecModel
 
 RATE = 32000
 BOOKS, CODES, HIDDEN = 4, 512, 128
-FREE_STEPS = 300
-EMA, DEAD = 0.98, 0.02
+FREE_STEPS = 250
+EMA, DEAD = 0.96, 0.02
 
 
 def config():
@@ -164,7 +164,7 @@ class Quantiser:
                 r = r - got
         commit = F.mse_loss(flat, quantised)
         out = flat + (quantised - flat).detach()
-        return out.view(n, t, d).transpose(1, 2), commit / flat.detach().pow(2).mean().clamp(min=1e-6)
+        return out.view(n, t, d).transpose(1, 2), commit / flat.detach().var(0).mean().clamp(min=1e-6)
 
 
 def mel_filters(n_fft, n_mels):
@@ -241,7 +241,8 @@ def worker(rank, world, args):
         if progress >= 1:
             break
         for group in optimiser.param_groups:
-            warm = min(1, (step + 1) / 50)
+            since = step - FREE_STEPS
+            warm = min(1, (step + 1) / 50) if since < 0 else min(1, 0.1 + since / 150)
             group["lr"] = args.rate * warm * (1 if progress < 0.5 else max(0.03, 2 * (1 - progress)))
         picks = rng.integers(0, len(pool) - 20, args.batch)
         starts = rng.integers(0, pool.shape[1] - length, args.batch)
@@ -268,7 +269,7 @@ def worker(rank, world, args):
         y = y.float()[:, 0, :length]
         wave = (x - y).pow(2).sum() / x.pow(2).sum().clamp(min=1e-3)
         spec = spectral(x, y)
-        loss = 3 * wave + 3 * spec + 0.5 * commit
+        loss = 3 * wave + 3 * spec + 1.0 * commit
         loss.backward()
         flat = torch.cat([p.grad.view(-1) for p in params])
         reduce(flat)
@@ -287,7 +288,7 @@ def worker(rank, world, args):
             last = time.time()
             print(f"step {step} {float(spent_now) / 60:.1f} min wave {wave.item():.3f} spec {spec.item():.3f} commit {commit.item():.3f} "
                   f"grad {norm.item():.2f} {speed:.1f}x real time", flush=True)
-        if rank == 0 and step % 200 == 0:
+        if rank == 0 and step % 150 == 0:
             evaluate(model, pool, quantiser.placed)
             save(path, model, quantiser, optimiser, step, float(spent_now))
     if rank == 0:

@@ -1,0 +1,227 @@
+"""Stage lm: the text encoder and the decoder, trained together on the clips' codes.
+
+Matrices inside the decoder follow an orthogonalised momentum, everything else Adam.  Two processes of
+one thread average their gradients.  Guidance needs a null condition: a tenth of the examples lose text
+and control, a few lose one of them or the chords.
+
+  lm.py --work DIR --minutes 60 [--resume] [--out lm.pt]
+"""
+
+import argparse
+import glob
+import json
+import os
+import time
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+import control
+import model as lm
+
+BOOK_WEIGHT = torch.tensor([1.3, 1.1, 0.9, 0.7])
+
+
+class Clips:
+    """Every shard of codes under DIR/codes with this seed, in memory; call refresh to see new ones."""
+
+    def __init__(self, work, seed, rank=0, world=1):
+        self.pattern = os.path.join(work, "codes", f"{seed}-*.npz")
+        self.tokenizer = Tokenizer.from_file(os.path.join(work, "tokenizer.json"))
+        self.rank, self.world = rank, world
+        self.seen, self.codes, self.control, self.ids = set(), [], [], []
+        self.info = []
+        self.refresh()
+
+    def refresh(self):
+        for path in sorted(glob.glob(self.pattern))[self.rank::self.world]:
+            if path in self.seen or path.endswith(".part.npz"):
+                continue
+            self.seen.add(path)
+            with np.load(path) as shard:
+                texts = json.loads(str(shard["texts"]))
+                self.info += json.loads(str(shard["info"]))
+                flat = self.tokenizer.encode_batch([t for pair in texts for t in pair])
+                ids = np.array([e.ids for e in flat], np.int16).reshape(len(texts), -1, lm.TEXT_TOKENS)
+                self.codes.extend(shard["codes"])
+                self.control.extend(shard["control"])
+                self.ids.extend(ids)
+
+    def batch(self, rng, n, picks=None, drop=True):
+        if picks is None:
+            picks = rng.integers(0, len(self.codes), n)
+        codes = torch.from_numpy(np.stack([self.codes[i] for i in picks]).astype(np.int64))
+        track = np.stack([self.control[i] for i in picks]).astype(np.float32)
+        ids = np.stack([self.ids[i][rng.integers(len(self.ids[i]))] for i in picks]).astype(np.int64)
+        mask = (ids != 0).astype(np.int64)
+        if drop:
+            for i in range(len(picks)):
+                u = rng.random()
+                if u < 0.12:
+                    mask[i] = 0
+                if u < 0.10:
+                    track[i] = control.null()
+                elif u > 0.96:
+                    track[i][:, 6:] = 0
+                elif u > 0.94:
+                    track[i] = control.null()
+        return torch.from_numpy(track), torch.from_numpy(ids), torch.from_numpy(mask), lm.delay(codes)
+
+
+class Muon:
+    """Momentum whose every update is made (nearly) orthogonal by five Newton-Schulz steps."""
+
+    def __init__(self, params, momentum=0.95):
+        self.params, self.momentum = params, momentum
+        self.moving = [torch.zeros_like(p) for p in params]
+
+    @torch.no_grad()
+    def step(self, rate):
+        shapes = {}
+        for i, p in enumerate(self.params):
+            shapes.setdefault(tuple(p.shape), []).append(i)
+        for shape, which in shapes.items():
+            for i in which:
+                self.moving[i].mul_(self.momentum).add_(self.params[i].grad)
+            g = torch.stack([self.params[i].grad + self.momentum * self.moving[i] for i in which])
+            tall = shape[0] > shape[1]
+            x = g.transpose(1, 2) if tall else g
+            x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+            for _ in range(5):
+                a = x @ x.transpose(1, 2)
+                x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+            x = x.transpose(1, 2) if tall else x
+            scale = 0.2 * max(shape) ** 0.5 * rate
+            for i, update in zip(which, x):
+                self.params[i].sub_(update * scale)
+
+
+def loss_of(model, batch, books=False):
+    track, ids, mask, columns = batch
+    logits = model(track, ids, mask, columns[:, :-1]).float()
+    target = columns[:, 1:]
+    real = target < lm.CODES
+    ce = F.cross_entropy(logits.reshape(-1, lm.CODES), target.clamp(max=lm.CODES - 1).reshape(-1), reduction="none")
+    ce = (ce.view(target.shape) * real).sum((0, 1)) / real.sum((0, 1))
+    return ce if books else (ce * BOOK_WEIGHT).mean()
+
+
+def worker(rank, world, args):
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    if world > 1:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{args.port}", rank=rank, world_size=world)
+    clips = Clips(args.work, args.seed, rank, world)
+    held = Clips(args.work, args.held_seed) if rank == 0 else None
+    model = lm.initialise(lm.Model())
+    model.text.encoder.embed_tokens.weight = model.text.shared.weight
+    matrices = [p for layer in model.layers for p in (layer.q.weight, layer.k.weight, layer.v.weight, layer.o.weight,
+                                                       layer.fc1.weight, layer.fc2.weight)]
+    inner = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in inner]
+    params = matrices + others
+    muon = Muon(matrices)
+    adam = torch.optim.Adam(others, lr=args.rate, betas=(0.9, 0.98), foreach=True)
+    step, spent = 0, 0.0
+    path = os.path.join(args.work, args.out)
+    if args.resume and os.path.exists(path):
+        saved = torch.load(path, map_location="cpu", weights_only=False)
+        model.load_state_dict(saved["model"])
+        muon.moving = saved["muon"]
+        adam.load_state_dict(saved["adam"])
+        step, spent = saved["step"], saved["spent"]
+    rng = np.random.default_rng([17, rank, step])
+    begun, last, last_step = time.time() - spent, time.time(), step
+    smooth = None
+    while True:
+        now = torch.tensor([time.time() - begun])
+        if world > 1:
+            dist.all_reduce(now)
+            now /= world
+        progress = float(now) / (args.minutes * 60)
+        if progress >= 1:
+            break
+        shape = min(1, (step + 1) / 60) * (1 if progress < args.hold else max(0.02, (1 - progress) / (1 - args.hold)))
+        for group in adam.param_groups:
+            group["lr"] = args.rate * shape
+        if step % 100 == 99:
+            clips.refresh()
+        batch = clips.batch(rng, args.batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(model, batch)
+        loss.backward()
+        flat = torch.cat([p.grad.view(-1) for p in params] + [loss.detach().view(1)])
+        if world > 1:
+            dist.all_reduce(flat)
+            flat /= world
+        norm = flat[:-1].norm()
+        clip = min(1.0, 1.0 / (float(norm) + 1e-6))
+        at = 0
+        for p in params:
+            p.grad.copy_(flat[at:at + p.numel()].view_as(p)).mul_(clip)
+            at += p.numel()
+        adam.step()
+        muon.step(args.rate * shape * args.muon)
+        for p in params:
+            p.grad.zero_()
+        step += 1
+        smooth = float(flat[-1]) if smooth is None else 0.97 * smooth + 0.03 * float(flat[-1])
+        if rank == 0 and step % 25 == 0:
+            speed = (step - last_step) * args.batch * world * lm.FRAMES / (time.time() - last)
+            last, last_step = time.time(), step
+            print(f"step {step} {float(now) / 60:.1f} min loss {smooth:.3f} grad {norm:.2f} {speed:.0f} positions/s, {len(clips.codes) * world} clips", flush=True)
+        if rank == 0 and step % args.every == 0:
+            if held.codes:
+                report(model, held)
+            save(path, model, muon, adam, step, float(now))
+    if rank == 0:
+        report(model, held)
+        save(path, model, muon, adam, step, args.minutes * 60)
+
+
+def save(path, model, muon, adam, step, spent):
+    torch.save(dict(model=model.state_dict(), muon=muon.moving, adam=adam.state_dict(), step=step, spent=spent), path + ".part")
+    os.rename(path + ".part", path)
+
+
+@torch.no_grad()
+def report(model, held):
+    """Cross-entropy of held-out clips per codebook, with the condition and without."""
+    rng = np.random.default_rng(1)
+    n = min(24, len(held.codes))
+    with torch.autocast("cpu", torch.bfloat16):
+        batch = held.batch(rng, n, picks=range(n), drop=False)
+        ce = loss_of(model, batch, books=True)
+        track, ids, mask, columns = batch
+        null = torch.from_numpy(control.null()).expand_as(track)
+        bare = loss_of(model, (null, ids, torch.zeros_like(mask), columns), books=True)
+    print("  held out:", " ".join(f"{v:.3f}" for v in ce), "| null:", " ".join(f"{v:.3f}" for v in bare), flush=True)
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--work", required=True)
+    args.add_argument("--minutes", type=float, default=60)
+    args.add_argument("--batch", type=int, default=4)
+    args.add_argument("--rate", type=float, default=3e-3)
+    args.add_argument("--muon", type=float, default=1.0)
+    args.add_argument("--hold", type=float, default=0.3)
+    args.add_argument("--every", type=int, default=200)
+    args.add_argument("--seed", type=int, default=13)
+    args.add_argument("--held-seed", type=int, default=99)
+    args.add_argument("--world", type=int, default=2)
+    args.add_argument("--port", type=int, default=29521)
+    args.add_argument("--out", default="lm.pt")
+    args.add_argument("--resume", action="store_true")
+    got = args.parse_args()
+    if got.world == 1:
+        worker(0, 1, got)
+    else:
+        torch.multiprocessing.spawn(worker, (got.world, got), nprocs=got.world)
+
+
+if __name__ == "__main__":
+    main()
