@@ -19,7 +19,7 @@ from transformers import EncodecConfig, EncodecModel
 RATE = 32000
 BOOKS, CODES, HIDDEN = 4, 512, 128
 FREE_STEPS = 250
-EMA, DEAD = 0.96, 0.02
+EMA, DEAD = 0.97, 0.15
 
 
 def config():
@@ -158,8 +158,8 @@ class Quantiser:
                 if len(dead):
                     reduce(spare, average=True, share=True)
                     embed[dead] = spare[: len(dead)]
-                    self.count[k][dead] = 0.3
-                    self.total[k][dead] = embed[dead] * 0.3
+                    self.count[k][dead] = 0.6
+                    self.total[k][dead] = embed[dead] * 0.6
                 quantised += got
                 r = r - got
         commit = F.mse_loss(flat, quantised)
@@ -269,7 +269,7 @@ def worker(rank, world, args):
         y = y.float()[:, 0, :length]
         wave = (x - y).pow(2).sum() / x.pow(2).sum().clamp(min=1e-3)
         spec = spectral(x, y)
-        loss = 3 * wave + 3 * spec + 1.0 * commit
+        loss = 3 * wave + 3 * spec + 1.5 * commit
         loss.backward()
         flat = torch.cat([p.grad.view(-1) for p in params])
         reduce(flat)
