@@ -101,6 +101,11 @@ def prove(out, work, name):
     ours.load_state_dict({k: v.bfloat16().float() for k, v in
                           torch.load(os.path.join(work, name), map_location="cpu", weights_only=False)["model"].items()})
     codes = ours.generate(track, text["input_ids"], text["attention_mask"], 3.0, 1.0, 1, frames=40)
+    columns = lm.delay(torch.randint(0, lm.CODES, (1, lm.BOOKS, lm.FRAMES)))[:, :-1]
+    with torch.no_grad():
+        a, b = (ours(track, text["input_ids"], text["attention_mask"], columns, whole=w) for w in (False, True))
+    print(f"control columns are secluded above the first layer: greatest logit difference {(a - b).abs().max():.1e}")
+    assert (a - b).abs().max() < 1e-3
     coder = codec.quicken(model.audio_encoder)
     mine = codec.decode(coder, codes)
     gap = (audio - mine).abs().max().item()

@@ -72,38 +72,61 @@ class Clips:
 
 
 class Muon:
-    """Momentum whose every update is made (nearly) orthogonal by five Newton-Schulz steps."""
+    """Momentum whose every update is made (nearly) orthogonal by Newton-Schulz steps, each rank doing its share."""
 
-    def __init__(self, params, momentum=0.95):
+    def __init__(self, params, rank=0, world=1, momentum=0.95):
         self.params, self.momentum = params, momentum
+        self.rank, self.world = rank, world
         self.moving = [torch.zeros_like(p) for p in params]
 
     @torch.no_grad()
     def step(self, rate):
         shapes = {}
         for i, p in enumerate(self.params):
-            shapes.setdefault(tuple(p.shape), []).append(i)
+            self.moving[i].mul_(self.momentum).add_(p.grad)
+            if i % self.world == self.rank:
+                shapes.setdefault(tuple(p.shape), []).append(i)
+        updates = [torch.zeros_like(p) for p in self.params]
         for shape, which in shapes.items():
-            for i in which:
-                self.moving[i].mul_(self.momentum).add_(self.params[i].grad)
             g = torch.stack([self.params[i].grad + self.momentum * self.moving[i] for i in which])
             tall = shape[0] > shape[1]
             x = g.transpose(1, 2) if tall else g
-            x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-            for _ in range(5):
+            x = (x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)).bfloat16()
+            for _ in range(4):
                 a = x @ x.transpose(1, 2)
                 x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-            x = x.transpose(1, 2) if tall else x
-            scale = 0.2 * max(shape) ** 0.5 * rate
+            x = (x.transpose(1, 2) if tall else x).float()
             for i, update in zip(which, x):
-                self.params[i].sub_(update * scale)
+                updates[i] = update
+        flat = torch.cat([u.reshape(-1) for u in updates])
+        if self.world > 1:
+            dist.all_reduce(flat)
+        at = 0
+        for p in self.params:
+            p.sub_(flat[at:at + p.numel()].view_as(p), alpha=0.2 * max(p.shape) ** 0.5 * rate)
+            at += p.numel()
 
 
-def loss_of(model, batch, books=False):
+def forget(columns, rng, share=0.6):
+    """History with gaps: in most examples spans of columns become unknown, so that they must be told from
+    text and control.  Without it a clip's past says nearly everything and the condition is learned late."""
+    out = columns.clone()
+    n, width, _ = columns.shape
+    for i in range(n):
+        if rng.random() < share:
+            rate, span = rng.uniform(0.2, 1.0), int(rng.integers(4, 60))
+            gone = np.repeat(rng.random(width // span + 1) < rate, span)[:width]
+            out[i, torch.from_numpy(gone)] = lm.CODES
+    return out
+
+
+def loss_of(model, batch, books=False, first=None, seen=None):
     track, ids, mask, columns = batch
-    logits = model(track, ids, mask, columns[:, :-1]).float()
+    logits = model(track, ids, mask, (columns if seen is None else seen)[:, :-1]).float()
     target = columns[:, 1:]
     real = target < lm.CODES
+    if first:
+        real[:, first:] = False
     ce = F.cross_entropy(logits.reshape(-1, lm.CODES), target.clamp(max=lm.CODES - 1).reshape(-1), reduction="none")
     ce = (ce.view(target.shape) * real).sum((0, 1)) / real.sum((0, 1))
     return ce if books else (ce * BOOK_WEIGHT).mean()
@@ -123,8 +146,14 @@ def worker(rank, world, args):
     inner = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inner]
     params = matrices + others
-    muon = Muon(matrices)
-    adam = torch.optim.Adam(others, lr=args.rate, betas=(0.9, 0.98), foreach=True)
+    muon = Muon(matrices, rank, world)
+    outer = {id(p) for module in (model.embed, model.head) for p in module.parameters()}
+    text = {id(p) for p in model.text.parameters()}
+    adam = torch.optim.Adam([dict(params=[p for p in others if id(p) in outer], share=2.0),
+                             dict(params=[p for p in others if id(p) in text], share=0.4),
+                             dict(params=[p for p in others if id(p) not in outer | text], share=1.0)],
+                            lr=args.rate, betas=(0.9, 0.97), foreach=True)
+    places = lm.secluded(model)
     step, spent = 0, 0.0
     path = os.path.join(args.work, args.out)
     if args.resume and os.path.exists(path):
@@ -144,14 +173,14 @@ def worker(rank, world, args):
         progress = float(now) / (args.minutes * 60)
         if progress >= 1:
             break
-        shape = min(1, (step + 1) / 60) * (1 if progress < args.hold else max(0.02, (1 - progress) / (1 - args.hold)))
+        shape = min(1, (step + 1) / 30) * (1 if progress < args.hold else max(0.02, (1 - progress) / (1 - args.hold)))
         for group in adam.param_groups:
-            group["lr"] = args.rate * shape
-        if step % 100 == 99:
+            group["lr"] = args.rate * shape * group["share"]
+        if step % 40 == 39:
             clips.refresh()
         batch = clips.batch(rng, args.batch)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, batch)
+            loss = loss_of(model, batch, seen=forget(batch[3], rng, args.forget))
         loss.backward()
         flat = torch.cat([p.grad.view(-1) for p in params] + [loss.detach().view(1)])
         if world > 1:
@@ -165,6 +194,7 @@ def worker(rank, world, args):
             at += p.numel()
         adam.step()
         muon.step(args.rate * shape * args.muon)
+        lm.seclude(places)
         for p in params:
             p.grad.zero_()
         step += 1
@@ -198,6 +228,12 @@ def report(model, held):
         track, ids, mask, columns = batch
         null = torch.from_numpy(control.null()).expand_as(track)
         bare = loss_of(model, (null, ids, torch.zeros_like(mask), columns), books=True)
+        other = loss_of(model, (track.roll(1, 0), ids, mask, columns), books=True)
+        blind = [loss_of(model, (t, ids, mask, columns), books=True, seen=torch.full_like(columns, lm.CODES))[0]
+                 for t in (track, track.roll(1, 0))]
+        print(f"  without history {blind[0]:.3f}, and with other control {blind[1]:.3f};", end="")
+        start = [loss_of(model, (track, i, mask, columns), books=True, first=20)[0] for i in (ids, ids.roll(1, 0))]
+    print(f"  other control {other[0]:.3f}; first 20 frames {start[0]:.3f}, other text {start[1]:.3f}")
     print("  held out:", " ".join(f"{v:.3f}" for v in ce), "| null:", " ".join(f"{v:.3f}" for v in bare), flush=True)
 
 
@@ -209,16 +245,18 @@ def main():
     args.add_argument("--rate", type=float, default=3e-3)
     args.add_argument("--muon", type=float, default=1.0)
     args.add_argument("--hold", type=float, default=0.3)
+    args.add_argument("--forget", type=float, default=0.6)
     args.add_argument("--every", type=int, default=200)
     args.add_argument("--seed", type=int, default=13)
     args.add_argument("--held-seed", type=int, default=99)
     args.add_argument("--world", type=int, default=2)
+    args.add_argument("--rank", type=int, help="be this process of --world, started by hand")
     args.add_argument("--port", type=int, default=29521)
     args.add_argument("--out", default="lm.pt")
     args.add_argument("--resume", action="store_true")
     got = args.parse_args()
-    if got.world == 1:
-        worker(0, 1, got)
+    if got.world == 1 or got.rank is not None:
+        worker(got.rank or 0, got.world, got)
     else:
         torch.multiprocessing.spawn(worker, (got.world, got), nprocs=got.world)
 

@@ -16,12 +16,14 @@ from transformers import T5Config, T5EncoderModel
 import control
 
 BOOKS, CODES = 4, 512
-WIDTH, LAYERS, HEADS, FFN = 256, 6, 4, 1024
+WIDTH, LAYERS, HEADS, FFN = 256, 4, 4, 1024
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_FFN, TEXT_VOCAB, TEXT_TOKENS = 128, 2, 4, 256, 768, 24
 FRAMES = control.FRAMES
 COLUMNS = FRAMES + BOOKS
 PREFIX = FRAMES + TEXT_TOKENS
 SHARP = 32          # sinusoid bands kept free of content at first
+FLAG, ONE = WIDTH - 1, WIDTH - 2    # residual channels: "control column" and, in the upper norms, the constant one
+FLAG_VALUE, FLAG_SCORE = -16.0, 60.0
 
 
 def text_config():
@@ -146,13 +148,18 @@ class Model(nn.Module):
     def embedded(self, columns):
         return sum(e(columns[:, :, k]) for k, e in enumerate(self.embed))
 
-    def forward(self, track, ids, mask, columns):
-        """Logits [n, columns, books, codes] of the column after each given one."""
+    def forward(self, track, ids, mask, columns, whole=False):
+        """Logits [n, columns, books, codes] of the column after each given one.
+
+        Above the first layer nobody looks at control columns (see seclude), so that they need not be
+        computed there; `whole` computes them all the same, as any other program does.
+        """
         x = torch.cat([self.prefix(track, ids, mask), self.embedded(columns)], 1)
         x = x + self.positions[:x.shape[1]]
-        for layer in self.layers[:-1]:
+        x = self.layers[0](x, keep=0 if whole else FRAMES)
+        for layer in self.layers[1:-1]:
             x = layer(x)
-        x = self.norm(self.layers[-1](x, keep=PREFIX))
+        x = self.norm(self.layers[-1](x, keep=PREFIX if whole else TEXT_TOKENS))
         weight = torch.cat([h.weight for h in self.head])
         return F.linear(x, weight).view(x.shape[0], x.shape[1], BOOKS, CODES)
 
@@ -185,6 +192,31 @@ class Model(nn.Module):
                 if 0 <= p - 1 - k < frames:
                     columns[:, p, k] = got[:, k]
         return undelay(columns, frames)
+
+
+def secluded(model):
+    """(tensor, index, value) of what must not be trained: control columns carry FLAG, nobody else does, and
+    every head above the first layer scores them FLAG_SCORE x FLAG below the rest."""
+    out = [(model.control_proj.weight, FLAG, 0.0), (model.control_proj.bias, FLAG, FLAG_VALUE),
+           (model.text_proj.weight, FLAG, 0.0), (model.text_proj.bias, FLAG, 0.0)]
+    out += [(e.weight, (slice(None), FLAG), 0.0) for e in model.embed]
+    for layer in model.layers:
+        out += [(layer.o.weight, FLAG, 0.0), (layer.fc2.weight, FLAG, 0.0)]
+    dh = WIDTH // HEADS
+    for layer in model.layers[1:]:
+        out += [(layer.norm1.weight, ONE, 0.0), (layer.norm1.bias, ONE, 1.0),
+                (layer.norm1.weight, FLAG, 1.0), (layer.norm1.bias, FLAG, 0.0)]
+        for head in range(HEADS):
+            row = head * dh + dh - 1
+            out += [(layer.q.weight, row, 0.0), (layer.q.weight, (row, ONE), FLAG_SCORE),
+                    (layer.k.weight, row, 0.0), (layer.k.weight, (row, FLAG), 1.0)]
+    return out
+
+
+@torch.no_grad()
+def seclude(places):
+    for tensor, index, value in places:
+        tensor[index] = value
 
 
 def _rotation(bands, offset):
@@ -231,11 +263,10 @@ def initialise(model, seed=3):
     for h in model.head:
         h.weight.copy_(normal(h.weight.shape, 0.02))
     dh = WIDTH // HEADS
-    fine, coarse = list(range(0, 32)), list(range(16, 48))
+    fine, coarse = list(range(0, 31)), list(range(16, 47))
     aligned, text = ("aligned", PREFIX), ("text", FRAMES + 3)
     plans = [[aligned, ("near", 1), ("around", 3), text],
-             [aligned, ("near", 2), text],
-             [aligned, ("near", 1), text]] + [[aligned]] * (LAYERS - 3)
+             [("near", 1), ("near", 2), ("around", 5)], [("near", 1)]] + [[]] * (LAYERS - 3)
     x = model.positions[:PREFIX + COLUMNS]
     level = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 0.25).sqrt()
     spread = 1 / (x.var(1) + 0.25).sqrt().mean()
@@ -250,12 +281,15 @@ def initialise(model, seed=3):
         for i, (kind, what) in enumerate(plan):
             bands = coarse if kind == "text" else fine
             q, k = _fixed(bands, what) if kind == "text" else _rotation(bands, what)
-            beta = {"aligned": 25, "around": 8, "near": 25, "text": 12}[kind]
+            beta = {"aligned": 35, "around": 8, "near": 25, "text": 12}[kind]
             amp = (beta * math.sqrt(dh) / len(bands)) ** 0.5 / spread
             if kind == "text":
                 q = q * (1 / (level[:, 112:128].mean() / spread))
-            layer.q.weight[i * dh:(i + 1) * dh] = q * amp
-            layer.k.weight[i * dh:(i + 1) * dh] = k * amp
+            if layer is model.layers[0] and kind in ("aligned", "text"):
+                layer.o.weight[:, i * dh:(i + 1) * dh] *= 5     # as loud as the tokens, or it is learned late
+            layer.q.weight[i * dh:i * dh + len(q)] = q * amp
+            layer.k.weight[i * dh:i * dh + len(k)] = k * amp
+    seclude(secluded(model))
     return model
 
 
