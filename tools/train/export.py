@@ -123,6 +123,12 @@ def main():
     os.makedirs(got.out, exist_ok=True)
     model = build(got.work, got.lm).bfloat16()
     model.save_pretrained(got.out)
+    path = os.path.join(got.out, "generation_config.json")
+    with open(path) as f:
+        defaults = json.load(f)
+    with open(path, "w") as f:      # transformers leaves out what equals its own defaults; say it
+        json.dump(dict(defaults, temperature=TEMPERATURE, top_k=TOP_K), f, indent=2, sort_keys=True)
+    os.chmod(os.path.join(got.out, "model.safetensors"), 0o644)
     MusicgenMelodyFeatureExtractor(sampling_rate=codec.RATE).save_pretrained(got.out)
     tokenizer(got.work, got.out)
     size = sum(os.path.getsize(os.path.join(got.out, f)) for f in os.listdir(got.out))
