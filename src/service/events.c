@@ -13,8 +13,13 @@
 // have gone.
 #define HEARTBEAT_MS 15000
 #define EVENT_MAX ((size_t)32 << 10)
-// A stream hears of progress at most this often per job.
+// Streams hear of progress this often, told by a thread of their own: the one that generates only
+// notes it down.
 #define PROGRESS_MS 200
+// Hundreds of streams woken at once would keep the thread that moves bytes from everything else for
+// tens of milliseconds, so they are told by groups with a pause between.
+#define GROUP 32
+#define GROUP_PAUSE_MS 2
 
 typedef struct running {
     struct running *next;
@@ -22,13 +27,15 @@ typedef struct running {
     char stems[JOB_STEMS_MAX][JOB_STEM_NAME_MAX + 1];
     double progress[JOB_STEMS_MAX];
     size_t count;
-    int64_t said_ns;
+    size_t last; // the stem that made progress last
+    bool dirty;  // progress was made that streams have not heard of
 } running;
 
 typedef struct follower {
     struct follower *next;
     char id[JOB_ID_MAX + 1];
     http_stream *stream;
+    uint64_t round; // the last one it was told in
 } follower;
 
 struct events {
@@ -37,7 +44,8 @@ struct events {
     running *jobs;
     follower *followers;
     int follower_count;
-    uint64_t next_id;
+    uint64_t next_id, round;
+    bool dirty; // some job is
     bool stopping;
     pthread_t heart;
     bool beats;
@@ -60,18 +68,95 @@ static void send_text(events *v, const char *id, const buf *text, bool last) {
     }
 }
 
+// As send_text, by groups. Called with the lock, which is let go between groups.
+static void send_by_groups(events *v, const char *id, const buf *text) {
+    uint64_t round = ++v->round;
+    for (int told = GROUP; told == GROUP && !v->stopping;) {
+        told = 0;
+        for (follower **at = &v->followers; *at && told < GROUP;) {
+            follower *f = *at;
+            bool mine = f->round != round && (!id || strcmp(f->id, id) == 0);
+            f->round = mine ? round : f->round;
+            told += mine;
+            if (!mine || http_stream_send(f->stream, buf_bytes(text))) {
+                at = &f->next;
+                continue;
+            }
+            *at = f->next;
+            http_stream_end(f->stream);
+            mem_free(f);
+            v->follower_count--;
+        }
+        if (told < GROUP) break;
+        pthread_mutex_unlock(&v->mu);
+        os_sleep_ms(GROUP_PAUSE_MS);
+        pthread_mutex_lock(&v->mu);
+    }
+}
+
+static void write_event(events *v, buf *out, const char *name, const json *data) {
+    buf_printf(out, "id: %llu\nevent: %s\ndata: ", (unsigned long long)++v->next_id, name);
+    json_write(out, data, JSON_TIGHT, NULL);
+    buf_add_str(out, "\n\n");
+}
+
+static json *progress_json(const running *r) {
+    json *j = json_new_object();
+    double sum = 0;
+    for (size_t i = 0; i < r->count; i++) sum += r->progress[i];
+    json_set_str(j, "generation_request_id", r->id);
+    json_set_str(j, "stem_type", r->stems[r->last]);
+    json_set_num(j, "stem_progress", r->progress[r->last]);
+    json_set_num(j, "progress", r->count ? sum / (double)r->count : 0);
+    return j;
+}
+
+// Tells of one job's progress. False when there was none to tell. The job may be gone after this.
+static bool tell_one(events *v) {
+    running *r = v->jobs;
+    while (r && !r->dirty) r = r->next;
+    if (!r) return false;
+    r->dirty = false;
+    char id[JOB_ID_MAX + 1];
+    snprintf(id, sizeof id, "%s", r->id);
+    json *j = progress_json(r);
+    buf text;
+    buf_init(&text, EVENT_MAX);
+    write_event(v, &text, "progress", j);
+    if (!text.failed) send_by_groups(v, id, &text);
+    buf_deinit(&text);
+    json_free(j);
+    return true;
+}
+
 static void *beat(void *arg) {
     events *v = arg;
     buf ping;
     buf_init(&ping, 64);
     buf_add_str(&ping, ": still here\n\n");
+    int64_t beaten = os_clock_ns();
     pthread_mutex_lock(&v->mu);
     while (!v->stopping) {
+        // Sleeps until there is progress to tell or a beat is due; then collects for PROGRESS_MS.
+        int64_t left = HEARTBEAT_MS - (os_clock_ns() - beaten) / 1000000;
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += HEARTBEAT_MS / 1000;
-        if (pthread_cond_timedwait(&v->wake, &v->mu, &until) && !v->stopping)
-            send_text(v, NULL, &ping, false);
+        int64_t ns = until.tv_nsec + MAX(v->dirty ? PROGRESS_MS : left, 1) * 1000000;
+        until.tv_sec += ns / 1000000000;
+        until.tv_nsec = ns % 1000000000;
+        bool was_dirty = v->dirty;
+        pthread_cond_timedwait(&v->wake, &v->mu, &until);
+        if (was_dirty && !v->stopping) {
+            v->dirty = false;
+            // At most as many turns as there are jobs now, so that the beat is not put off.
+            int turns = 0;
+            for (const running *r = v->jobs; r; r = r->next) turns++;
+            while (turns-- > 0 && tell_one(v)) continue;
+        }
+        if (os_clock_ns() - beaten >= (int64_t)HEARTBEAT_MS * 1000000 && !v->stopping) {
+            send_by_groups(v, NULL, &ping);
+            beaten = os_clock_ns();
+        }
     }
     pthread_mutex_unlock(&v->mu);
     buf_deinit(&ping);
@@ -140,39 +225,16 @@ void events_begin(events *v, const job *j) {
     pthread_mutex_unlock(&v->mu);
 }
 
-static void write_event(events *v, buf *out, const char *name, const json *data) {
-    buf_printf(out, "id: %llu\nevent: %s\ndata: ", (unsigned long long)++v->next_id, name);
-    json_write(out, data, JSON_TIGHT, NULL);
-    buf_add_str(out, "\n\n");
-}
-
-static json *progress_json(const running *r, size_t stem) {
-    json *j = json_new_object();
-    double sum = 0;
-    for (size_t i = 0; i < r->count; i++) sum += r->progress[i];
-    json_set_str(j, "generation_request_id", r->id);
-    json_set_str(j, "stem_type", r->stems[stem]);
-    json_set_num(j, "stem_progress", r->progress[stem]);
-    json_set_num(j, "progress", r->count ? sum / (double)r->count : 0);
-    return j;
-}
-
 void events_progress(events *v, const char *id, size_t stem, double fraction) {
     pthread_mutex_lock(&v->mu);
     running *r = find(v, id);
     if (r && stem < r->count) {
         r->progress[stem] = fraction;
-        int64_t now = os_clock_ns();
-        bool due = fraction >= 1 || now - r->said_ns >= (int64_t)PROGRESS_MS * 1000000;
-        if (due && v->followers) {
-            r->said_ns = now;
-            json *j = progress_json(r, stem);
-            buf text;
-            buf_init(&text, EVENT_MAX);
-            write_event(v, &text, "progress", j);
-            if (!text.failed) send_text(v, id, &text, false);
-            buf_deinit(&text);
-            json_free(j);
+        r->last = stem;
+        r->dirty = v->followers != NULL;
+        if (r->dirty && !v->dirty) {
+            v->dirty = true;
+            pthread_cond_signal(&v->wake);
         }
     }
     pthread_mutex_unlock(&v->mu);

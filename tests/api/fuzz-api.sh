@@ -13,6 +13,7 @@ if [ ! -x "$venv/bin/schemathesis" ]; then
 fi
 dir=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+cd "$dir" # the server writes nothing elsewhere, schemathesis keeps its caches here
 DATA_DIR=$dir PORT=$port LOG_LEVEL=warn QUEUE_MAX=1000000 WORKERS=2 CALLBACK_ALLOWED_ORIGINS=http://127.0.0.1:9 \
     DURATION_MAX_SECONDS=1 "$out/tests/tone_server" >"$dir/log" 2>&1 &
 pid=$!
@@ -20,7 +21,6 @@ trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; rm -rf "$dir"' EXIT
 i=0
 until curl -fs "http://127.0.0.1:$port/readyz" >/dev/null || [ $i -ge 100 ]; do i=$((i + 1)); sleep 0.1; done
 rc=0
-cd "$dir" # where it keeps its caches
 "$venv/bin/schemathesis" run "$root/web/openapi.json" --url "http://127.0.0.1:$port" --max-examples "${EXAMPLES:-900}" \
     --phases examples,coverage,fuzzing,stateful --workers 1 --request-timeout 10 --continue-on-failure --seed "${SEED:-1}" \
     --exclude-path-regex events \

@@ -114,6 +114,13 @@ def check_answer(method, path, a):
 
 class Server:
     """One `stemforge serve`, with its data in a folder of its own."""
+    started = []
+
+    @classmethod
+    def kill_all(cls):
+        for process in cls.started:
+            if process.poll() is None:
+                process.kill()
 
     def __init__(self, binary=TONE, folder=None, ready=True, flags=(), **env):
         self.binary, self.flags = binary, list(flags)
@@ -137,6 +144,7 @@ class Server:
         self.process = subprocess.Popen([str(self.binary), *self.flags], env=self.env, stdout=log, stderr=log,
                                         cwd=self.folder)
         log.close()
+        Server.started.append(self.process)
         if ready:
             self.wait_ready()
 
@@ -290,7 +298,9 @@ class Receiver:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if len(body) < int(self.headers["Content-Length"]):
+                    return  # the sender was killed in the middle: nothing was delivered
                 with receiver.lock:
                     receiver.got.append((dict(self.headers), body, self.path))
                     step = receiver.plan.pop(0) if receiver.plan else 200
