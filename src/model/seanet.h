@@ -43,7 +43,7 @@ typedef struct {
 } sea_res;
 
 typedef struct {
-    weight w_ih, w_hh; // [4*d, d], gates in order i f g o
+    weight w_ih, w_hh; // [4*d, d], gates in order i f g o; w_hh is Q8 beside bf16 products
     const float *bias; // [4*d] b_ih + b_hh
     chain_weight in;   // w_ih packed, when products are bf16; else no data
 } sea_lstm;
