@@ -383,11 +383,25 @@ static void get_events(api *a, http_request *q, const char *id) {
 
 // ---- files, page, probes
 
+// {audio_file_id}/generated/{generation_request_id}/{stem}.wav, as the worker names them.
+static bool is_stem_key(const char *key) {
+    char part[REQUEST_ID_MAX + 1];
+    for (int i = 0; i < 4; i++) {
+        size_t n = strcspn(key, "/");
+        if (n >= sizeof part || (i < 3) != (key[n] == '/')) return false;
+        memcpy(part, key, n);
+        part[n] = 0;
+        if (!request_id_ok(part) || (i == 1 && strcmp(part, "generated") != 0)) return false;
+        key += n + (i < 3);
+    }
+    return true;
+}
+
 static void get_file(api *a, http_request *q, const char *key) {
     int fd;
     err e;
     blob_info info = {0};
-    if (strcmp(blob_kind(a->config.blobs), "dir") != 0 || !blob_key_ok(key)) {
+    if (strcmp(blob_kind(a->config.blobs), "dir") != 0 || !is_stem_key(key)) {
         http_reply_problem(q, 404, "not-found", "Not found", "no such file here", NULL);
         return;
     }

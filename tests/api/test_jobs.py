@@ -158,7 +158,8 @@ class Jobs(Case):
         secret.write_text("secret")
         for path in ["/files/../secret", "/files/..%2fsecret", "/files/%2e%2e/secret", "/files/a/../../secret",
                      "/files/./secret", "/files//etc/passwd", "/files/%00", "/files/a%5c..%5csecret", "/files/",
-                     "/files/../jobs.db", "/files/" + "a/" * 600]:
+                     "/files/../jobs.db", "/files/" + "a/" * 600, "/files/a/generated/" + "x" * 300 + "/b.wav",
+                     "/files/a/generated/b/", "/files/a/generated/b", "/files/.tmp/x", "/files/a/generated/b/c.wav/d"]:
             got = self.s.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             self.assertRegex(got, rb"^HTTP/1.1 4(00|04|14) ", path)
             self.assertNotIn(b"secret", got.partition(b"\r\n\r\n")[2])
