@@ -41,7 +41,12 @@ static inline float bf16_to_f32(uint16_t h) {
     memcpy(&f, &u, sizeof f);
     return f;
 }
-uint16_t f32_to_bf16(float f);
+static inline uint16_t f32_to_bf16(float f) {
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40); // quiet NaN
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
 float f16_to_f32(uint16_t h); // exact
 uint16_t f32_to_f16(float f); // to nearest even; past 65504 becomes infinity
 
