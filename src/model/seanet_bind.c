@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compute/quant.h"
 #include "model/seanet.h"
 
 typedef struct {
@@ -162,19 +161,6 @@ static void pack_input_half(sea_lstm *l, weights *w) {
     l->in = m;
 }
 
-// The recurrent half is read anew for each step, so its size is its time: 8 bits.
-static void pack_recurrent_half(sea_lstm *l, weights *w) {
-    size_t size = quant_size(DT_Q8, l->w_hh.rows, l->w_hh.cols);
-    void *q = size ? arena_alloc(w->own, size) : NULL;
-    if (!q) {
-        w->own->failed = true;
-        return;
-    }
-    quant_pack(q, DT_Q8, &l->w_hh);
-    l->w_hh.type = DT_Q8;
-    l->w_hh.data = q;
-}
-
 void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int layer) {
     char w_ih[32], w_hh[32], b_ih[32], b_hh[32];
     snprintf(w_ih, sizeof w_ih, "weight_ih_l%d", layer);
@@ -183,18 +169,21 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
     snprintf(b_hh, sizeof b_hh, "bias_hh_l%d", layer);
     const float *in = NULL, *rec = NULL;
     const weight_spec spec[] = {
-        {w_ih, BIND_TABLE, &l->w_ih, {4 * d, d}},
-        {w_hh, BIND_TABLE, &l->w_hh, {4 * d, d}},
+        {w_ih, BIND_MATRIX, &l->w_ih, {4 * d, d}},
         {b_ih, BIND_VECTOR, &in, {4 * d}},
         {b_hh, BIND_VECTOR, &rec, {4 * d}},
     };
+    const weight_spec recurrent = {w_hh, BIND_MATRIX, &l->w_hh, {4 * d, d}};
+    weights_type type = w->type;
     weights_bind(w, spec, ARRAY_LEN(spec), "%s.", prefix);
+    // The recurrent half is read anew for each step, so its size is its time.
+    if (type == WEIGHTS_BF16) w->type = WEIGHTS_Q8;
+    weights_bind(w, &recurrent, 1, "%s.", prefix);
+    w->type = type;
     if (!in || !rec) return;
     float *sum = arena_f32(w->own, 1, (size_t)(4 * d));
     for (int64_t i = 0; sum && i < 4 * d; i++) sum[i] = in[i] + rec[i];
     l->bias = sum;
-    if (w->type == WEIGHTS_BF16 && l->w_ih.data && l->w_hh.data) {
-        pack_input_half(l, w);
-        pack_recurrent_half(l, w);
-    }
+    // A packed file may have brought 8 bits here too: op_linear takes those as they are.
+    if (type == WEIGHTS_BF16 && l->w_ih.type == DT_BF16 && l->w_ih.data) pack_input_half(l, w);
 }
