@@ -36,10 +36,12 @@ static dir_store *self(blob_store *s) {
 // What will pass when somebody makes room is "try later", so that jobs wait for it.
 static status io_error(err *e, const char *what, const char *key) {
     bool later = errno == ENOSPC || errno == EDQUOT || errno == EROFS;
+    bool named = errno == ENAMETOOLONG; // the key's fault, not the disk's
     status rc = err_errno(e, "%s %.200s", what, key);
-    if (!later || rc == ERR_OOM) return rc;
-    if (e) e->code = ERR_BUSY;
-    return ERR_BUSY;
+    if (rc == ERR_OOM || (!later && !named)) return rc;
+    rc = later ? ERR_BUSY : ERR_ARG;
+    if (e) e->code = rc;
+    return rc;
 }
 
 static status not_found(err *e, const char *key) {

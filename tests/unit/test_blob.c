@@ -101,6 +101,12 @@ Test(blob, what_was_put_comes_back_and_can_be_replaced_and_removed) {
     cr_assert_eq(blob_head(s, "a/generated", &info, NULL), ERR_NOT_FOUND); // a folder
     cr_assert_eq(blob_check(s, NULL), OK);
     cr_assert_eq(blob_put(s, "../x", bytes_of("x"), "a/b", NULL, NULL), ERR_ARG);
+    char wide[300] = "a/"; // a good key, and more than a file system takes as one name
+    memset(wide + 2, 'x', sizeof wide - 3);
+    cr_assert_eq(blob_put(s, wide, bytes_of("x"), "a/b", NULL, NULL), ERR_ARG);
+    wide[200] = '/', wide[201] = 'y';
+    cr_assert_eq(blob_put(s, wide, bytes_of("x"), "a/b", NULL, NULL), OK);
+    cr_assert_eq(files_in("a"), 1);
     close_dir(s);
 }
 
