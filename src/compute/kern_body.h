@@ -203,8 +203,7 @@ static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
 // of 512 to 4096 on Zen 5; 2048 and more is slower than none, the eight rows crowd each other out.
 #define AHEAD 1024
 
-// Rows side by side are fetched a group ahead, which is best when a group is no longer than this,
-// in bytes.
+// Rows side by side are fetched whole groups ahead, at least as far as this, in bytes.
 #define AHEAD_GROUP 8192
 
 // For few x rows and long weight rows, the rows of a group lie far apart instead, so that each
@@ -227,7 +226,10 @@ static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t wi
     tile_plan p = {.fns = fns, .tiles = (a->n + width - 1) / width, .ahead = next};
     p.narrow = a->n / p.tiles, p.wide = a->n % p.tiles;
     p.share = (size_t)a->ldw * type_size(a->type) / (size_t)p.tiles;
-    if (p.tiles == 1 && rows_apart(a)) p.ahead = MIN(next, AHEAD);
+    if (!rows_apart(a))
+        p.ahead = next * ((AHEAD_GROUP + next - 1) / MAX(next, 1));
+    else if (p.tiles == 1)
+        p.ahead = MIN(next, AHEAD);
     return p;
 }
 
