@@ -416,7 +416,7 @@ Test(encodec, missing_tensors_are_named_together) {
     teardown(&f);
 }
 
-Test(encodec, survives_each_failed_allocation) {
+static void check_failed_allocations(weights_type type) {
     fixture f;
     setup(&f, "bf16");
     int32_t codes[4 * 3] = {0};
@@ -429,7 +429,7 @@ Test(encodec, survives_each_failed_allocation) {
         encodec *k;
         arena_init(&own, 0);
         mem_fail_after(n);
-        weights_init(&w, weights_from_st(f.file), &own, WEIGHTS_AS_STORED);
+        weights_init(&w, weights_from_st(f.file), &own, type);
         status rc = encodec_open(&k, &w, f.config, "audio_encoder.", f.quantizers,
                                  ENCODEC_DECODER | ENCODEC_ENCODER, &own, NULL);
         if (!rc) rc = weights_finish(&w, NULL);
@@ -441,4 +441,9 @@ Test(encodec, survives_each_failed_allocation) {
         cr_assert_eq(rc, ERR_OOM);
     }
     teardown(&f);
+}
+
+Test(encodec, survives_each_failed_allocation) {
+    check_failed_allocations(WEIGHTS_AS_STORED);
+    check_failed_allocations(WEIGHTS_BF16);
 }
