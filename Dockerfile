@@ -1,5 +1,6 @@
 # Dockerfile - the service as an image: built in one stage, run in another that has no compiler.
-# Runs as uid 10001 with a read-only root; /data is all it writes to, /models all it reads besides.
+# Runs as uid 10001 with a read-only root; /data is all it writes to. The shipped model is inside;
+# /models is for others.
 #   docker build -t stemforge .        (tools/build-image.sh does the same without a Docker engine)
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
@@ -20,10 +21,12 @@ RUN apt-get update && apt-get install -y --no-install-recommends libmicrohttpd12
     && useradd --system --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin stemforge \
     && install -d -o 10001 -g 10001 /data /models
 COPY --from=build /src/build/stemforge /usr/local/bin/stemforge
+COPY models/stemforge-mini /usr/local/share/stemforge/models/stemforge-mini
 COPY LICENSE /usr/local/share/doc/stemforge/
 USER 10001:10001
 WORKDIR /data
-ENV LISTEN_ADDR=0.0.0.0 PORT=8080 DATA_DIR=/data HF_HOME=/models MODEL=/models/stemforge-mini
+ENV LISTEN_ADDR=0.0.0.0 PORT=8080 DATA_DIR=/data HF_HOME=/models \
+    MODEL=/usr/local/share/stemforge/models/stemforge-mini
 VOLUME ["/data", "/models"]
 EXPOSE 8080
 STOPSIGNAL SIGTERM

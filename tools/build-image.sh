@@ -33,16 +33,12 @@ trap 'kill "$pid" 2>/dev/null || :; bud umount "$c" >/dev/null; bud rm "$c" >/de
 pid=
 echo "image: $(du -sm "$root" | cut -f1) MiB, user $(bud inspect --format '{{.OCIv1.Config.User}}' "$c"), no compiler: $(
     [ ! -e "$root/usr/bin/cc" ] && echo yes)"
-model=tests/parity/mono/model
-[ -d $model ] || model=tests/parity/melody/model
-mkdir -p "$root/models/m"
-cp -R $model/. "$root/models/m/"
 port=18099
 unshare -m sh -c "mount --bind '$root' '$root' && mount -o remount,bind,ro '$root' &&
     mount -t tmpfs -o uid=10001,gid=10001,mode=700 none '$root/data' && mount -t tmpfs none '$root/tmp' &&
     mount --bind /proc '$root/proc' && mount --bind /dev '$root/dev' &&
     exec chroot --userspec 10001:10001 '$root' /usr/bin/env -i DATA_DIR=/data LISTEN_ADDR=127.0.0.1 PORT=$port \
-        MODEL=/models/m /usr/local/bin/stemforge serve" &
+        MODEL=/usr/local/share/stemforge/models/stemforge-mini /usr/local/bin/stemforge serve" &
 pid=$!
 i=0
 until curl -fs "http://127.0.0.1:$port/health"; do
