@@ -18,7 +18,7 @@ FROM ${BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends libmicrohttpd12 libcurl4 libjansson4 \
         libssl3 libsqlite3-0 libsndfile1 libpng16-16 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin stemforge \
+    && useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin stemforge \
     && install -d -o 10001 -g 10001 /data /models
 COPY --from=build /src/build/stemforge /usr/local/bin/stemforge
 COPY models/stemforge-mini /usr/local/share/stemforge/models/stemforge-mini

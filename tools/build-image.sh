@@ -24,7 +24,7 @@ base=$(bud from scratch)
 bud add -q "$base" "$dir/base.tar" /
 bud commit -q "$base" localhost/debian-base >/dev/null
 bud rm "$base" >/dev/null
-bud bud -q --isolation chroot --network host --build-arg BASE=localhost/debian-base -t stemforge .
+bud bud -q --format docker --isolation chroot --network host --build-arg BASE=localhost/debian-base -t stemforge .
 
 # Run it as the image says: its user, its environment, its command, its root not writable.
 c=$(bud from stemforge)

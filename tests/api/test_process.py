@@ -50,15 +50,15 @@ class BlobStore:
 class Draining(Case):
     def test_a_running_job_ends_and_calls_back_within_the_grace_period(self):
         r = self.receive()
-        s = self.serve(SHUTDOWN_GRACE_SECONDS=10)
-        id = s.submit(callback_url=r.url, parameters={"prompt": "slow:1000"})
+        s = self.serve(SHUTDOWN_GRACE_SECONDS=20)
+        id = s.submit(callback_url=r.url, parameters={"prompt": "slow:4000"})
         waiting = s.submit()
         eventually("it runs", lambda: s.job(id)["status"] == "processing")
         s.process.send_signal(signal.SIGTERM)
         eventually("it says so", lambda: s.ask("GET", "/readyz").code == 503)
         self.assertEqual(s.ask("POST", "/generate", request()).code, 503)
         self.assertEqual(s.ask("GET", "/health").json["draining"], True)
-        self.assertEqual(s.process.wait(10 * SLOW), 0)
+        self.assertEqual(s.process.wait(20 * SLOW), 0)
         self.assertEqual(r.bodies()[0]["status"], "completed")
         s.start()
         s.wait_job(waiting)
