@@ -51,9 +51,9 @@ def compare(precision, mine, theirs):
             f"{precision:5} {stems:>2} stem(s)  {steps:7.1f} steps/s, {100 * share:4.0f}% of the roof; "
             f"PyTorch ({best['mode']}) {rate:6.1f}; ratio {steps / rate:.2f}"
         )
-    seconds = value(mine, "codec, 10 s", unit="s")[0]
+    seconds = value(mine, "codec 10 s", unit="s")[0]
     theirs_s = min(float(r["decode10_s"]) for r in theirs)
-    print(f"{precision:5} codec, 10 s  {seconds:7.3f} s; PyTorch {theirs_s:.3f}; ratio {theirs_s / seconds:.2f}")
+    print(f"{precision:5} codec 10 s   {seconds:7.3f} s; PyTorch {theirs_s:.3f}; ratio {theirs_s / seconds:.2f}")
     print(f"{precision:5} load         {value(mine, 'load', '0')[0]:7.3f} s; peak {value(mine, 'memory peak', '0')[0]:.0f} MB; "
           f"PyTorch {float(theirs[0]['load_s']):.3f} s; peak {min(float(r['peak_mb']) for r in theirs):.0f} MB")  # fmt: skip
 

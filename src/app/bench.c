@@ -224,7 +224,7 @@ static status bench_codec(bench *b, err *e) {
         rc = encodec_decode(b->m.codec, b->c, &in, planes, e);
         best = fmin(best, os_seconds() - from);
     }
-    if (!rc) row(b, "codec, 10 s", 1, best, "s", 0);
+    if (!rc) row(b, "codec 10 s", 1, best, "s", 0);
     if (!rc) row(b, "codec", 1, CODEC_SECONDS / best, "x realtime", 0);
     mem_free(codes);
     mem_free(wave);
