@@ -1,0 +1,307 @@
+// api_jobs.c - the answers about jobs: submitting, looking, listing, canceling, following.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "service/api_parts.h"
+#include "service/view.h"
+
+#define LIST_DEFAULT 50
+#define RETRY_SECONDS_MAX 3600
+
+// How long until a place in a full queue is free: the mean waiting job's time on one of the
+// workers.
+static int64_t seconds_to_place(api *a) {
+    job_stats s;
+    double rate = worker_seconds_per_work(a->config.worker);
+    if (rate < 0 || job_read_stats(a->config.jobs, &s, NULL) || !s.jobs[JOB_QUEUED])
+        return API_RETRY_SECONDS;
+    double work = s.work[JOB_QUEUED] / (double)s.jobs[JOB_QUEUED];
+    double wait = work * rate / a->config.workers;
+    return (int64_t)MIN(MAX(wait + 0.5, 1), RETRY_SECONDS_MAX);
+}
+
+static view_live live_of(api *a, const job *j) {
+    view_live v = {.seconds_left = -1};
+    v.has_progress =
+        j->state == JOB_RUNNING && events_find(a->config.events, j->id, v.progress, JOB_STEMS_MAX);
+    double rate = worker_seconds_per_work(a->config.worker), ahead = 0, left = 0;
+    for (size_t i = 0; i < j->stem_count; i++) {
+        double p = v.has_progress ? v.progress[i] : j->stems[i].progress;
+        left += j->work / (double)j->stem_count * (j->stems[i].done ? 0 : 1 - p);
+    }
+    if (j->state == JOB_QUEUED) job_position(a->config.jobs, j->id, &v.ahead, &ahead, NULL);
+    if (rate >= 0) v.seconds_left = (ahead / a->config.workers + left) * rate;
+    return v;
+}
+
+static json *job_json(api *a, const job *j) {
+    view_live live = live_of(a, j);
+    return view_job(j, &live, a->config.blobs);
+}
+
+static bool json_body(const http_request *q) {
+    const char *type = http_header(q, "Content-Type");
+    if (!type || strncasecmp(type, API_JSON_TYPE, strlen(API_JSON_TYPE)) != 0) return false;
+    const char *rest = type + strlen(API_JSON_TYPE);
+    return (*rest == 0 || *rest == ';' || *rest == ' ') && !http_header(q, "Content-Encoding");
+}
+
+static bool accepting(api *a, http_request *q) {
+    bool ready = api_model(a, NULL) == API_MODEL_AVAILABLE;
+    if (ready && !atomic_load(&a->draining) && !worker_broken(a->config.worker)) return true;
+    metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"not_ready\"", 1);
+    api_retry_after(q, API_RETRY_SECONDS);
+    http_reply_problem(q, 503, "not-ready", "Not ready",
+                       ready ? "the worker is shutting down" : "no model is loaded yet", NULL);
+    return false;
+}
+
+static void reply_accepted(http_request *q, const char *id, bool existed) {
+    json *j = json_new_object();
+    json_set_str(j, "generation_request_id", id);
+    json_set_str(j, "status", "processing");
+    json_set_str(j, "message", "Generation started. Stems will be available shortly.");
+    char where[REQUEST_ID_MAX + 8];
+    snprintf(where, sizeof where, "/jobs/%s", id);
+    http_add_header(q, "Location", where);
+    if (existed) http_add_header(q, "Idempotent-Replayed", "true");
+    api_reply_json(q, 202, j);
+}
+
+static void reply_rejected(api *a, http_request *q, status rc, const err *e) {
+    metrics *m = a->config.metrics;
+    metrics_count(m, "stemforge_jobs_rejected_total", "reason=\"%s\"",
+                  rc == ERR_LIMIT ? "queue_full" : status_name(rc));
+    if (rc == ERR_LIMIT) {
+        api_retry_after(q, seconds_to_place(a));
+        http_reply_problem(q, 429, "queue-full", "Queue full", e->text, NULL);
+    } else if (rc == ERR_CONFLICT) {
+        http_reply_problem(q, 409, "conflict", "Conflict",
+                           "this generation_request_id was submitted with another body", NULL);
+    } else {
+        api_reply_status(q, rc, e);
+    }
+}
+
+static status submit(api *a, http_request *q, const request *r, job_submitted *done, err *e) {
+    buf canonical;
+    buf_init(&canonical, JOB_REQUEST_MAX);
+    status rc = request_canonical(r, &canonical, e);
+    if (rc == OK) {
+        job_new n = {.id = r->id,
+                     .audio_file_id = r->audio_file_id,
+                     .stems = r->stems,
+                     .stem_count = r->stem_count,
+                     .request = http_body(q),
+                     .canonical = buf_bytes(&canonical),
+                     .callback_url = r->callback_url,
+                     .trace = http_id(q),
+                     .seed = r->seed,
+                     .work = r->work};
+        rc = job_submit(a->config.jobs, &n, job_time_now(), done, e);
+    }
+    buf_deinit(&canonical);
+    return rc;
+}
+
+void api_post_generate(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    if (!accepting(a, q)) return;
+    if (!json_body(q)) {
+        http_reply_problem(q, 415, "media-type", "Unsupported media type",
+                           "expected Content-Type: application/json without Content-Encoding",
+                           NULL);
+        return;
+    }
+    request r;
+    json *faults;
+    err e;
+    status rc = request_parse(&r, http_body(q), &a->config.limits, &faults, &e);
+    if (rc == ERR_ARG || rc == ERR_FORMAT) {
+        metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"invalid\"", 1);
+        bool fields = rc == ERR_ARG;
+        http_reply_problem(q, fields ? 422 : 400, fields ? "invalid-request" : "bad-json",
+                           fields ? "Invalid request" : "Not JSON", e.text, faults);
+        return;
+    }
+    if (rc) {
+        reply_rejected(a, q, rc, &e);
+        return;
+    }
+    job_submitted done = {0};
+    rc = submit(a, q, &r, &done, &e);
+    if (rc) {
+        reply_rejected(a, q, rc, &e);
+    } else {
+        if (!done.existed) {
+            metrics_add(a->config.metrics, "stemforge_jobs_submitted_total", NULL, 1);
+            worker_wake(a->config.worker);
+        }
+        reply_accepted(q, r.id, done.existed);
+    }
+    request_deinit(&r);
+}
+
+void api_get_job(api *a, http_request *q, const char *id) {
+    job j = {0};
+    err e;
+    status rc = job_get(a->config.jobs, id, &j, &e);
+    if (rc) {
+        api_reply_status(q, rc, &e);
+        return;
+    }
+    if (!job_state_ended(j.state)) api_retry_after(q, 2);
+    api_reply_json(q, 200, job_json(a, &j));
+    job_deinit(&j);
+}
+
+static bool parse_count(const char *text, int64_t lo, int64_t hi, int64_t *out) {
+    if (!text) return true;
+    char *end;
+    long long v = strtoll(text, &end, 10);
+    if (!*text || *end || text[0] < '0' || text[0] > '9' || v < lo || v > hi) return false;
+    *out = v;
+    return true;
+}
+
+static bool parse_filter(http_request *q, job_filter *f, const char **wrong) {
+    const char *state = http_query(q, "status");
+    int64_t limit = LIST_DEFAULT, after = 0;
+    job_state s;
+    if (state && !job_state_parse(state, &s)) {
+        *wrong = "status: expected queued, processing, completed, failed or canceled";
+        return false;
+    }
+    if (!parse_count(http_query(q, "limit"), 1, JOB_LIST_MAX, &limit) ||
+        !parse_count(http_query(q, "after"), 1, INT64_MAX, &after)) {
+        *wrong = "limit: expected 1 to 500; after: expected the \"next\" of an earlier answer";
+        return false;
+    }
+    *f = (job_filter){.states = state ? 1u << s : 0, .below_seq = after, .limit = (int)limit};
+    return true;
+}
+
+void api_get_jobs(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    job_filter f;
+    const char *wrong;
+    if (!parse_filter(q, &f, &wrong)) {
+        http_reply_problem(q, 400, "bad-request", "Bad request", wrong, NULL);
+        return;
+    }
+    job *list;
+    size_t n;
+    err e;
+    status rc = job_list(a->config.jobs, &f, &list, &n, &e);
+    if (rc) {
+        api_reply_status(q, rc, &e);
+        return;
+    }
+    json *all = json_new_array(), *v = json_new_object();
+    for (size_t i = 0; i < n; i++) json_add(all, view_job_short(&list[i]));
+    json_set(v, "jobs", all);
+    json_set(v, "next", n == (size_t)f.limit ? json_new_int(list[n - 1].seq) : json_new_null());
+    job_list_free(list, n);
+    api_reply_json(q, 200, v);
+}
+
+// Tells the streams of a job that it has ended without ever running.
+static void say_ended(api *a, const job *j) {
+    if (job_state_ended(j->state)) {
+        events_say(a->config.events, j->id, job_state_name(j->state),
+                   view_job(j, NULL, a->config.blobs), true);
+    }
+}
+
+static void reply_job(api *a, http_request *q, const char *id, int code) {
+    job j = {0};
+    err e;
+    status rc = job_get(a->config.jobs, id, &j, &e);
+    if (rc) {
+        api_reply_status(q, rc, &e);
+        return;
+    }
+    say_ended(a, &j);
+    api_reply_json(q, code, job_json(a, &j));
+    job_deinit(&j);
+}
+
+// False: q is answered.
+static bool cancel(api *a, http_request *q, const char *id, job_cancel_answer *how) {
+    err e;
+    status rc = job_cancel(a->config.jobs, id, job_time_now(), how, &e);
+    if (rc) {
+        api_reply_status(q, rc, &e);
+        return false;
+    }
+    if (*how == JOB_CANCEL_ASKED) worker_cancel(a->config.worker, id);
+    if (*how == JOB_CANCEL_DONE) outbox_wake(a->config.outbox);
+    return true;
+}
+
+void api_post_cancel(api *a, http_request *q, const char *id) {
+    job_cancel_answer how;
+    if (!cancel(a, q, id, &how)) return;
+    if (how == JOB_CANCEL_ENDED) {
+        http_reply_problem(q, 409, "conflict", "Conflict", "the job has ended", NULL);
+    } else {
+        reply_job(a, q, id, how == JOB_CANCEL_ASKED ? 202 : 200);
+    }
+}
+
+// A job that has not ended is canceled; one that has is removed.
+void api_delete_job(api *a, http_request *q, const char *id) {
+    job j = {0};
+    err e;
+    status rc = job_get(a->config.jobs, id, &j, &e);
+    bool ended = job_state_ended(j.state);
+    job_deinit(&j);
+    if (rc == OK && !ended) {
+        api_post_cancel(a, q, id);
+        return;
+    }
+    if (rc == OK) rc = job_delete(a->config.jobs, id, &e);
+    if (rc)
+        api_reply_status(q, rc, &e);
+    else
+        http_reply(q, 204, NULL, (bytes){0});
+}
+
+void api_post_redeliver(api *a, http_request *q, const char *id) {
+    err e;
+    status rc = job_redeliver(a->config.jobs, id, job_time_now(), &e);
+    if (rc) {
+        api_reply_status(q, rc == ERR_ARG ? ERR_CONFLICT : rc, &e);
+        return;
+    }
+    outbox_wake(a->config.outbox);
+    reply_job(a, q, id, 202);
+}
+
+void api_get_events(api *a, http_request *q, const char *id) {
+    job j = {0};
+    err e;
+    status rc = job_get(a->config.jobs, id, &j, &e);
+    if (rc) {
+        api_reply_status(q, rc, &e);
+        return;
+    }
+    http_add_header(q, "Cache-Control", "no-store");
+    http_add_header(q, "X-Accel-Buffering", "no");
+    char key[REQUEST_ID_MAX + 1];
+    snprintf(key, sizeof key, "%s", j.id); // id goes with q
+    http_stream *t = http_reply_stream(q, "text/event-stream");
+    bool ended = job_state_ended(j.state);
+    if (t) {
+        events_join(a->config.events, key, t, ended ? job_state_name(j.state) : "status",
+                    job_json(a, &j), ended, NULL);
+    }
+    job_deinit(&j);
+    // It may have ended between the look and the joining: then nobody else will say so.
+    if (t && !ended && job_get(a->config.jobs, key, &j, NULL) == OK) {
+        say_ended(a, &j);
+        job_deinit(&j);
+    }
+}

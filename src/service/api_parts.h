@@ -1,0 +1,53 @@
+// api_parts.h - what the files of the API share; for service/api*.c alone.
+//
+// api.c         routes, keys, logging, and the helpers below
+// api_jobs.c    the answers about jobs
+// api_status.c  probes, metrics, the page, finished files
+#pragma once
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/hash.h"
+#include "service/api.h"
+#include "service/scrape.h"
+
+#define API_KEYS_MAX 16
+#define API_REPLY_MAX ((size_t)4 << 20)
+#define API_RETRY_SECONDS 10 // before the first job has told us how long one takes
+#define API_JSON_TYPE "application/json"
+
+struct api {
+    api_config config;
+    scrape_sources sources;
+    uint8_t keys[API_KEYS_MAX][SHA256_LEN];
+    int key_count;
+    pthread_mutex_t mu; // guards model, model_name, sources.stats and sources.server
+    api_model_state model;
+    const char *model_name;
+    atomic_bool draining;
+};
+
+// What a route does. id: what {id} or * of its pattern stands for.
+typedef void (*api_answer)(api *a, http_request *q, const char *id);
+
+// *name (may be NULL) gets the model's name, NULL while there is none.
+api_model_state api_model(api *a, const char **name);
+void api_reply_json(http_request *q, int code, json *j); // takes j; NULL: 503
+void api_retry_after(http_request *q, int64_t seconds);
+// The answer to what the store says.
+void api_reply_status(http_request *q, status rc, const err *e);
+
+void api_post_generate(api *a, http_request *q, const char *unused);
+void api_get_job(api *a, http_request *q, const char *id);
+void api_get_jobs(api *a, http_request *q, const char *unused);
+void api_post_cancel(api *a, http_request *q, const char *id);
+void api_delete_job(api *a, http_request *q, const char *id);
+void api_post_redeliver(api *a, http_request *q, const char *id);
+void api_get_events(api *a, http_request *q, const char *id);
+void api_get_file(api *a, http_request *q, const char *key);
+void api_get_page(api *a, http_request *q, const char *unused);
+void api_get_openapi(api *a, http_request *q, const char *unused);
+void api_get_metrics(api *a, http_request *q, const char *unused);
+void api_get_health(api *a, http_request *q, const char *unused);
+void api_get_livez(api *a, http_request *q, const char *unused);
+void api_get_readyz(api *a, http_request *q, const char *unused);

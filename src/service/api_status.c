@@ -1,0 +1,118 @@
+// api_status.c - the answers that no job is needed for: probes, metrics, the page, finished files.
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "gen/openapi.h"
+#include "gen/page.h"
+#include "service/api_parts.h"
+
+// {audio_file_id}/generated/{generation_request_id}/{stem}.wav, as the worker names them.
+static bool is_stem_key(const char *key) {
+    char part[REQUEST_ID_MAX + 1];
+    for (int i = 0; i < 4; i++) {
+        size_t n = strcspn(key, "/");
+        if (n >= sizeof part || (i < 3) != (key[n] == '/')) return false;
+        memcpy(part, key, n);
+        part[n] = 0;
+        if (!request_id_ok(part) || (i == 1 && strcmp(part, "generated") != 0)) return false;
+        key += n + (i < 3);
+    }
+    return true;
+}
+
+void api_get_file(api *a, http_request *q, const char *key) {
+    int fd;
+    err e;
+    blob_info info = {0};
+    if (strcmp(blob_kind(a->config.blobs), "dir") != 0 || !is_stem_key(key)) {
+        http_reply_problem(q, 404, "not-found", "Not found", "no such file here", NULL);
+        return;
+    }
+    status rc = blob_open_fd(a->config.blobs, key, &fd, &info, &e);
+    if (rc) {
+        http_reply_problem(q, rc == ERR_IO ? 503 : 404, rc == ERR_IO ? "busy" : "not-found",
+                           rc == ERR_IO ? "Temporarily unable" : "Not found", NULL, NULL);
+        return;
+    }
+    http_add_header(q, "Cache-Control", "private, max-age=0, must-revalidate");
+    http_reply_file(q, fd, "audio/wav");
+}
+
+void api_get_page(api *a, http_request *q, const char *unused) {
+    (void)a;
+    (void)unused;
+    http_add_header(q, "Content-Security-Policy",
+                    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+                    "connect-src 'self'; media-src 'self' blob:; base-uri 'none'; "
+                    "form-action 'none'; frame-ancestors 'none'");
+    http_reply(q, 200, "text/html; charset=utf-8", (bytes){page, sizeof page});
+}
+
+void api_get_openapi(api *a, http_request *q, const char *unused) {
+    (void)a;
+    (void)unused;
+    http_reply(q, 200, API_JSON_TYPE, (bytes){openapi, sizeof openapi});
+}
+
+void api_get_metrics(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    buf b;
+    buf_init(&b, API_REPLY_MAX);
+    pthread_mutex_lock(&a->mu);
+    scrape_sources s = a->sources;
+    s.model_loaded = a->model == API_MODEL_AVAILABLE;
+    s.model_name = a->model_name;
+    pthread_mutex_unlock(&a->mu);
+    s.draining = atomic_load(&a->draining);
+    scrape_gauges(&s);
+    metrics_write(a->config.metrics, &b);
+    if (b.failed)
+        http_reply_problem(q, 503, "busy", "Out of memory", NULL, NULL);
+    else
+        http_reply(q, 200, "text/plain; version=0.0.4; charset=utf-8", buf_bytes(&b));
+    buf_deinit(&b);
+}
+
+void api_get_health(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    static const char *const words[] = {"not_loaded", "loading", "available"};
+    const char *name = NULL;
+    api_model_state model = api_model(a, &name);
+    bool healthy = model == API_MODEL_AVAILABLE && !worker_broken(a->config.worker);
+    char when[40];
+    time_t now = time(NULL);
+    struct tm tm;
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", gmtime_r(&now, &tm));
+    json *v = json_new_object(), *s = json_new_object();
+    json_set_str(v, "status", healthy ? "healthy" : "unhealthy");
+    json_set_str(v, "timestamp", when);
+    json_set_str(s, "musicgen", words[model]);
+    json_set_str(s, "stable_audio", "not_loaded");
+    json_set_str(s, "storage", worker_storage_ok(a->config.worker) ? "connected" : "disconnected");
+    json_set_str(s, "device", a->config.device);
+    json_set(v, "services", s);
+    json_set_bool(v, "gpu_available", strcmp(a->config.device, "gpu") == 0);
+    json_set_str(v, "version", STEMFORGE_VERSION);
+    if (name) json_set_str(v, "model", name);
+    json_set_bool(v, "draining", atomic_load(&a->draining));
+    api_reply_json(q, healthy ? 200 : 503, v);
+}
+
+static void reply_probe(http_request *q, bool ok, const char *yes, const char *no) {
+    json *v = json_new_object();
+    json_set_str(v, "status", ok ? yes : no);
+    api_reply_json(q, ok ? 200 : 503, v);
+}
+
+void api_get_livez(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    reply_probe(q, !worker_broken(a->config.worker), "live", "broken");
+}
+
+void api_get_readyz(api *a, http_request *q, const char *unused) {
+    (void)unused;
+    bool ready = api_model(a, NULL) == API_MODEL_AVAILABLE && !atomic_load(&a->draining) &&
+                 !worker_broken(a->config.worker);
+    reply_probe(q, ready, "ready", "not ready");
+}
