@@ -5,7 +5,7 @@
 #include <math.h> // floor, fabs and sqrt: exact
 #include <string.h>
 
-#include "base/fft.h"
+#include "audio/spectrum.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -24,65 +24,40 @@ void analyse_mono(float *out, const float *x, int64_t frames, int channels) {
 }
 
 typedef struct {
-    fft *plan;
-    size_t size, hop;
-    int bands;
+    spectrum spectrum;
+    size_t hop;
+    int count;
     size_t edge[BANDS_MAX + 1]; // first bin of each band
-    float *window, *frame, *power;
-    double *scratch;
-} spectrum;
-
-static void spectrum_deinit(spectrum *s) {
-    fft_close(s->plan);
-    mem_free(s->window);
-    mem_free(s->frame);
-    mem_free(s->power);
-    mem_free(s->scratch);
-}
+} bands;
 
 // Third-octave bands; where they would be narrower than a bin they begin at successive bins.
-static void set_bands(spectrum *s, int rate) {
-    double per_bin = (double)rate / (double)s->size;
+static void set_bands(bands *w, int rate) {
+    size_t last = w->spectrum.size / 2;
+    double per_bin = (double)rate / (double)w->spectrum.size;
     size_t at = MAX((size_t)(BAND_LOW / per_bin), (size_t)1);
-    for (double hz = BAND_LOW; s->bands < BANDS_MAX && at < s->size / 2;
-         hz *= num_exp(0.2310490602)) {
+    for (double hz = BAND_LOW; w->count < BANDS_MAX && at < last; hz *= num_exp(0.2310490602)) {
         size_t next = MAX((size_t)(hz * 1.2599210499 / per_bin), at + 1);
-        s->edge[s->bands++] = at;
+        w->edge[w->count++] = at;
         at = next;
     }
-    s->edge[s->bands] = MIN(at, s->size / 2);
+    w->edge[w->count] = MIN(at, last);
 }
 
-static status spectrum_init(spectrum *s, int rate, err *e) {
-    *s = (spectrum){.size = 64};
-    while ((double)s->size < WINDOW_SECONDS * rate) s->size *= 2;
-    s->hop = s->size / HOPS;
-    status rc = fft_open(&s->plan, s->size, e);
-    s->window = mem_alloc(s->size * sizeof *s->window);
-    s->frame = mem_alloc(s->size * sizeof *s->frame);
-    s->power = mem_alloc((s->size / 2 + 1) * sizeof *s->power);
-    s->scratch = mem_alloc((s->size + 2) * sizeof *s->scratch);
-    if (!rc && (!s->window || !s->frame || !s->power || !s->scratch))
-        rc = err_set(e, ERR_OOM, "no memory for a spectrum");
-    if (rc) return rc;
-    fft_hann(s->window, s->size);
-    set_bands(s, rate);
-    return OK;
+static status bands_open(bands *w, int rate, err *e) {
+    *w = (bands){0};
+    status rc = spectrum_open(&w->spectrum, 64, WINDOW_SECONDS, rate, e);
+    w->hop = w->spectrum.size / HOPS;
+    if (!rc) set_bands(w, rate);
+    return rc;
 }
 
 // Loudness of each band in the window centred on sample centre of x; silence outside.
-static void band_levels(double *level, spectrum *s, const float *x, int64_t n, int64_t centre) {
-    int64_t from = centre - (int64_t)s->size / 2;
-    for (size_t i = 0; i < s->size; i++) {
-        int64_t at = from + (int64_t)i;
-        s->frame[i] = at >= 0 && at < n ? x[at] * s->window[i] : 0;
-    }
-    fft_power(s->plan, s->power, s->frame, s->scratch);
-    // A full-scale sine gives a peak of (size / 4)^2 and, over its three bins, 1.5 times that.
-    double full = (double)s->size * (double)s->size / 16 * 1.5;
-    for (int b = 0; b < s->bands; b++) {
+static void band_levels(double *level, bands *w, const float *x, int64_t n, int64_t centre) {
+    spectrum_at(&w->spectrum, x, n, centre - (int64_t)w->spectrum.size / 2);
+    double full = spectrum_full(&w->spectrum) * 1.5; // of a sine, over its three bins
+    for (int b = 0; b < w->count; b++) {
         double sum = 0;
-        for (size_t k = s->edge[b]; k < s->edge[b + 1]; k++) sum += (double)s->power[k];
+        for (size_t k = w->edge[b]; k < w->edge[b + 1]; k++) sum += (double)w->spectrum.power[k];
         level[b] = num_log2(1 + 100 * sum / full);
     }
 }
@@ -134,21 +109,21 @@ status analyse_onset_curve(onset_curve *out, const float *x, int64_t n, int rate
     *out = (onset_curve){0};
     status rc = check_input(n, rate, e);
     if (rc) return rc;
-    spectrum s;
-    rc = spectrum_init(&s, rate, e);
-    int64_t count = rc ? 0 : n / (int64_t)s.hop + 1;
+    bands w;
+    rc = bands_open(&w, rate, e);
+    int64_t count = rc ? 0 : n / (int64_t)w.hop + 1;
     float *v = rc ? NULL : mem_alloc((size_t)count * sizeof *v);
     if (!rc && !v) rc = err_set(e, ERR_OOM, "no memory for an onset curve");
     double level[2][BANDS_MAX] = {{0}};
     for (int64_t f = 0; !rc && f < count; f++) {
         // The rise is greatest when the onset passes the middle of the window: between two centres.
         double *now = level[f & 1], *before = level[~f & 1], rise = 0;
-        band_levels(now, &s, x, n, f * (int64_t)s.hop + (int64_t)s.hop / 2);
-        for (int b = 0; b < s.bands; b++) rise += MAX(now[b] - before[b], 0);
+        band_levels(now, &w, x, n, f * (int64_t)w.hop + (int64_t)w.hop / 2);
+        for (int b = 0; b < w.count; b++) rise += MAX(now[b] - before[b], 0);
         v[f] = (float)rise;
     }
-    if (!rc) *out = (onset_curve){.v = v, .n = count, .per_second = (double)rate / (double)s.hop};
-    spectrum_deinit(&s);
+    if (!rc) *out = (onset_curve){.v = v, .n = count, .per_second = (double)rate / (double)w.hop};
+    spectrum_close(&w.spectrum);
     return rc ? rc : correlate(out, e);
 }
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "audio/analyse.h"
-#include "base/fft.h"
+#include "audio/spectrum.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -11,35 +11,6 @@
 #define CHROMA_HIGH 2100.0
 #define CHROMA_WINDOW_SECONDS                                                                      \
     0.18 // tells semitones apart from 100 Hz up; lower notes by their partials
-
-typedef struct {
-    fft *plan;
-    size_t size;
-    float *window, *frame, *power;
-    double *scratch;
-} chroma_work;
-
-static void work_deinit(chroma_work *w) {
-    fft_close(w->plan);
-    mem_free(w->window);
-    mem_free(w->frame);
-    mem_free(w->power);
-    mem_free(w->scratch);
-}
-
-static status work_init(chroma_work *w, int rate, err *e) {
-    *w = (chroma_work){.size = 1024};
-    while ((double)w->size < CHROMA_WINDOW_SECONDS * rate) w->size *= 2;
-    status rc = fft_open(&w->plan, w->size, e);
-    w->window = mem_alloc(w->size * sizeof *w->window);
-    w->frame = mem_alloc(w->size * sizeof *w->frame);
-    w->power = mem_alloc((w->size / 2 + 1) * sizeof *w->power);
-    w->scratch = mem_alloc((w->size + 2) * sizeof *w->scratch);
-    if (!rc && (!w->window || !w->frame || !w->power || !w->scratch))
-        rc = err_set(e, ERR_OOM, "no memory for a spectrum");
-    if (!rc) fft_hann(w->window, w->size);
-    return rc;
-}
 
 // The frequency of the peak at bin k, in bins, by a parabola through the logarithms.
 static double peak_bin(const float *p, size_t k) {
@@ -49,13 +20,9 @@ static double peak_bin(const float *p, size_t k) {
 }
 
 // Adds the peaks of the window from sample from on to row.
-static void add_window(double row[12], chroma_work *w, const float *x, int64_t n, int64_t from,
+static void add_window(double row[12], spectrum *w, const float *x, int64_t n, int64_t from,
                        int rate) {
-    for (size_t i = 0; i < w->size; i++) {
-        int64_t at = from + (int64_t)i;
-        w->frame[i] = at >= 0 && at < n ? x[at] * w->window[i] : 0;
-    }
-    fft_power(w->plan, w->power, w->frame, w->scratch);
+    spectrum_at(w, x, n, from);
     double per_bin = (double)rate / (double)w->size;
     size_t last = MIN((size_t)(CHROMA_HIGH / per_bin), w->size / 2 - 1);
     for (size_t k = MAX((size_t)(CHROMA_LOW / per_bin), (size_t)1); k <= last; k++) {
@@ -69,7 +36,7 @@ static void add_window(double row[12], chroma_work *w, const float *x, int64_t n
     }
 }
 
-static void chroma_row(float out[12], chroma_work *w, const float *x, int64_t n, int64_t from,
+static void chroma_row(float out[12], spectrum *w, const float *x, int64_t n, int64_t from,
                        int64_t to, int rate) {
     double row[12] = {0}, sum = 0;
     int64_t size = (int64_t)w->size, hop = size / 4;
@@ -86,15 +53,15 @@ status analyse_chroma(float *out, size_t bars, double bar_seconds, const float *
         return err_set(e, ERR_ARG, "bars of %g s in %lld samples at %d Hz cannot be analysed",
                        bar_seconds, (long long)n, rate);
     memset(out, 0, bars * 12 * sizeof *out);
-    chroma_work w;
-    status rc = work_init(&w, rate, e);
+    spectrum w;
+    status rc = spectrum_open(&w, 1024, CHROMA_WINDOW_SECONDS, rate, e);
     for (size_t b = 0; !rc && b < bars; b++) {
         int64_t from = (int64_t)((double)b * bar_seconds * rate);
         int64_t to = (int64_t)((double)(b + 1) * bar_seconds * rate);
         if (from >= n) break;
         chroma_row(out + b * 12, &w, x, n, from, MIN(to, n), rate);
     }
-    work_deinit(&w);
+    spectrum_close(&w);
     return rc;
 }
 

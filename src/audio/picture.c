@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "audio/analyse.h"
-#include "base/fft.h"
+#include "audio/spectrum.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -82,64 +82,40 @@ static colour heat(double v) {
 }
 
 typedef struct {
-    fft *plan;
-    size_t size;
-    float *window, *frame, *power;
-    double *scratch;
+    spectrum spectrum;
     double edge[PICTURE_SPECTRUM + 1]; // in bins, from the lowest row up
-} spectrum;
+} rows;
 
-static void spectrum_deinit(spectrum *s) {
-    fft_close(s->plan);
-    mem_free(s->window);
-    mem_free(s->frame);
-    mem_free(s->power);
-    mem_free(s->scratch);
-}
-
-static status spectrum_init(spectrum *s, int rate, err *e) {
-    *s = (spectrum){.size = 512};
-    while ((double)s->size < WINDOW_SECONDS * rate) s->size *= 2;
-    status rc = fft_open(&s->plan, s->size, e);
-    s->window = mem_alloc(s->size * sizeof *s->window);
-    s->frame = mem_alloc(s->size * sizeof *s->frame);
-    s->power = mem_alloc((s->size / 2 + 1) * sizeof *s->power);
-    s->scratch = mem_alloc((s->size + 2) * sizeof *s->scratch);
-    if (!rc && (!s->window || !s->frame || !s->power || !s->scratch))
-        rc = err_set(e, ERR_OOM, "no memory for a spectrogram");
-    if (rc) return rc;
-    fft_hann(s->window, s->size);
+static status rows_open(rows *r, int rate, err *e) {
+    status rc = spectrum_open(&r->spectrum, 512, WINDOW_SECONDS, rate, e);
     double octaves = num_log2(MIN(FREQ_HIGH, rate / 2.0) / FREQ_LOW);
     for (int y = 0; y <= PICTURE_SPECTRUM; y++) {
         double hz = FREQ_LOW * num_exp(0.693147180559945 * octaves * y / PICTURE_SPECTRUM);
-        s->edge[y] = hz * (double)s->size / rate;
+        r->edge[y] = hz * (double)r->spectrum.size / rate;
     }
-    return OK;
+    return rc;
 }
 
 // The strongest bin of a row, or where a row is narrower than a bin, between its two neighbours.
-static double row_power(const spectrum *s, int y) {
-    size_t last = s->size / 2, lo = (size_t)s->edge[y], hi = (size_t)s->edge[y + 1];
-    double middle = (s->edge[y] + s->edge[y + 1]) / 2, top = 0;
+static double row_power(const rows *r, int y) {
+    const float *power = r->spectrum.power;
+    size_t last = r->spectrum.size / 2, lo = (size_t)r->edge[y], hi = (size_t)r->edge[y + 1];
+    double middle = (r->edge[y] + r->edge[y + 1]) / 2, top = 0;
     if (hi <= lo + 1) {
         size_t k = MIN((size_t)middle, last - 1);
         double part = middle - (double)k;
-        return (double)s->power[k] * (1 - part) + (double)s->power[k + 1] * part;
+        return (double)power[k] * (1 - part) + (double)power[k + 1] * part;
     }
-    for (size_t k = lo; k <= MIN(hi, last); k++) top = MAX(top, (double)s->power[k]);
+    for (size_t k = lo; k <= MIN(hi, last); k++) top = MAX(top, (double)power[k]);
     return top;
 }
 
-static void draw_spectrum_column(canvas *c, spectrum *s, int x) {
-    int64_t from = (column_at(c, x) + column_at(c, x + 1)) / 2 - (int64_t)s->size / 2;
-    for (size_t i = 0; i < s->size; i++) {
-        int64_t at = from + (int64_t)i;
-        s->frame[i] = at >= 0 && at < c->n ? c->mono[at] * s->window[i] : 0;
-    }
-    fft_power(s->plan, s->power, s->frame, s->scratch);
-    double full = (double)s->size * (double)s->size / 16; // a full-scale sine under Hann's window
+static void draw_spectrum_column(canvas *c, rows *r, int x) {
+    int64_t centre = (column_at(c, x) + column_at(c, x + 1)) / 2;
+    spectrum_at(&r->spectrum, c->mono, c->n, centre - (int64_t)r->spectrum.size / 2);
+    double full = spectrum_full(&r->spectrum);
     for (int y = 0; y < PICTURE_SPECTRUM; y++) {
-        double db = 3.0102999566398 * num_log2(row_power(s, y) / full + 1e-12);
+        double db = 3.0102999566398 * num_log2(row_power(r, y) / full + 1e-12);
         put(c, x, PICTURE_HEIGHT - 1 - y, heat((db - DB_LOW) / -DB_LOW));
     }
 }
@@ -173,15 +149,15 @@ static status write_png(buf *out, const colour *pixel, err *e) {
 }
 
 static status draw(canvas *c, err *e) {
-    spectrum s;
-    status rc = spectrum_init(&s, c->rate, e);
+    rows r;
+    status rc = rows_open(&r, c->rate, e);
     if (!rc) {
         for (size_t i = 0; i < (size_t)PICTURE_WIDTH * PICTURE_HEIGHT; i++) c->pixel[i] = paper;
         draw_wave(c);
-        for (int x = 0; x < PICTURE_WIDTH; x++) draw_spectrum_column(c, &s, x);
+        for (int x = 0; x < PICTURE_WIDTH; x++) draw_spectrum_column(c, &r, x);
         draw_octaves(c);
     }
-    spectrum_deinit(&s);
+    spectrum_close(&r.spectrum);
     return rc;
 }
 

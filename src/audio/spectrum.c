@@ -1,0 +1,39 @@
+// spectrum.c - see spectrum.h.
+#include "audio/spectrum.h"
+
+#include "base/mem.h"
+
+status spectrum_open(spectrum *s, size_t least, double seconds, int rate, err *e) {
+    *s = (spectrum){.size = least};
+    while ((double)s->size < seconds * rate) s->size *= 2;
+    status rc = fft_open(&s->plan, s->size, e);
+    s->window = mem_alloc(s->size * sizeof *s->window);
+    s->frame = mem_alloc(s->size * sizeof *s->frame);
+    s->power = mem_alloc((s->size / 2 + 1) * sizeof *s->power);
+    s->scratch = mem_alloc((s->size + 2) * sizeof *s->scratch);
+    if (!rc && (!s->window || !s->frame || !s->power || !s->scratch))
+        rc = err_set(e, ERR_OOM, "no memory for a spectrum");
+    if (!rc) fft_hann(s->window, s->size);
+    return rc;
+}
+
+void spectrum_close(spectrum *s) {
+    fft_close(s->plan);
+    mem_free(s->window);
+    mem_free(s->frame);
+    mem_free(s->power);
+    mem_free(s->scratch);
+    *s = (spectrum){0};
+}
+
+void spectrum_at(spectrum *s, const float *x, int64_t n, int64_t from) {
+    for (size_t i = 0; i < s->size; i++) {
+        int64_t at = from + (int64_t)i;
+        s->frame[i] = at >= 0 && at < n ? x[at] * s->window[i] : 0;
+    }
+    fft_power(s->plan, s->power, s->frame, s->scratch);
+}
+
+double spectrum_full(const spectrum *s) {
+    return (double)s->size * (double)s->size / 16;
+}
