@@ -15,6 +15,7 @@ typedef struct {
 
 typedef struct {
     os_file_map config, generation, preprocessor, tokenizer;
+    buf words, vocabulary; // of the tokenizer, packed
 } documents;
 
 static status open_one(os_file_map *out, const char *dir, const char *name, bool required, err *e) {
@@ -34,17 +35,26 @@ static status open_documents(documents *d, const char *dir, err *e) {
     return rc ? rc : open_one(&d->tokenizer, dir, "tokenizer.json", true, e);
 }
 
+static status pack_words(documents *d, const tokenizer *t, err *e) {
+    buf_init(&d->words, DOCUMENT_MAX);
+    buf_init(&d->vocabulary, DOCUMENT_MAX);
+    return tok_pack(t, d->tokenizer.data, &d->words, &d->vocabulary, e);
+}
+
 static void close_documents(documents *d) {
     os_map_close(&d->config);
     os_map_close(&d->generation);
     os_map_close(&d->preprocessor);
     os_map_close(&d->tokenizer);
+    buf_deinit(&d->words);
+    buf_deinit(&d->vocabulary);
 }
 
 static status write_file(const options *o, const checkpoint *m, const checkpoint_record *r,
                          err *e) {
     documents d = {0};
     status rc = open_documents(&d, m->path, e);
+    if (!rc) rc = pack_words(&d, m->words, e);
     const pack_contents c = {.model = m->name,
                              .license = o->license,
                              .weights = o->type,
@@ -53,7 +63,8 @@ static status write_file(const options *o, const checkpoint *m, const checkpoint
                              .config = d.config.data,
                              .generation = d.generation.data,
                              .preprocessor = d.preprocessor.data,
-                             .tokenizer = d.tokenizer.data};
+                             .tokenizer = buf_bytes(&d.words),
+                             .vocabulary = buf_bytes(&d.vocabulary)};
     if (!rc) rc = pack_write(o->out, &c, e);
     close_documents(&d);
     return rc;

@@ -12,11 +12,12 @@
 
 #define CHAIN_TINY 0x1p-48f
 
-// Row r and column k are in panel r/16: of F32 at [k][r%16], of BF16 at [k/2][r%16][k%2].
+// Row r and column k are in panel r/16: of F32 at [k][r%16], of BF16 at [k/2][r%16][k%2]. As a
+// tensor or a weight such a matrix has type DT_CHAIN_F32 or DT_CHAIN_BF16.
 typedef struct {
     dtype type; // DT_F32 or DT_BF16
     int64_t rows, cols;
-    void *data; // chain_size bytes, zero where nothing was put
+    void *data; // chain_size bytes, zero where nothing was put; a packed file's are read only
 } chain_weight;
 
 // Bytes of rows x cols; false when they overflow.

@@ -8,10 +8,18 @@ static const struct {
     const char *name;
     size_t size;
 } types[] = {
-    [DT_F32] = {"F32", 4},   [DT_BF16] = {"BF16", 2},   [DT_F16] = {"F16", 2},
-    [DT_I64] = {"I64", 8},   [DT_I32] = {"I32", 4},     [DT_U8] = {"U8", 1},
-    [DT_BOOL] = {"BOOL", 1}, [DT_OTHER] = {"other", 0}, [DT_Q8] = {"Q8", 0},
+    [DT_F32] = {"F32", 4},
+    [DT_BF16] = {"BF16", 2},
+    [DT_F16] = {"F16", 2},
+    [DT_I64] = {"I64", 8},
+    [DT_I32] = {"I32", 4},
+    [DT_U8] = {"U8", 1},
+    [DT_BOOL] = {"BOOL", 1},
+    [DT_OTHER] = {"other", 0},
+    [DT_Q8] = {"Q8", 0},
     [DT_Q4] = {"Q4", 0},
+    [DT_CHAIN_F32] = {"F32 in panels", 0},
+    [DT_CHAIN_BF16] = {"BF16 in panels", 0},
 };
 
 size_t dtype_size(dtype t) {

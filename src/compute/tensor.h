@@ -15,6 +15,8 @@ typedef enum {
     DT_OTHER, // known to exist, never computed with
     DT_Q8,    // weights of 8 and 4 bits with a scale a block of 32, packed in panels: quant.h
     DT_Q4,
+    DT_CHAIN_F32, // weights of convolutions, in panels: chain.h
+    DT_CHAIN_BF16,
 } dtype;
 
 #define TENSOR_DIMS_MAX 6
@@ -28,7 +30,7 @@ typedef struct {
     const void *data;
 } tensor;
 
-size_t dtype_size(dtype t);            // bytes of one value; 0 for DT_OTHER, DT_Q8, DT_Q4
+size_t dtype_size(dtype t);            // bytes of one value; 0 for DT_OTHER and what lies in panels
 const char *dtype_name(dtype t);       // "F32", ... as safetensors spells it
 int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
 // "[2049, 64]" into out.

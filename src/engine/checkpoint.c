@@ -55,7 +55,6 @@ static pack_entry *record_find(checkpoint_record *r, const char *name) {
 }
 
 static void record_add(checkpoint_record *r, const char *name, const tensor *t) {
-    if (record_find(r, name)) return;
     if (r->count == r->cap) {
         size_t cap = r->cap ? 2 * r->cap : 256;
         pack_entry *list = mem_realloc(r->list, cap * sizeof *list);
@@ -73,12 +72,17 @@ static void record_add(checkpoint_record *r, const char *name, const tensor *t) 
         r->list[r->count++] = (pack_entry){.name = kept, .t = *t};
 }
 
+static void record_drop(checkpoint_record *r, const char *name) {
+    pack_entry *en = record_find(r, name);
+    if (en) *en = r->list[--r->count];
+}
+
 // What a matrix became stands in for what the file has.
 static void record_bound(void *arg, const char *name, const weight *m) {
-    pack_entry *en = record_find(arg, name);
-    if (!en) return;
-    en->t = (tensor){.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
-    en->size = weight_size(m);
+    record_drop(arg, name);
+    if (!m) return;
+    record_add(arg, name,
+               &(tensor){.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data});
 }
 
 void checkpoint_record_deinit(checkpoint_record *r) {
@@ -90,7 +94,7 @@ void checkpoint_record_deinit(checkpoint_record *r) {
 static const tensor *find_tensor(const void *file, const char *name) {
     const checkpoint *m = file;
     const tensor *t = m->packed ? pack_find(m->packed, name) : st_find(m->files, name);
-    if (t && m->record) record_add(m->record, name, t);
+    if (t && m->record && !record_find(m->record, name)) record_add(m->record, name, t);
     return t;
 }
 
@@ -98,7 +102,8 @@ static status open_words(checkpoint *m, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
     if (!rc && m->packed)
-        rc = tok_open_bytes(&m->words, pack_document(m->packed, "tokenizer"), e);
+        rc = tok_open_packed(&m->words, pack_document(m->packed, "tokenizer"),
+                             pack_vocabulary(m->packed), e);
     else if (!rc)
         rc = tok_open(&m->words, path, e);
     if (!rc && tok_vocab_size(m->words) > t5_get_config(m->text)->vocab) {

@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "compute/quant.h"
 #include "format/gguf.h"
+#include "model/weights.h"
 
 #define PACKING "panels16-v1"
+#define VOCABULARY "tokenizer.vocab"
 
 // --- names
 
@@ -36,6 +37,31 @@ bool pack_name(char out[PACK_NAME_MAX], const char *name) {
     }
     out[n] = 0;
     return !*name && n <= GGUF_NAME_MAX;
+}
+
+// --- packed matrices
+
+static const struct {
+    const char *name;
+    dtype type;
+} packings[] = {{"q8", DT_Q8}, {"q4", DT_Q4}, {"c32", DT_CHAIN_F32}, {"c16", DT_CHAIN_BF16}};
+
+static const char *packing_name(dtype t) {
+    for (size_t i = 0; i < ARRAY_LEN(packings); i++) {
+        if (packings[i].type == t) return packings[i].name;
+    }
+    return NULL;
+}
+
+static dtype packing_of(const char *name) {
+    for (size_t i = 0; i < ARRAY_LEN(packings); i++) {
+        if (strcmp(packings[i].name, name) == 0) return packings[i].type;
+    }
+    return DT_OTHER;
+}
+
+static size_t packed_size(const tensor *t) {
+    return weight_size(&(weight){.type = t->type, .rows = t->shape[0], .cols = t->shape[1]});
 }
 
 // --- reading
@@ -78,20 +104,21 @@ static status use_packed(void *arg, size_t i, bytes s, err *e) {
                        "stemforge.packed[%zu]: expected NAME TYPE ROWS COLS, found \"%.60s\"", i,
                        text);
     }
-    dtype t = strcmp(type, "q8") == 0 ? DT_Q8 : strcmp(type, "q4") == 0 ? DT_Q4 : DT_OTHER;
+    tensor t = {.type = packing_of(type), .dims = 2, .shape = {rows, cols}};
     size_t at = index_of(p, name);
-    if (at == p->count || t == DT_OTHER) {
+    if (at == p->count || t.type == DT_OTHER) {
         return err_set(e, ERR_FORMAT, "stemforge.packed[%zu]: no tensor %.60s, or no type %s", i,
                        name, type);
     }
     const gguf_tensor *g = gguf_at(p->file, at);
     bool sane = rows > 0 && cols > 0 && rows < 1 << 24 && cols < 1 << 24;
-    if (!sane || g->type != GGUF_I8 || quant_size(t, rows, cols) != g->size) {
+    if (!sane || g->type != GGUF_I8 || packed_size(&t) != g->size) {
         return err_set(e, ERR_FORMAT,
                        "stemforge.packed[%zu]: %.60s has %zu bytes, not those of %s [%lld, %lld]",
                        i, name, g->size, type, rows, cols);
     }
-    p->view[at] = (tensor){.type = t, .dims = 2, .shape = {rows, cols}, .data = g->data};
+    t.data = g->data;
+    p->view[at] = t;
     return OK;
 }
 
@@ -151,6 +178,11 @@ bytes pack_document(const pack *p, const char *name) {
     return gguf_get_str(p->file, key, &text, NULL) == OK ? text : (bytes){0};
 }
 
+bytes pack_vocabulary(const pack *p) {
+    const gguf_tensor *t = gguf_find(p->file, VOCABULARY);
+    return t ? (bytes){t->data, t->size} : (bytes){0};
+}
+
 bytes pack_model_name(const pack *p) {
     bytes text = {0};
     return gguf_get_str(p->file, "general.name", &text, NULL) == OK ? text : (bytes){0};
@@ -168,17 +200,21 @@ bool pack_is_narrow(const pack *p) {
 
 // --- writing
 
+static status add_bytes(gguf_writer *w, const char *name, bytes b, err *e) {
+    return gguf_add(
+        w,
+        &(gguf_tensor){
+            .name = name, .type = GGUF_I8, .dims = 1, .shape = {(int64_t)b.n}, .data = b.p},
+        e);
+}
+
 static status add_tensor(gguf_writer *w, const pack_entry *en, err *e) {
     char name[PACK_NAME_MAX];
     gguf_tensor g = {.name = name, .data = en->t.data};
     if (!pack_name(name, en->name))
         return err_set(e, ERR_FORMAT, "%s: the name is too long for GGUF", en->name);
-    if (quant_is(en->t.type)) {
-        g.type = GGUF_I8;
-        g.dims = 1;
-        g.shape[0] = (int64_t)en->size;
-        return gguf_add(w, &g, e);
-    }
+    if (packing_name(en->t.type))
+        return add_bytes(w, name, (bytes){en->t.data, packed_size(&en->t)}, e);
     if (!gguf_type_of(&g.type, en->t.type) || en->t.dims > GGUF_DIMS_MAX) {
         return err_set(e, ERR_FORMAT, "%s: %s does not go into GGUF", en->name,
                        dtype_name(en->t.type));
@@ -196,9 +232,10 @@ static status put_packed(gguf_writer *w, const pack_contents *c, err *e) {
     for (size_t i = 0; !rc && i < c->count; i++) {
         const tensor *t = &c->list[i].t;
         char name[PACK_NAME_MAX];
-        if (!quant_is(t->type) || !pack_name(name, c->list[i].name)) continue;
-        snprintf(text[n], sizeof text[n], "%.100s %s %lld %lld", name,
-                 t->type == DT_Q8 ? "q8" : "q4", (long long)t->shape[0], (long long)t->shape[1]);
+        const char *type = packing_name(t->type);
+        if (!type || !pack_name(name, c->list[i].name)) continue;
+        snprintf(text[n], sizeof text[n], "%.100s %s %lld %lld", name, type, (long long)t->shape[0],
+                 (long long)t->shape[1]);
         list[n] = bytes_of(text[n]);
         n++;
     }
@@ -237,6 +274,7 @@ status pack_write(const char *path, const pack_contents *c, err *e) {
     if (rc) return rc;
     rc = put_texts(w, c, e);
     if (!rc) rc = put_packed(w, c, e);
+    if (!rc && c->vocabulary.n) rc = add_bytes(w, VOCABULARY, c->vocabulary, e);
     for (size_t i = 0; !rc && i < c->count; i++) rc = add_tensor(w, &c->list[i], e);
     if (!rc) rc = gguf_write(w, path, NULL, NULL, e);
     gguf_writer_close(w);

@@ -4,11 +4,16 @@
 // The file is ordinary GGUF (format/gguf.h) and holds what a checkpoint folder holds. Metadata:
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
-//   stemforge.packing    "panels16-v1": how 8- and 4-bit matrices are laid out (compute/quant.h)
+//   stemforge.packing    "panels16-v1": how matrices of the types below are laid out
 //   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, panel
-//                        after panel, so that loading is page faults
-//   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON files
-// Tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
+//                        after panel, so that loading is page faults. TYPE q8, q4: compute/quant.h;
+//                        c32, c16: f32 and bf16 of compute/chain.h
+//   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON
+//   files;
+//                        that of the tokenizer without its vocabulary, which is
+// the tensor tokenizer.vocab, I8: a block that is used where it lies (format/unigram.h). Files
+//                        without it have the vocabulary in stemforge.tokenizer.
+// Other tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
 #pragma once
 #include "base/json.h"
 #include "compute/tensor.h"
@@ -19,27 +24,27 @@ bool pack_is(const char *path); // a file that begins as GGUF does
 status pack_open(pack **out, const char *path, err *e);
 void pack_close(pack *p); // NULL is fine
 
-// By the checkpoint's name; packed matrices have type DT_Q8 or DT_Q4 and their true shape. NULL:
-// absent.
+// By the checkpoint's name; packed matrices have type DT_Q8, DT_Q4 or DT_CHAIN_* and their true
+// shape. NULL: absent.
 const tensor *pack_find(const pack *p, const char *name);
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.
 bytes pack_document(const pack *p, const char *name);
+bytes pack_vocabulary(const pack *p); // tokenizer.vocab; n 0 when the file has none
 bytes pack_model_name(const pack *p); // general.name
 bool pack_is_narrow(const pack *p);   // stemforge.weights is bf16, q8 or q4
 
 // What goes into a file. Names, data and documents are borrowed until pack_write returns.
 typedef struct {
     const char *name; // the checkpoint's
-    tensor t;         // DT_Q8, DT_Q4: packed
-    size_t size;      // bytes of packed data
+    tensor t;
 } pack_entry;
 typedef struct {
     const char *model, *license; // license NULL: unknown
     const char *weights;
     const pack_entry *list;
     size_t count;
-    bytes config, generation, preprocessor, tokenizer; // n 0: left out
+    bytes config, generation, preprocessor, tokenizer, vocabulary; // n 0: left out
 } pack_contents;
 status pack_write(const char *path, const pack_contents *c, err *e);
 

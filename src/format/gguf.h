@@ -13,9 +13,10 @@
 #include "base/err.h"
 #include "compute/tensor.h"
 
-#define GGUF_ALIGN 32    // of tensor data, unless the file says otherwise
-#define GGUF_DIMS_MAX 4  // as ggml
-#define GGUF_NAME_MAX 63 // bytes of a tensor's name that ggml's tools take
+#define GGUF_ALIGN 32     // of tensor data, unless the file says otherwise
+#define GGUF_ALIGN_OUT 64 // of files written here, which say so: a cache line
+#define GGUF_DIMS_MAX 4   // as ggml
+#define GGUF_NAME_MAX 63  // bytes of a tensor's name that ggml's tools take
 #define GGUF_KEY_MAX 65535
 
 // Numbers as in the file.

@@ -36,23 +36,6 @@ static void add_str(buf *b, bytes s) {
     buf_add(b, s.p, s.n);
 }
 
-status gguf_writer_open(gguf_writer **out, err *e) {
-    *out = NULL;
-    gguf_writer *w = mem_calloc(1, sizeof *w);
-    if (!w) return err_set(e, ERR_OOM, "no memory to write GGUF");
-    buf_init(&w->keys, HEADER_MAX);
-    *out = w;
-    return OK;
-}
-
-void gguf_writer_close(gguf_writer *w) {
-    if (!w) return;
-    buf_deinit(&w->keys);
-    mem_free(w->key_at);
-    mem_free(w->list);
-    mem_free(w);
-}
-
 static bool key_ok(const char *key) {
     size_t n = strlen(key);
     return n && n <= GGUF_KEY_MAX && strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_.-") == n;
@@ -95,6 +78,27 @@ static status put_le(gguf_writer *w, const char *key, uint32_t type, uint64_t v,
     if (rc) return rc;
     add_le(&w->keys, v, n);
     return buf_status(&w->keys, e);
+}
+
+status gguf_writer_open(gguf_writer **out, err *e) {
+    *out = NULL;
+    gguf_writer *w = mem_calloc(1, sizeof *w);
+    if (!w) return err_set(e, ERR_OOM, "no memory to write GGUF");
+    buf_init(&w->keys, HEADER_MAX);
+    status rc = gguf_put_u32(w, "general.alignment", GGUF_ALIGN_OUT, e);
+    if (rc)
+        gguf_writer_close(w);
+    else
+        *out = w;
+    return rc;
+}
+
+void gguf_writer_close(gguf_writer *w) {
+    if (!w) return;
+    buf_deinit(&w->keys);
+    mem_free(w->key_at);
+    mem_free(w->list);
+    mem_free(w);
 }
 
 status gguf_put_str(gguf_writer *w, const char *key, bytes value, err *e) {
@@ -175,7 +179,7 @@ status gguf_add(gguf_writer *w, const gguf_tensor *t, err *e) {
     return OK;
 }
 
-static const uint8_t zeros[GGUF_ALIGN];
+static const uint8_t zeros[GGUF_ALIGN_OUT];
 
 static void add_info(buf *b, const entry *x, size_t offset) {
     add_str(b, bytes_of(x->name));
@@ -195,10 +199,10 @@ static status header_make(const gguf_writer *w, buf *b, err *e) {
     for (size_t i = 0; i < w->count; i++) {
         size_t n = w->list[i].t.size;
         add_info(b, &w->list[i], offset);
-        if (n > INT64_MAX - offset - GGUF_ALIGN) return err_set(e, ERR_ARG, "too much data");
-        offset = size_align(offset + n, GGUF_ALIGN);
+        if (n > INT64_MAX - offset - GGUF_ALIGN_OUT) return err_set(e, ERR_ARG, "too much data");
+        offset = size_align(offset + n, GGUF_ALIGN_OUT);
     }
-    buf_add(b, zeros, size_align(b->n, GGUF_ALIGN) - b->n);
+    buf_add(b, zeros, size_align(b->n, GGUF_ALIGN_OUT) - b->n);
     return buf_status(b, e);
 }
 
@@ -212,7 +216,7 @@ static status data_write(const gguf_writer *w, os_atomic_file *f, gguf_source so
         status rc = data || !t.size ? OK : source(arg, i, &t, &data, e);
         if (!rc) rc = os_atomic_write(f, (bytes){data, t.size}, e);
         if (!rc)
-            rc = os_atomic_write(f, (bytes){zeros, size_align(t.size, GGUF_ALIGN) - t.size}, e);
+            rc = os_atomic_write(f, (bytes){zeros, size_align(t.size, GGUF_ALIGN_OUT) - t.size}, e);
         if (rc) return rc;
     }
     return OK;

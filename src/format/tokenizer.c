@@ -308,10 +308,10 @@ static status within(status rc, const char *what, err *e) {
     return rc;
 }
 
-static status root_read(tokenizer *t, const json *root, err *e) {
+static status root_read(tokenizer *t, const json *root, bytes vocab, err *e) {
     const json *model;
     status rc = json_get_object(root, "model", &model, e);
-    if (!rc) rc = unigram_create(&t->model, model, TOK_PIECE_MAX, e);
+    if (!rc) rc = unigram_create(&t->model, model, vocab, TOK_PIECE_MAX, e);
     if (rc) return rc;
     t->size = unigram_size(t->model);
     rc = normalizer_create(&t->norm, json_find(root, "normalizer"), e);
@@ -326,10 +326,10 @@ static status root_read(tokenizer *t, const json *root, err *e) {
     return rc;
 }
 
-static status root_open(tokenizer **out, const json *root, err *e) {
+static status root_open(tokenizer **out, const json *root, bytes vocab, err *e) {
     tokenizer *t = mem_calloc(1, sizeof *t);
     if (!t) return err_set(e, ERR_OOM, "no memory for a tokenizer");
-    status rc = root_read(t, root, e);
+    status rc = root_read(t, root, vocab, e);
     if (rc) {
         tok_close(t);
         return rc;
@@ -343,19 +343,39 @@ status tok_open(tokenizer **out, const char *path, err *e) {
     json *root;
     status rc = json_parse_file(&root, path, TOK_FILE_MAX, e);
     if (rc) return rc;
-    rc = within(root_open(out, root, e), path, e);
+    rc = within(root_open(out, root, (bytes){0}, e), path, e);
+    json_free(root);
+    return rc;
+}
+
+status tok_open_packed(tokenizer **out, bytes json_text, bytes vocab, err *e) {
+    *out = NULL;
+    json *root;
+    status rc = json_parse(&root, json_text, TOK_FILE_MAX, e);
+    if (rc) return rc;
+    rc = root_open(out, root, vocab, e);
     json_free(root);
     return rc;
 }
 
 status tok_open_bytes(tokenizer **out, bytes json_text, err *e) {
-    *out = NULL;
+    return tok_open_packed(out, json_text, (bytes){0}, e);
+}
+
+status tok_pack(const tokenizer *t, bytes json_text, buf *text, buf *vocab, err *e) {
     json *root;
     status rc = json_parse(&root, json_text, TOK_FILE_MAX, e);
     if (rc) return rc;
-    rc = root_open(out, root, e);
+    json *model = json_copy_of(json_find(root, "model"));
+    bool ok = model && json_set(model, "vocab", json_new_array());
+    if (ok)
+        ok = json_set(root, "model", model);
+    else
+        json_free(model);
+    rc = ok ? json_write(text, root, JSON_TIGHT, e) : err_set(e, ERR_OOM, "no memory to pack");
     json_free(root);
-    return rc;
+    unigram_pack(t->model, vocab);
+    return rc ? rc : buf_status(vocab, e);
 }
 
 void tok_close(tokenizer *t) {

@@ -12,7 +12,7 @@
 // The file is untrusted. Everything is checked at open; no walk is longer than the text times
 // TOK_PIECE_MAX. A handle is immutable after open and may be shared between threads.
 #pragma once
-#include "base/err.h"
+#include "base/buf.h"
 
 #define TOK_FILE_MAX ((size_t)32 << 20) // bytes of tokenizer.json
 #define TOK_TEXT_MAX ((size_t)1 << 20)  // bytes of one text, before and after normalisation
@@ -35,7 +35,13 @@ void tok_ids_deinit(tok_ids *t);
 // *out is the caller's (tok_close). NULL on failure.
 status tok_open(tokenizer **out, const char *path, err *e);
 status tok_open_bytes(tokenizer **out, bytes json_text, err *e); // text may go after the call
-void tok_close(tokenizer *t);                                    // NULL is fine
+// For packed model files: the tokenizer from its JSON without the vocabulary, and the vocabulary as
+// a block that is used where it lies, aligned to 8 bytes; it must outlive the handle. Both are as
+// untrusted as the JSON alone.
+status tok_open_packed(tokenizer **out, bytes json_text, bytes vocab, err *e);
+// Appends those two; json_text is what t was opened from.
+status tok_pack(const tokenizer *t, bytes json_text, buf *text, buf *vocab, err *e);
+void tok_close(tokenizer *t); // NULL is fine
 
 // Truncation and padding are applied when the file asks for them. ERR_ARG when text is not UTF-8,
 // ERR_LIMIT when it is longer than TOK_TEXT_MAX. out keeps its memory in any case.

@@ -7,16 +7,19 @@
 
 #include "base/mem.h"
 
+// As it lies in memory and in files, little-endian as all machines we run on.
 typedef struct {
-    uint32_t first; // index of the first child
+    uint32_t first; // index of the first child; of a leaf where its children would be
     uint16_t count; // children, up to 256
     uint8_t label;  // byte that leads here
-    int32_t value;
+    uint8_t zero;
+    int32_t value; // -1: no key ends here
 } node;
 
 struct trie {
-    node *nodes; // breadth first; nodes[0] is the root
-    size_t count, cap;
+    const node *nodes; // breadth first; nodes[0] is the root
+    size_t count;
+    node *own; // nodes, unless they lie in a file
 };
 
 // A key while building. head is its first eight bytes, big-endian: most comparisons end there,
@@ -35,7 +38,8 @@ typedef struct {
 } span;
 
 typedef struct {
-    trie *t;
+    node *nodes; // [count], room for cap
+    size_t count, cap;
     span *spans;
     item *list;
 } builder;
@@ -61,36 +65,34 @@ static uint8_t item_byte(const item *it, uint32_t at) {
 }
 
 static bool node_add(builder *b, uint8_t label, span s) {
-    trie *t = b->t;
-    if (t->count == t->cap) {
-        size_t cap = t->cap ? 2 * t->cap : 256;
+    if (b->count == b->cap) {
+        size_t cap = b->cap ? 2 * b->cap : 256;
         if (cap > UINT32_MAX) return false;
-        node *nodes = mem_realloc(t->nodes, cap * sizeof *nodes);
-        if (nodes) t->nodes = nodes;
+        node *nodes = mem_realloc(b->nodes, cap * sizeof *nodes);
+        if (nodes) b->nodes = nodes;
         span *spans = mem_realloc(b->spans, cap * sizeof *spans);
         if (spans) b->spans = spans;
         if (!nodes || !spans) return false;
-        t->cap = cap;
+        b->cap = cap;
     }
-    b->spans[t->count] = s;
-    t->nodes[t->count++] = (node){.label = label, .value = -1};
+    b->spans[b->count] = s;
+    b->nodes[b->count++] = (node){.label = label, .value = -1};
     return true;
 }
 
 // Gives node i its value and its children.
 static bool node_expand(builder *b, size_t i) {
     span s = b->spans[i];
-    trie *t = b->t;
     for (; s.lo < s.hi && b->list[s.lo].n == s.depth; s.lo++) { // keys that end here come first
-        if (i) t->nodes[i].value = b->list[s.lo].value;         // the last has the greatest value
+        if (i) b->nodes[i].value = b->list[s.lo].value;         // the last has the greatest value
     }
-    t->nodes[i].first = (uint32_t)t->count;
+    b->nodes[i].first = (uint32_t)b->count;
     while (s.lo < s.hi) {
         uint8_t label = item_byte(&b->list[s.lo], s.depth);
         uint32_t end = s.lo;
         while (end < s.hi && item_byte(&b->list[end], s.depth) == label) end++;
         if (!node_add(b, label, (span){s.lo, end, s.depth + 1})) return false;
-        t->nodes[i].count++;
+        b->nodes[i].count++;
         s.lo = end;
     }
     return true;
@@ -99,25 +101,70 @@ static bool node_expand(builder *b, size_t i) {
 status trie_create(trie **out, const trie_entry *list, size_t n, err *e) {
     *out = NULL;
     if (n > UINT32_MAX) return err_set(e, ERR_LIMIT, "%zu pieces", n);
-    builder b = {.t = mem_calloc(1, sizeof *b.t), .list = mem_calloc(n, sizeof *b.list)};
-    bool ok = b.t && b.list;
+    trie *t = mem_calloc(1, sizeof *t);
+    builder b = {.list = mem_calloc(n, sizeof *b.list)};
+    bool ok = t && b.list;
     for (size_t i = 0; ok && i < n; i++) b.list[i] = item_of(&list[i]);
     if (ok && n) qsort(b.list, n, sizeof *b.list, by_key);
     ok = ok && node_add(&b, 0, (span){0, (uint32_t)n, 0});
-    for (size_t i = 0; ok && i < b.t->count; i++) ok = node_expand(&b, i);
+    for (size_t i = 0; ok && i < b.count; i++) ok = node_expand(&b, i);
     mem_free(b.spans);
     mem_free(b.list);
+    if (t) *t = (trie){.nodes = b.nodes, .count = b.count, .own = b.nodes};
     if (!ok) {
-        trie_free(b.t);
+        trie_free(t);
+        if (!t) mem_free(b.nodes);
         return err_set(e, ERR_OOM, "no memory for %zu pieces", n);
     }
-    *out = b.t;
+    *out = t;
+    return OK;
+}
+
+bytes trie_image(const trie *t) {
+    return (bytes){(const uint8_t *)t->nodes, t->count * sizeof *t->nodes};
+}
+
+// Breadth first, each node's children stand where those of the nodes before it end, so one walk
+// along the nodes proves that they are a tree, and counts its levels on the way.
+static bool nodes_good(const node *list, size_t n, size_t key_max, int32_t value_end) {
+    size_t next = 1, level_end = 1, depth = 0;
+    if (list[0].value != -1) return false;
+    for (size_t i = 0; i < n; i++) {
+        const node *x = &list[i];
+        if (i == level_end) {
+            level_end = next;
+            depth++;
+        }
+        bool good = i < next && x->first == next && x->count <= n - next && x->zero == 0 &&
+                    x->value >= -1 && x->value < value_end && depth <= key_max;
+        if (!good) return false;
+        next += x->count;
+        for (size_t j = x->first + 1; j < next; j++) {
+            if (list[j].label <= list[j - 1].label) return false;
+        }
+    }
+    return next == n;
+}
+
+status trie_open(trie **out, bytes image, size_t key_max, int32_t value_end, err *e) {
+    *out = NULL;
+    const node *nodes = (const node *)(const void *)image.p;
+    size_t n = image.n / sizeof *nodes;
+    bool whole = n > 0 && image.n % sizeof *nodes == 0 && n <= UINT32_MAX &&
+                 (uintptr_t)image.p % _Alignof(node) == 0;
+    if (!whole || !nodes_good(nodes, n, key_max, value_end)) {
+        return err_set(e, ERR_FORMAT, "%zu bytes are not a set of pieces", image.n);
+    }
+    trie *t = mem_calloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_OOM, "no memory for a set of pieces");
+    *t = (trie){.nodes = nodes, .count = n};
+    *out = t;
     return OK;
 }
 
 void trie_free(trie *t) {
     if (!t) return;
-    mem_free(t->nodes);
+    mem_free(t->own);
     mem_free(t);
 }
 

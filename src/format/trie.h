@@ -1,7 +1,8 @@
 // trie.h - a set of byte strings with a number each, walked byte by byte.
 //
 // Built once from a sorted list, so no input can make it slower than one comparison a child. Every
-// walk is at most as long as the longest key.
+// walk is at most as long as the longest key. A built trie is one block of bytes without pointers,
+// which may be kept in a file and used where that is mapped.
 #pragma once
 #include "base/err.h"
 
@@ -14,6 +15,10 @@ typedef struct trie trie;
 
 // Of equal keys the greatest value wins; empty keys are left out. A key is under 4 GiB.
 status trie_create(trie **out, const trie_entry *list, size_t n, err *e);
+bytes trie_image(const trie *t); // the block; t's
+// A trie over such a block, which must outlive it. Every node is checked: ERR_FORMAT unless it is
+// what trie_create makes of some keys of at most key_max bytes with values below value_end.
+status trie_open(trie **out, bytes image, size_t key_max, int32_t value_end, err *e);
 void trie_free(trie *t); // NULL is fine
 
 #define TRIE_ROOT 0u

@@ -13,13 +13,16 @@
 
 struct unigram {
     trie *pieces;
-    double *scores; // [count]
+    const double *scores; // [count]
+    double *own_scores;   // scores, unless they lie in a file
     size_t count;
     double unk_score;
     int32_t unk_id;     // -1: none
     bool byte_fallback; // spell unknown text as <0xXX> pieces: all 256 exist
     int32_t byte_ids[256];
 };
+
+// ---- pieces, from JSON or packed
 
 static status piece_read(unigram *u, trie_entry *x, const json *pair, size_t piece_max, err *e) {
     const json *piece = json_at(pair, 0), *score = json_at(pair, 1);
@@ -32,7 +35,7 @@ static status piece_read(unigram *u, trie_entry *x, const json *pair, size_t pie
         return err_set(e, ERR_FORMAT, "model.vocab[%zu]: piece of %zu bytes, expected at most %zu",
                        u->count, x->key.n, piece_max);
     }
-    u->scores[u->count++] = json_num_value(score);
+    u->own_scores[u->count++] = json_num_value(score);
     return OK;
 }
 
@@ -43,7 +46,7 @@ static status vocab_read(unigram *u, const json *vocab, size_t piece_max, err *e
                        UNIGRAM_PIECES_MAX);
     }
     trie_entry *list = mem_calloc(n, sizeof *list);
-    u->scores = mem_calloc(n, sizeof *u->scores);
+    u->scores = u->own_scores = mem_calloc(n, sizeof *u->scores);
     status rc = list && u->scores ? OK : err_set(e, ERR_OOM, "no memory for %zu pieces", n);
     for (size_t i = 0; !rc && i < n; i++)
         rc = piece_read(u, &list[i], json_at(vocab, i), piece_max, e);
@@ -51,6 +54,46 @@ static status vocab_read(unigram *u, const json *vocab, size_t piece_max, err *e
     mem_free(list);
     return rc;
 }
+
+#define PACKED_MAGIC "SFVOCAB1"
+
+typedef struct {
+    char magic[8];
+    uint32_t pieces, trie_size;
+} packed_head;
+
+static status vocab_map(unigram *u, bytes vocab, size_t piece_max, err *e) {
+    packed_head h;
+    bool good = vocab.n >= sizeof h && (uintptr_t)vocab.p % 8 == 0;
+    if (good) memcpy(&h, vocab.p, sizeof h);
+    good = good && memcmp(h.magic, PACKED_MAGIC, sizeof h.magic) == 0;
+    if (!good) return err_set(e, ERR_FORMAT, "the packed vocabulary does not begin as one");
+    size_t scores = h.pieces * sizeof *u->scores;
+    if (h.pieces == 0 || h.pieces > UNIGRAM_PIECES_MAX || vocab.n - sizeof h < h.trie_size ||
+        vocab.n - sizeof h - h.trie_size != scores) {
+        return err_set(e, ERR_FORMAT, "the packed vocabulary has %zu bytes for %u pieces", vocab.n,
+                       h.pieces);
+    }
+    u->count = h.pieces;
+    u->scores = (const double *)(const void *)(vocab.p + sizeof h);
+    for (size_t i = 0; i < u->count; i++) {
+        if (!isfinite(u->scores[i]))
+            return err_set(e, ERR_FORMAT, "score %zu of the packed vocabulary is not finite", i);
+    }
+    const bytes image = {vocab.p + sizeof h + scores, h.trie_size};
+    return trie_open(&u->pieces, image, piece_max, (int32_t)u->count, e);
+}
+
+void unigram_pack(const unigram *u, buf *out) {
+    const bytes image = trie_image(u->pieces);
+    packed_head h = {.pieces = (uint32_t)u->count, .trie_size = (uint32_t)image.n};
+    memcpy(h.magic, PACKED_MAGIC, sizeof h.magic);
+    buf_add(out, &h, sizeof h);
+    buf_add(out, u->scores, u->count * sizeof *u->scores);
+    buf_add(out, image.p, image.n);
+}
+
+// ---- the model
 
 // Hugging Face falls back only where every byte of the text has its piece. Files have all or none.
 static void bytes_read(unigram *u) {
@@ -62,16 +105,21 @@ static void bytes_read(unigram *u) {
     }
 }
 
-static status model_read(unigram *u, const json *model, size_t piece_max, err *e) {
+static status pieces_read(unigram *u, const json *model, bytes vocab, size_t piece_max, err *e) {
+    if (vocab.n) return vocab_map(u, vocab, piece_max, e);
+    const json *list;
+    status rc = json_get_array(model, "vocab", &list, e);
+    return rc ? rc : vocab_read(u, list, piece_max, e);
+}
+
+static status model_read(unigram *u, const json *model, bytes vocab, size_t piece_max, err *e) {
     const char *type = "Unigram"; // older files leave it out
     int64_t unk = -1;
-    const json *vocab;
     status rc = json_opt_str(model, "type", &type, e);
     if (!rc && strcmp(type, "Unigram") != 0) {
         rc = err_set(e, ERR_FORMAT, "model.type: expected Unigram, found %s", type);
     }
-    if (!rc) rc = json_get_array(model, "vocab", &vocab, e);
-    if (!rc) rc = vocab_read(u, vocab, piece_max, e);
+    if (!rc) rc = pieces_read(u, model, vocab, piece_max, e);
     if (!rc) rc = json_opt_int(model, "unk_id", 0, (int64_t)u->count - 1, &unk, e);
     if (!rc) rc = json_opt_bool(model, "byte_fallback", &u->byte_fallback, e);
     if (rc) return rc;
@@ -83,11 +131,11 @@ static status model_read(unigram *u, const json *model, size_t piece_max, err *e
     return OK;
 }
 
-status unigram_create(unigram **out, const json *model, size_t piece_max, err *e) {
+status unigram_create(unigram **out, const json *model, bytes vocab, size_t piece_max, err *e) {
     *out = NULL;
     unigram *u = mem_calloc(1, sizeof *u);
     if (!u) return err_set(e, ERR_OOM, "no memory for a tokenizer model");
-    status rc = model_read(u, model, piece_max, e);
+    status rc = model_read(u, model, vocab, piece_max, e);
     if (rc) {
         unigram_free(u);
         return rc;
@@ -99,7 +147,7 @@ status unigram_create(unigram **out, const json *model, size_t piece_max, err *e
 void unigram_free(unigram *u) {
     if (!u) return;
     trie_free(u->pieces);
-    mem_free(u->scores);
+    mem_free(u->own_scores);
     mem_free(u);
 }
 

@@ -10,9 +10,14 @@
 typedef struct unigram unigram;
 
 // model: the object "model" of tokenizer.json; may be freed after. A piece is at most piece_max
-// bytes.
-status unigram_create(unigram **out, const json *model, size_t piece_max, err *e);
+// bytes. vocab: what unigram_pack made of "vocab", which is not looked at then, and must outlive
+// the handle; n 0: there is none.
+status unigram_create(unigram **out, const json *model, bytes vocab, size_t piece_max, err *e);
 void unigram_free(unigram *u); // NULL is fine
+
+// Appends the pieces and scores as one block that is used where it lies, at multiples of 8:
+//   "SFVOCAB1", u32 pieces, u32 bytes of the trie, f64 scores[pieces], the trie (trie.c)
+void unigram_pack(const unigram *u, buf *out);
 
 int32_t unigram_size(const unigram *u);              // pieces; ids are below this
 int32_t unigram_find(const unigram *u, bytes piece); // its id, -1 when absent

@@ -17,6 +17,9 @@
 //
 // Bound through a weights of type WEIGHTS_BF16, the heavy products are chain.h's of bf16: weights
 // and inputs rounded to bf16, everything between the layers still f32. Otherwise all is f32.
+//
+// A packed file has a layer's matrix folded and laid out already, as "weight" of a DT_CHAIN type:
+// it is used where it is mapped.
 #pragma once
 #include "base/mem.h"
 #include "compute/chain.h"

@@ -7,13 +7,12 @@
 #include "model/seanet.h"
 
 typedef struct {
-    tensor v, g, bias;
+    tensor v, g;
     bool plain; // v is the weight itself, there is no g
 } conv_tensors;
 
 // False when something is missing or wrong, and w then knows.
-static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int64_t shape[3],
-                      int64_t out) {
+static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int64_t shape[3]) {
     int problems = w->problems;
     *t = (conv_tensors){.plain = weights_find(w, "%s.weight", prefix) != NULL};
     const weight_spec fused = {".weight", BIND_TENSOR, &t->v, {shape[0], shape[1], shape[2]}};
@@ -24,13 +23,13 @@ static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int
          {shape[0], shape[1], shape[2]}},
         {".weight_g|.parametrizations.weight.original0", BIND_TENSOR, &t->g, {shape[0], 1, 1}},
     };
-    const weight_spec bias = {".bias", BIND_TENSOR, &t->bias, {out}};
     weights_bind(w, t->plain ? &fused : normed, t->plain ? 1 : 2, "%s", prefix);
-    weights_bind(w, &bias, 1, "%s", prefix);
-    return w->problems == problems;
+    if (w->problems != problems) return false;
+    weights_count(w, tensor_count(&t->v) + (t->plain ? 0 : tensor_count(&t->g)), 0);
+    return true;
 }
 
-// Reads v[a] into row as f32 and scales it to length g[a]. False when it has no length.
+// Reads v[a] into row, n values, as f32 and scales it to length g[a]. False when it has no length.
 static bool read_normed(const conv_tensors *t, int64_t a, int64_t n, float *row) {
     tensor_read_f32(row, &t->v, a * n, n);
     if (t->plain) return true;
@@ -44,39 +43,6 @@ static bool read_normed(const conv_tensors *t, int64_t a, int64_t n, float *row)
     return true;
 }
 
-static void count(weights *w, const conv_tensors *t, size_t kept) {
-    int64_t values = tensor_count(&t->v) + tensor_count(&t->bias);
-    if (!t->plain) values += tensor_count(&t->g);
-    weights_count(w, values, kept);
-}
-
-static const float *bind_bias(weights *w, const tensor *bias, int64_t out, int64_t times) {
-    float *b = arena_f32(w->own, (size_t)times, (size_t)out);
-    for (int64_t i = 0; b && i < times; i++) tensor_read_f32(b + i * out, bias, 0, out);
-    return b;
-}
-
-// Matrices wide enough to be worth it; a single channel in or out is not.
-static bool wants_bf16(const weights *w, int64_t k, int64_t in, int64_t out) {
-    return w->type == WEIGHTS_BF16 && k > 1 && in > 1 && out > 1;
-}
-
-static chain_weight new_matrix(weights *w, bool bf16, int64_t rows, int64_t cols) {
-    chain_weight m = {.type = bf16 ? DT_BF16 : DT_F32, .rows = rows, .cols = cols};
-    size_t size;
-    if (chain_size(&size, m.type, rows, cols))
-        m.data = arena_alloc(w->own, size);
-    else
-        w->own->failed = true;
-    return m;
-}
-
-static size_t kept(const chain_weight *m, int64_t biases) {
-    size_t size = 0;
-    chain_size(&size, m->type, m->rows, m->cols);
-    return size + (size_t)biases * sizeof(float);
-}
-
 static bool bind_row(weights *w, const conv_tensors *t, const char *prefix, int64_t a, int64_t n,
                      float *row) {
     bool ok = read_normed(t, a, n, row);
@@ -84,33 +50,121 @@ static bool bind_row(weights *w, const conv_tensors *t, const char *prefix, int6
     return ok;
 }
 
-void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
-    conv_tensors t;
-    if (!find_conv(&t, w, prefix, (int64_t[]){l->out, l->in, l->k}, l->out)) return;
+static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64_t times) {
+    tensor bias = {0};
+    const weight_spec spec = {".bias", BIND_TENSOR, &bias, {out}};
+    weights_bind(w, &spec, 1, "%s", prefix);
+    if (!bias.data) return NULL;
+    float *b = arena_f32(w->own, (size_t)times, (size_t)out);
+    for (int64_t i = 0; b && i < times; i++) tensor_read_f32(b + i * out, &bias, 0, out);
+    weights_count(w, out, (size_t)(times * out) * sizeof *b);
+    return b;
+}
+
+// ---- matrices in panels
+
+// Matrices wide enough to be worth it; a single channel in or out is not.
+static bool wants_bf16(const weights *w, int64_t k, int64_t in, int64_t out) {
+    return w->type == WEIGHTS_BF16 && k > 1 && in > 1 && out > 1;
+}
+
+static size_t size_of(const chain_weight *m) {
+    size_t size = 0;
+    chain_size(&size, m->type, m->rows, m->cols);
+    return size;
+}
+
+static bool make_room(weights *w, chain_weight *m) {
+    size_t size;
+    if (chain_size(&size, m->type, m->rows, m->cols)) {
+        m->data = arena_alloc(w->own, size);
+        weights_count(w, 0, size);
+    }
+    if (!m->data) w->own->failed = true;
+    return m->data != NULL;
+}
+
+// The tensor of that name when it is a matrix in panels, as a packed file has it. False when the
+// file has none, or not in panels: then there are others to make it from.
+static bool take_packed(chain_weight *m, weights *w, const char *prefix, const char *name) {
+    const tensor *t = weights_find(w, "%s.%s", prefix, name);
+    if (!t || (t->type != DT_CHAIN_F32 && t->type != DT_CHAIN_BF16)) return false;
+    if (t->shape[0] != m->rows || t->shape[1] != m->cols) {
+        weights_problem(w, "%s.%s is [%lld, %lld] in panels, expected [%lld, %lld]", prefix, name,
+                        (long long)t->shape[0], (long long)t->shape[1], (long long)m->rows,
+                        (long long)m->cols);
+    }
+    m->type = t->type == DT_CHAIN_F32 ? DT_F32 : DT_BF16;
+    m->data = (void *)t->data;
+    weights_count(w, tensor_count(t), size_of(m));
+    return true;
+}
+
+// What a packed file shall have instead of the tensors that m was made from.
+static void give_packed(const weights *w, const chain_weight *m, const char *prefix,
+                        const char *name) {
+    const weight as = {.type = m->type == DT_F32 ? DT_CHAIN_F32 : DT_CHAIN_BF16,
+                       .rows = m->rows,
+                       .cols = m->cols,
+                       .data = m->data};
+    weights_bound(w, &as, "%s.%s", prefix, name);
+}
+
+static void give_folded(const weights *w, const chain_weight *m, const char *prefix) {
+    static const char *const parts[] = {"weight_g", "weight_v", "parametrizations.weight.original0",
+                                        "parametrizations.weight.original1"};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) weights_bound(w, NULL, "%s.%s", prefix, parts[i]);
+    give_packed(w, m, prefix, "weight");
+}
+
+// ---- convolutions
+
+// Row o of a convolution as rows of x meet it: taps slow, channels fast.
+static bool read_turned(weights *w, const sea_conv *l, const conv_tensors *t, const char *prefix,
+                        int64_t o, float *row) {
     int64_t n = l->in * l->k;
-    l->w = (chain_weight){.type = DT_F32, .rows = l->out, .cols = n};
-    float *single = NULL;
-    if (l->out > 1)
-        l->w = new_matrix(w, wants_bf16(w, l->k, l->in, l->out), l->out, n);
-    else
-        single = arena_f32(w->own, 1, (size_t)n);
-    l->single = (weight){.type = DT_F32, .rows = 1, .cols = n, .data = single};
-    float *row = mem_alloc(2 * (size_t)n * sizeof *row), *turned = row + n;
-    l->bias = bind_bias(w, &t.bias, l->out, 1);
-    if (!row) w->own->failed = true;
+    float *plain = row + n;
+    if (!bind_row(w, t, prefix, o, n, plain)) return false;
+    for (int64_t i = 0; i < l->in; i++) {
+        for (int64_t j = 0; j < l->k; j++) row[j * l->in + i] = plain[i * l->k + j];
+    }
+    return true;
+}
+
+static void bind_single(sea_conv *l, weights *w, const conv_tensors *t, const char *prefix) {
+    int64_t n = l->in * l->k;
+    float *row = arena_f32(w->own, 2, (size_t)n);
+    if (!row || !read_turned(w, l, t, prefix, 0, row)) return;
+    l->single = (weight){.type = DT_F32, .rows = 1, .cols = n, .data = row};
+    weights_count(w, 0, (size_t)n * sizeof *row);
+}
+
+static void bind_conv_rows(sea_conv *l, weights *w, const conv_tensors *t, const char *prefix) {
+    int64_t n = l->in * l->k;
+    float *row = mem_alloc(2 * (size_t)n * sizeof *row);
+    if (!row || !make_room(w, &l->w)) w->own->failed = true;
     for (int64_t o = 0; !w->own->failed && o < l->out; o++) {
-        if (!bind_row(w, &t, prefix, o, n, row)) break;
-        for (int64_t i = 0; i < l->in; i++) {
-            for (int64_t j = 0; j < l->k; j++) turned[j * l->in + i] = row[i * l->k + j];
-        }
-        if (single)
-            memcpy(single, turned, (size_t)n * sizeof *single);
-        else
-            chain_put(&l->w, o, 0, turned, n);
+        if (!read_turned(w, l, t, prefix, o, row)) break;
+        chain_put(&l->w, o, 0, row, n);
     }
     mem_free(row);
-    count(w, &t, kept(&l->w, l->out));
+    give_folded(w, &l->w, prefix);
 }
+
+void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
+    conv_tensors t;
+    bool bf16 = wants_bf16(w, l->k, l->in, l->out);
+    l->bias = bind_bias(w, prefix, l->out, 1);
+    l->w = (chain_weight){.type = bf16 ? DT_BF16 : DT_F32, .rows = l->out, .cols = l->in * l->k};
+    if (l->out > 1 && take_packed(&l->w, w, prefix, "weight")) return;
+    if (!find_conv(&t, w, prefix, (int64_t[]){l->out, l->in, l->k})) return;
+    if (l->out == 1)
+        bind_single(l, w, &t, prefix);
+    else
+        bind_conv_rows(l, w, &t, prefix);
+}
+
+// ---- transposed convolutions
 
 #define FOLD_BLOCK 16 // input channels at a time: as many as fill a cache line of the result
 
@@ -131,34 +185,58 @@ static void fold_up(const sea_up *l, const float *rows, int64_t i0, int64_t n) {
     }
 }
 
-void sea_up_bind(sea_up *l, weights *w, const char *prefix) {
-    conv_tensors t;
-    int64_t s = l->stride, n = l->out * 2 * s;
-    if (!find_conv(&t, w, prefix, (int64_t[]){l->in, l->out, 2 * s}, l->out)) return;
-    l->w = new_matrix(w, wants_bf16(w, 2, l->in, l->out), s * l->out, 2 * l->in);
+static void bind_up_rows(sea_up *l, weights *w, const conv_tensors *t, const char *prefix) {
+    int64_t n = l->out * 2 * l->stride;
     float *rows = mem_alloc((size_t)n * FOLD_BLOCK * sizeof *rows);
-    l->bias = bind_bias(w, &t.bias, l->out, s);
-    if (!rows) w->own->failed = true;
+    if (!rows || !make_room(w, &l->w)) w->own->failed = true;
     for (int64_t i = 0; !w->own->failed && i < l->in; i++) {
         int64_t slot = i % FOLD_BLOCK;
-        if (!bind_row(w, &t, prefix, i, n, rows + slot * n)) break;
+        if (!bind_row(w, t, prefix, i, n, rows + slot * n)) break;
         if (slot == FOLD_BLOCK - 1 || i == l->in - 1) fold_up(l, rows, i - slot, slot + 1);
     }
     mem_free(rows);
-    count(w, &t, kept(&l->w, s * l->out));
+    give_folded(w, &l->w, prefix);
 }
 
-static void pack_input_half(sea_lstm *l, weights *w) {
-    chain_weight m = new_matrix(w, true, l->w_ih.rows, l->w_ih.cols);
+void sea_up_bind(sea_up *l, weights *w, const char *prefix) {
+    conv_tensors t;
+    int64_t s = l->stride;
+    bool bf16 = wants_bf16(w, 2, l->in, l->out);
+    l->bias = bind_bias(w, prefix, l->out, s);
+    l->w = (chain_weight){.type = bf16 ? DT_BF16 : DT_F32, .rows = s * l->out, .cols = 2 * l->in};
+    if (take_packed(&l->w, w, prefix, "weight")) return;
+    if (find_conv(&t, w, prefix, (int64_t[]){l->in, l->out, 2 * s})) bind_up_rows(l, w, &t, prefix);
+}
+
+// ---- LSTM
+
+// The matrix of the input half in panels, from w_ih as bf16.
+static void pack_input_half(sea_lstm *l, weights *w, const char *prefix, const char *name) {
+    chain_weight m = {.type = DT_BF16, .rows = l->w_ih.rows, .cols = l->w_ih.cols};
     tensor t = {.type = l->w_ih.type, .dims = 2, .shape = {m.rows, m.cols}, .data = l->w_ih.data};
     float *row = mem_alloc((size_t)m.cols * sizeof *row);
-    if (!row) w->own->failed = true;
+    if (!row || !make_room(w, &m)) w->own->failed = true;
     for (int64_t r = 0; !w->own->failed && r < m.rows; r++) {
         tensor_read_f32(row, &t, r * m.cols, m.cols);
         chain_put(&m, r, 0, row, m.cols);
     }
     mem_free(row);
     l->in = m;
+    give_packed(w, &m, prefix, name);
+}
+
+static void bind_input_half(sea_lstm *l, weights *w, int64_t d, const char *prefix,
+                            const char *name) {
+    const weight_spec spec = {name, BIND_MATRIX, &l->w_ih, {4 * d, d}};
+    l->in = (chain_weight){.type = DT_BF16, .rows = 4 * d, .cols = d};
+    if (take_packed(&l->in, w, prefix, name)) {
+        if (l->in.type != DT_BF16) weights_problem(w, "%s.%s is not bf16", prefix, name);
+        return;
+    }
+    weights_bind(w, &spec, 1, "%s.", prefix);
+    // An older packed file may have brought 8 bits here too: op_linear takes those as they are.
+    if (w->type == WEIGHTS_BF16 && l->w_ih.type == DT_BF16 && l->w_ih.data)
+        pack_input_half(l, w, prefix, name);
 }
 
 void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int layer) {
@@ -169,12 +247,12 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
     snprintf(b_hh, sizeof b_hh, "bias_hh_l%d", layer);
     const float *in = NULL, *rec = NULL;
     const weight_spec spec[] = {
-        {w_ih, BIND_MATRIX, &l->w_ih, {4 * d, d}},
         {b_ih, BIND_VECTOR, &in, {4 * d}},
         {b_hh, BIND_VECTOR, &rec, {4 * d}},
     };
     const weight_spec recurrent = {w_hh, BIND_MATRIX, &l->w_hh, {4 * d, d}};
     weights_type type = w->type;
+    bind_input_half(l, w, d, prefix, w_ih);
     weights_bind(w, spec, ARRAY_LEN(spec), "%s.", prefix);
     // The recurrent half is read anew for each step, so its size is its time.
     if (type == WEIGHTS_BF16) w->type = WEIGHTS_Q8;
@@ -184,6 +262,4 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
     float *sum = arena_f32(w->own, 1, (size_t)(4 * d));
     for (int64_t i = 0; sum && i < 4 * d; i++) sum[i] = in[i] + rec[i];
     l->bias = sum;
-    // A packed file may have brought 8 bits here too: op_linear takes those as they are.
-    if (type == WEIGHTS_BF16 && l->w_ih.type == DT_BF16 && l->w_ih.data) pack_input_half(l, w);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "compute/chain.h"
 #include "compute/quant.h"
 
 #define NAME_MAX_LEN 256
@@ -41,6 +42,15 @@ void weights_problem(weights *w, const char *fmt, ...) {
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     problem(w, text);
+}
+
+void weights_bound(const weights *w, const weight *m, const char *name_fmt, ...) {
+    char name[NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, name_fmt);
+    vsnprintf(name, sizeof name, name_fmt, ap);
+    va_end(ap);
+    if (w->bound) w->bound(w->bound_arg, name, m);
 }
 
 void weights_count(weights *w, int64_t values, size_t bytes_kept) {
@@ -122,8 +132,14 @@ static void say_wrong(weights *w, const weight_spec *s, const tensor *t, const c
 }
 
 size_t weight_size(const weight *m) {
-    if (quant_is(m->type)) return quant_size(m->type, m->rows, m->cols);
-    return (size_t)(m->rows * m->cols) * dtype_size(m->type);
+    size_t size = 0;
+    switch (m->type) {
+    case DT_Q8:
+    case DT_Q4: return quant_size(m->type, m->rows, m->cols);
+    case DT_CHAIN_F32: return chain_size(&size, DT_F32, m->rows, m->cols) ? size : 0;
+    case DT_CHAIN_BF16: return chain_size(&size, DT_BF16, m->rows, m->cols) ? size : 0;
+    default: return (size_t)(m->rows * m->cols) * dtype_size(m->type);
+    }
 }
 
 static void widen(float *to, const weight *m) {

@@ -54,7 +54,8 @@ typedef struct {
     weights_source from;
     arena *own;
     weights_type type;
-    // Called for every matrix with what it became; NULL: not. For writing a model down.
+    // For writing a model down; NULL: nobody does. The tensor of that name is used as m; with m
+    // NULL it is not used itself, but what was made of it.
     void (*bound)(void *arg, const char *name, const weight *m);
     void *bound_arg;
     int64_t values; // bound so far, for `info`
@@ -77,12 +78,15 @@ const tensor *weights_find(const weights *w, const char *name_fmt, ...) PRINTF_L
 // Counts a problem that the caller found itself: one short clause, "x.weight: not finite".
 void weights_problem(weights *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+// Tells `bound` what a caller of weights_find made of its tensors.
+void weights_bound(const weights *w, const weight *m, const char *name_fmt, ...) PRINTF_LIKE(3, 4);
+
 // Adds what a caller of weights_find keeps to values and bytes.
 void weights_count(weights *w, int64_t values, size_t bytes);
 
 // ERR_FORMAT with all problems, ERR_OOM when the arena failed, else OK.
 status weights_finish(const weights *w, err *e);
 
+size_t weight_size(const weight *m); // bytes; 0 on overflow
 // A converted copy of m in the arena: F32, BF16, Q8 or Q4. False when there is no memory.
-size_t weight_size(const weight *m); // bytes
 bool weight_convert(weight *out, const weight *m, dtype to, arena *own);

@@ -79,6 +79,11 @@ for t in stored bf16 q8 q4; do
     status "unpacked $t" 0 gen --weights $t --out "$tmp/u"
     same "packed $t" "$tmp/p/drums.wav" "$tmp/u/drums.wav"
 done
+status "packed, continued" 0 "$bin" generate --model "$tmp/q8.gguf" --stem bass --continue "$tmp/a/drums.wav" \
+    --duration 2 --seed 5 --quiet --out "$tmp/p"
+status "unpacked, continued" 0 "$bin" generate --model $mono --weights q8 --stem bass --continue "$tmp/a/drums.wav" \
+    --duration 2 --seed 5 --quiet --out "$tmp/u"
+same "packed, continued" "$tmp/p/bass.wav" "$tmp/u/bass.wav"
 head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 

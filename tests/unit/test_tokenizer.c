@@ -5,16 +5,17 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/os.h"
 #include "format/normalize.h"
 #include "format/safetensors.h"
 #include "format/tokenizer.h"
 
+#define FIXTURE "tests/parity/tokenizer/tokenizer.json"
+
 // tests/parity/README.md says what is in the file.
-Test(tokenizer, agrees_with_the_reference_on_every_string_of_the_fixture) {
-    tokenizer *t;
+static void check_strings(const tokenizer *t) {
     st_file *f;
     err e = {0};
-    cr_assert_eq(tok_open(&t, "tests/parity/tokenizer/tokenizer.json", &e), OK, "%s", e.text);
     cr_assert_eq(st_open(&f, "tests/parity/tokenizer/strings.safetensors", &e), OK, "%s", e.text);
     const uint8_t *text = st_find(f, "bytes")->data;
     const int32_t *want = st_find(f, "ids")->data;
@@ -34,7 +35,54 @@ Test(tokenizer, agrees_with_the_reference_on_every_string_of_the_fixture) {
     }
     tok_ids_deinit(&got);
     st_close(f);
+}
+
+Test(tokenizer, agrees_with_the_reference_on_every_string_of_the_fixture) {
+    tokenizer *t;
+    err e = {0};
+    cr_assert_eq(tok_open(&t, FIXTURE, &e), OK, "%s", e.text);
+    check_strings(t);
     tok_close(t);
+}
+
+// The two parts of a packed file, in memory of exactly their size.
+typedef struct {
+    buf text, vocab;
+} packed;
+
+static packed pack(bytes file) {
+    packed p;
+    tokenizer *t;
+    err e = {0};
+    buf_init(&p.text, TOK_FILE_MAX);
+    buf_init(&p.vocab, TOK_FILE_MAX);
+    cr_assert_eq(tok_open_bytes(&t, file, &e), OK, "%s", e.text);
+    cr_assert_eq(tok_pack(t, file, &p.text, &p.vocab, &e), OK, "%s", e.text);
+    tok_close(t);
+    return p;
+}
+
+static void packed_deinit(packed *p) {
+    buf_deinit(&p->text);
+    buf_deinit(&p->vocab);
+}
+
+Test(tokenizer, packed_gives_the_same_ids) {
+    os_file_map file;
+    tokenizer *t;
+    err e = {0};
+    cr_assert_eq(os_map_open(&file, FIXTURE, &e), OK, "%s", e.text);
+    packed p = pack(file.data);
+    cr_assert_lt(p.text.n, file.data.n);
+    cr_assert_eq(tok_open_packed(&t, buf_bytes(&p.text), buf_bytes(&p.vocab), &e), OK, "%s",
+                 e.text);
+    check_strings(t);
+    tok_close(t);
+    // The text alone is not a tokenizer.
+    cr_assert_eq(tok_open_bytes(&t, buf_bytes(&p.text), &e), ERR_FORMAT);
+    cr_assert_str_eq(e.text, "model.vocab: 0 pieces, expected 1 to 4194304");
+    packed_deinit(&p);
+    os_map_close(&file);
 }
 
 #define MARK "\xE2\x96\x81"
@@ -138,6 +186,36 @@ Test(tokenizer, refuses_text_that_is_not_utf8_or_too_long) {
     mem_free(much);
     tok_ids_deinit(&ids);
     tok_close(t);
+}
+
+// Every byte of a packed vocabulary changed, one at a time, and every length: what opens works
+// within its bounds, all else is refused.
+Test(tokenizer, a_packed_vocabulary_of_other_bytes_is_refused_or_harmless) {
+    packed p = pack(bytes_of(WHOLE "}"));
+    bytes text = buf_bytes(&p.text);
+    tokenizer *t;
+    tok_ids ids = {0};
+    int opened = 0, refused = 0;
+    for (size_t i = 0; i < p.vocab.n; i++) {
+        for (int bit = 0; bit < 8; bit++) {
+            p.vocab.p[i] = (char)(p.vocab.p[i] ^ 1 << bit);
+            status rc = tok_open_packed(&t, text, buf_bytes(&p.vocab), NULL);
+            cr_assert(rc == OK || rc == ERR_FORMAT);
+            *(rc ? &refused : &opened) += 1;
+            if (!rc) tok_encode(t, bytes_of("a ab bbb z"), &ids, NULL);
+            for (size_t j = 0; j < ids.n; j++)
+                cr_assert(rc || (ids.ids[j] >= 0 && ids.ids[j] < tok_vocab_size(t)));
+            tok_close(t);
+            p.vocab.p[i] = (char)(p.vocab.p[i] ^ 1 << bit);
+        }
+    }
+    cr_assert(opened > 0 && refused > 0); // scores may be anything, the shape may not
+    for (size_t n = 1; n < p.vocab.n; n++) {
+        const bytes part = {(const uint8_t *)p.vocab.p, n};
+        cr_assert_eq(tok_open_packed(&t, text, part, NULL), ERR_FORMAT, "%zu bytes", n);
+    }
+    tok_ids_deinit(&ids);
+    packed_deinit(&p);
 }
 
 #define NORM(n) "{\"normalizer\":" n "," MODEL "}"
