@@ -26,7 +26,7 @@ def words(rng, song):
             out.append(str(rng.choice(WORDS[trait])))
     if song.stem == "drums" and song.style in ("house", "techno") and rng.random() < 0.3:
         out.append("four on the floor")
-    if song.stem != "drums" and rng.random() < 0.4:
+    if (song.stem != "drums" or song.preset[2] == "drum machine") and rng.random() < 0.4:
         out.append(song.preset[2])
     return out
 

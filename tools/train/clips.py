@@ -3,14 +3,15 @@
 import numpy as np
 from scipy import signal
 
+import analog
 import music
-from synth import RATE, Synth
+from synth import FONTS, RATE, Synth
 
 SECONDS = 10
 PEAK = 0.8
 LEAD = 2.5
 
-_synth = None
+_synths = {}
 
 
 def _shelf(x, tone):
@@ -30,12 +31,14 @@ def _room(rng, x, amount):
 
 def render(song, rng, seconds=SECONDS):
     """Mono float32 samples of the song's window, its peak at PEAK; None when (almost) silent."""
-    global _synth
-    if _synth is None:
-        _synth = Synth()
     lead = min(LEAD, song.start)
     events = music.compose(rng, song, seconds)
-    x = _synth.render(events, song.preset, seconds, lead)
+    if song.preset[0] in (music.VOICE, music.DRUM_MACHINE):
+        x = analog.render(rng, events, song.preset, seconds, lead)
+    else:
+        if song.font not in _synths:
+            _synths[song.font] = Synth(FONTS[song.font])
+        x = _synths[song.font].render(events, song.preset, seconds, lead)
     if song.tone:
         x = _shelf(x, song.tone)
     if song.room == "roomy":

@@ -83,7 +83,7 @@ def _encode_shards(job):
         for base in range(0, SHARD, 8):
             made = [clips.make(seed, shard * SHARD + base + i) for i in range(8)]
             x = torch.from_numpy(np.stack([m[1] for m in made]))[:, None]
-            codes.append(codec.encode(model, x).numpy().astype(np.int16))
+            codes.append(codec.encode(model, x, narrow=True).numpy().astype(np.int16))
             for song, _, rng in made:
                 controls.append(control.track(song.bpm, song.chords, song.start))
                 texts.append([captions.caption(rng, song) for _ in range(2)])

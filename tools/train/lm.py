@@ -4,7 +4,7 @@ Matrices inside the decoder follow an orthogonalised momentum, everything else A
 one thread average their gradients.  Guidance needs a null condition: a tenth of the examples lose text
 and control, a few lose one of them or the chords.
 
-  lm.py --work DIR --minutes 60 [--resume] [--out lm.pt]
+  lm.py --work DIR --minutes 60 [--resume | --warm lm-before.pt] [--out lm.pt]
 """
 
 import argparse
@@ -162,6 +162,8 @@ def worker(rank, world, args):
         muon.moving = saved["muon"]
         adam.load_state_dict(saved["adam"])
         step, spent = saved["step"], saved["spent"]
+    elif args.warm:
+        model.load_state_dict(torch.load(os.path.join(args.work, args.warm), map_location="cpu", weights_only=False)["model"])
     rng = np.random.default_rng([17, rank, step])
     begun, last, last_step = time.time() - spent, time.time(), step
     smooth = None
@@ -254,6 +256,7 @@ def main():
     args.add_argument("--port", type=int, default=29521)
     args.add_argument("--out", default="lm.pt")
     args.add_argument("--resume", action="store_true")
+    args.add_argument("--warm", help="begin with the weights of this earlier model, whatever codec it was for")
     got = args.parse_args()
     if got.world == 1 or got.rank is not None:
         worker(got.rank or 0, got.world, got)

@@ -23,10 +23,10 @@ STYLES = {
     "funk": dict(bpm=104, kit=0, swing=0.12, sevenths=0.7, minor=0.6),
     "jazz": dict(bpm=140, kit=32, swing=0.66, sevenths=0.95, minor=0.4),
     "blues": dict(bpm=92, kit=0, swing=0.66, sevenths=0.8, minor=0.3),
-    "hip hop": dict(bpm=88, kit=25, swing=0.2, sevenths=0.4, minor=0.7),
-    "house": dict(bpm=124, kit=25, swing=0, sevenths=0.5, minor=0.6),
-    "techno": dict(bpm=132, kit=24, swing=0, sevenths=0.1, minor=0.9),
-    "ambient": dict(bpm=80, kit=24, swing=0, sevenths=0.5, minor=0.5),
+    "hip hop": dict(machine=0.5, bpm=88, kit=25, swing=0.2, sevenths=0.4, minor=0.7),
+    "house": dict(machine=0.6, bpm=124, kit=25, swing=0, sevenths=0.5, minor=0.6),
+    "techno": dict(machine=0.7, bpm=132, kit=24, swing=0, sevenths=0.1, minor=0.9),
+    "ambient": dict(machine=0.3, bpm=80, kit=24, swing=0, sevenths=0.5, minor=0.5),
     "folk": dict(bpm=100, kit=40, swing=0, sevenths=0.05, minor=0.3),
     "latin": dict(bpm=112, kit=0, swing=0, sevenths=0.5, minor=0.5),
     "classical": dict(bpm=96, kit=48, swing=0, sevenths=0.15, minor=0.4),
@@ -138,26 +138,37 @@ CHORDAL = {
         "": ["X---------------", "X-------X-------", "3---4---3---2---", "4-----3-2-------"]},
 }
 
-# (bank, program, word) of the first sound font's General MIDI presets
+# (bank, program, word): General MIDI presets of the sound fonts, or our own instruments (analog.py)
+VOICE, DRUM_MACHINE = 1000, 1001
 PRESETS = {
     "bass": {"jazz": [(0, 32, "upright bass")], "folk": [(0, 32, "upright bass")], "classical": [(0, 32, "double bass")],
-             "blues": [(0, 33, "finger bass")], "funk": [(0, 33, "finger bass")], "rock": [(0, 34, "picked bass")],
-             "house": [(0, 38, "synth bass")], "techno": [(0, 38, "synth bass")], "hip hop": [(0, 38, "synth bass")],
-             "": [(0, 33, "finger bass")]},
-    "guitar": {"rock": [(0, 29, "overdriven guitar"), (0, 27, "clean guitar")], "folk": [(0, 25, "steel string guitar")],
-               "classical": [(0, 24, "nylon guitar")], "latin": [(0, 24, "nylon guitar")], "jazz": [(0, 26, "jazz guitar")],
-               "blues": [(0, 27, "clean guitar")], "": [(0, 27, "clean guitar"), (0, 25, "acoustic guitar")]},
-    "piano": {"jazz": [(0, 0, "grand piano")], "funk": [(0, 4, "electric piano")], "hip hop": [(0, 4, "electric piano")],
-              "house": [(0, 1, "bright piano")], "": [(0, 0, "grand piano")]},
-    "synth": {"ambient": [(0, 89, "warm pad")], "techno": [(0, 81, "saw lead")], "house": [(0, 81, "saw lead"), (0, 90, "polysynth")],
-              "": [(0, 89, "warm pad"), (0, 81, "saw lead")]},
+             "blues": [(0, 33, "finger bass")], "funk": [(0, 33, "finger bass"), (0, 36, "slap bass")], "rock": [(0, 34, "picked bass")],
+             "house": [(0, 38, "synth bass"), (VOICE, 4, "sub bass")], "techno": [(0, 38, "synth bass"), (VOICE, 3, "acid bass")],
+             "hip hop": [(0, 38, "synth bass"), (VOICE, 4, "sub bass"), (0, 33, "finger bass")],
+             "pop": [(0, 33, "finger bass"), (0, 34, "picked bass")], "": [(0, 33, "finger bass")]},
+    "guitar": {"rock": [(0, 29, "overdriven guitar"), (0, 30, "distorted guitar"), (0, 27, "clean guitar")],
+               "folk": [(0, 25, "steel string guitar")], "classical": [(0, 24, "nylon guitar")], "latin": [(0, 24, "nylon guitar")],
+               "jazz": [(0, 26, "jazz guitar")], "blues": [(0, 27, "clean guitar"), (0, 29, "overdriven guitar")],
+               "funk": [(0, 27, "clean guitar"), (0, 28, "muted guitar")], "house": [(0, 28, "muted guitar"), (0, 27, "clean guitar")],
+               "": [(0, 27, "clean guitar"), (0, 25, "acoustic guitar")]},
+    "piano": {"jazz": [(0, 0, "grand piano")], "funk": [(0, 4, "electric piano")], "hip hop": [(0, 4, "electric piano"), (0, 0, "grand piano")],
+              "house": [(0, 1, "bright piano")], "pop": [(0, 0, "grand piano"), (0, 1, "bright piano")],
+              "blues": [(0, 0, "grand piano"), (0, 3, "honky tonk piano")], "": [(0, 0, "grand piano")]},
+    "synth": {"ambient": [(0, 89, "warm pad"), (VOICE, 2, "analog pad")], "techno": [(0, 81, "saw lead"), (VOICE, 0, "analog lead"), (VOICE, 5, "analog pluck")],
+              "house": [(0, 81, "saw lead"), (0, 90, "polysynth"), (VOICE, 5, "analog pluck")],
+              "hip hop": [(0, 89, "warm pad"), (VOICE, 1, "square lead"), (VOICE, 2, "analog pad")],
+              "": [(0, 89, "warm pad"), (0, 81, "saw lead"), (VOICE, 0, "analog lead")]},
     "vocals": {"": [(0, 52, "choir aahs"), (0, 53, "voice oohs")]},
-    "other": {"jazz": [(0, 66, "tenor sax")], "funk": [(0, 61, "brass section")], "classical": [(0, 48, "strings"), (0, 73, "flute")],
-              "folk": [(0, 73, "flute")], "latin": [(0, 56, "trumpet")], "": [(0, 48, "strings"), (0, 61, "brass section")]},
+    "other": {"jazz": [(0, 66, "tenor sax"), (0, 56, "trumpet"), (0, 11, "vibraphone")], "funk": [(0, 61, "brass section")],
+              "classical": [(0, 48, "strings"), (0, 73, "flute"), (0, 40, "violin")], "folk": [(0, 73, "flute"), (0, 40, "violin"), (0, 21, "accordion")],
+              "latin": [(0, 56, "trumpet"), (0, 12, "marimba")], "blues": [(0, 16, "organ"), (0, 66, "tenor sax")],
+              "rock": [(0, 16, "organ"), (0, 48, "strings")], "": [(0, 48, "strings"), (0, 61, "brass section")]},
 }
+POWER = (29, 30)    # guitars that play power chords
+HIGH = (73, 56, 40, 11)     # programs that play an octave higher
 
 # lowest pitch of the root, and how the sound behaves
-RANGE = {"bass": 28, "guitar": 48, "piano": 53, "synth": 53, "vocals": 53, "other": 53}
+RANGE = {"bass": 28, "guitar": 43, "piano": 53, "synth": 53, "vocals": 53, "other": 53}
 
 MAJOR = [0, 2, 4, 5, 7, 9, 11]
 MINOR = [0, 2, 3, 5, 7, 8, 10]
@@ -221,6 +232,7 @@ class Song:
         self.start = 0.0 if rng.random() < 0.5 else float(rng.uniform(0, 45))
         self.density = str(rng.choice(["sparse", "", "", "busy"]))
         self.tone = str(rng.choice(["dark", "", "", "", "bright"]))
+        self.font = int(rng.random() < 0.35)
         self.room = str(rng.choice(["dry", "", "", "roomy"]))
 
     def step_time(self, step):
@@ -291,6 +303,14 @@ def close_chord(chord, lowest):
     return sorted(lowest + (c - lowest) % 12 for c in control.pitch_classes(chord))
 
 
+def open_chord(chord, lowest):
+    """A guitar's: root, fifth, then the other tones above the octave."""
+    root = voicing(chord, lowest)[0]
+    steps = control.QUALITIES[chord[1]]
+    fifth = next((s for s in steps if 6 <= s <= 8), 7)
+    return [root, root + fifth] + [root + 12 + s for s in steps if s != fifth] + [root + 12 + fifth]
+
+
 def pick(table, style, rng):
     lines = table.get(style) or table[""]
     return lines[rng.integers(len(lines))]
@@ -301,8 +321,8 @@ def tone_notes(rng, song, bars):
     stem = song.stem
     table = BASS if stem == "bass" else CHORDAL[stem]
     line = pick(table, song.style, rng)
-    power = stem == "guitar" and song.preset[1] == 29
-    low = RANGE[stem] - (12 if power else 0) + (12 if song.preset[1] in (73, 56) else 0)
+    power = stem == "guitar" and song.preset[1] in POWER
+    low = RANGE[stem] - (3 if power else 0) + (12 if song.preset[:2] in [(0, p) for p in HIGH] else 0)
     if song.density == "sparse" and rng.random() < 0.5:
         line = line[:8] + ("-" if line[7] not in "." else ".") * 8
     out = []
@@ -327,7 +347,7 @@ def tone_notes(rng, song, bars):
                         if stem == "piano" and c == "X":
                             pitches = [voicing(chord, 36)[0]] + pitches
                         if stem == "guitar":
-                            pitches = pitches + [pitches[0] + 12]
+                            pitches = open_chord(chord, low)
                 else:
                     pitches = [ladder[int(c)]]
                     if stem == "bass":
@@ -357,18 +377,21 @@ def compose(rng, song, seconds):
         events.append((at + held, 0, pitch, 0))
 
     if song.stem == "drums":
-        song.preset = (128, STYLES[song.style]["kit"], "drum kit")
+        machine = rng.random() < STYLES[song.style].get("machine", 0)
+        song.preset = (DRUM_MACHINE, 0, "drum machine") if machine else (128, STYLES[song.style]["kit"], "drum kit")
         for bar, hits in drum_bars(rng, song, bars).items():
             for step, note, velocity in hits:
                 add(song.step_time(bar * STEPS + step) + rng.normal(0, jitter), 0.2, note, velocity)
     else:
         presets = PRESETS[song.stem].get(song.style) or PRESETS[song.stem][""]
         song.preset = presets[rng.integers(len(presets))]
+        stroke = rng.uniform(0.006, 0.014)
         for step, held, pitches, velocity in tone_notes(rng, song, bars):
             at = song.step_time(step)
             length = (song.step_time(step + held) - at) * (0.92 if held > 1 else 0.8)
-            strum = 0.008 if song.stem == "guitar" and len(pitches) > 1 else 0.0
+            strum = stroke if song.stem == "guitar" and len(pitches) > 1 else 0.0
             moved = rng.normal(0, jitter)
-            for i, pitch in enumerate(pitches):
+            up = step % 4 == 2 and rng.random() < 0.6
+            for i, pitch in enumerate(reversed(pitches) if up else pitches):
                 add(at + moved + strum * i, length - strum * i, pitch, velocity)
     return sorted(events)

@@ -7,11 +7,11 @@ import os
 import numpy as np
 
 RATE = 32000
-FONT = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
+FONTS = ["/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf3/MuseScore_General.sf3"]
 
 
 class Synth:
-    def __init__(self, font=FONT):
+    def __init__(self, font=FONTS[0]):
         lib = ctypes.CDLL(ctypes.util.find_library("fluidsynth"))
         for name in ("new_fluid_settings", "new_fluid_synth"):
             getattr(lib, name).restype = ctypes.c_void_p
@@ -27,7 +27,7 @@ class Synth:
         self.lib = lib
         self.synth = ctypes.c_void_p(lib.new_fluid_synth(settings))
         if not os.path.exists(font):
-            raise SystemExit(f"{font} is missing: apt install fluid-soundfont-gm")
+            raise SystemExit(f"{font} is missing: apt install fluid-soundfont-gm musescore-general-soundfont")
         self.font = lib.fluid_synth_sfload(self.synth, font.encode(), 1)
 
     def render(self, events, preset, seconds, lead):
