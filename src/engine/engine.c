@@ -10,6 +10,7 @@
 #include "engine/batch.h"
 #include "engine/condition.h"
 #include "engine/prompt.h"
+#include "engine/texts.h"
 #include "stemforge.h"
 
 #define PLACES_DEFAULT 16
@@ -22,6 +23,7 @@ struct stemforge_engine {
     checkpoint model;
     compute *c;
     batch *b;
+    texts texts;        // the batch's thread's
     resampler *to_rate; // codec's rate to POST_RATE
     dtype cache_type;
 };
@@ -72,6 +74,7 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     status rc = compute_open(&g->c, o->threads, o->isa, e);
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;
+    texts_init(&g->texts, g->model.text);
     // Narrow weights were asked for: then the caches are narrow too. Else they are exact.
     g->cache_type = g->model.narrow ? DT_BF16 : DT_F32;
     rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
@@ -99,6 +102,7 @@ int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge
 void stemforge_close(stemforge_engine *g) {
     if (!g) return;
     batch_close(g->b);
+    texts_deinit(&g->texts);
     resample_close(g->to_rate);
     checkpoint_close(&g->model);
     compute_close(g->c);
@@ -284,8 +288,8 @@ static status stem_begin(void *arg, compute *c, arena *work, run **out, err *e) 
     const checkpoint *m = &s->of->g->model;
     s->text = mem_alloc(s->ids.count * (size_t)mg_get_config(m->lm)->text_dim * sizeof *s->text);
     if (!s->text) return err_set(e, ERR_OOM, "no memory for the text of %s", s->name);
-    status rc =
-        t5_encode(m->text, c, s->text, s->ids.ids + s->ids.first, (int64_t)s->ids.count, work, e);
+    status rc = texts_encode(&s->of->g->texts, c, s->text, s->ids.ids + s->ids.first,
+                             (int64_t)s->ids.count, work, e);
     if (!rc) rc = encode_given(s->of, c, e);
     const run_params p = params_of(s);
     return rc ? rc : run_create(out, m->lm, &p, e);
