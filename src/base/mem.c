@@ -70,14 +70,16 @@ struct arena_block {
     uint8_t *data;
 };
 
-#define BLOCK_SIZE ((size_t)1 << 20)
+// Blocks grow with what the arena holds, so that the many matrices of a model share huge pages.
+#define BLOCK_MIN ((size_t)1 << 20)
+#define BLOCK_MAX ((size_t)16 << 20)
 
 void arena_init(arena *a, size_t max) {
     *a = (arena){.max = max};
 }
 
 static arena_block *block_add(arena *a, size_t n) {
-    size_t size = MAX(n, BLOCK_SIZE);
+    size_t size = MAX(n, MIN(BLOCK_MAX, MAX(BLOCK_MIN, a->used)));
     arena_block *b = mem_calloc(1, sizeof *b);
     uint8_t *data = b ? mem_aligned(size) : NULL;
     if (!data) {

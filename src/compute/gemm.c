@@ -22,8 +22,23 @@ span span_of(int64_t n, int64_t grain, int part, int parts) {
     return (span){MIN(n, units * part / parts * grain), MIN(n, units * (part + 1) / parts * grain)};
 }
 
+static bool in_strips(const weight *w) {
+    return w->type == DT_BF16X8;
+}
+
+// The type of the values, however they lie.
+static dtype value_type(const weight *w) {
+    return in_strips(w) ? DT_BF16 : w->type;
+}
+
+// Values of n rows: whole strips where the weights lie in strips.
+static int64_t row_values(const weight *w, int64_t n) {
+    return in_strips(w) ? (n + STRIP_ROWS - 1) / STRIP_ROWS * strip_values(w->cols) : n * w->cols;
+}
+
+// Blocks begin at multiples of STRIP_ROWS.
 static const uint8_t *weight_row(const weight *w, int64_t row) {
-    return (const uint8_t *)w->data + (size_t)(row * w->cols) * dtype_size(w->type);
+    return (const uint8_t *)w->data + (size_t)row_values(w, row) * dtype_size(value_type(w));
 }
 
 // Adds bias and activation to products [x.., ldo] of weight rows w and puts them into y.
@@ -40,7 +55,8 @@ static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span 
         .out = out,
         .ldo = ldo,
         .w = weight_row(a->w, w.from),
-        .type = a->w->type,
+        .type = value_type(a->w),
+        .strips = in_strips(a->w),
         .ldw = a->w->cols,
         .rows = w.to - w.from,
         .x = a->x + x.from * a->ldx,
@@ -83,13 +99,15 @@ static void many_rows(const compute *c, const linear_args *a, span w, span x, fl
     int64_t cols = a->w->cols, rows = panel_rows(cols);
     int64_t step = MAX(1, MIN(cols, MAX(a->ldx, 1)));
     int64_t chunk = MAX(TILE_N, CHUNK_VALUES / step / TILE_N * TILE_N);
-    bool widen = a->w->type != DT_F32 && x.to - x.from >= WIDEN_ROWS && rows * cols <= GEMM_PANEL;
+    bool widen =
+        a->w->type != DT_F32 && x.to - x.from >= WIDEN_ROWS && row_values(a->w, rows) <= GEMM_PANEL;
     for (int64_t i = x.from; i < x.to; i += chunk) {
         span part = {i, MIN(i + chunk, x.to)};
         for (int64_t r = w.from; r < w.to; r += rows) {
             span panel = {r, MIN(r + rows, w.to)};
             if (widen) {
-                c->k.widen(scratch, weight_row(a->w, r), a->w->type, (panel.to - r) * cols);
+                c->k.widen(scratch, weight_row(a->w, r), value_type(a->w),
+                           row_values(a->w, panel.to - r));
             }
             panel_pass(c, a, panel, part, widen ? scratch : NULL);
         }

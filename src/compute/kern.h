@@ -11,14 +11,16 @@
 #include "compute/chain.h"
 #include "compute/ops.h"
 #include "compute/quant.h"
+#include "compute/strip.h"
 
 // Products of a block of weight rows with a block of x rows: out[j*ldo + r] = dot16(x_j, w_r,
 // cols).
 typedef struct {
     float *out;
     int64_t ldo;
-    const void *w; // row r at w + r*ldw values
+    const void *w; // row r at w + r*ldw values, or in strips (strip.h); then ldw does not count
     dtype type;    // DT_F32, DT_BF16, DT_F16
+    bool strips;
     int64_t ldw, rows;
     const float *x; // row j at x + j*ldx
     int64_t ldx, n;

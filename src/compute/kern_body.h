@@ -8,9 +8,6 @@
 //   v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in [-127, 127]
 //   v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes
 //   v_sum(a) = sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
-// The including file says the tile shapes: TILE_ROWS weight rows by up to TILE_X x rows, and
-// NARROW_ROWS by up to NARROW_X for few x rows, where more weight rows at once keep more reads in
-// flight.
 #pragma once
 #include <math.h>
 
@@ -114,156 +111,9 @@ INLINE v16 v_gelu(v16 x) {
     return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1.0f), e));
 }
 
-// ---- products ----
+#include "compute/kern_dots.h"
 
-#define TILE_SUMS ((TILE_ROWS * TILE_X + 15) / 16 * 16)
-
-// One step of a tile: sixteen columns of rows x nx sums.
-INLINE void tile_step(v16 *acc, const uint8_t *w, size_t step, const float *x, int64_t ldx,
-                      const int rows, const int nx, const dtype type) {
-    v16 wv[8];
-    UNROLLED
-    for (int r = 0; r < rows; r++) wv[r] = v_read(w + r * step, type);
-    UNROLLED
-    for (int j = 0; j < nx; j++) {
-        v16 xv = v_load(x + j * ldx);
-        UNROLLED
-        for (int r = 0; r < rows; r++) acc[j * rows + r] = v_fma(wv[r], xv, acc[j * rows + r]);
-    }
-}
-
-// A tile: some weight rows against some x rows, over all cols.
-typedef struct {
-    const uint8_t *w; // weight rows, step bytes apart
-    size_t step;
-    const uint8_t *ahead; // what to fetch meanwhile for each row: ahead_step bytes each 16 columns
-    size_t ahead_step;
-    const float *x; // x rows, ldx apart
-    int64_t ldx;
-    float *out; // result of x row j and weight row r at out[j*ldo + r*ostep]
-    int64_t ldo, ostep, cols;
-} tile_args;
-typedef void (*tile_fn)(const tile_args *t);
-
-// The last columns of a tile, filled up with zeros.
-INLINE void tile_rest(v16 *acc, const tile_args *t, int64_t from, const int rows, const int nx,
-                      const dtype type) {
-    const size_t rest = (size_t)(t->cols - from), size = type_size(type);
-    uint8_t wt[8][64] = {0};
-    float xt[TILE_X][16] = {0};
-    for (int r = 0; r < rows; r++) memcpy(wt[r], t->w + r * t->step + from * size, rest * size);
-    for (int j = 0; j < nx; j++) memcpy(xt[j], t->x + j * t->ldx + from, rest * sizeof(float));
-    tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
-}
-
-// Every sum stays in a register from the first column to the last. Always inlined with constant
-// rows, nx and type.
-INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype type) {
-    const int64_t whole = t->cols / 16 * 16;
-    const uint8_t *w = t->w, *ahead = t->ahead;
-    v16 acc[TILE_SUMS];
-    UNROLLED
-    for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
-    for (int64_t c = 0; c < whole; c += 16, w += 16 * type_size(type), ahead += t->ahead_step) {
-        UNROLLED
-        for (int r = 0; r < rows; r++) __builtin_prefetch(ahead + r * t->step);
-        tile_step(acc, w, t->step, t->x + c, t->ldx, rows, nx, type);
-    }
-    if (whole < t->cols) tile_rest(acc, t, whole, rows, nx, type);
-    float sums[TILE_SUMS];
-    UNROLLED
-    for (int i = 0; i < rows * nx; i += 16) v_store(sums + i, v_sums(acc + i));
-    for (int j = 0; j < nx; j++) {
-        float *out = t->out + j * t->ldo;
-        if (t->ostep == 1)
-            memcpy(out, sums + j * rows, (size_t)rows * sizeof *out);
-        else
-            for (int r = 0; r < rows; r++) out[r * t->ostep] = sums[j * rows + r];
-    }
-}
-
-#define TILE_FN(name, rows, nx, type)                                                              \
-    static void name(const tile_args *t) {                                                         \
-        tile(t, rows, nx, type);                                                                   \
-    }
-#define TILE_FNS(rows, nx)                                                                         \
-    TILE_FN(tile_##rows##_##nx##_f32, rows, nx, DT_F32)                                            \
-    TILE_FN(tile_##rows##_##nx##_bf16, rows, nx, DT_BF16)                                          \
-    TILE_FN(tile_##rows##_##nx##_f16, rows, nx, DT_F16)
-#define TILE_NAMES(rows, nx)                                                                       \
-    { tile_##rows##_##nx##_f32, tile_##rows##_##nx##_bf16, tile_##rows##_##nx##_f16 }
-
-TILE_SHAPES // TILE_FNS(rows, nx) for each shape of the tables
-
-    static const tile_fn tiles_wide[TILE_X][3] = {TILE_WIDE};
-static const tile_fn tiles_narrow[NARROW_X][3] = {TILE_NARROW};
-static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
-
-// How far ahead of the sums weights are fetched in one tile of rows that lie apart. 1024: the best
-// of 512 to 4096 on Zen 5; 2048 and more is slower than none, the eight rows crowd each other out.
-#define AHEAD 1024
-
-// Rows side by side are fetched whole groups ahead, at least as far as this, in bytes.
-#define AHEAD_GROUP 8192
-
-// For few x rows and long weight rows, the rows of a group lie far apart instead, so that each
-// walks its own stretch of memory and the hardware's prefetcher follows all of them; in cache they
-// do too, where what each row fetches ahead is then the next group anyway.
-static bool rows_apart(const dots_args *a) {
-    bool far = TILE_ROWS * (size_t)a->ldw * type_size(a->type) > AHEAD_GROUP;
-    return a->cached || (a->n <= NARROW_X && far);
-}
-
-// How a block is walked: the x rows fall into tiles of nearly equal width.
-typedef struct {
-    const tile_fn (*fns)[3];
-    int64_t tiles, narrow; // tiles in all; the x rows of the narrower ones
-    int64_t wide;          // how many have one row more: the first ones
-    size_t ahead, share; // what the first tile fetches lies ahead; what of a row each tile fetches
-} tile_plan;
-
-static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t width, size_t next) {
-    tile_plan p = {.fns = fns, .tiles = (a->n + width - 1) / width, .ahead = next};
-    p.narrow = a->n / p.tiles, p.wide = a->n % p.tiles;
-    p.share = (size_t)a->ldw * type_size(a->type) / (size_t)p.tiles;
-    if (!rows_apart(a))
-        p.ahead = next * ((AHEAD_GROUP + next - 1) / MAX(next, 1));
-    else if (p.tiles == 1)
-        p.ahead = MIN(next, AHEAD);
-    return p;
-}
-
-// One group of weight rows against all x rows. The tiles share the fetching of the next group.
-static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
-    t.ahead_step = 16 * type_size(a->type) / (size_t)p->tiles;
-    t.ahead = t.w + p->ahead;
-    t.x = a->x;
-    for (int64_t i = 0; i < p->tiles; i++) {
-        int64_t nx = p->narrow + (i < p->wide);
-        p->fns[nx - 1][a->type](&t);
-        t.x += nx * t.ldx, t.out += nx * t.ldo, t.ahead += p->share;
-    }
-}
-
-static void dots(const dots_args *a) {
-    if (a->n < 1) return;
-    bool apart = rows_apart(a), narrow = apart && a->n <= NARROW_X;
-    int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
-    size_t row = (size_t)a->ldw * type_size(a->type), next = apart ? row : (size_t)group * row;
-    tile_plan plan =
-        narrow ? plan_of(a, tiles_narrow, NARROW_X, next) : plan_of(a, tiles_wide, TILE_X, next);
-    tile_args t = {.w = a->w, .out = a->out, .ldx = a->ldx, .ldo = a->ldo, .cols = a->cols};
-    t.step = apart ? (size_t)groups * row : row, t.ostep = apart ? groups : 1;
-    for (int64_t g = 0; g < groups; g++) {
-        dots_group(a, &plan, t);
-        t.w += next, t.out += apart ? 1 : group;
-    }
-    plan = plan_of(a, tiles_single, TILE_X, row);
-    for (int64_t r = groups * group; r < a->rows; r++) {
-        t.w = (const uint8_t *)a->w + (size_t)r * row, t.out = a->out + r;
-        dots_group(a, &plan, t);
-    }
-}
+// ---- what follows a product ----
 
 INLINE v16 v_activate(v16 v, activation act) {
     switch (act) {

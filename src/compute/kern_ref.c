@@ -44,10 +44,23 @@ static float dot16(const void *p, dtype type, int64_t from, const float *x, int6
     return sum16(lane);
 }
 
+// dot16 of row r of strips with x.
+static float strip_dot16(const dots_args *a, int64_t r, const float *x) {
+    int64_t row = r / STRIP_ROWS * strip_values(a->cols) + r % STRIP_ROWS * STRIP_COLS;
+    float lane[16] = {0};
+    for (int64_t i = 0; i < (a->cols + 15) / 16 * 16; i++) {
+        int64_t at = row + i / STRIP_COLS * STRIP_ROWS * STRIP_COLS + i % STRIP_COLS;
+        lane[i % 16] = fmaf(value(a->w, a->type, at), i < a->cols ? x[i] : 0, lane[i % 16]);
+    }
+    return sum16(lane);
+}
+
 static void dots(const dots_args *a) {
     for (int64_t j = 0; j < a->n; j++) {
+        const float *x = a->x + j * a->ldx;
         for (int64_t r = 0; r < a->rows; r++) {
-            a->out[j * a->ldo + r] = dot16(a->w, a->type, r * a->ldw, a->x + j * a->ldx, a->cols);
+            a->out[j * a->ldo + r] =
+                a->strips ? strip_dot16(a, r, x) : dot16(a->w, a->type, r * a->ldw, x, a->cols);
         }
     }
 }

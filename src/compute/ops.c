@@ -141,7 +141,7 @@ static void plain_many(compute *c, const linear_args *a, int count) {
     linear_job j = {c, a, count};
     int parts = 1;
     for (int i = 0; i < count; i++) {
-        assert(a[i].w->type <= DT_F16);
+        assert(a[i].w->type <= DT_F16 || a[i].w->type == DT_BF16X8);
         parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
     pool_run(c->pool, parts, linear_part, &j);
@@ -376,7 +376,7 @@ static void table_read(float *out, const weight *w, int64_t id, int64_t from, in
 }
 
 void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool add) {
-    assert(!quant_is(table->type)); // rows of a panel are interleaved: keep tables wide
+    assert(table->type <= DT_F16); // rows that are looked up lie row by row
     for (int64_t i = 0; i < n; i++, y += table->cols) {
         assert(ids[i] >= 0 && ids[i] < table->rows);
         if (!add) {

@@ -23,10 +23,11 @@ void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);
 const char *compute_isa(const compute *c);
 
-// A weight matrix [rows, cols]: y = x W^T. Row-major; DT_Q8 and DT_Q4 are packed as quant.h says,
-// and their products are in its order. Borrowed data, may be unaligned (mapped file).
+// A weight matrix [rows, cols]: y = x W^T. Row-major; DT_BF16X8 lies as strip.h says, DT_Q8 and
+// DT_Q4 are packed as quant.h says, and their products are in its order. Borrowed data, may be
+// unaligned (mapped file).
 typedef struct {
-    dtype type; // DT_F32, DT_BF16, DT_F16, DT_Q8 or DT_Q4
+    dtype type; // DT_F32, DT_BF16, DT_F16, DT_BF16X8, DT_Q8 or DT_Q4
     int64_t rows, cols;
     const void *data;
 } weight;

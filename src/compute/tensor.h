@@ -17,6 +17,7 @@ typedef enum {
     DT_Q4,
     DT_CHAIN_F32, // weights of convolutions, in panels: chain.h
     DT_CHAIN_BF16,
+    DT_BF16X8, // bf16 weights, eight rows side by side: strip.h
 } dtype;
 
 #define TENSOR_DIMS_MAX 6
@@ -30,8 +31,8 @@ typedef struct {
     const void *data;
 } tensor;
 
-size_t dtype_size(dtype t);            // bytes of one value; 0 for DT_OTHER and what lies in panels
-const char *dtype_name(dtype t);       // "F32", ... as safetensors spells it
+size_t dtype_size(dtype t);      // bytes of one value; 0 for DT_OTHER and weights that are packed
+const char *dtype_name(dtype t); // "F32", ... as safetensors spells it
 int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
 // "[2049, 64]" into out.
 void tensor_shape_text(char *out, size_t cap, const int64_t *shape, int dims);

@@ -44,7 +44,11 @@ bool pack_name(char out[PACK_NAME_MAX], const char *name) {
 static const struct {
     const char *name;
     dtype type;
-} packings[] = {{"q8", DT_Q8}, {"q4", DT_Q4}, {"c32", DT_CHAIN_F32}, {"c16", DT_CHAIN_BF16}};
+} packings[] = {{"q8", DT_Q8},
+                {"q4", DT_Q4},
+                {"bf16x8", DT_BF16X8},
+                {"c32", DT_CHAIN_F32},
+                {"c16", DT_CHAIN_BF16}};
 
 static const char *packing_name(dtype t) {
     for (size_t i = 0; i < ARRAY_LEN(packings); i++) {

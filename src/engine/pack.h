@@ -5,9 +5,11 @@
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
 //   stemforge.packing    "panels16-v1": how matrices of the types below are laid out
-//   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, panel
-//                        after panel, so that loading is page faults. TYPE q8, q4: compute/quant.h;
-//                        c32, c16: f32 and bf16 of compute/chain.h
+//   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, as
+//   the
+//                        kernels read it, so that loading is page faults. TYPE q8, q4:
+//                        compute/quant.h; bf16x8: compute/strip.h; c32, c16: f32 and bf16 of
+//                        compute/chain.h
 //   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON
 //   files;
 //                        that of the tokenizer without its vocabulary, which is
@@ -24,8 +26,8 @@ bool pack_is(const char *path); // a file that begins as GGUF does
 status pack_open(pack **out, const char *path, err *e);
 void pack_close(pack *p); // NULL is fine
 
-// By the checkpoint's name; packed matrices have type DT_Q8, DT_Q4 or DT_CHAIN_* and their true
-// shape. NULL: absent.
+// By the checkpoint's name; packed matrices have type DT_Q8, DT_Q4, DT_BF16X8 or DT_CHAIN_* and
+// their true shape. NULL: absent.
 const tensor *pack_find(const pack *p, const char *name);
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.

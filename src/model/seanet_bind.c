@@ -210,7 +210,7 @@ void sea_up_bind(sea_up *l, weights *w, const char *prefix) {
 
 // ---- LSTM
 
-// The matrix of the input half in panels, from w_ih as bf16.
+// The matrix of the input half in panels, from w_ih as the file has it.
 static void pack_input_half(sea_lstm *l, weights *w, const char *prefix, const char *name) {
     chain_weight m = {.type = DT_BF16, .rows = l->w_ih.rows, .cols = l->w_ih.cols};
     tensor t = {.type = l->w_ih.type, .dims = 2, .shape = {m.rows, m.cols}, .data = l->w_ih.data};
@@ -233,9 +233,12 @@ static void bind_input_half(sea_lstm *l, weights *w, int64_t d, const char *pref
         if (l->in.type != DT_BF16) weights_problem(w, "%s.%s is not bf16", prefix, name);
         return;
     }
+    weights_type type = w->type;
+    if (type == WEIGHTS_BF16) w->type = WEIGHTS_AS_STORED; // its panels are chain.h's
     weights_bind(w, &spec, 1, "%s.", prefix);
+    w->type = type;
     // An older packed file may have brought 8 bits here too: op_linear takes those as they are.
-    if (w->type == WEIGHTS_BF16 && l->w_ih.type == DT_BF16 && l->w_ih.data)
+    if (type == WEIGHTS_BF16 && l->w_ih.data && dtype_size(l->w_ih.type))
         pack_input_half(l, w, prefix, name);
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "compute/chain.h"
 #include "compute/quant.h"
+#include "compute/strip.h"
 
 #define NAME_MAX_LEN 256
 
@@ -69,6 +70,11 @@ const tensor *weights_find(const weights *w, const char *name_fmt, ...) {
 
 static bool is_real(dtype t) {
     return t == DT_F32 || t == DT_BF16 || t == DT_F16;
+}
+
+// What op_linear takes that is not row by row.
+static bool is_packed(dtype t) {
+    return quant_is(t) || t == DT_BF16X8;
 }
 
 static int spec_dims(const weight_spec *s) {
@@ -136,6 +142,7 @@ size_t weight_size(const weight *m) {
     switch (m->type) {
     case DT_Q8:
     case DT_Q4: return quant_size(m->type, m->rows, m->cols);
+    case DT_BF16X8: return strip_size(m->rows, m->cols);
     case DT_CHAIN_F32: return chain_size(&size, DT_F32, m->rows, m->cols) ? size : 0;
     case DT_CHAIN_BF16: return chain_size(&size, DT_BF16, m->rows, m->cols) ? size : 0;
     default: return (size_t)(m->rows * m->cols) * dtype_size(m->type);
@@ -149,43 +156,30 @@ static void widen(float *to, const weight *m) {
     }
 }
 
-static void narrow(uint16_t *to, const weight *m) {
-    tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
-    float part[256];
-    for (int64_t i = 0, n = m->rows * m->cols; i < n; i += (int64_t)ARRAY_LEN(part)) {
-        int64_t k = MIN((int64_t)ARRAY_LEN(part), n - i);
-        tensor_read_f32(part, &t, i, k);
-        for (int64_t j = 0; j < k; j++) to[i + j] = f32_to_bf16(part[j]);
-    }
-}
-
 bool weight_convert(weight *out, const weight *m, dtype to, arena *own) {
-    size_t n, size;
-    if (!size_mul(&n, (size_t)m->rows, (size_t)m->cols)) return false;
-    if (quant_is(to))
-        size = quant_size(to, m->rows, m->cols);
-    else if (!size_mul(&size, n, dtype_size(to)))
-        return false;
+    weight made = {.type = to, .rows = m->rows, .cols = m->cols};
+    size_t size = weight_size(&made);
     void *p = size ? arena_alloc(own, size) : NULL;
     if (!p) return false;
     if (quant_is(to))
         quant_pack(p, to, m);
-    else if (to == DT_F32)
-        widen(p, m);
+    else if (to == DT_BF16X8)
+        strip_pack(p, m);
     else
-        narrow(p, m);
-    *out = (weight){.type = to, .rows = m->rows, .cols = m->cols, .data = p};
+        widen(p, m);
+    made.data = p;
+    *out = made;
     return true;
 }
 
 static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const char *name,
                         unsigned kind) {
     static const dtype types[] = {[WEIGHTS_F32] = DT_F32,
-                                  [WEIGHTS_BF16] = DT_BF16,
+                                  [WEIGHTS_BF16] = DT_BF16X8,
                                   [WEIGHTS_Q8] = DT_Q8,
                                   [WEIGHTS_Q4] = DT_Q4};
     weight m = {.type = t->type, .rows = t->shape[0], .cols = t->shape[1], .data = t->data};
-    bool as_is = w->type == WEIGHTS_AS_STORED || quant_is(t->type);
+    bool as_is = w->type == WEIGHTS_AS_STORED || is_packed(t->type);
     dtype want = as_is ? t->type : types[w->type];
     if (kind == BIND_MATRIX && want != t->type && !weight_convert(&m, &m, want, w->own)) return;
     weights_count(w, tensor_count(t), weight_size(&m));
@@ -209,7 +203,7 @@ static void bind_one(weights *w, const weight_spec *s, const char *prefix) {
         return;
     }
     unsigned kind = s->kind & ~(unsigned)BIND_OPTIONAL;
-    bool usable = is_real(t->type) || (kind == BIND_MATRIX && quant_is(t->type));
+    bool usable = is_real(t->type) || (kind == BIND_MATRIX && is_packed(t->type));
     if (!shape_fits(s, t) || !usable) {
         say_wrong(w, s, t, name);
         return;

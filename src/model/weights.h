@@ -29,7 +29,8 @@ typedef struct {
 
 weights_source weights_from_st(const st_file *f); // f must outlive what is bound
 
-// Q8, Q4: matrices are packed as compute/quant.h says, and multiply rows rounded to 8 bits.
+// BF16: matrices are laid out as compute/strip.h says. Q8, Q4: they are packed as compute/quant.h
+// says, and multiply rows rounded to 8 bits.
 typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8, WEIGHTS_Q4 } weights_type;
 
 typedef enum {
@@ -88,5 +89,5 @@ void weights_count(weights *w, int64_t values, size_t bytes);
 status weights_finish(const weights *w, err *e);
 
 size_t weight_size(const weight *m); // bytes; 0 on overflow
-// A converted copy of m in the arena: F32, BF16, Q8 or Q4. False when there is no memory.
+// A converted copy of m in the arena: F32, BF16X8, Q8 or Q4. False when there is no memory.
 bool weight_convert(weight *out, const weight *m, dtype to, arena *own);

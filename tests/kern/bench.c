@@ -95,11 +95,15 @@ typedef struct {
     int copies; // so that weights come from memory: walk through the arena
 } linear_bench;
 
+static size_t bytes_of_weight(const weight *w) {
+    if (quant_is(w->type)) return quant_size(w->type, w->rows, w->cols);
+    if (w->type == DT_BF16X8) return strip_size(w->rows, w->cols);
+    return (size_t)(w->rows * w->cols) * dtype_size(w->type);
+}
+
 static void linear_walk(void *arg) {
     linear_bench *b = arg;
-    size_t bytes_each = quant_is(b->w.type)
-                            ? quant_size(b->w.type, b->w.rows, b->w.cols)
-                            : (size_t)(b->w.rows * b->w.cols) * dtype_size(b->w.type);
+    size_t bytes_each = bytes_of_weight(&b->w);
     for (int i = 0; i < b->copies; i++) {
         weight w = b->w;
         w.data = arena_bytes + (size_t)i * bytes_each;
@@ -113,12 +117,11 @@ static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64
                         double read_rate, double fma_rate) {
     linear_bench b = {.w = {.type = type, .rows = rows, .cols = cols}};
     b.a = (linear_args){.y = y, .ldy = rows, .x = x, .ldx = ldx, .n = n};
-    int64_t bytes_each = quant_is(type) ? (int64_t)quant_size(type, rows, cols)
-                                        : rows * cols * (int64_t)dtype_size(type);
+    int64_t bytes_each = (int64_t)bytes_of_weight(&b.w);
     b.copies = n <= 64 ? (int)(ARENA / bytes_each) : 1;
     if (b.copies > 64) b.copies = 64;
     double t = best_of(n <= 64 ? 7 : 3, linear_walk, &b) / b.copies;
-    printf("  %-4s [%5lld, %5lld] n %6lld: %9.1f us  %5.1f%% of reading  %5.1f%% of multiplying\n",
+    printf("  %-6s [%5lld, %5lld] n %6lld: %9.1f us  %5.1f%% of reading  %5.1f%% of multiplying\n",
            dtype_name(type), (long long)rows, (long long)cols, (long long)n, t * 1e6,
            100 * (double)bytes_each / t / read_rate,
            100 * (double)n * (double)(rows * cols) / t / fma_rate);
@@ -127,7 +130,7 @@ static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64
 static void linear_lines(double read_rate, double fma_rate) {
     static const int64_t shapes[][2] = {{1024, 1024}, {4096, 1024}, {1024, 4096}, {2048, 1024}};
     static const int64_t ns[] = {1, 2, 4, 8, 16, 32, 64};
-    static const dtype types[] = {DT_F32, DT_BF16, DT_Q8, DT_Q4};
+    static const dtype types[] = {DT_F32, DT_BF16, DT_BF16X8, DT_Q8, DT_Q4};
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
             linear_line(types[t], shapes[s][0], shapes[s][1], 2, shapes[s][1], read_rate, fma_rate);

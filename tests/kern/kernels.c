@@ -9,7 +9,7 @@ static const int64_t sizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100
 static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
 
 #define CAP 20000
-static float x[CAP], y[CAP], z[CAP], want[CAP], got[CAP];
+static float x[CAP], y[CAP], z[CAP], wide[CAP], want[CAP], got[CAP];
 static uint8_t narrow_bytes[CAP * 4 + 1];
 
 static void mark(float *p) {
@@ -64,6 +64,39 @@ static void test_dots(void) {
                 }
     dots_case(DT_F32, 0, 3, 3, 1);
     dots_case(DT_F32, 16, 3, 0, 16);
+}
+
+// Strips give the bits of the same values row by row, as bf16 and widened to f32.
+static void strips_case(int64_t cols, int64_t rows, int64_t n) {
+    static uint8_t strips[CAP * 2 + 1];
+    weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
+    strip_pack(strips + 1, &src);
+    dots_args a = {.ldo = rows + 2, .w = strips + 1, .type = DT_BF16, .strips = true, .rows = rows};
+    a.x = x + 1, a.ldx = cols + 5, a.n = n, a.cols = cols;
+    at_every_level("dots of strips", run_dots, &a, NULL, cols, rows, n);
+    memcpy(z, want, sizeof z);
+    kern_table ref;
+    kern_init_ref(&ref);
+    narrow(narrow_bytes, y, DT_BF16, rows * cols);
+    dots_args plain = a;
+    plain.w = narrow_bytes, plain.ldw = cols, plain.strips = false;
+    mark(got);
+    run_dots(&ref, got, &plain);
+    same(want, got, CAP, "strips, and row by row: %lld %lld", (long long)rows, (long long)cols);
+    ref.widen(wide, strips + 1, DT_BF16, (int64_t)strip_size(rows, cols) / 2);
+    a.w = wide, a.type = DT_F32;
+    at_every_level("dots of widened strips", run_dots, &a, NULL, cols, rows, n);
+    same(want, z, CAP, "strips, and widened: %lld %lld", (long long)rows, (long long)cols);
+}
+
+static void test_strips(void) {
+    static const int64_t rows[] = {1, 4, 7, 8, 9, 12, 23}, cols[] = {1, 15, 16, 17, 64, 100, 500};
+    static const int64_t ns[] = {1, 2, 3, 6, 7, 13};
+    for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+        for (size_t c = 0; c < ARRAY_LEN(cols); c++)
+            for (size_t n = 0; n < ARRAY_LEN(ns); n++) strips_case(cols[c], rows[r], ns[n]);
+    expect(strip_size(17, 33) == 3 * 3 * 256, "the size of strips");
+    expect(strip_size(INT64_MAX, 2) == 0, "the size of strips that cannot be");
 }
 
 // ---- packed weights ----
@@ -303,6 +336,7 @@ static void test_widen(int64_t n) {
 void test_kernels(void) {
     fill(x, CAP, 1), fill(y, CAP, 2), fill(z, CAP, 3);
     test_dots();
+    test_strips();
     test_chain();
     test_qdots();
     test_packing();

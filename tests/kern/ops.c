@@ -104,6 +104,20 @@ static void test_batch(dtype type, int64_t rows, int64_t cols, int64_t n) {
     same(want, got, n * rows, "op linear, alone or in a batch of %lld", (long long)n);
 }
 
+// Strips, and: the bits of the same weights row by row.
+static void strips_shape(int64_t rows, int64_t cols, int64_t n) {
+    weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
+    strip_pack(narrow_bytes + 1, &src);
+    linear_case k = {.w = src};
+    k.w.type = DT_BF16X8, k.w.data = narrow_bytes + 1;
+    k.a = (linear_args){.ldy = rows, .x = x + 1, .ldx = cols + 1, .n = n, .w = &k.w, .bias = y};
+    on_every_machine("linear of strips", run_linear, &k, n * rows);
+    narrow(narrow_bytes, y, DT_BF16, rows * cols);
+    k.w.type = DT_BF16, k.w.data = narrow_bytes;
+    run_linear(machines[machine_count - 1].c, got, &k);
+    same(want, got, n * rows, "linear of strips, and of rows: n %lld", (long long)n);
+}
+
 static void test_linear(void) {
     static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
@@ -117,6 +131,11 @@ static void test_linear(void) {
         test_batch(types[t], 100, 200, 150);
         test_batch(types[t], 70, 96, 9);
     }
+    strips_shape(130, 96, 2);
+    strips_shape(67, 129, 1);
+    strips_shape(200, 64, 8);
+    strips_shape(33, 80, 65);
+    strips_shape(5, 448, 200);
     narrow(narrow_bytes, y, DT_BF16, 128 * 256);
     linear_case k = {.w = {.type = DT_BF16, .rows = 128, .cols = 256, .data = narrow_bytes}};
     k.a = (linear_args){.ldy = 128, .x = x, .ldx = 256, .n = 2, .w = &k.w};

@@ -1,0 +1,32 @@
+// strip.c - see strip.h.
+#include "compute/strip.h"
+
+size_t strip_size(int64_t rows, int64_t cols) {
+    size_t n;
+    if (rows < 0 || cols < 0 || rows > INT32_MAX || cols > INT32_MAX) return 0;
+    size_t strips = ((size_t)rows + STRIP_ROWS - 1) / STRIP_ROWS;
+    return size_mul(&n, strips, (size_t)strip_values(cols) * sizeof(uint16_t)) ? n : 0;
+}
+
+// Sixteen columns of one row, or the last n of them.
+static void put_piece(uint8_t *to, const tensor *t, int64_t from, int64_t n) {
+    float v[STRIP_COLS] = {0};
+    uint16_t h[STRIP_COLS];
+    tensor_read_f32(v, t, from, n);
+    for (int i = 0; i < STRIP_COLS; i++) h[i] = f32_to_bf16(v[i]);
+    memcpy(to, h, sizeof h);
+}
+
+void strip_pack(void *out, const weight *src) {
+    tensor t = {.type = src->type, .dims = 2, .shape = {src->rows, src->cols}, .data = src->data};
+    const size_t piece = STRIP_COLS * sizeof(uint16_t);
+    uint8_t *to = out;
+    for (int64_t r = 0; r < src->rows; r += STRIP_ROWS) {
+        for (int64_t c = 0; c < src->cols; c += STRIP_COLS, to += STRIP_ROWS * piece) {
+            int64_t rows = MIN(STRIP_ROWS, src->rows - r), n = MIN(STRIP_COLS, src->cols - c);
+            memset(to, 0, STRIP_ROWS * piece);
+            for (int64_t i = 0; i < rows; i++)
+                put_piece(to + (size_t)i * piece, &t, (r + i) * src->cols + c, n);
+        }
+    }
+}
