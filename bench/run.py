@@ -1,61 +1,133 @@
-"""Speed beside PyTorch, as ratios of one run on one machine.
+"""Speed beside PyTorch and ONNX Runtime, as ratios of one run on one machine.
 
-    build/peers/bin/python bench/run.py MODEL [--steps 40] [--threads 2] [--out bench.csv]
+    build/peers/bin/python bench/run.py MODEL [--steps 40] [--threads 2] [--peers pytorch onnx] [--cache DIR] [--out bench.csv]
 
-Runs `stemforge bench` and bench/peers/torch_musicgen.py on the same checkpoint, threads and steps, guided, from position 0,
-one stem and four, f32 and bf16, the two in turn; prints each pair with its ratio, and writes all rows as CSV. A peer's figure
-is its best mode. Nothing else should run on the machine meanwhile.
+Runs `stemforge bench` and the scripts of bench/peers on the same checkpoint, threads and steps, guided, from position 0, one
+stem and four (ONNX Runtime: one), the two sides in turn; prints each pair with its ratio, and writes all rows as CSV. A
+peer's figure is its best mode. Nothing else should run on the machine meanwhile.
+
+The pairs: f32 beside f32, bf16 beside bf16, our q8 beside PyTorch's best precision and beside ONNX Runtime's int8.
+--precision and --stems leave out rows; --cache keeps ONNX Runtime's exported files for the next run.
 """
 
 import argparse
 import csv
 import io
+import itertools
 import os
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BINARY = os.path.join(HERE, "..", "build", "stemforge")
+# What a peer is run in, and with which of our weights each is compared; None: the best of all the peer's precisions.
+PEERS = {
+    "pytorch": {"script": "torch_musicgen.py", "precisions": ["f32", "bf16", "int8"],
+                "pairs": [("f32", "f32"), ("bf16", "bf16"), ("q8", None), ("q4", None)]},
+    "onnx": {"script": "onnx_musicgen.py", "precisions": ["f32", "int8"],
+             "pairs": [("f32", "f32"), ("q8", "int8"), ("q4", "int8")]},
+}  # fmt: skip
+KEPT = ("steps_per_s", "decode10_s", "t5_s", "load_s", "peak_mb")
 
 
-def ours(args, precision):
-    out = subprocess.run(
-        [BINARY, "bench", args.model, "--weights", precision, "--position", "0", "--steps", str(args.steps), "--threads",
-         str(args.threads), "--stems", "1,4", "--csv"],
-        check=True, capture_output=True, text=True).stdout  # fmt: skip
-    return [dict(zip(("stage", "stems", "value", "unit", "share"), row)) for row in csv.reader(io.StringIO(out))]
+def run(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: exit {done.returncode}")
+    return done.stdout
 
 
-def peers(args, precision):
-    out = subprocess.run(
-        [sys.executable, os.path.join(HERE, "peers", "torch_musicgen.py"), args.model, "--steps", str(args.steps),
-         "--threads", str(args.threads), "--precision", precision, "--mode", *args.mode],
-        check=True, capture_output=True, text=True).stdout  # fmt: skip
-    return list(csv.DictReader(io.StringIO(out)))
+def ours(args, weights):
+    """Rows of `stemforge bench`, and the line that says what ran."""
+    out = run(
+        [BINARY, "bench", args.model, "--weights", weights, "--position", "0", "--steps", str(args.steps), "--threads",
+         str(args.threads), "--stems", ",".join(map(str, args.stems)), "--csv"])  # fmt: skip
+    title, _, table = out.partition("\n")
+    return list(csv.DictReader(io.StringIO(table))), title.lstrip("# ")
 
 
-def value(rows, stage, stems="1", unit=None):
-    return next(
-        (float(r["value"]), float(r["share"]))
-        for r in rows
-        if r["stage"] == stage and r["stems"] == stems and (unit is None or r["unit"] == unit)
-    )
+def theirs(args, peer, precision):
+    stems = [1] if peer == "onnx" else args.stems
+    command = [sys.executable, os.path.join(HERE, "peers", PEERS[peer]["script"]), args.model, "--steps", str(args.steps),
+               "--threads", str(args.threads), "--precision", precision, "--stems", *map(str, stems)]  # fmt: skip
+    if peer == "pytorch":
+        command += ["--mode", *args.mode]
+    elif args.cache:
+        command += ["--cache", args.cache]
+    return list(csv.DictReader(io.StringIO(run(command))))
 
 
-def compare(precision, mine, theirs):
-    for stems in ("1", "4"):
-        steps, share = value(mine, "steps", stems)
-        best = max((r for r in theirs if r["stems"] == stems), key=lambda r: float(r["steps_per_s"]))
-        rate = float(best["steps_per_s"])
-        print(
-            f"{precision:5} {stems:>2} stem(s)  {steps:7.1f} steps/s, {100 * share:4.0f}% of the roof; "
-            f"PyTorch ({best['mode']}) {rate:6.1f}; ratio {steps / rate:.2f}"
-        )
-    seconds = value(mine, "codec 10 s", unit="s")[0]
-    theirs_s = min(float(r["decode10_s"]) for r in theirs)
-    print(f"{precision:5} codec 10 s   {seconds:7.3f} s; PyTorch {theirs_s:.3f}; ratio {theirs_s / seconds:.2f}")
-    print(f"{precision:5} load         {value(mine, 'load', '0')[0]:7.3f} s; peak {value(mine, 'memory peak', '0')[0]:.0f} MB; "
-          f"PyTorch {float(theirs[0]['load_s']):.3f} s; peak {min(float(r['peak_mb']) for r in theirs):.0f} MB")  # fmt: skip
+def value(rows, stage, stems, unit):
+    return next(float(r["value"]) for r in rows if (r["stage"], r["stems"], r["unit"]) == (stage, str(stems), unit))
+
+
+def best_of(rows, stems):
+    return max((r for r in rows if r["stems"] == str(stems)), key=lambda r: float(r["steps_per_s"]), default=None)
+
+
+def compare(weights, mine, peer, rows, stems):
+    """One line: our steps beside the peer's best of rows."""
+    best = best_of(rows, stems)
+    if not best:
+        return
+    rate, other = value(mine, "steps", stems, "steps/s"), float(best["steps_per_s"])
+    share = next(float(r["share"]) for r in mine if r["stage"] == "steps" and r["stems"] == str(stems))
+    roof = f", {100 * share:.0f}% of the roof" if share else ""
+    print(f"{weights:4} {stems} stem{'s' if stems > 1 else ' '}  {rate:6.1f} steps/s{roof}; "
+          f"{peer} {best['precision']} ({best['mode']}) {other:6.1f}; ratio {rate / other:.2f}")  # fmt: skip
+
+
+def compare_rest(weights, mine, rows):
+    """Codec, load and memory, where the peer has its own."""
+    seconds, other = value(mine, "codec", 1, "s"), min(float(r["decode10_s"]) for r in rows)
+    print(f"{weights:4} codec 10 s  {seconds:.3f} s; PyTorch {other:.3f}; ratio {other / seconds:.2f}")
+    print(f"{weights:4} load  {value(mine, 'load', 0, 'ms') / 1000:.3f} s; PyTorch {float(rows[0]['load_s']):.3f} s")
+
+
+def report(args, mine, rows):
+    for peer in args.peers:
+        for weights, precision in PEERS[peer]["pairs"]:
+            against = [r for p, r in rows[peer] if precision in (None, p)]
+            if weights not in mine or not against:
+                continue
+            for stems in args.stems:
+                compare(weights, mine[weights], peer, against, stems)
+            if peer == "pytorch" and precision:
+                compare_rest(weights, mine[weights], against)
+
+
+def save(path, mine, rows):
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        sheet = csv.writer(f)
+        sheet.writerow(["who", "precision", "what", "stems", "value", "unit"])
+        for weights, own in mine.items():
+            for r in own:
+                sheet.writerow(["stemforge", weights, r["stage"], r["stems"], r["value"], r["unit"]])
+        for peer, found in rows.items():
+            for precision, r in found:
+                for what in KEPT:
+                    sheet.writerow([f"{peer} {r['mode']}", precision, what, r["stems"], r[what], ""])
+    print(f"all rows: {path}")
+
+
+def measure_peer(args, peer, precision, rows):
+    found = theirs(args, peer, precision)
+    rows[peer] += [(precision, r) for r in found]
+    if found:
+        print(f"{found[0]['peer']} {found[0]['version']}, {precision}, {found[0]['threads']} threads", flush=True)
+
+
+def measure(args):
+    """({weights: our rows}, {peer: [(precision, row)]}), our side and theirs in turn."""
+    mine, rows = {}, {peer: [] for peer in args.peers}
+    jobs = [(p, precision) for p in args.peers for precision in PEERS[p]["precisions"] if precision in args.precision]
+    for weights, job in itertools.zip_longest(args.weights, jobs):
+        if weights:
+            mine[weights], title = ours(args, weights)
+            print(title, flush=True)
+        if job:
+            measure_peer(args, *job, rows)
+    return mine, rows
 
 
 def main():
@@ -63,21 +135,17 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--mode", nargs="*", default=["generate", "lean"])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--weights", nargs="*", choices=("f32", "bf16", "q8", "q4"), default=["f32", "bf16", "q8"], help="ours")
+    parser.add_argument("--precision", nargs="*", choices=("f32", "bf16", "int8"), default=["f32", "bf16", "int8"], help="theirs")
+    parser.add_argument("--stems", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--mode", nargs="*", default=["generate", "lean"], help="PyTorch's: generate, lean, compiled")
+    parser.add_argument("--cache", help="folder for ONNX Runtime's exported files, kept; of one checkpoint only")
     parser.add_argument("--out", default="bench.csv")
     args = parser.parse_args()
-    with open(args.out, "w", newline="", encoding="utf-8") as f:
-        sheet = csv.writer(f)
-        sheet.writerow(["who", "precision", "what", "stems", "value", "unit"])
-        for precision in ("f32", "bf16"):
-            mine, theirs = ours(args, precision), peers(args, precision)
-            for r in mine:
-                sheet.writerow(["stemforge", precision, r["stage"], r["stems"], r["value"], r["unit"]])
-            for r in theirs:
-                for what in ("steps_per_s", "decode10_s", "t5_s", "load_s", "peak_mb"):
-                    sheet.writerow([f"torch {r['mode']}", precision, what, r["stems"], r[what], ""])
-            compare(precision, mine, theirs)
-    print(f"all rows: {args.out}")
+    mine, rows = measure(args)
+    report(args, mine, rows)
+    save(args.out, mine, rows)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,15 @@ size_t os_memory_peak(void) {
     return getrusage(RUSAGE_SELF, &u) ? 0 : (size_t)u.ru_maxrss * 1024;
 }
 
+size_t os_memory_resident(void) {
+    unsigned long long all, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re"); // Linux
+    if (!f) return 0;
+    if (fscanf(f, "%llu %llu", &all, &resident) != 2) resident = 0;
+    fclose(f);
+    return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 bool os_is_terminal(int fd) {
     return isatty(fd) == 1;
 }

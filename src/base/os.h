@@ -38,8 +38,9 @@ int64_t os_clock_ns(void); // monotonic
 int64_t os_time_ms(void);  // since 1970, may jump
 double os_seconds(void);   // monotonic, for durations
 void os_sleep_ms(int ms);
-int os_cpu_count(void);      // processors this process may run on, at least 1
-size_t os_memory_peak(void); // peak resident bytes of this process
+int os_cpu_count(void);          // processors this process may run on, at least 1
+size_t os_memory_peak(void);     // peak resident bytes of this process
+size_t os_memory_resident(void); // those now; 0 when the system does not say
 bool os_is_terminal(int fd);
 
 // SIGINT and SIGTERM set a flag that os_stop_requested reads; a second signal ends the process.

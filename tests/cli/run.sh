@@ -115,6 +115,34 @@ status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue
     --seed 8 --quiet --out "$tmp/audio"
 same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
 
+# --- bench
+bench() { "$bin" bench $mono --steps 2 --position 3 "$@"; }
+status "bench" 0 bench --stems 1,3 --lengths 1 --csv
+cp "$tmp/out" "$tmp/run.csv"
+if python3 - "$tmp/run.csv" <<'E'
+import csv, sys
+lines = open(sys.argv[1]).read().splitlines()
+assert lines[0].startswith("# stemforge bench ") and "threads" in lines[0]
+rows = list(csv.DictReader(lines[1:]))
+have = {(r["stage"], r["stems"]) for r in rows}
+for want in ("load", "0"), ("first token", "1"), ("text encoder", "0"), ("step", "1"), ("step", "3"), ("piece", "1"), ("codec", "1"):
+    assert want in have, want
+assert all(float(r["value"]) > 0 for r in rows)
+for n in "1", "3":
+    ms, rate = (next(float(r["value"]) for r in rows if (r["stage"], r["stems"]) == (s, n)) for s in ("step", "steps"))
+    assert abs(ms * rate / 1000 - 1) < 1e-4
+E
+then ok; else no "bench --csv is not the CSV it should be"; fi
+status "bench --compare" 0 bench --stems 1,2 --compare "$tmp/run.csv"
+if grep -q "^step .* 1 .* times the .* before" "$tmp/out" && grep -q "^step .* 2 .* not in the run before" "$tmp/out"; then ok
+else no "bench --compare lacks its ratios"; fi
+head -n 5 "$tmp/run.csv" | cut -c 1-20 >"$tmp/cut.csv"
+fails "bench, a foreign file" 1 "not a run saved by" bench --compare README.md
+fails "bench, a file cut short" 1 "not a run saved by" bench --compare "$tmp/cut.csv"
+sed 's/^load,0/load,x/' "$tmp/run.csv" >"$tmp/bad.csv"
+fails "bench, a broken row" 1 "row 3: expected stage,stems" bench --compare "$tmp/bad.csv"
+fails "bench, no number" 2 "--stems: expected numbers from 1 to 64" bench --stems 0
+
 # --- pull, from a server that behaves as the hub does, breaks connections and redirects
 hub() { # [NAME=VALUE] folder: starts a hub; its address is in $url
     : >"$tmp/url"

@@ -1,0 +1,306 @@
+// bench_stages.c - see bench_stages.h.
+#include "app/bench_stages.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/roof.h"
+#include "base/os.h"
+
+#define TEXT "Isolated drum kit track, rock style, 120 bpm"
+#define SECONDS 10 // of a stem, where a stage is not about a length of its own
+#define TIMES 3    // a stage is run so often where it is short; the best counts
+#define ROWS_MAX 256
+
+void bench_add(const bench *b, const char *stage, int64_t stems, double seconds, double value,
+               const char *unit, double share) {
+    bench_row r = {.stems = stems, .seconds = seconds, .value = value, .share = share};
+    snprintf(r.stage, sizeof r.stage, "%s", stage);
+    snprintf(r.unit, sizeof r.unit, "%s", unit);
+    bench_table_add(&b->table, &r);
+}
+
+static void add_memory(const bench *b, int64_t stems, double seconds) {
+    bench_add(b, "memory", stems, seconds, (double)os_memory_resident() / 1e6, "MB", 0);
+}
+
+// --- load
+
+static status time_engine(bench *b, err *e) {
+    stemforge_options o = stemforge_options_default();
+    o.model = b->model;
+    o.threads = b->threads;
+    o.isa = b->isa;
+    o.weights = b->weights;
+    stemforge_engine *g;
+    stemforge_error why;
+    double from = os_seconds();
+    if (stemforge_open(&g, &o, &why)) return err_set(e, (status)why.code, "%s", why.text);
+    bench_add(b, "load", 0, 0, 1e3 * (os_seconds() - from), "ms", 0);
+    stemforge_close(g);
+    return OK;
+}
+
+status bench_load(bench *b, int64_t stems, err *e) {
+    const checkpoint_options files = {.model = b->model, .lm_type = (weights_type)b->weights};
+    status rc = time_engine(b, e);
+    if (!rc) rc = checkpoint_open(&b->m, &files, e);
+    if (rc) return rc;
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    b->cache_type = b->m.narrow ? DT_BF16 : DT_F32;
+    int64_t prefix = cfg->melody ? cfg->chroma_length + 64 : 0;
+    int64_t positions = MAX(b->position + b->steps, b->m.window) + prefix + 64;
+    return mg_scratch_create(&b->scratch, b->m.lm, b->c, MAX(ROWS_MAX, 2 * stems), positions, e);
+}
+
+void bench_unload(bench *b) {
+    mem_free(b->text);
+    mg_scratch_free(b->scratch);
+    checkpoint_close(&b->m);
+}
+
+// --- stems on their way
+
+typedef struct {
+    run *r[BENCH_STEMS_MAX];
+    mg_row rows[2 * BENCH_STEMS_MAX];
+    int64_t stems;
+    float *logits;
+    arena work;
+} stepper;
+
+static run_params params_of(const bench *b, int64_t frames, uint64_t seed) {
+    return (run_params){.text = b->text,
+                        .text_n = b->text_n,
+                        .text_rows = b->text_n,
+                        .sampling = {.temperature = 1, .top_k = 250, .guidance = 3},
+                        .seed = seed,
+                        .frames = frames,
+                        .window = MIN(frames, b->m.window),
+                        .stride = MIN(frames, b->m.stride),
+                        .cache_type = b->cache_type};
+}
+
+static status stepper_open(stepper *t, const bench *b, int64_t stems, const run_params *p, err *e) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    *t = (stepper){.stems = stems};
+    t->logits = mem_aligned((size_t)(2 * stems * cfg->codebooks * cfg->vocab) * sizeof *t->logits);
+    status rc = t->logits ? OK : err_set(e, ERR_OOM, "no memory for scores");
+    for (int64_t i = 0; !rc && i < stems; i++) {
+        run_params own = *p;
+        own.seed += (uint64_t)i;
+        rc = run_create(&t->r[i], b->m.lm, &own, e);
+    }
+    return rc;
+}
+
+static void stepper_close(stepper *t) {
+    for (int64_t i = 0; i < t->stems; i++) run_free(t->r[i]);
+    mem_free(t->logits);
+    arena_deinit(&t->work);
+}
+
+static status begin(stepper *t, const bench *b, err *e) {
+    status rc = OK;
+    for (int64_t i = 0; !rc && i < t->stems; i++) {
+        if (run_needs_window(t->r[i]))
+            rc = run_begin_window(t->r[i], b->c, b->scratch, &t->work, e);
+        arena_reset(&t->work);
+    }
+    return rc;
+}
+
+static void step(stepper *t, const bench *b) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    int64_t n = t->stems, size = cfg->codebooks * cfg->vocab;
+    for (int64_t i = 0; i < n; i++) run_rows(t->r[i], &t->rows[i], &t->rows[n + i]);
+    mg_forward(b->m.lm, b->c, b->scratch, t->rows, 2 * n, t->logits, 2 * n);
+    for (int64_t i = 0; i < n; i++)
+        run_accept(t->r[i], t->logits + i * size, t->logits + (n + i) * size);
+}
+
+// --- text and the first token
+
+static status encode_text(bench *b, err *e) {
+    tok_ids ids = {0};
+    arena work = {0};
+    status rc = tok_encode(b->m.words, bytes_of(TEXT), &ids, e);
+    b->text_n = (int64_t)ids.count;
+    size_t size = ids.count * (size_t)mg_get_config(b->m.lm)->text_dim * sizeof *b->text;
+    if (!rc && !b->text) b->text = mem_alloc(size);
+    if (!rc && !b->text) rc = err_set(e, ERR_OOM, "no memory for the text");
+    if (!rc) rc = t5_encode(b->m.text, b->c, b->text, ids.ids + ids.first, b->text_n, &work, e);
+    arena_deinit(&work);
+    tok_ids_deinit(&ids);
+    return rc;
+}
+
+status bench_text(bench *b, err *e) {
+    double best = INFINITY;
+    status rc = OK;
+    for (int i = 0; i < TIMES && !rc; i++) {
+        double from = os_seconds();
+        rc = encode_text(b, e);
+        best = fmin(best, os_seconds() - from);
+    }
+    if (!rc) bench_add(b, "text encoder", 0, 0, 1e3 * best, "ms", 0);
+    return rc;
+}
+
+static status first_token(bench *b, double *spent, err *e) {
+    stepper t = {0};
+    double from = os_seconds();
+    status rc = encode_text(b, e);
+    const run_params p = params_of(b, (int64_t)(SECONDS * b->m.frame_rate), 0);
+    if (!rc) rc = stepper_open(&t, b, 1, &p, e);
+    if (!rc) rc = begin(&t, b, e);
+    if (!rc) step(&t, b);
+    *spent = os_seconds() - from;
+    stepper_close(&t);
+    return rc;
+}
+
+status bench_first(bench *b, err *e) {
+    double spent = 0, best = INFINITY;
+    status rc = first_token(b, &spent, e);
+    if (!rc) bench_add(b, "first token", 1, SECONDS, 1e3 * spent, "ms", 0);
+    for (int i = 0; i < TIMES && !rc; i++) {
+        rc = first_token(b, &spent, e);
+        best = fmin(best, spent);
+    }
+    if (!rc) bench_add(b, "first token again", 1, SECONDS, 1e3 * best, "ms", 0);
+    return rc;
+}
+
+// --- steps
+
+static int ascending(const void *a, const void *c) {
+    double x = *(const double *)a, y = *(const double *)c;
+    return (x > y) - (x < y);
+}
+
+static void report_steps(const bench *b, int64_t stems, double *spent) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    qsort(spent, (size_t)b->steps, sizeof *spent, ascending);
+    double median = spent[b->steps / 2], at = (double)b->position / b->m.frame_rate;
+    int64_t mean = b->position + b->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
+    double moved = (double)mg_step_bytes(b->m.lm, true) +
+                   (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->cache_type);
+    double flops = 2.0 * (double)(2 * stems) * (double)mg_step_values(b->m.lm);
+    // 8-bit products have a roof of their own: there only reading counts.
+    double multiply = mg_step_bytes(b->m.lm, true) < 2 * (size_t)mg_step_values(b->m.lm)
+                          ? 0
+                          : flops / 1e9 / b->gflops;
+    double floor = fmax(moved / 1e9 / b->read_gb, multiply);
+    bench_add(b, "step", stems, at, 1e3 * median, "ms", floor / median);
+    bench_add(b, "steps", stems, at, 1 / median, "steps/s", floor / median);
+    bench_add(b, "audio", stems, at, (double)stems / median / b->m.frame_rate, "x realtime", 0);
+    bench_add(b, "read", stems, at, moved / 1e9 / median, "GB/s",
+              moved / 1e9 / median / b->read_gb);
+}
+
+static status time_steps(bench *b, stepper *t, double *spent, err *e) {
+    double from = os_seconds();
+    status rc = begin(t, b, e);
+    double spent_first = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
+    if (!rc && t->stems == 1) bench_add(b, "prefill", 1, at, 1e3 * spent_first, "ms", 0);
+    if (rc) return rc;
+    double roof = roof_read(b->c);
+    for (int64_t i = 0; i < b->steps; i++) {
+        from = os_seconds();
+        step(t, b);
+        spent[i] = os_seconds() - from;
+    }
+    add_memory(b, t->stems, at);
+    b->read_gb = fmax(roof, roof_read(b->c)); // neighbours come and go
+    return OK;
+}
+
+// The runs have `position` frames behind them already (of code 0), so that the cache is read as in
+// the middle of a stem.
+status bench_steps(bench *b, int64_t stems, err *e) {
+    int64_t books = mg_get_config(b->m.lm)->codebooks, frames = b->position + b->steps + 8;
+    int32_t *given = mem_calloc((size_t)(books * MAX(b->position, 1)), sizeof *given);
+    double *spent = mem_calloc((size_t)b->steps, sizeof *spent);
+    run_params p = params_of(b, frames, 0);
+    p.window = p.stride = frames;
+    p.given = given;
+    p.given_n = b->position;
+    stepper t = {0};
+    status rc = given && spent ? OK : err_set(e, ERR_OOM, "no memory for a bench");
+    if (!rc) rc = stepper_open(&t, b, stems, &p, e);
+    if (!rc) rc = time_steps(b, &t, spent, e);
+    if (!rc) report_steps(b, stems, spent);
+    stepper_close(&t);
+    mem_free(given);
+    mem_free(spent);
+    return rc;
+}
+
+// --- the codec
+
+// Seconds of computing that frames of noise take; planes and codes are dropped.
+static status decode(const bench *b, int64_t frames, double *spent, err *e) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    int64_t n = frames * encodec_get_config(b->m.codec)->hop;
+    int32_t *codes = mem_calloc((size_t)(cfg->codebooks * frames), sizeof *codes);
+    float *wave = mem_alloc((size_t)(cfg->channels * n) * sizeof *wave);
+    status rc = codes && wave ? OK : err_set(e, ERR_OOM, "no memory for the codec");
+    for (int64_t i = 0; !rc && i < cfg->codebooks * frames; i++)
+        codes[i] = (int32_t)(i * 2654435761u % (uint64_t)cfg->vocab);
+    float *const planes[2] = {wave, wave + (cfg->channels - 1) * n};
+    const encodec_codes in = {
+        .codes = codes, .ld = frames, .frames = frames, .channels = (int)cfg->channels};
+    double from = os_seconds();
+    if (!rc) rc = encodec_decode(b->m.codec, b->c, &in, planes, e);
+    *spent = os_seconds() - from;
+    mem_free(codes);
+    mem_free(wave);
+    return rc;
+}
+
+status bench_codec(bench *b, err *e) {
+    double best = INFINITY, spent;
+    status rc = OK;
+    for (int i = 0; i < TIMES && !rc; i++) {
+        rc = decode(b, (int64_t)(SECONDS * b->m.frame_rate), &spent, e);
+        best = fmin(best, spent);
+    }
+    if (rc) return rc;
+    bench_add(b, "codec", 1, SECONDS, best, "s", 0);
+    bench_add(b, "codec", 1, SECONDS, SECONDS / best, "x realtime", 0);
+    return OK;
+}
+
+// --- whole pieces
+
+// Steps of one stem to its end; past the model's window it goes on by windows.
+static status run_piece(bench *b, int64_t frames, int64_t *steps, double *spent, err *e) {
+    const run_params p = params_of(b, frames, 0);
+    stepper t = {0};
+    double from = os_seconds();
+    status rc = stepper_open(&t, b, 1, &p, e);
+    while (!rc && !run_done(t.r[0])) {
+        rc = begin(&t, b, e);
+        if (!rc) step(&t, b);
+    }
+    *spent = os_seconds() - from;
+    *steps = rc ? 0 : run_steps_total(t.r[0]);
+    if (!rc) add_memory(b, 1, (double)frames / b->m.frame_rate);
+    stepper_close(&t);
+    return rc;
+}
+
+status bench_piece(bench *b, double seconds, err *e) {
+    int64_t frames = (int64_t)(seconds * b->m.frame_rate + 0.5), steps;
+    double spent, sound;
+    status rc = run_piece(b, frames, &steps, &spent, e);
+    if (!rc) rc = decode(b, frames, &sound, e);
+    if (rc) return rc;
+    bench_add(b, "piece", 1, seconds, spent + sound, "s", 0);
+    bench_add(b, "piece", 1, seconds, seconds / (spent + sound), "x realtime", 0);
+    bench_add(b, "piece step", 1, seconds, 1e3 * spent / (double)steps, "ms", 0);
+    return OK;
+}

@@ -1,0 +1,37 @@
+// bench_stages.h - what `stemforge bench` times, one function a stage. Each prints its rows.
+#pragma once
+#include "app/bench_table.h"
+#include "engine/checkpoint.h"
+#include "engine/run.h"
+#include "stemforge.h"
+
+#define BENCH_STEMS_MAX 64
+
+typedef struct {
+    const char *model, *isa;
+    stemforge_weights weights;
+    int threads;
+    int64_t steps, position; // to time; frames that are there already
+    bench_table table;
+    double read_gb, gflops; // the roofs, once they are measured
+    compute *c;
+    checkpoint m;
+    dtype cache_type;
+    mg_scratch *scratch;
+    float *text; // states of a description, [text_n, text_dim]
+    int64_t text_n;
+} bench;
+
+void bench_add(const bench *b, const char *stage, int64_t stems, double seconds, double value,
+               const char *unit, double share);
+
+// Opens the model: the whole engine first, as everybody opens it, then the parts that the other
+// stages work with. stems: the most that one of them will ask for.
+status bench_load(bench *b, int64_t stems, err *e);
+void bench_unload(bench *b);
+// From a description to the first column of codes: once as the first request finds it, then again.
+status bench_first(bench *b, err *e);
+status bench_text(bench *b, err *e);
+status bench_steps(bench *b, int64_t stems, err *e);
+status bench_piece(bench *b, double seconds, err *e); // one stem from start to end
+status bench_codec(bench *b, err *e);
