@@ -5,6 +5,7 @@
 #   make test SAN=address,undefined | SAN=thread
 #   make fuzz T=safetensors TIME=60
 #   make parity MODEL=dir    every stage against live transformers
+#   make quality MODEL=dir   what narrow weights do to the distribution of the next code
 #   make model-eval          the shipped model on 1,000 held-out requests
 #   make torture | fuzz-api | bench-load    the service: kill -9, schemathesis, load
 CC      ?= cc
@@ -31,7 +32,7 @@ ENGINE   := $(OUT)/libstemforge.a
 ENGINE_SRC := $(sort $(wildcard $(addprefix src/,base/*.c compute/*.c audio/*.c format/*.c model/*.c engine/*.c)))
 BIN      := $(OUT)/stemforge
 
-.PHONY: all test unit parity model-eval kern kern-neon corpus fuzz lint format install clean help
+.PHONY: all test unit parity quality model-eval kern kern-neon corpus fuzz lint format install clean help
 all: $(BIN) $(ENGINE)
 
 $(OUT)/%.o: %.c
@@ -166,6 +167,10 @@ lint:
 MODEL ?= models/stemforge-mini
 parity: $(BIN)
 	python3 tools/parity.py $(MODEL)
+
+# What narrow weights do to the distribution of the next code (tools/requirements.txt): make quality MODEL=dir
+quality: $(BIN)
+	python3 tools/quality.py $(MODEL)
 
 # The shipped model, judged by what build/stemforge makes of held-out requests (tools/train/requirements.txt).
 N ?= 1000

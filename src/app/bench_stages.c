@@ -49,7 +49,6 @@ status bench_load(bench *b, int64_t stems, err *e) {
     if (!rc) rc = checkpoint_open(&b->m, &files, e);
     if (rc) return rc;
     const mg_config *cfg = mg_get_config(b->m.lm);
-    b->cache_type = b->m.narrow ? DT_BF16 : DT_F32;
     int64_t prefix = cfg->melody ? cfg->chroma_length + 64 : 0;
     int64_t positions = MAX(b->position + b->steps, b->m.window) + prefix + 64;
     return mg_scratch_create(&b->scratch, b->m.lm, b->c, MAX(ROWS_MAX, 2 * stems), positions, e);
@@ -80,7 +79,7 @@ static run_params params_of(const bench *b, int64_t frames, uint64_t seed) {
                         .frames = frames,
                         .window = MIN(frames, b->m.window),
                         .stride = MIN(frames, b->m.stride),
-                        .cache_type = b->cache_type};
+                        .cache_type = b->m.cache_type};
 }
 
 static status stepper_open(stepper *t, const bench *b, int64_t stems, const run_params *p, err *e) {
@@ -187,7 +186,7 @@ static void report_steps(const bench *b, int64_t stems, double *spent) {
     double median = spent[b->steps / 2], at = (double)b->position / b->m.frame_rate;
     int64_t mean = b->position + b->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
     double moved = (double)mg_step_bytes(b->m.lm, true) +
-                   (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->cache_type);
+                   (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->m.cache_type);
     double flops = 2.0 * (double)(2 * stems) * (double)mg_step_values(b->m.lm);
     // 8-bit products have a roof of their own: there only reading counts.
     double multiply = mg_step_bytes(b->m.lm, true) < 2 * (size_t)mg_step_values(b->m.lm)

@@ -16,7 +16,6 @@ typedef struct {
     double read_gb, gflops; // the roofs, once they are measured
     compute *c;
     checkpoint m;
-    dtype cache_type;
     mg_scratch *scratch;
     float *text; // states of a description, [text_n, text_dim]
     int64_t text_n;

@@ -6,23 +6,28 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "engine/trace.h"
+#include "stemforge.h"
 
-static status trace(const char *model, const char *run_path, const char *out, int64_t threads,
-                    err *e) {
+typedef struct {
+    const char *model, *run, *out, *weights;
+    int64_t threads;
+} options;
+
+static status trace(const options *o, weights_type type, err *e) {
     checkpoint m = {0};
     compute *c = NULL;
     json *run = NULL;
     trace_result r = {0};
     char dir[OS_PATH_MAX];
-    const char *slash = strrchr(run_path, '/');
-    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - run_path) : 1, slash ? run_path : ".");
-    status rc = json_parse_file(&run, run_path, (size_t)16 << 20, e);
-    if (!rc) rc = compute_open(&c, (int)threads, NULL, e);
-    if (!rc)
-        rc = checkpoint_open(&m, &(checkpoint_options){.model = model, .need_encoder = true}, e);
+    const char *slash = strrchr(o->run, '/');
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - o->run) : 1, slash ? o->run : ".");
+    const checkpoint_options files = {.model = o->model, .lm_type = type, .need_encoder = true};
+    status rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
+    if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
+    if (!rc) rc = checkpoint_open(&m, &files, e);
     if (!rc) rc = trace_run(&r, &m, c, run, dir, e);
-    if (!rc) rc = st_write(out, r.list, r.n, NULL, e);
-    if (!rc) printf("%s  %zu tensors\n", out, r.n);
+    if (!rc) rc = st_write(o->out, r.list, r.n, NULL, e);
+    if (!rc) printf("%s  %zu tensors\n", o->out, r.n);
     trace_free(&r);
     checkpoint_close(&m);
     compute_close(c);
@@ -31,12 +36,14 @@ static status trace(const char *model, const char *run_path, const char *out, in
 }
 
 int trace_main(int argc, char **argv) {
-    const char *run = NULL, *out = "trace.safetensors", *model;
-    int64_t threads = 0;
+    options o = {.out = "trace.safetensors", .weights = "stored"};
     const arg_option table[] = {
-        {"case", ARG_STR, &run, 0, 0, "FILE", "what to run, in JSON: tests/parity/README.md", NULL},
-        {"out", ARG_STR, &out, 0, 0, "FILE", "the tensors (trace.safetensors)", NULL},
-        {"threads", ARG_INT, &threads, 0, 256, "N", "threads (all processors)", NULL},
+        {"case", ARG_STR, &o.run, 0, 0, "FILE", "what to run, in JSON: tests/parity/README.md",
+         NULL},
+        {"out", ARG_STR, &o.out, 0, 0, "FILE", "the tensors (trace.safetensors)", NULL},
+        {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32, bf16, q8 or q4 (stored)",
+         NULL},
+        {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
     };
     const arg_command c = {"trace",
                            "MODEL --case FILE [--out FILE]",
@@ -47,13 +54,16 @@ int trace_main(int argc, char **argv) {
                            1,
                            1};
     int n, code;
-    if (args_parse(&c, argc, argv, &model, &n, &code)) return code;
-    if (!run) {
-        fprintf(stderr, "stemforge trace: --case is missing; see stemforge trace --help\n");
+    stemforge_weights type;
+    if (args_parse(&c, argc, argv, &o.model, &n, &code)) return code;
+    bool known = stemforge_weights_parse(o.weights, &type);
+    if (!o.run || !known) {
+        fprintf(stderr, "stemforge trace: %s; see stemforge trace --help\n",
+                known ? "--case is missing" : "--weights: expected stored, f32, bf16, q8 or q4");
         return EXIT_USAGE;
     }
     err e = {0};
-    status rc = trace(model, run, out, threads, &e);
+    status rc = trace(&o, (weights_type)type, &e);
     if (rc) fprintf(stderr, "stemforge trace: %s\n", e.text);
     return rc ? 1 : 0;
 }

@@ -128,6 +128,7 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     const mg_config *lm = mg_get_config(m->lm);
     // Narrow weights were asked for: the text encoder, run once a stem, is rounded to bf16 only.
     m->narrow = o->lm_type >= WEIGHTS_BF16 || (m->packed && pack_is_narrow(m->packed));
+    m->cache_type = m->narrow ? DT_BF16 : DT_F32;
     w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
     if (m->narrow) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not

@@ -40,6 +40,7 @@ typedef struct {
     control_grid grid;
     bool own_captions;      // trained on our own captions
     bool narrow;            // weights of 16 bits or fewer were asked for, here or at conversion
+    dtype cache_type;       // of keys and values: narrow beside narrow weights, else exact
     double frame_rate;      // frames a second
     int64_t window, stride; // frames; see run.h
     int top_k;              // the model's own defaults

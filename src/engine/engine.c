@@ -25,7 +25,6 @@ struct stemforge_engine {
     batch *b;
     texts texts;        // the batch's thread's
     resampler *to_rate; // codec's rate to POST_RATE
-    dtype cache_type;
 };
 
 _Static_assert((int)STEMFORGE_ERR_DEVICE == (int)ERR_DEVICE &&
@@ -75,8 +74,6 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;
     texts_init(&g->texts, g->model.text);
-    // Narrow weights were asked for: then the caches are narrow too. Else they are exact.
-    g->cache_type = g->model.narrow ? DT_BF16 : DT_F32;
     rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
                        e);
     const batch_limits limits = {.places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT,
@@ -112,18 +109,18 @@ void stemforge_close(stemforge_engine *g) {
 stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     const mg_config *c = mg_get_config(g->model.lm);
     int64_t prefix = c->melody ? c->chroma_length : 0;
-    return (stemforge_info){.name = g->model.name,
-                            .family = c->melody ? "musicgen_melody" : "musicgen",
-                            .sample_rate = (int)encodec_get_config(g->model.codec)->sample_rate,
-                            .channels = (int)c->channels,
-                            .window_seconds = (double)g->model.window / g->model.frame_rate,
-                            .frame_rate = g->model.frame_rate,
-                            .parameters = g->model.values,
-                            .weight_bytes = g->model.size,
-                            .stem_bytes =
-                                2 * mg_cache_bytes(c, g->model.window + prefix, 0, g->cache_type),
-                            .threads = compute_threads(g->c),
-                            .isa = compute_isa(g->c)};
+    return (stemforge_info){
+        .name = g->model.name,
+        .family = c->melody ? "musicgen_melody" : "musicgen",
+        .sample_rate = (int)encodec_get_config(g->model.codec)->sample_rate,
+        .channels = (int)c->channels,
+        .window_seconds = (double)g->model.window / g->model.frame_rate,
+        .frame_rate = g->model.frame_rate,
+        .parameters = g->model.values,
+        .weight_bytes = g->model.size,
+        .stem_bytes = 2 * mg_cache_bytes(c, g->model.window + prefix, 0, g->model.cache_type),
+        .threads = compute_threads(g->c),
+        .isa = compute_isa(g->c)};
 }
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
@@ -264,7 +261,7 @@ static run_params params_of(const stem *s) {
         .given_n = q->given_n,
         .window = window,
         .stride = MIN(m->stride, MAX(1, window * 3 / 5)),
-        .cache_type = q->g->cache_type,
+        .cache_type = m->cache_type,
     };
 }
 

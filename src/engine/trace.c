@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "audio/file.h"
+#include "engine/condition.h"
 #include "engine/run.h"
 
 // What the stages of one run share.
@@ -20,6 +21,8 @@ typedef struct {
     float *chroma; // [chroma_n, bins] or NULL
     int64_t chroma_n;
     double guidance;
+    sampler_params sampling; // of "greedy": greedy unless a temperature is given
+    uint64_t seed;
 } tracer;
 
 static status no_memory(err *e) {
@@ -149,10 +152,32 @@ static status chroma_of_wav(tracer *t, err *e) {
     return rc;
 }
 
+// What a request with these chords and this tempo hears in its first window.
+static status chroma_of_chords(tracer *t, const json *list, err *e) {
+    const mg_config *lm = mg_get_config(t->m->lm);
+    const char *names[CHORDS_MAX];
+    condition_wish wish = {.chords = names, .chord_count = json_len(list)};
+    if (wish.chord_count > CHORDS_MAX)
+        return err_set(e, ERR_FORMAT, "chords: expected at most %d", CHORDS_MAX);
+    for (size_t i = 0; i < wish.chord_count; i++) {
+        names[i] = json_str_value(json_at(list, i));
+        if (!names[i]) return err_set(e, ERR_FORMAT, "chords[%zu]: expected a string", i);
+    }
+    condition k;
+    status rc = json_opt_num(t->run, "bpm", 20, 400, &wish.bpm, e);
+    if (!rc) rc = condition_open(&k, t->m, &wish, e);
+    if (rc) return rc;
+    t->chroma = arena_f32(&t->out->own, (size_t)lm->chroma_length, (size_t)lm->chroma_bins);
+    if (t->chroma) t->chroma_n = condition_chroma(&k, t->chroma, 0);
+    condition_close(&k);
+    return t->chroma ? OK : no_memory(e);
+}
+
 static status trace_chroma(tracer *t, err *e) {
     const mg_config *lm = mg_get_config(t->m->lm);
     if (!lm->melody) return OK;
-    status rc = chroma_of_wav(t, e);
+    const json *chords = json_find(t->run, "chords");
+    status rc = chords ? chroma_of_chords(t, chords, e) : chroma_of_wav(t, e);
     if (rc) return rc;
     const json *rows = json_find(t->run, "chroma");
     if (rows) {
@@ -189,11 +214,12 @@ static run_params params(tracer *t, int64_t frames) {
                         .text_null = !t->has_text,
                         .chroma = t->chroma ? given_chroma : NULL,
                         .chroma_arg = t,
-                        .sampling = {.temperature = 0, .guidance = (float)t->guidance},
+                        .sampling = t->sampling,
+                        .seed = t->seed,
                         .frames = frames,
                         .window = frames,
                         .stride = frames,
-                        .cache_type = DT_F32};
+                        .cache_type = t->m->cache_type};
 }
 
 // Teacher forcing: feeds codes [K][S] as they are behind the prefix of one branch.
@@ -323,11 +349,25 @@ static status trace_encode(tracer *t, err *e) {
     return rc;
 }
 
+static status read_sampling(tracer *t, err *e) {
+    double temperature = 0;
+    int64_t top_k = t->m->top_k, seed = 0;
+    t->guidance = 1;
+    status rc = json_opt_num(t->run, "guidance", 0, 1000, &t->guidance, e);
+    if (!rc) rc = json_opt_num(t->run, "temperature", 0, 2, &temperature, e);
+    if (!rc) rc = json_opt_int(t->run, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
+    if (!rc) rc = json_opt_int(t->run, "seed", 0, INT64_MAX, &seed, e);
+    t->seed = (uint64_t)seed;
+    t->sampling = (sampler_params){
+        .temperature = (float)temperature, .top_k = (int)top_k, .guidance = (float)t->guidance};
+    return rc;
+}
+
 status trace_run(trace_result *out, const checkpoint *m, compute *c, const json *run_json,
                  const char *dir, err *e) {
     *out = (trace_result){0};
-    tracer t = {.out = out, .m = m, .c = c, .run = run_json, .dir = dir, .guidance = 1};
-    status rc = json_opt_num(run_json, "guidance", 0, 1000, &t.guidance, e);
+    tracer t = {.out = out, .m = m, .c = c, .run = run_json, .dir = dir};
+    status rc = read_sampling(&t, e);
     if (!rc) rc = trace_text(&t, e);
     if (!rc) rc = trace_chroma(&t, e);
     if (!rc) rc = trace_forced(&t, e);

@@ -115,6 +115,24 @@ status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue
     --seed 8 --quiet --out "$tmp/audio"
 same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
 
+# --- trace
+sampled() { # SEED FILE flags...: a sampled sequence
+    printf '{"name":"t","prompt":"drums","guidance":3,"greedy_frames":20,"temperature":1,"seed":%s}' "$1" >"$tmp/case.json"
+    to=$2
+    shift 2
+    "$bin" trace $mono --case "$tmp/case.json" --out "$to" "$@"
+}
+status "trace, sampled" 0 sampled 1 "$tmp/t1"
+status "trace, again" 0 sampled 1 "$tmp/t2" --weights f32
+same "trace, the same seed" "$tmp/t1" "$tmp/t2"
+status "trace, another seed" 0 sampled 2 "$tmp/t3"
+if cmp -s "$tmp/t1" "$tmp/t3"; then no "trace, seeds 1 and 2 are the same"; else ok; fi
+status "trace, narrow" 0 sampled 1 "$tmp/t4" --weights q8
+if cmp -s "$tmp/t1" "$tmp/t4"; then no "trace --weights q8 is f32's"; else ok; fi
+fails "trace, no such weights" 2 "--weights: expected stored" sampled 1 "$tmp/t5" --weights q3
+printf '{"name":"t","prompt":"drums","greedy_frames":4,"chords":["Am","H"],"bpm":100}' >"$tmp/case.json"
+fails "trace, no such chord" 1 "chords" "$bin" trace $melody --case "$tmp/case.json" --out "$tmp/t5"
+
 # --- bench
 bench() { "$bin" bench $mono --steps 2 --position 3 "$@"; }
 status "bench" 0 bench --stems 1,3 --lengths 1 --csv
