@@ -55,9 +55,10 @@ static void linear_part(void *arg, int part, int parts, int thread) {
     else
         w = span_of(a->w->rows, PART_ROWS, part, parts);
     if (w.from == w.to || x.from == x.to) return;
-    size_t size = a->w->type == DT_F32 ? 4 : 2;
+    size_t size = dtype_size(a->w->type);
     j->c->k.chain(&(chain_args){
-        .y = a->y + x.from * a->ldy + w.from,
+        .y = (uint8_t *)a->y + (size_t)(x.from * a->ldy + w.from) * dtype_size(a->y_type),
+        .y_type = a->y_type,
         .ldy = a->ldy,
         .w = (const uint8_t *)a->w->data + w.from / 16 * steps(a->w->type, a->w->cols) * 64,
         .type = a->w->type,
@@ -74,6 +75,7 @@ static void linear_part(void *arg, int part, int parts, int thread) {
 
 void chain_linear(compute *c, const chain_linear_args *a) {
     linear_job j = {c, a};
+    assert(a->y_type == DT_F32 || (a->y_type == DT_BF16 && !a->add));
     int64_t most = (int64_t)pool_threads(c->pool) * PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * a->n / PART_PRODUCTS;
     int64_t pieces = cuts_x(a) ? a->n / PART_X : a->w->rows / PART_ROWS;

@@ -27,8 +27,10 @@ void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, 
 
 // y[i][o] = act(sum_k x_i[k] w_o[k] + bias[o]) (+ y[i][o] when add), as op_linear. x is of w's
 // type, packed by chain_pack when BF16, and ldx counts its values; rows may overlap.
+// y is f32, or BF16 as chain_pack would round it: then nothing can be added to it.
 typedef struct {
-    float *y;
+    void *y;
+    dtype y_type;
     int64_t ldy;
     const void *x;
     int64_t ldx;

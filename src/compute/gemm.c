@@ -5,9 +5,7 @@
 //   many: a panel of weights stays in L2 while tiles of x rows pass over it, chunk by chunk.
 #include "compute/gemm.h"
 
-#define FEW_ROWS 64                       // x rows of the first regime at most
 #define FEW_VALUES ((int64_t)64 << 10)    // and values: 256 KiB
-#define BLOCK_ROWS 64                     // weight rows between two visits to y
 #define TILE_N 6                          // x rows a tile: every instruction set's tile divides it
 #define PANEL_ROWS 512                    // at most
 #define CHUNK_VALUES ((int64_t)512 << 10) // x values that pass over all panels: 2 MiB
@@ -66,13 +64,16 @@ static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span 
     };
 }
 
+static void plain_block(const compute *c, const linear_args *a, span w, span x) {
+    float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
+    dots_args d = block_args(a, out, GEMM_BLOCK_ROWS, w, x);
+    c->k.dots(&d);
+    finish_block(c, a, out, GEMM_BLOCK_ROWS, w, x);
+}
+
 static void few_rows(const compute *c, const linear_args *a, span w, span x) {
-    float out[FEW_ROWS * BLOCK_ROWS];
-    for (int64_t r = w.from; r < w.to; r += BLOCK_ROWS) {
-        span block = {r, MIN(r + BLOCK_ROWS, w.to)};
-        dots_args d = block_args(a, out, BLOCK_ROWS, block, x);
-        c->k.dots(&d);
-        finish_block(c, a, out, BLOCK_ROWS, block, x);
+    for (int64_t r = w.from; r < w.to; r += GEMM_BLOCK_ROWS) {
+        plain_block(c, a, (span){r, MIN(r + GEMM_BLOCK_ROWS, w.to)}, x);
     }
 }
 
@@ -134,7 +135,7 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
         w = span_of(a->w->rows, PART_ROWS, part, parts);
     if (w.from == w.to || x.from == x.to) return;
     int64_t n = x.to - x.from;
-    if (n <= FEW_ROWS && n * a->w->cols <= FEW_VALUES)
+    if (n <= GEMM_BLOCK_X && n * a->w->cols <= FEW_VALUES)
         few_rows(c, a, w, x);
     else
         many_rows(c, a, w, x, c->scratch[thread].panel);
@@ -142,17 +143,17 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 
 // ---- packed weights ----
 
-#define BLOCK_PANELS (BLOCK_ROWS / QUANT_ROWS)
+#define BLOCK_PANELS (GEMM_BLOCK_ROWS / QUANT_ROWS)
 
 // Weight rows of panels [p.from, p.to) against x rows [x.from, x.to) of a; q: those rows quantised.
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q) {
-    float out[FEW_ROWS * BLOCK_ROWS];
-    qdots_args d = {.out = out, .ldo = BLOCK_ROWS, .type = a->w->type, .x = q};
+    float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
+    qdots_args d = {.out = out, .ldo = GEMM_BLOCK_ROWS, .type = a->w->type, .x = q};
     d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
     c->k.qdots(&d);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
-    finish_block(c, a, out, BLOCK_ROWS, rows, x);
+    finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
 }
 
 // Panels are cut where there are enough of them, else x rows.
@@ -176,10 +177,20 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
     else
         p = span_of(p.to, 1, part, parts);
     for (int64_t r = p.from; r < p.to; r += BLOCK_PANELS) {
-        for (int64_t i = x.from; i < x.to; i += FEW_ROWS) {
+        for (int64_t i = x.from; i < x.to; i += GEMM_BLOCK_X) {
             span panels = {r, MIN(r + BLOCK_PANELS, p.to)};
-            span rows = {from + i, from + MIN(i + FEW_ROWS, x.to)};
+            span rows = {from + i, from + MIN(i + GEMM_BLOCK_X, x.to)};
             packed_block(c, a, panels, rows, c->qx + i * quant_blocks(a->w->cols));
         }
     }
+}
+
+// ---- one block
+
+void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q) {
+    span x = {0, a->n}, panels = {w.from / QUANT_ROWS, quant_panels(w.to)};
+    if (quant_is(a->w->type))
+        packed_block(c, a, panels, x, q);
+    else
+        plain_block(c, a, w, x);
 }

@@ -25,6 +25,12 @@ struct compute {
     thread_scratch *scratch; // [threads]
 };
 
+// The half-open range of n things that falls to one of parts; cut at multiples of grain.
+typedef struct {
+    int64_t from, to;
+} span;
+span span_of(int64_t n, int64_t grain, int part, int parts);
+
 // Into how many parts a product falls for this many threads.
 int gemm_parts(const linear_args *a, int threads);
 // One part of y = act(x W^T + bias) (+ y), done by the given thread. All parts together are the
@@ -36,8 +42,9 @@ int gemm_packed_parts(const linear_args *a, int64_t n, int threads);
 void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int64_t to, int part,
                       int parts);
 
-// The half-open range of n things that falls to one of parts; cut at multiples of grain.
-typedef struct {
-    int64_t from, to;
-} span;
-span span_of(int64_t n, int64_t grain, int part, int parts);
+#define GEMM_BLOCK_ROWS 64 // weight rows between two visits to y
+#define GEMM_BLOCK_X 64    // x rows that may be few
+
+// Weight rows w of a, a block of them at most, against all its x rows, GEMM_BLOCK_X at most. q:
+// those quantised, for packed weights; their rows begin at multiples of QUANT_ROWS.
+void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q);

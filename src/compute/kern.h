@@ -49,7 +49,8 @@ typedef struct {
 
 // chain.h's products of weight panels with x rows.
 typedef struct {
-    float *y;
+    void *y;
+    dtype y_type;
     int64_t ldy;
     const void *w; // the first panel; the next follows it
     dtype type;    // of w and x: DT_F32 or DT_BF16
@@ -93,8 +94,9 @@ typedef struct {
 
     void (*elu)(float *y, const float *x, int64_t n);
     void (*add)(float *y, const float *x, int64_t n);
-    // One row of op_lstm_cell: z [4*d]. sigmoid(x) = 1 / (1 + exp(-x)); cell = fma(f, cell, i*g).
-    void (*lstm)(float *h, float *cell, const float *z, int64_t d);
+    // n cells; the gates i f g o of cell j are at z[j], z[ld + j], ... sigmoid(x) = 1 / (1 +
+    // exp(-x)); cell = fma(f, cell, i*g); h = o * tanh(cell).
+    void (*lstm)(float *h, float *cell, const float *z, int64_t ld, int64_t n);
     // out[i] = value i of p as f32: exact
     void (*widen)(float *out, const void *p, dtype type, int64_t n);
 } kern_table;

@@ -360,18 +360,18 @@ static void add(float *y, const float *x, int64_t n) {
 }
 
 // Sixteen cells, or the last n of them.
-INLINE void lstm16(float *h, float *cell, const float *z, int64_t d, int64_t n) {
-    v16 in = v_sigmoid(v_load_n(z, n)), forget = v_sigmoid(v_load_n(z + d, n));
-    v16 gate = v_tanh(v_load_n(z + 2 * d, n)), out = v_sigmoid(v_load_n(z + 3 * d, n));
+INLINE void lstm16(float *h, float *cell, const float *z, int64_t ld, int64_t n) {
+    v16 in = v_sigmoid(v_load_n(z, n)), forget = v_sigmoid(v_load_n(z + ld, n));
+    v16 gate = v_tanh(v_load_n(z + 2 * ld, n)), out = v_sigmoid(v_load_n(z + 3 * ld, n));
     v16 c = v_fma(forget, v_load_n(cell, n), v_mul(in, gate));
     v_store_n(cell, c, n);
     v_store_n(h, v_mul(out, v_tanh(c)), n);
 }
 
-static void lstm(float *h, float *cell, const float *z, int64_t d) {
+static void lstm(float *h, float *cell, const float *z, int64_t ld, int64_t n) {
     int64_t i = 0;
-    for (; i + 16 <= d; i += 16) lstm16(h + i, cell + i, z + i, d, 16);
-    if (i < d) lstm16(h + i, cell + i, z + i, d, d - i);
+    for (; i + 16 <= n; i += 16) lstm16(h + i, cell + i, z + i, ld, 16);
+    if (i < n) lstm16(h + i, cell + i, z + i, ld, n - i);
 }
 
 INLINE void widen_as(float *out, const uint8_t *p, int64_t n, const dtype type) {

@@ -2,7 +2,7 @@
 // behind kern_body.h.
 //
 // The including file defines, besides v16,
-//   v_put_bf16(p, a)   sixteen values rounded to bf16, as f32_to_bf16
+//   v_put_bf16(p, a)   sixteen values, none of them denormal, rounded to bf16 as f32_to_bf16
 //   vpair: sixteen pairs of bf16. vp_load(p), vp_all(p): one pair in every lane; vp_dot(acc, a, b):
 //   lane + product of second values, then + product of first values. With V_PAIR_HALVES it defines
 //   v_odd(p), v_even(p) instead: second and first values of sixteen pairs, widened
@@ -82,6 +82,70 @@ INLINE void chain_sums(v16 *acc, const chain_args *a, const uint8_t *w, size_t p
     chain_step_bf16(acc, w, panel, last[0], 2, panels, nx);
 }
 
+INLINE v16 v_not_tiny(v16 x) {
+    return v_pick(v_abs(x), v_set(CHAIN_TINY), v_set(0.0f), x);
+}
+
+INLINE v16 pack16(v16 x, bool elu_first) {
+    return v_not_tiny(elu_first ? v_elu(x) : x);
+}
+
+static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) v_put_bf16(y + i, pack16(v_load(x + i), elu_first));
+    if (i == n) return;
+    uint16_t t[16];
+    v_put_bf16(t, pack16(v_load_n(x + i, n - i), elu_first));
+    memcpy(y + i, t, (size_t)(n - i) * sizeof *t);
+}
+
+// Results of nx x rows from their sums [nx, n]; n: whole panels.
+INLINE void put_sums(const chain_args *a, int64_t row, int64_t from, const float *sums, int64_t n,
+                     int64_t nx, const activation act, const bool add, const dtype to) {
+    const float *bias = a->bias + row;
+    for (int64_t j = 0; j < nx; j++, sums += n) {
+        int64_t at = (from + j) * a->ldy + row;
+        for (int64_t i = 0; i < n; i += 16) {
+            v16 v = v_activate(v_add(v_load(sums + i), v_load(bias + i)), act);
+            float *y = (float *)a->y + at + i;
+            if (to == DT_BF16)
+                v_put_bf16((uint16_t *)a->y + at + i, v_not_tiny(v));
+            else
+                v_store(y, add ? v_add(v_load(y), v) : v);
+        }
+    }
+}
+
+static void put_any(const chain_args *a, int64_t row, int64_t from, const float *sums,
+                    int64_t width, int64_t nx) {
+    const float *bias = a->bias ? a->bias + row : NULL;
+    int64_t n = MIN(width, a->rows - row);
+    for (int64_t j = 0; j < nx; j++, sums += width) {
+        int64_t at = (from + j) * a->ldy + row;
+        float out[16 * CHAIN_PANELS];
+        float *y = a->y_type == DT_BF16 ? out : (float *)a->y + at;
+        finish(y, sums, bias, n, a->act, a->add);
+        if (y == out) pack((uint16_t *)a->y + at, out, n, false);
+    }
+}
+
+// Inlined are the ways to finish that the codec spends its time with.
+static void put_tile(const chain_args *a, int64_t row, int64_t from, const float *sums,
+                     int64_t width, int64_t nx) {
+    if (!a->bias || row + width > a->rows)
+        put_any(a, row, from, sums, width, nx);
+    else if (a->act == ACT_NONE && a->y_type == DT_F32 && !a->add)
+        put_sums(a, row, from, sums, width, nx, ACT_NONE, false, DT_F32);
+    else if (a->act == ACT_NONE && a->y_type == DT_F32)
+        put_sums(a, row, from, sums, width, nx, ACT_NONE, true, DT_F32);
+    else if (a->act == ACT_ELU && a->y_type == DT_F32 && !a->add)
+        put_sums(a, row, from, sums, width, nx, ACT_ELU, false, DT_F32);
+    else if (a->act == ACT_ELU && a->y_type == DT_BF16)
+        put_sums(a, row, from, sums, width, nx, ACT_ELU, false, DT_BF16);
+    else
+        put_any(a, row, from, sums, width, nx);
+}
+
 // Weight rows from `row` on against x rows from `from` on. Always inlined with constant shape.
 INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int panels,
                        const int nx, const dtype type) {
@@ -90,16 +154,15 @@ INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int
     UNROLLED
     for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
     const uint8_t *w = (const uint8_t *)a->w + (size_t)(row / 16) * panel;
+    for (int j = 0; j < nx; j++)
+        for (int p = 0; p < panels; p++)
+            __builtin_prefetch((float *)a->y + (from + j) * a->ldy + row + 16 * p, 1);
     chain_sums(acc, a, w, panel, from, panels, nx, type);
     // Through memory: the ways to finish, inlined here, would cost the loop above its registers.
     float out[CHAIN_SUMS * 16];
     UNROLLED
     for (int i = 0; i < panels * nx; i++) v_store(out + 16 * i, acc[i]);
-    int64_t n = MIN(16 * panels, a->rows - row);
-    for (int j = 0; j < nx; j++) {
-        finish(a->y + (from + j) * a->ldy + row, out + 16 * panels * j,
-               a->bias ? a->bias + row : NULL, n, a->act, a->add);
-    }
+    put_tile(a, row, from, out, 16 * panels, nx);
 }
 
 typedef void (*chain_fn)(const chain_args *a, int64_t row, int64_t from);
@@ -130,18 +193,4 @@ static void chain(const chain_args *a) {
             }
         }
     }
-}
-
-INLINE v16 pack16(v16 x, bool elu_first) {
-    if (elu_first) x = v_elu(x);
-    return v_pick(v_abs(x), v_set(CHAIN_TINY), v_set(0.0f), x);
-}
-
-static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) v_put_bf16(y + i, pack16(v_load(x + i), elu_first));
-    if (i == n) return;
-    uint16_t t[16];
-    v_put_bf16(t, pack16(v_load_n(x + i, n - i), elu_first));
-    memcpy(y + i, t, (size_t)(n - i) * sizeof *t);
 }

@@ -147,11 +147,18 @@ static void finish(float *y, const float *s, const float *bias, int64_t n, activ
     }
 }
 
+static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
+    for (int64_t i = 0; i < n; i++) {
+        float v = elu_first ? kern_elu(x[i]) : x[i];
+        y[i] = f32_to_bf16(fabsf(v) < CHAIN_TINY ? 0.0f : v);
+    }
+}
+
 static void chain(const chain_args *a) {
     for (int64_t j = 0; j < a->n; j++) {
         for (int64_t r = 0; r < a->rows; r++) {
             int64_t panel = r / 16 * (a->type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 16;
-            float *y = a->y + j * a->ldy + r, v;
+            float *y = (float *)a->y + j * a->ldy + r, v;
             if (a->type == DT_F32)
                 v = chain_f32((const float *)a->w + panel + r % 16,
                               (const float *)a->x + j * a->ldx, a->cols);
@@ -159,15 +166,11 @@ static void chain(const chain_args *a) {
                 v = chain_bf16((const uint16_t *)a->w + 2 * (panel + r % 16),
                                (const uint16_t *)a->x + j * a->ldx, a->cols);
             v = activate(a->bias ? v + a->bias[r] : v, a->act);
-            *y = a->add ? *y + v : v;
+            if (a->y_type == DT_BF16)
+                pack((uint16_t *)a->y + j * a->ldy + r, &v, 1, false);
+            else
+                *y = a->add ? *y + v : v;
         }
-    }
-}
-
-static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
-    for (int64_t i = 0; i < n; i++) {
-        float v = elu_first ? kern_elu(x[i]) : x[i];
-        y[i] = f32_to_bf16(fabsf(v) < CHAIN_TINY ? 0.0f : v);
     }
 }
 
@@ -227,10 +230,10 @@ static void add(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
 }
 
-static void lstm(float *h, float *cell, const float *z, int64_t d) {
-    for (int64_t i = 0; i < d; i++) {
-        float in = kern_sigmoid(z[i]), forget = kern_sigmoid(z[d + i]);
-        float gate = kern_tanh(z[2 * d + i]), out = kern_sigmoid(z[3 * d + i]);
+static void lstm(float *h, float *cell, const float *z, int64_t ld, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float in = kern_sigmoid(z[i]), forget = kern_sigmoid(z[ld + i]);
+        float gate = kern_tanh(z[2 * ld + i]), out = kern_sigmoid(z[3 * ld + i]);
         cell[i] = fmaf(forget, cell[i], in * gate);
         h[i] = out * kern_tanh(cell[i]);
     }

@@ -275,20 +275,6 @@ void op_add(compute *c, float *y, const float *x, int64_t n) {
     pool_run(c->pool, parts_of(c, n, n), add_part, &j);
 }
 
-static void lstm_part(void *arg, int part, int parts, int thread) {
-    const rows_job *j = arg;
-    span s = span_of(j->n, 1, part, parts);
-    (void)thread;
-    for (int64_t i = s.from; i < s.to; i++) {
-        j->c->k.lstm(j->y + i * j->d, j->cell + i * j->d, j->x + i * 4 * j->d, j->d);
-    }
-}
-
-void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d) {
-    rows_job j = {.c = c, .y = h, .cell = cell, .x = z, .n = n, .d = d};
-    pool_run(c->pool, parts_of(c, n, n * d * 8), lstm_part, &j);
-}
-
 // ---- attention ----
 
 typedef struct {

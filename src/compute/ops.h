@@ -88,9 +88,18 @@ void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const f
 void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 
-// One step of an LSTM for n rows: gates z [n, 4*d] in order i f g o; updates c [n, d], writes h [n,
-// d]: c = sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c).
-void op_lstm_cell(compute *c, float *h, float *cell, const float *z, int64_t n, int64_t d);
+// One layer of an LSTM over n steps of some rows, whose input halves z [n, rows, 4*d] hold the
+// gates i f g o of x W_ih^T + bias. Each step adds h W_hh^T in op_linear's order and gives
+//   cell = sigmoid(f) cell + sigmoid(i) tanh(g); h = sigmoid(o) tanh(cell).
+// y [n, rows, d] gets every step's h. h and cell [rows, d] are the state before and after; z is
+// used up. At most LSTM_ROWS_MAX rows.
+#define LSTM_ROWS_MAX 8
+typedef struct {
+    float *y, *z, *h, *cell;
+    const weight *w; // W_hh [4*d, d]
+    int64_t n, rows, d;
+} lstm_args;
+void op_lstm(compute *c, const lstm_args *a);
 
 // Row i of y = row ids[i] of table (+= when add).
 void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool add);

@@ -1,7 +1,9 @@
 // pool.c - see pool.h.
 #include "compute/pool.h"
 
+#include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/mem.h"
@@ -120,6 +122,55 @@ void pool_run(pool *p, int parts, pool_fn f, void *arg) {
     start_round(p, round, parts);
     work(p, round, 0);
     wait_for_parts(p);
+}
+
+// ---- rounds
+
+// The whole is one fork into as many parts as there are threads; in it every thread goes through
+// all rounds. `turn` of a part is the round in which it is next to do, `done` counts parts of all
+// rounds, so done / parts is the round that goes on.
+typedef struct {
+    pool_round_fn f;
+    void *arg;
+    int rounds, parts, threads;
+    _Alignas(64) atomic_int done;
+    struct {
+        _Alignas(64) atomic_int turn;
+    } part[POOL_ROUND_PARTS_MAX];
+} rounds_job;
+
+static void play_round(rounds_job *j, int round, int thread) {
+    int first = thread * j->parts / j->threads;
+    for (int i = 0; i < j->parts; i++) {
+        int p = (first + i) % j->parts, turn = round;
+        if (!atomic_compare_exchange_strong(&j->part[p].turn, &turn, round + 1)) continue;
+        j->f(j->arg, round, p, j->parts, thread);
+        atomic_fetch_add(&j->done, 1);
+    }
+}
+
+static void wait_for_done(rounds_job *j, int count) {
+    for (int i = 0; atomic_load(&j->done) < count; i++) {
+        if (i < SPINS)
+            relax();
+        else
+            sched_yield(); // whoever holds the last part may need this processor
+    }
+}
+
+static void rounds_thread(void *arg, int share, int shares, int thread) {
+    rounds_job *j = arg;
+    (void)share, (void)shares;
+    for (int r = atomic_load(&j->done) / j->parts; r < j->rounds; r++) {
+        play_round(j, r, thread);
+        wait_for_done(j, (r + 1) * j->parts);
+    }
+}
+
+void pool_run_rounds(pool *p, int rounds, int parts, pool_round_fn f, void *arg) {
+    rounds_job j = {.f = f, .arg = arg, .rounds = rounds, .parts = parts, .threads = p->threads};
+    assert(parts >= 1 && parts <= POOL_ROUND_PARTS_MAX && rounds < INT32_MAX / parts);
+    pool_run(p, parts == 1 ? 1 : p->threads, rounds_thread, &j);
 }
 
 // Ends the workers that were started: those before index count.

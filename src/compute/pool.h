@@ -23,3 +23,11 @@ int pool_threads(const pool *p);
 // Calls f once for each part and returns when all have returned. One fork at a time; f must not
 // fork.
 void pool_run(pool *p, int parts, pool_fn f, void *arg);
+
+// Work in rounds, each of which needs all of the one before: calls f once for each part of round 0,
+// when all have returned for each part of round 1, and so on. The threads stay awake in between.
+// Part p falls to thread p * threads / parts, so that what it reads in every round stays in that
+// thread's cache; but who has nothing left takes what another has not begun.
+typedef void (*pool_round_fn)(void *arg, int round, int part, int parts, int thread);
+#define POOL_ROUND_PARTS_MAX 64
+void pool_run_rounds(pool *p, int rounds, int parts, pool_round_fn f, void *arg);

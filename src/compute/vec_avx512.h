@@ -30,6 +30,11 @@ static inline v16 v_odd(const uint16_t *p) {
 static inline v16 v_even(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
 }
+#ifdef __AVX512BF16__ // takes denormals for zero: no a is one
+static inline void v_put_bf16(uint16_t *p, v16 a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, (__m256i)_mm512_cvtneps_pbh(a));
+}
+#else
 static inline void v_put_bf16(uint16_t *p, v16 a) {
     __m512i u = _mm512_castps_si512(a), top = _mm512_srli_epi32(u, 16), one = _mm512_set1_epi32(1);
     __m512i add = _mm512_add_epi32(_mm512_and_si512(top, one), _mm512_set1_epi32(0x7fff));
@@ -38,6 +43,7 @@ static inline void v_put_bf16(uint16_t *p, v16 a) {
     h = _mm512_mask_or_epi32(h, nan, top, _mm512_set1_epi32(0x40));
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(h));
 }
+#endif
 static inline v16 v_add(v16 a, v16 b) {
     return _mm512_add_ps(a, b);
 }

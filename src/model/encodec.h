@@ -11,7 +11,7 @@
 
 #define ENCODEC_RATIOS_MAX 8
 #define ENCODEC_QUANTIZERS_MAX 32
-#define ENCODEC_STREAMS_MAX 64
+#define ENCODEC_STREAMS_MAX LSTM_ROWS_MAX
 #define ENCODEC_SAMPLES_MAX ((int64_t)1 << 32) // of one call
 
 typedef struct {

@@ -9,12 +9,13 @@
 
 #include "model/encodec_net.h"
 
-// Frames in one piece of the front. More share the reading of the first stage's weights, and the
-// LSTM's matrices change places in cache less often.
-#define FRONT_FRAMES 128
-// What a stage hands on at once: about half of a core's second-level cache, or an eighth of the
-// weights it reads for it when that is more.
-#define PIECE_BYTES ((int64_t)512 << 10)
+// Rows in one piece of the front, of all streams, and frames at least. More share the reading of
+// the first stage's weights, and the LSTM's matrices change places in cache less often.
+#define FRONT_ROWS 256
+#define FRONT_FRAMES_MIN 32
+// What a stage hands on at once: twice a core's second-level cache, so that threads meet less
+// often, or an eighth of the weights it reads for it when that is more.
+#define PIECE_BYTES ((int64_t)2 << 20)
 #define PIECE_WEIGHT_SHARE 8
 
 typedef struct {
@@ -32,10 +33,10 @@ struct encodec_decoder {
     int64_t frames, given; // so far, each stream
     float *h, *cell;       // [lstm_layers, streams, width]
     // Scratch. F: rows of the front at a time.
+    int64_t front;                      // frames at a time
     int64_t piece[ENCODEC_RATIOS_MAX];  // input rows of a stage at a time
-    float *latent;                      // [FRONT_FRAMES, dim]
+    float *latent;                      // [front, dim]
     float *row;                         // [F, width] one stream's
-    uint16_t *packed;                   // [F, streams, width]
     float *x, *y, *z;                   // [F, streams, width], the same, [F, streams, 4*width]
     float *stage_x[ENCODEC_RATIOS_MAX]; // rows of a stage's blocks, with headroom
     float *hidden, *work;
@@ -102,12 +103,11 @@ static bool init_stage_scratch(encodec_decoder *d, size_t *work, size_t *hidden)
 static bool init_scratch(encodec_decoder *d) {
     const encodec *k = d->k;
     size_t width = (size_t)encodec_width(&k->cfg), streams = (size_t)d->streams;
-    size_t front = (size_t)sea_conv_rows_max(&k->decoder.first, FRONT_FRAMES);
-    size_t work = sea_conv_work(&k->decoder.first, FRONT_FRAMES), hidden = 0;
+    size_t front = (size_t)sea_conv_rows_max(&k->decoder.first, d->front);
+    size_t work = sea_conv_work(&k->decoder.first, d->front), hidden = 0;
     d->h = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
     d->cell = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
-    d->latent = arena_f32(&d->own, FRONT_FRAMES, (size_t)k->cfg.dim);
-    d->packed = arena_alloc(&d->own, front * streams * width * sizeof *d->packed);
+    d->latent = arena_f32(&d->own, (size_t)d->front, (size_t)k->cfg.dim);
     d->row = arena_f32(&d->own, front, width);
     d->x = arena_f32(&d->own, front * streams, width);
     d->y = arena_f32(&d->own, front * streams, width);
@@ -124,6 +124,7 @@ status encodec_decoder_create(encodec_decoder **out, const encodec *k, int strea
     encodec_decoder *d = mem_calloc(1, sizeof *d);
     if (!d) return err_set(e, ERR_OOM, "no memory for the codec's decoder");
     *d = (encodec_decoder){.k = k, .streams = streams};
+    d->front = MAX(FRONT_FRAMES_MIN, FRONT_ROWS / streams);
     arena_init(&d->own, 0);
     d->stream = arena_alloc(&d->own, (size_t)streams * sizeof *d->stream);
     bool ok = d->stream != NULL;
@@ -163,7 +164,7 @@ static void push_last(encodec_decoder *d, compute *c, decode_stream *s, const fl
                       bool last) {
     const sea_conv *conv = &d->k->decoder.last;
     sea_input in = {.x = x, .n = n, .last = last, .elu = true, .work = d->work};
-    s->out += sea_conv_push(c, conv, &s->last, &in, s->out, ACT_NONE);
+    s->out += sea_conv_push(c, conv, &s->last, &in, s->out);
 }
 
 // Rows x [n, width of stage i] of one stream, through stage i and all behind it.
@@ -205,7 +206,7 @@ static int64_t push_codes(encodec_decoder *d, compute *c, int s, const encodec_f
     }
     sea_input in = {.x = d->latent, .n = n, .last = f->last && from + n == f->n, .work = d->work};
     float *y = d->streams == 1 ? d->x : d->row;
-    int64_t m = sea_conv_push(c, &k->decoder.first, &d->stream[s].first, &in, y, ACT_NONE);
+    int64_t m = sea_conv_push(c, &k->decoder.first, &d->stream[s].first, &in, y);
     for (int64_t t = 0; y == d->row && t < m; t++) {
         memcpy(d->x + (t * d->streams + s) * width, y + t * width, (size_t)width * sizeof *y);
     }
@@ -223,8 +224,7 @@ static void push_front(encodec_decoder *d, compute *c, const encodec_frames *f, 
                         .d = width,
                         .streams = d->streams,
                         .h = d->h,
-                        .cell = d->cell,
-                        .packed = d->packed};
+                        .cell = d->cell};
     sea_lstm_push(c, &run, d->x, m, d->z, d->y);
     for (int s = 0; s < d->streams; s++) {
         const float *x = d->x;
@@ -258,7 +258,7 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
     for (int s = 0; s < d->streams; s++) d->stream[s].out = f->out[s];
     int64_t from = 0;
     do {
-        int64_t n = MIN(f->n - from, FRONT_FRAMES);
+        int64_t n = MIN(f->n - from, d->front);
         push_front(d, c, f, from, n);
         from += n;
     } while (from < f->n);

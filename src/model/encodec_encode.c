@@ -103,7 +103,7 @@ static float *push_stages(encode_run *r, compute *c, const float *x, int64_t n, 
     const encodec_net *net = &k->encoder;
     float *rows = above_headroom(k, 0, r->a);
     sea_input in = {.x = x, .n = n, .last = last, .work = r->work};
-    int64_t m = sea_conv_push(c, &net->first, &r->first, &in, rows, ACT_NONE);
+    int64_t m = sea_conv_push(c, &net->first, &r->first, &in, rows);
     for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
         const encodec_stage *s = &net->stage[i];
         for (int64_t j = 0; j < k->cfg.res_layers; j++) {
@@ -112,7 +112,7 @@ static float *push_stages(encode_run *r, compute *c, const float *x, int64_t n, 
         }
         sea_input step = {.x = rows, .n = m, .last = last, .elu = true, .work = r->work};
         float *next = above_headroom(k, i + 1, r->b);
-        m = sea_conv_push(c, &s->down, &r->down[i], &step, next, ACT_NONE);
+        m = sea_conv_push(c, &s->down, &r->down[i], &step, next);
         rows = next;
         float *swap = r->a;
         r->a = r->b;
@@ -164,7 +164,7 @@ static void push_chunk(encode_run *r, compute *c, const float *x, int64_t n, boo
                         .cell = r->cell};
     sea_lstm_push(c, &run, rows, m, r->z, r->b);
     sea_input in = {.x = rows, .n = m, .last = last, .elu = true, .work = r->work};
-    m = sea_conv_push(c, &k->encoder.last, &r->last, &in, r->latent, ACT_NONE);
+    m = sea_conv_push(c, &k->encoder.last, &r->last, &in, r->latent);
     if (out->latents) {
         memcpy(out->latents + r->frames * k->cfg.dim, r->latent,
                (size_t)(m * k->cfg.dim) * sizeof *r->latent);

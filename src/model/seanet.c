@@ -141,16 +141,24 @@ static void gather_dilated(const sea_conv *l, uint8_t *to, const uint8_t *x, int
     }
 }
 
-static void conv_multiply(compute *c, const sea_conv *l, uint8_t *x, uint8_t *gathered, float *y,
-                          int64_t m, activation act) {
-    chain_linear_args a = {.y = y,
+// Where the rows of a convolution go, and how.
+typedef struct {
+    void *y;    // [rows, out]
+    dtype type; // DT_F32 or DT_BF16
+    activation act;
+} conv_output;
+
+static void conv_multiply(compute *c, const sea_conv *l, uint8_t *x, uint8_t *gathered,
+                          const conv_output *to, int64_t m) {
+    chain_linear_args a = {.y = to->y,
+                           .y_type = to->type,
                            .ldy = l->out,
                            .x = x,
                            .ldx = l->stride * l->in,
                            .n = m,
                            .w = &l->w,
                            .bias = l->bias,
-                           .act = act};
+                           .act = to->act};
     if (l->dilation > 1) {
         gather_dilated(l, gathered, x, m);
         a.x = gathered;
@@ -161,26 +169,27 @@ static void conv_multiply(compute *c, const sea_conv *l, uint8_t *x, uint8_t *ga
         return;
     }
     // Lanes across the window, since there are no rows of weights to fill them.
-    op_linear(c, &(linear_args){.y = y,
+    assert(to->type == DT_F32);
+    op_linear(c, &(linear_args){.y = to->y,
                                 .ldy = 1,
                                 .x = a.x,
                                 .ldx = a.ldx,
                                 .n = m,
                                 .w = &l->single,
                                 .bias = l->bias,
-                                .act = act});
+                                .act = to->act});
 }
 
-int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y,
-                      activation act) {
+static int64_t conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in,
+                         const conv_output *to) {
     size_t row = row_size(&l->w, l->in);
     int64_t rows = conv_gather(c, l, s, in), span = conv_span(l);
     int64_t next = s->given * l->stride; // where the next window begins, in the padded sequence
     int64_t m = 0;
     if (s->started && s->base + rows >= next + span) {
         m = (s->base + rows - span - next) / l->stride + 1;
-        conv_multiply(c, l, row_at(in->work, next - s->base, row), row_at(in->work, rows, row), y,
-                      m, act);
+        conv_multiply(c, l, row_at(in->work, next - s->base, row), row_at(in->work, rows, row), to,
+                      m);
     }
     s->given += m;
     next += m * l->stride;
@@ -191,6 +200,10 @@ int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_inpu
     copy_rows(s->rows, row_at(in->work, keep - s->base, row), s->held, row);
     s->base = keep;
     return m;
+}
+
+int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y) {
+    return conv_push(c, l, s, in, &(conv_output){.y = y, .type = DT_F32});
 }
 
 // ---- transposed convolution
@@ -259,13 +272,14 @@ void sea_res_tail_reset(sea_res_tail *s) {
 }
 
 int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
-                     float *hidden, float **first) {
+                     void *hidden, float **first) {
     int64_t ch = l->narrow.in;
     size_t row = (size_t)ch * sizeof *x;
     assert(l->narrow.stride == 1 && in->x == x);
     float *y = x - s->held * ch; // [held + n, ch]
     copy_rows(y, s->raw, s->held, row);
-    int64_t m = sea_conv_push(c, &l->narrow, &s->tail, in, hidden, ACT_ELU);
+    const conv_output to = {.y = hidden, .type = l->widen.w.type, .act = ACT_ELU};
+    int64_t m = conv_push(c, &l->narrow, &s->tail, in, &to);
     chain_linear(c, &(chain_linear_args){.y = y,
                                          .ldy = ch,
                                          .x = hidden,
@@ -283,50 +297,27 @@ int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_in
 
 // ---- LSTM
 
-static void lstm_steps(compute *c, const sea_lstm_run *r, int layer, int64_t n, float *z,
-                       float *y) {
-    int64_t row = r->streams * r->d;
-    float *h = r->h + layer * row, *cell = r->cell + layer * row;
-    const float *before = h;
-    for (int64_t t = 0; t < n; t++) {
-        op_linear(c, &(linear_args){.y = z + t * 4 * row,
-                                    .ldy = 4 * r->d,
-                                    .x = before,
-                                    .ldx = r->d,
-                                    .n = r->streams,
-                                    .w = &r->layer[layer].w_hh,
-                                    .add = true});
-        op_lstm_cell(c, y + t * row, cell, z + t * 4 * row, r->streams, r->d);
-        before = y + t * row;
-    }
-    copy_rows(h, before, 1, (size_t)row * sizeof *h);
-}
-
-// z [n, 4*d] = x [n, d] W_ih^T + bias
-static void input_half(compute *c, const sea_lstm_run *r, const sea_lstm *l, float *z,
-                       const float *x, int64_t n) {
-    int64_t d = r->d;
-    if (!l->in.data) {
-        op_linear(
-            c, &(linear_args){
-                   .y = z, .ldy = 4 * d, .x = x, .ldx = d, .n = n, .w = &l->w_ih, .bias = l->bias});
-        return;
-    }
-    chain_pack(c, r->packed, x, n * d, false);
-    chain_linear(
-        c,
-        &(chain_linear_args){
-            .y = z, .ldy = 4 * d, .x = r->packed, .ldx = d, .n = n, .w = &l->in, .bias = l->bias});
-}
-
 void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y) {
-    if (n == 0) return;
-    for (int layer = 0; layer < r->layers; layer++) {
+    int64_t row = r->streams * r->d;
+    for (int i = 0; i < r->layers && n > 0; i++) {
         // The input half of all steps at once; steps of one layer run before the next begins, so
         // that one recurrent matrix at a time stays in cache.
-        const sea_lstm *l = &r->layer[layer];
-        input_half(c, r, l, z, layer ? y : x, n * r->streams);
-        lstm_steps(c, r, layer, n, z, y);
+        const sea_lstm *l = &r->layer[i];
+        op_linear(c, &(linear_args){.y = z,
+                                    .ldy = 4 * r->d,
+                                    .x = i ? y : x,
+                                    .ldx = r->d,
+                                    .n = n * r->streams,
+                                    .w = &l->w_ih,
+                                    .bias = l->bias});
+        op_lstm(c, &(lstm_args){.y = y,
+                                .z = z,
+                                .h = r->h + i * row,
+                                .cell = r->cell + i * row,
+                                .w = &l->w_hh,
+                                .n = n,
+                                .rows = r->streams,
+                                .d = r->d});
     }
-    op_add(c, x, y, n * r->streams * r->d);
+    op_add(c, x, y, n * row);
 }

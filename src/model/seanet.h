@@ -46,9 +46,8 @@ typedef struct {
 } sea_res;
 
 typedef struct {
-    weight w_ih, w_hh; // [4*d, d], gates in order i f g o; w_hh is Q8 beside bf16 products
+    weight w_ih, w_hh; // [4*d, d], gates in order i f g o; Q8 beside bf16 products
     const float *bias; // [4*d] b_ih + b_hh
-    chain_weight in;   // w_ih packed, when products are bf16; else no data
 } sea_lstm;
 
 // What one layer remembers of one sequence.
@@ -97,17 +96,17 @@ typedef struct {
 } sea_input;
 
 // Both return the number of output rows. y [rows, out] contiguous.
-int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y,
-                      activation act);
+int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y);
 // The first push writes `stride` rows or fewer before *first: rows that are trimmed. *first: the
 // first row of the result, at y or behind it.
 int64_t sea_up_push(compute *c, const sea_up *l, sea_tail *s, const sea_input *in, float *y,
                     float **first);
 
 // In place. in->x is [n, ch] in memory of ours, with room for sea_res_headroom rows before it;
-// *first: where the finished rows begin. hidden: [sea_conv_rows_max(narrow, n), hidden channels].
+// *first: where the finished rows begin. hidden: memory for [sea_conv_rows_max(narrow, n), hidden
+// channels] floats.
 int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
-                     float *hidden, float **first);
+                     void *hidden, float **first);
 int64_t sea_res_headroom(const sea_res *l);
 
 // Runs `layers` LSTM layers over x [n, streams, d] and adds the result to x. h and cell: [layers,
@@ -117,6 +116,5 @@ typedef struct {
     int layers;
     int64_t d, streams;
     float *h, *cell;
-    uint16_t *packed; // [n, streams, d], for layers that are packed
 } sea_lstm_run;
 void sea_lstm_push(compute *c, const sea_lstm_run *r, float *x, int64_t n, float *z, float *y);

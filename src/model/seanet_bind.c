@@ -63,9 +63,9 @@ static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64
 
 // ---- matrices in panels
 
-// Matrices wide enough to be worth it; a single channel in or out is not.
-static bool wants_bf16(const weights *w, int64_t k, int64_t in, int64_t out) {
-    return w->type == WEIGHTS_BF16 && k > 1 && in > 1 && out > 1;
+// A single channel in or out is not worth it, and has no panels.
+static dtype type_wanted(const weights *w, int64_t in, int64_t out) {
+    return w->type == WEIGHTS_BF16 && in > 1 && out > 1 ? DT_BF16 : DT_F32;
 }
 
 static size_t size_of(const chain_weight *m) {
@@ -84,37 +84,33 @@ static bool make_room(weights *w, chain_weight *m) {
     return m->data != NULL;
 }
 
-// The tensor of that name when it is a matrix in panels, as a packed file has it. False when the
-// file has none, or not in panels: then there are others to make it from.
-static bool take_packed(chain_weight *m, weights *w, const char *prefix, const char *name) {
-    const tensor *t = weights_find(w, "%s.%s", prefix, name);
+// The layer's matrix in panels, as a packed file has it: f32 where m says bf16 is used as it is,
+// not the other way round. False when the file has none: then there are tensors to make it from.
+static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
+    const tensor *t = weights_find(w, "%s.weight", prefix);
     if (!t || (t->type != DT_CHAIN_F32 && t->type != DT_CHAIN_BF16)) return false;
-    if (t->shape[0] != m->rows || t->shape[1] != m->cols) {
-        weights_problem(w, "%s.%s is [%lld, %lld] in panels, expected [%lld, %lld]", prefix, name,
-                        (long long)t->shape[0], (long long)t->shape[1], (long long)m->rows,
-                        (long long)m->cols);
+    dtype type = t->type == DT_CHAIN_F32 ? DT_F32 : DT_BF16;
+    if (t->shape[0] != m->rows || t->shape[1] != m->cols || (type != DT_F32 && type != m->type)) {
+        weights_problem(w, "%s.weight is %s [%lld, %lld], expected %s [%lld, %lld] in panels",
+                        prefix, dtype_name(t->type), (long long)t->shape[0], (long long)t->shape[1],
+                        dtype_name(m->type), (long long)m->rows, (long long)m->cols);
     }
-    m->type = t->type == DT_CHAIN_F32 ? DT_F32 : DT_BF16;
+    m->type = type;
     m->data = (void *)t->data;
     weights_count(w, tensor_count(t), size_of(m));
     return true;
 }
 
 // What a packed file shall have instead of the tensors that m was made from.
-static void give_packed(const weights *w, const chain_weight *m, const char *prefix,
-                        const char *name) {
+static void give_packed(const weights *w, const chain_weight *m, const char *prefix) {
+    static const char *const parts[] = {"weight_g", "weight_v", "parametrizations.weight.original0",
+                                        "parametrizations.weight.original1"};
     const weight as = {.type = m->type == DT_F32 ? DT_CHAIN_F32 : DT_CHAIN_BF16,
                        .rows = m->rows,
                        .cols = m->cols,
                        .data = m->data};
-    weights_bound(w, &as, "%s.%s", prefix, name);
-}
-
-static void give_folded(const weights *w, const chain_weight *m, const char *prefix) {
-    static const char *const parts[] = {"weight_g", "weight_v", "parametrizations.weight.original0",
-                                        "parametrizations.weight.original1"};
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) weights_bound(w, NULL, "%s.%s", prefix, parts[i]);
-    give_packed(w, m, prefix, "weight");
+    weights_bound(w, &as, "%s.weight", prefix);
 }
 
 // ---- convolutions
@@ -148,15 +144,14 @@ static void bind_conv_rows(sea_conv *l, weights *w, const conv_tensors *t, const
         chain_put(&l->w, o, 0, row, n);
     }
     mem_free(row);
-    give_folded(w, &l->w, prefix);
+    give_packed(w, &l->w, prefix);
 }
 
 void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
     conv_tensors t;
-    bool bf16 = wants_bf16(w, l->k, l->in, l->out);
     l->bias = bind_bias(w, prefix, l->out, 1);
-    l->w = (chain_weight){.type = bf16 ? DT_BF16 : DT_F32, .rows = l->out, .cols = l->in * l->k};
-    if (l->out > 1 && take_packed(&l->w, w, prefix, "weight")) return;
+    l->w = (chain_weight){type_wanted(w, l->in, l->out), l->out, l->in * l->k, NULL};
+    if (l->out > 1 && take_packed(&l->w, w, prefix)) return;
     if (!find_conv(&t, w, prefix, (int64_t[]){l->out, l->in, l->k})) return;
     if (l->out == 1)
         bind_single(l, w, &t, prefix);
@@ -195,52 +190,19 @@ static void bind_up_rows(sea_up *l, weights *w, const conv_tensors *t, const cha
         if (slot == FOLD_BLOCK - 1 || i == l->in - 1) fold_up(l, rows, i - slot, slot + 1);
     }
     mem_free(rows);
-    give_folded(w, &l->w, prefix);
+    give_packed(w, &l->w, prefix);
 }
 
 void sea_up_bind(sea_up *l, weights *w, const char *prefix) {
     conv_tensors t;
     int64_t s = l->stride;
-    bool bf16 = wants_bf16(w, 2, l->in, l->out);
     l->bias = bind_bias(w, prefix, l->out, s);
-    l->w = (chain_weight){.type = bf16 ? DT_BF16 : DT_F32, .rows = s * l->out, .cols = 2 * l->in};
-    if (take_packed(&l->w, w, prefix, "weight")) return;
+    l->w = (chain_weight){type_wanted(w, l->in, l->out), s * l->out, 2 * l->in, NULL};
+    if (take_packed(&l->w, w, prefix)) return;
     if (find_conv(&t, w, prefix, (int64_t[]){l->in, l->out, 2 * s})) bind_up_rows(l, w, &t, prefix);
 }
 
 // ---- LSTM
-
-// The matrix of the input half in panels, from w_ih as the file has it.
-static void pack_input_half(sea_lstm *l, weights *w, const char *prefix, const char *name) {
-    chain_weight m = {.type = DT_BF16, .rows = l->w_ih.rows, .cols = l->w_ih.cols};
-    tensor t = {.type = l->w_ih.type, .dims = 2, .shape = {m.rows, m.cols}, .data = l->w_ih.data};
-    float *row = mem_alloc((size_t)m.cols * sizeof *row);
-    if (!row || !make_room(w, &m)) w->own->failed = true;
-    for (int64_t r = 0; !w->own->failed && r < m.rows; r++) {
-        tensor_read_f32(row, &t, r * m.cols, m.cols);
-        chain_put(&m, r, 0, row, m.cols);
-    }
-    mem_free(row);
-    l->in = m;
-    give_packed(w, &m, prefix, name);
-}
-
-static void bind_input_half(sea_lstm *l, weights *w, int64_t d, const char *prefix,
-                            const char *name) {
-    const weight_spec spec = {name, BIND_MATRIX, &l->w_ih, {4 * d, d}};
-    l->in = (chain_weight){.type = DT_BF16, .rows = 4 * d, .cols = d};
-    if (take_packed(&l->in, w, prefix, name)) {
-        if (l->in.type != DT_BF16) weights_problem(w, "%s.%s is not bf16", prefix, name);
-        return;
-    }
-    weights_type type = w->type;
-    if (type == WEIGHTS_BF16) w->type = WEIGHTS_AS_STORED; // its panels are chain.h's
-    weights_bind(w, &spec, 1, "%s.", prefix);
-    w->type = type;
-    // An older packed file may have brought 8 bits here too: op_linear takes those as they are.
-    if (type == WEIGHTS_BF16 && l->w_ih.data && dtype_size(l->w_ih.type))
-        pack_input_half(l, w, prefix, name);
-}
 
 void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int layer) {
     char w_ih[32], w_hh[32], b_ih[32], b_hh[32];
@@ -250,16 +212,16 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
     snprintf(b_hh, sizeof b_hh, "bias_hh_l%d", layer);
     const float *in = NULL, *rec = NULL;
     const weight_spec spec[] = {
+        {w_ih, BIND_MATRIX, &l->w_ih, {4 * d, d}},
+        {w_hh, BIND_MATRIX, &l->w_hh, {4 * d, d}},
         {b_ih, BIND_VECTOR, &in, {4 * d}},
         {b_hh, BIND_VECTOR, &rec, {4 * d}},
     };
-    const weight_spec recurrent = {w_hh, BIND_MATRIX, &l->w_hh, {4 * d, d}};
+    // The recurrent half is read anew for each step, so its size is its time; and the signal is no
+    // further off with both halves in 8 bits than with bf16.
     weights_type type = w->type;
-    bind_input_half(l, w, d, prefix, w_ih);
-    weights_bind(w, spec, ARRAY_LEN(spec), "%s.", prefix);
-    // The recurrent half is read anew for each step, so its size is its time.
     if (type == WEIGHTS_BF16) w->type = WEIGHTS_Q8;
-    weights_bind(w, &recurrent, 1, "%s.", prefix);
+    weights_bind(w, spec, ARRAY_LEN(spec), "%s.", prefix);
     w->type = type;
     if (!in || !rec) return;
     float *sum = arena_f32(w->own, 1, (size_t)(4 * d));

@@ -200,7 +200,8 @@ static void chain_case(dtype type, int64_t cols, int64_t rows, int64_t n, int ki
     a.x = type == DT_F32 ? (const void *)(x + 1) : (const void *)(chain_x + 1);
     a.ldx = kind % 2 ? cols / 2 + 1 : cols + 5;
     a.bias = kind & 2 ? x + 7 : NULL;
-    a.add = kind & 4;
+    a.y_type = kind % 3 ? DT_F32 : DT_BF16;
+    a.add = kind & 4 && a.y_type == DT_F32;
     a.act = kind & 8 ? ACT_ELU : ACT_NONE;
     at_every_level("chain", run_chain, &a, z, cols, rows, n);
     chain_in_halves(&a);
@@ -318,7 +319,7 @@ static void run_add(const kern_table *k, float *out, const void *n) {
 static void run_lstm(const kern_table *k, float *out, const void *n) {
     int64_t d = *(const int64_t *)n;
     memcpy(out + CAP / 2, z, (size_t)d * sizeof *out); // the cells
-    k->lstm(out + 1, out + CAP / 2, x + 1, d);
+    k->lstm(out + 1, out + CAP / 2, x + 1, d + 3, d);
 }
 static void run_widen(const kern_table *k, float *out, const void *arg) {
     const kv_rows *v = arg;

@@ -1,10 +1,12 @@
 // ops.c - every op with 1, 2, 3 and 8 threads at every level: the bits of one scalar thread.
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "check.h"
+#include "compute/pool.h"
 
 #define CAP (1 << 20)
 static float x[CAP], y[CAP], want[CAP], got[CAP];
@@ -283,10 +285,81 @@ static void run_add(compute *c, float *out, const void *arg) {
     (void)arg;
     op_add(c, out, x, 50001);
 }
+
+// ---- recurrence ----
+
+// Behind out: y, then z, h and cell.
 static void run_lstm(compute *c, float *out, const void *arg) {
-    (void)arg;
-    op_lstm_cell(c, out, out + 30000, x, 50, 600);
+    lstm_args a = *(const lstm_args *)arg;
+    int64_t state = a.rows * a.d;
+    a.y = out, a.z = a.y + a.n * state, a.h = a.z + 4 * a.n * state, a.cell = a.h + state;
+    op_lstm(c, &a);
+    memset(a.z, 0, (size_t)(4 * a.n * state) * sizeof *a.z); // used up
 }
+
+static void lstm_shape(dtype type, int64_t d, int64_t rows, int64_t n) {
+    weight w = {.type = type, .rows = 4 * d, .cols = d, .data = narrow_bytes};
+    const weight src = {.type = DT_F32, .rows = 4 * d, .cols = d, .data = y};
+    if (quant_is(type))
+        quant_pack(narrow_bytes, type, &src);
+    else if (type == DT_BF16X8)
+        strip_pack(narrow_bytes, &src);
+    else
+        narrow(narrow_bytes, y, type, 4 * d * d);
+    const lstm_args a = {.w = &w, .n = n, .rows = rows, .d = d};
+    char name[64];
+    snprintf(name, sizeof name, "lstm %s d %lld rows %lld", dtype_name(type), (long long)d,
+             (long long)rows);
+    on_every_machine(name, run_lstm, &a, (5 * n + 2) * rows * d);
+}
+
+static double logistic(double v) {
+    return 1 / (1 + exp(-v));
+}
+
+// Two steps against the definition, in double.
+static void test_lstm_is_lstm(void) {
+    enum { D = 40 };
+    float out[2 * D], z[8 * D], h[D], cell[D];
+    const weight w = {.type = DT_F32, .rows = 4 * D, .cols = D, .data = y};
+    double was[D], c[D], worst = 0;
+    fill(z, 8 * D, 5), fill(h, D, 6), fill(cell, D, 7);
+    for (int i = 0; i < D; i++) was[i] = (double)h[i], c[i] = (double)cell[i];
+    float gates[8 * D];
+    memcpy(gates, z, sizeof z);
+    op_lstm(machines[machine_count - 1].c, &(lstm_args){out, z, h, cell, &w, 2, 1, D});
+    for (int t = 0; t < 2; t++) {
+        double now[D];
+        for (int i = 0; i < D; i++) {
+            double g[4];
+            for (int k = 0; k < 4; k++) {
+                g[k] = (double)gates[t * 4 * D + k * D + i];
+                for (int j = 0; j < D; j++) g[k] += was[j] * (double)y[(k * D + i) * D + j];
+            }
+            c[i] = logistic(g[1]) * c[i] + logistic(g[0]) * tanh(g[2]);
+            now[i] = logistic(g[3]) * tanh(c[i]);
+            worst = fmax(worst, fabs(now[i] - (double)out[t * D + i]));
+        }
+        memcpy(was, now, sizeof was);
+    }
+    for (int i = 0; i < D; i++) {
+        worst = fmax(worst, fabs(c[i] - (double)cell[i]));
+        expect(h[i] == out[D + i], "the state after the last step, cell %d", i);
+    }
+    expect(worst < 2e-5, "an LSTM is off its definition by %g", worst);
+}
+
+static void test_lstm(void) {
+    static const dtype types[] = {DT_F32, DT_BF16, DT_BF16X8, DT_Q8, DT_Q4};
+    for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+        lstm_shape(types[t], 256, 1, 4);
+        lstm_shape(types[t], 192, LSTM_ROWS_MAX, 3);
+        lstm_shape(types[t], 40, 3, 5);
+    }
+    test_lstm_is_lstm();
+}
+
+// ---- threads ----
 
 static void bump(void *arg, int part, int parts) {
     (void)parts;
@@ -301,6 +374,35 @@ static void test_parallel(void) {
             for (int p = 0; p < 20; p++)
                 expect(seen[p] == 1.0f, "part %d ran %g times", p, (double)seen[p]);
         }
+    }
+}
+
+#define ROUNDS 300
+typedef struct {
+    atomic_int done[ROUNDS], early;
+} rounds_seen;
+
+static void note_round(void *arg, int round, int part, int parts, int thread) {
+    rounds_seen *s = arg;
+    (void)part, (void)thread;
+    if (round && atomic_load(&s->done[round - 1]) != parts) atomic_fetch_add(&s->early, 1);
+    atomic_fetch_add(&s->done[round], 1);
+}
+
+// A round begins when the one before has ended, and each of its parts runs once.
+static void test_rounds(void) {
+    static const int threads[] = {1, 2, 5}, parts[] = {1, 2, 7, POOL_ROUND_PARTS_MAX};
+    for (size_t t = 0; t < ARRAY_LEN(threads); t++) {
+        pool *p;
+        expect(pool_open(&p, threads[t], NULL) == OK, "a pool opens");
+        for (size_t k = 0; k < ARRAY_LEN(parts); k++) {
+            rounds_seen s = {0};
+            pool_run_rounds(p, ROUNDS, parts[k], note_round, &s);
+            expect(s.early == 0, "%d parts began before their round", s.early);
+            for (int r = 0; r < ROUNDS; r++)
+                expect(s.done[r] == parts[k], "round %d ran %d parts", r, s.done[r]);
+        }
+        pool_close(p);
     }
 }
 
@@ -349,8 +451,9 @@ void test_ops(void) {
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);
     on_every_machine("add", run_add, NULL, 50001);
-    on_every_machine("lstm_cell", run_lstm, NULL, 60000);
+    test_lstm();
     test_parallel();
+    test_rounds();
     test_embed();
     test_open_refuses();
     test_open_survives_each_failed_allocation();

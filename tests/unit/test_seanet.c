@@ -90,12 +90,12 @@ static int64_t conv_in_pieces(compute *c, const sea_conv *l, sea_tail *s, arena 
         int64_t take = piece(n - at, 6);
         bool last = at + take == n && below(3); // sometimes the end comes with no rows
         sea_input in = {.x = x + at * l->in, .n = take, .last = last, .work = work};
-        given += sea_conv_push(c, l, s, &in, y + given * l->out, ACT_NONE);
+        given += sea_conv_push(c, l, s, &in, y + given * l->out);
         at += take;
         if (last) return given;
     }
     sea_input end = {.x = x, .n = 0, .last = true, .work = work};
-    return given + sea_conv_push(c, l, s, &end, y + given * l->out, ACT_NONE);
+    return given + sea_conv_push(c, l, s, &end, y + given * l->out);
 }
 
 static void check_conv(compute *c, const sea_conv *shape, int64_t n) {
@@ -119,7 +119,7 @@ static void check_conv(compute *c, const sea_conv *shape, int64_t n) {
     sea_tail s;
     cr_assert(sea_conv_tail_init(&l, &s, &a));
     sea_input in = {.x = x, .n = n, .last = true, .work = arena_f32(&a, 1, sea_conv_work(&l, n))};
-    cr_assert_eq(sea_conv_push(c, &l, &s, &in, whole, ACT_NONE), rows);
+    cr_assert_eq(sea_conv_push(c, &l, &s, &in, whole), rows);
     for (int64_t i = 0; i < rows * l.out; i++) {
         cr_assert_float_eq(whole[i], want[i], 1e-5 * (double)(l.k * l.in),
                            "k%d s%d d%d in%d n%d reflect%d value %d: %g, want %g", (int)l.k,
@@ -292,7 +292,7 @@ Test(seanet, lstm_is_its_formula_for_streams_side_by_side_and_in_pieces) {
         lstm_naive(layer, LAYERS, D, one, N, want[s]);
     }
     sea_lstm_run run = {
-        layer, LAYERS, D, S, arena_f32(&a, LAYERS * S, D), arena_f32(&a, LAYERS * S, D), NULL};
+        layer, LAYERS, D, S, arena_f32(&a, LAYERS * S, D), arena_f32(&a, LAYERS * S, D)};
     sea_lstm_push(c, &run, x, 4, z, y);
     sea_lstm_push(c, &run, x, 0, z, y);
     sea_lstm_push(c, &run, x + 4 * S * D, N - 4, z, y);
