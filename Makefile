@@ -67,7 +67,7 @@ $(OUT)/gen/page.h: web/index.html $(OUT)/embed
 $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 	@mkdir -p $(@D)
 	@$(OUT)/embed openapi <$< >$@
-$(OUT)/src/service/api.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
+$(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 
 # Only these files may contain instructions beyond the baseline CPU.
 ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))

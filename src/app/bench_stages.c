@@ -131,6 +131,7 @@ static status encode_text(bench *b, err *e) {
     if (!rc && !b->text) b->text = mem_alloc(size);
     if (!rc && !b->text) rc = err_set(e, ERR_OOM, "no memory for the text");
     if (!rc) rc = t5_encode(b->m.text, b->c, b->text, ids.ids + ids.first, b->text_n, &work, e);
+    checkpoint_rest_text(&b->m); // as the engine does
     arena_deinit(&work);
     tok_ids_deinit(&ids);
     return rc;

@@ -48,6 +48,12 @@ void os_map_willneed(const os_file_map *m) {
     if (m->base) madvise(m->base, m->len, MADV_WILLNEED);
 }
 
+void os_map_forget(const os_file_map *m, bytes part) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), at = (size_t)(part.p - m->data.p);
+    size_t from = size_align(at, page), to = (at + part.n) / page * page;
+    if (m->base && to > from) madvise((uint8_t *)m->base + from, to - from, MADV_DONTNEED);
+}
+
 bool os_exists(const char *path) {
     return access(path, F_OK) == 0;
 }

@@ -14,6 +14,9 @@ typedef struct {
 status os_map_open(os_file_map *out, const char *path, err *e); // ERR_NOT_FOUND when absent
 void os_map_close(os_file_map *m);                              // zeroed or closed is fine
 void os_map_willneed(const os_file_map *m);                     // ask the kernel to read ahead
+// The pages that lie wholly in part, which is in m, leave this process; they come back from the
+// file when they are touched.
+void os_map_forget(const os_file_map *m, bytes part);
 
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);

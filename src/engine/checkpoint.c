@@ -269,6 +269,10 @@ void checkpoint_close(checkpoint *m) {
     *m = (checkpoint){0};
 }
 
+void checkpoint_rest_text(const checkpoint *m) {
+    if (m->packed) pack_forget(m->packed, "text_encoder.encoder.");
+}
+
 status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, int64_t n,
                          int32_t *codes, err *e) {
     const mg_config *lm = mg_get_config(m->lm);

@@ -61,6 +61,10 @@ status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e);
 void checkpoint_close(checkpoint *m); // zeroed is fine
 void checkpoint_record_deinit(checkpoint_record *r);
 
+// The text encoder, run now and then, leaves memory until it runs again (some milliseconds more
+// then). Packed files only.
+void checkpoint_rest_text(const checkpoint *m);
+
 // Codes [K][frames] of sound at the codec's rate, planes [channels, n]; frames =
 // encodec_frame_count(n). Needs need_encoder.
 status checkpoint_encode(const checkpoint *m, compute *c, const float *planes, int64_t n,

@@ -73,7 +73,7 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     status rc = compute_open(&g->c, o->threads, o->isa, e);
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;
-    texts_init(&g->texts, g->model.text);
+    texts_init(&g->texts, &g->model);
     rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
                        e);
     const batch_limits limits = {.places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT,

@@ -175,6 +175,11 @@ const tensor *pack_find(const pack *p, const char *name) {
     return i < p->count ? &p->view[i] : NULL;
 }
 
+void pack_forget(const pack *p, const char *prefix) {
+    char shorter[PACK_NAME_MAX];
+    if (pack_name(shorter, prefix)) gguf_forget(p->file, shorter);
+}
+
 bytes pack_document(const pack *p, const char *name) {
     char key[64];
     bytes text = {0};

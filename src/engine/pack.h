@@ -29,6 +29,9 @@ void pack_close(pack *p); // NULL is fine
 // By the checkpoint's name; packed matrices have type DT_Q8, DT_Q4, DT_BF16X8 or DT_CHAIN_* and
 // their true shape. NULL: absent.
 const tensor *pack_find(const pack *p, const char *name);
+// The tensors of the checkpoint whose names begin so need not stay in memory; they come back when
+// they are read.
+void pack_forget(const pack *p, const char *prefix);
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.
 bytes pack_document(const pack *p, const char *name);

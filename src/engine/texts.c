@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-void texts_init(texts *t, const t5 *encoder) {
-    *t = (texts){.encoder = encoder};
+void texts_init(texts *t, const checkpoint *m) {
+    *t = (texts){.m = m};
 }
 
 static size_t width(const texts *t) {
-    return (size_t)t5_get_config(t->encoder)->d_model;
+    return (size_t)t5_get_config(t->m->text)->d_model;
 }
 
 static size_t size_of(const texts *t, int64_t n) {
@@ -71,7 +71,8 @@ status texts_encode(texts *t, compute *c, float *out, const int32_t *ids, int64_
         t->found++;
         return OK;
     }
-    status rc = t5_encode(t->encoder, c, out, ids, n, work, e);
+    status rc = t5_encode(t->m->text, c, out, ids, n, work, e);
+    checkpoint_rest_text(t->m);
     if (rc) return rc;
     t->encoded++;
     keep(t, out, ids, n);

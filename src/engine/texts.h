@@ -4,8 +4,7 @@
 // ids alone. The texts used last are kept, up to TEXTS_MAX of them and TEXTS_BYTES_MAX bytes; the
 // one unused for longest goes first. One thread uses a texts: the batch's.
 #pragma once
-#include "base/mem.h"
-#include "model/t5.h"
+#include "engine/checkpoint.h"
 
 #define TEXTS_MAX 64
 #define TEXTS_BYTES_MAX ((size_t)8 << 20) // of ids and states
@@ -18,16 +17,17 @@ typedef struct {
 } texts_entry;
 
 typedef struct {
-    const t5 *encoder; // borrowed
+    const checkpoint *m; // borrowed
     texts_entry list[TEXTS_MAX];
     size_t count, bytes;
     uint64_t clock;
     uint64_t encoded, found; // texts so far
 } texts;
 
-void texts_init(texts *t, const t5 *encoder);
-void texts_deinit(texts *t); // zeroed is fine
+void texts_init(texts *t, const checkpoint *m); // m must outlive t
+void texts_deinit(texts *t);                    // zeroed is fine
 
-// As t5_encode, to the last bit. No memory to keep a text is no error.
+// As t5_encode, to the last bit; the encoder rests in between. No memory to keep a text is no
+// error.
 status texts_encode(texts *t, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
                     err *e);

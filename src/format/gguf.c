@@ -479,6 +479,14 @@ void gguf_willneed(const gguf_file *f) {
     os_map_willneed(&f->map);
 }
 
+void gguf_forget(const gguf_file *f, const char *prefix) {
+    for (size_t i = 0; i < f->count; i++) {
+        const gguf_tensor *t = &f->list[i].t;
+        if (strncmp(t->name, prefix, strlen(prefix)) == 0)
+            os_map_forget(&f->map, (bytes){t->data, t->size});
+    }
+}
+
 // ---- values
 
 static status kv_get(const gguf_file *f, const char *key, const kv **out, err *e) {

@@ -116,6 +116,34 @@ Test(hash, base64_goes_there_and_back) {
     cr_assert_eq(base64_decode(back, &n, bytes_of("Zm9"), NULL), ERR_FORMAT);
 }
 
+static uint64_t sum_of(bytes b) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < b.n; i++) sum += b.p[i];
+    return sum;
+}
+
+Test(os, forgotten_pages_leave_memory_and_come_back) {
+    enum { SIZE = 32 << 20, MARGIN = 4 << 20 };
+    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/f", dir);
+    uint8_t *data = mem_alloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++) data[i] = (uint8_t)(i * 31 >> 7);
+    uint64_t want = sum_of((bytes){data, SIZE});
+    cr_assert_eq(os_write_atomic(path, (bytes){data, SIZE}, NULL), OK);
+    mem_free(data);
+    os_file_map m;
+    cr_assert_eq(os_map_open(&m, path, NULL), OK);
+    cr_assert_eq(sum_of(m.data), want);
+    size_t touched = os_memory_resident();
+    os_map_forget(&m, (bytes){m.data.p + 1, m.data.n - 2});
+    cr_assert_lt(os_memory_resident() + SIZE - MARGIN, touched);
+    cr_assert_eq(sum_of(m.data), want);
+    os_map_close(&m);
+    unlink(path);
+    rmdir(dir);
+}
+
 Test(os, atomic_write_replaces_whole_and_leaves_no_trace_of_a_failure) {
     char dir[] = "/tmp/sf-os-XXXXXX", path[64];
     cr_assert_not_null(mkdtemp(dir));

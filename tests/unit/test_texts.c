@@ -18,19 +18,18 @@ typedef struct {
     arena work;
 } fixture;
 
-static fixture setup(void) {
-    fixture f = {0};
+static void setup(fixture *f) {
+    *f = (fixture){0};
     err e = {0};
     const checkpoint_options o = {.model = "tests/parity/mono/model"};
-    cr_assert_eq(checkpoint_open(&f.m, &o, &e), OK, "%s", e.text);
-    cr_assert_eq(compute_open(&f.c, 2, NULL, &e), OK, "%s", e.text);
-    texts_init(&f.t, f.m.text);
-    f.width = t5_get_config(f.m.text)->d_model;
-    f.ids = mem_calloc(LONG, sizeof *f.ids);
-    f.states = mem_calloc((size_t)(LONG * f.width), sizeof *f.states);
-    f.own = mem_calloc((size_t)(LONG * f.width), sizeof *f.own);
-    cr_assert(f.ids && f.states && f.own);
-    return f;
+    cr_assert_eq(checkpoint_open(&f->m, &o, &e), OK, "%s", e.text);
+    cr_assert_eq(compute_open(&f->c, 2, NULL, &e), OK, "%s", e.text);
+    texts_init(&f->t, &f->m);
+    f->width = t5_get_config(f->m.text)->d_model;
+    f->ids = mem_calloc(LONG, sizeof *f->ids);
+    f->states = mem_calloc((size_t)(LONG * f->width), sizeof *f->states);
+    f->own = mem_calloc((size_t)(LONG * f->width), sizeof *f->own);
+    cr_assert(f->ids && f->states && f->own);
 }
 
 static void teardown(fixture *f) {
@@ -59,7 +58,8 @@ static void check(fixture *f, int i, int64_t n, bool known) {
 }
 
 Test(texts, a_known_text_is_found_and_has_the_same_states) {
-    fixture f = setup();
+    fixture f;
+    setup(&f);
     check(&f, 0, 9, false);
     check(&f, 1, 9, false);
     check(&f, 0, 9, true);
@@ -69,7 +69,8 @@ Test(texts, a_known_text_is_found_and_has_the_same_states) {
 }
 
 Test(texts, the_one_unused_for_longest_goes_first) {
-    fixture f = setup();
+    fixture f;
+    setup(&f);
     for (int i = 0; i < TEXTS_MAX; i++) check(&f, i, 5, false);
     check(&f, 0, 5, true);
     check(&f, TEXTS_MAX, 5, false); // takes the place of 1
@@ -81,7 +82,8 @@ Test(texts, the_one_unused_for_longest_goes_first) {
 }
 
 Test(texts, long_texts_stay_within_the_bytes) {
-    fixture f = setup();
+    fixture f;
+    setup(&f);
     int64_t each = LONG * (f.width * 4 + 4), fit = (int64_t)TEXTS_BYTES_MAX / each;
     cr_assert(fit > 1 && fit < TEXTS_MAX);
     for (int i = 0; i <= fit; i++) check(&f, i, LONG, false);
@@ -92,7 +94,8 @@ Test(texts, long_texts_stay_within_the_bytes) {
 }
 
 Test(texts, no_memory_to_keep_a_text_is_no_error) {
-    fixture f = setup();
+    fixture f;
+    setup(&f);
     err e;
     for (int32_t k = 0; k < 9; k++) f.ids[k] = k;
     int kept = 0, lost = 0;
