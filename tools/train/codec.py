@@ -194,8 +194,17 @@ def mel_filters(n_fft, n_mels):
     return torch.from_numpy(np.maximum(0, np.minimum(up, down))).float()
 
 
+def movement(level):
+    return (level[..., 1:] - level[..., :-1]).abs().mean(-1)
+
+
+def texture(a, b):
+    """Distance of each band's mean, spread and movement over time: what a median of uncertain detail loses."""
+    return sum((f(a) - f(b)).abs().mean() for f in (lambda v: v.mean(-1), lambda v: v.std(-1), movement))
+
+
 class SpectralLoss:
-    """Log-mel and magnitude distances at several resolutions; convergence is taken over the batch."""
+    """Log-mel, texture and magnitude distances at several resolutions; convergence is taken over the batch."""
 
     def __init__(self):
         self.sizes = [(2048, 80), (1024, 64), (512, 40), (256, 20), (128, 10)]
@@ -207,7 +216,8 @@ class SpectralLoss:
         for (n, _), window, mel in zip(self.sizes, self.windows, self.mels):
             a, b = (torch.stft(v, n, n // 4, window=window, return_complex=True).abs() / n ** 0.5 for v in (x, y))
             ma, mb = mel @ a, mel @ b
-            loss = loss + (torch.log10(ma + FLOOR) - torch.log10(mb + FLOOR)).abs().mean()
+            la, lb = torch.log10(ma + FLOOR), torch.log10(mb + FLOOR)
+            loss = loss + (la - lb).abs().mean() + 0.7 * texture(la, lb)
             loss = loss + 0.5 * (a - b).norm() / a.norm().clamp(min=1e-3)
         return loss / len(self.sizes)
 
