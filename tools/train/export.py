@@ -68,8 +68,7 @@ def build(work, name):
         do_sample=True, guidance_scale=GUIDANCE, temperature=TEMPERATURE, top_k=TOP_K)
     saved = torch.load(os.path.join(work, name), map_location="cpu", weights_only=False)
     state = rename(saved["model"])
-    coder = torch.load(os.path.join(work, "codec.pt"), map_location="cpu", weights_only=False)["model"]
-    state.update({"audio_encoder." + k: v for k, v in coder.items()})
+    state.update({"audio_encoder." + k: v for k, v in codec.load(os.path.join(work, "codec.pt")).state_dict().items()})
     missing, unexpected = model.load_state_dict(state, strict=False)
     missing = [m for m in missing if "embed_positions" not in m]
     assert not missing and not unexpected, (missing, unexpected)

@@ -37,8 +37,8 @@ class Clips:
         self.refresh()
 
     def refresh(self):
-        for path in sorted(glob.glob(self.pattern))[self.rank::self.world]:
-            if path in self.seen or path.endswith(".part.npz"):
+        for path in sorted(glob.glob(self.pattern)):
+            if path in self.seen or path.endswith(".part.npz") or int(path[-9:-4]) % self.world != self.rank:
                 continue
             self.seen.add(path)
             with np.load(path) as shard:
