@@ -116,18 +116,15 @@ static void admit(batch *b, place p) {
     }
 }
 
-// Ends the item in place i. Called and returns with mu held.
-static void finish(batch *b, size_t i, status rc, err *e) {
-    place p = b->running[i];
+// Ends the item in place i, whose run goes no further. Called and returns with mu held.
+static void finish(batch *b, size_t i, status rc, const err *e) {
+    batch_item *it = b->running[i].item;
     pthread_mutex_unlock(&b->mu);
-    run_drop_caches(p.item->r);
-    if (!rc) rc = p.item->end(p.item->arg, b->c, p.item->r, &b->work, e);
-    arena_reset(&b->work);
-    run_free(p.item->r);
+    run_free(it->r);
     pthread_mutex_lock(&b->mu);
-    p.item->r = NULL;
+    it->r = NULL;
     place_free(b, i);
-    item_end(b, p.item, rc, e);
+    item_end(b, it, rc, e);
 }
 
 static void drop_canceled(batch *b) {
@@ -187,6 +184,49 @@ static void step(batch *b, size_t runs) {
     op_parallel(b->c, (int)runs, accept_one, b);
 }
 
+// Items whose runs are done, as long as the first of them, at most BATCH_TOGETHER.
+static size_t done_alike(const batch *b, batch_item **out) {
+    size_t n = 0;
+    for (size_t i = 0; i < b->count && n < BATCH_TOGETHER; i++) {
+        batch_item *it = b->running[i].item;
+        if (!run_done(it->r)) continue;
+        if (n && (it->end != out[0]->end || run_frames(it->r) != run_frames(out[0]->r))) continue;
+        out[n++] = it;
+    }
+    return n;
+}
+
+typedef struct {
+    status rc;
+    err e;
+} ending;
+
+static void end_together(batch *b, batch_item *const *it, size_t n, ending *out) {
+    for (size_t i = 0; i < n; i++) run_drop_caches(it[i]->r);
+    out[0].rc = it[0]->end(it, n, b->c, &out[0].e);
+    for (size_t i = 1; i < n; i++) out[i] = out[0];
+    for (size_t i = 0; i < n && n > 1 && out[i].rc; i++) {
+        out[i].rc = it[i]->end(&it[i], 1, b->c, &out[i].e);
+    }
+}
+
+static size_t place_of(const batch *b, const batch_item *it) {
+    size_t i = 0;
+    while (b->running[i].item != it) i++;
+    return i;
+}
+
+static void end_done(batch *b) {
+    batch_item *it[BATCH_TOGETHER];
+    ending ended[BATCH_TOGETHER] = {0};
+    for (size_t n; (n = done_alike(b, it)) > 0;) {
+        pthread_mutex_unlock(&b->mu);
+        end_together(b, it, n, ended);
+        pthread_mutex_lock(&b->mu);
+        for (size_t i = 0; i < n; i++) finish(b, place_of(b, it[i]), ended[i].rc, &ended[i].e);
+    }
+}
+
 static void turn(batch *b) {
     place p;
     drop_canceled(b);
@@ -205,9 +245,8 @@ static void turn(batch *b) {
     for (size_t i = b->count; i-- > 0;) {
         batch_item *it = b->running[i].item;
         it->done = run_steps_done(it->r);
-        err e = {0};
-        if (run_done(it->r)) finish(b, i, OK, &e);
     }
+    end_done(b);
 }
 
 static bool idle(batch *b) {

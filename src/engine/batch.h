@@ -14,13 +14,17 @@ typedef struct batch batch;
 
 typedef enum { BATCH_WAITING, BATCH_RUNNING, BATCH_DONE, BATCH_FAILED } batch_state;
 
+#define BATCH_TOGETHER 8 // items that end in one call at most
+
 // One stem of a job. The callbacks run on the batch's thread.
-typedef struct {
+typedef struct batch_item batch_item;
+struct batch_item {
     void *arg;
     // Encodes the text and makes the run. Scratch from work, which is reset afterwards.
     status (*begin)(void *arg, compute *c, arena *work, run **out, err *e);
-    // Decodes the codes of the finished run.
-    status (*end)(void *arg, compute *c, run *r, arena *work, err *e);
+    // Decodes the codes of finished runs, items[i]->r, which are equally long. When it fails for
+    // several it is called again for each alone.
+    status (*end)(batch_item *const *items, size_t n, compute *c, err *e);
     size_t bytes; // its caches will take, for the memory budget
 
     // The batch's own, guarded by its lock; read through the functions below.
@@ -29,7 +33,7 @@ typedef struct {
     int64_t done, total; // steps
     bool reported;
     err why; // when failed
-} batch_item;
+};
 
 typedef struct batch_job {
     batch_item *items; // the caller's, until batch_leave returns

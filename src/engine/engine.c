@@ -292,18 +292,28 @@ static status stem_begin(void *arg, compute *c, arena *work, run **out, err *e) 
     return rc ? rc : run_create(out, m->lm, &p, e);
 }
 
-static status stem_end(void *arg, compute *c, run *r, arena *work, err *e) {
-    (void)work;
-    stem *s = arg;
+static status make_room(stem *s, err *e) {
     const checkpoint *m = &s->of->g->model;
-    int channels = (int)mg_get_config(m->lm)->channels;
     s->samples = s->of->frames * encodec_get_config(m->codec)->hop;
-    s->planes = mem_alloc((size_t)(channels * s->samples) * sizeof *s->planes);
-    if (!s->planes) return err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
-    float *const planes[2] = {s->planes, s->planes + (channels - 1) * s->samples};
-    const encodec_codes in = {
-        .codes = run_codes(r), .ld = s->of->frames, .frames = s->of->frames, .channels = channels};
-    return encodec_decode(m->codec, c, &in, planes, e);
+    size_t n = (size_t)(mg_get_config(m->lm)->channels * s->samples);
+    if (!s->planes) s->planes = mem_alloc(n * sizeof *s->planes);
+    return s->planes ? OK : err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
+}
+
+static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) {
+    encodec_codes in[BATCH_TOGETHER];
+    float *planes[2 * BATCH_TOGETHER], **plane = planes;
+    const checkpoint *m = &((const stem *)items[0]->arg)->of->g->model;
+    int channels = (int)mg_get_config(m->lm)->channels;
+    for (size_t i = 0; i < n; i++) {
+        stem *s = items[i]->arg;
+        status rc = make_room(s, e);
+        if (rc) return rc;
+        int64_t frames = s->of->frames;
+        in[i] = (encodec_codes){run_codes(items[i]->r), frames, frames, channels};
+        for (int ch = 0; ch < channels; ch++) *plane++ = s->planes + ch * s->samples;
+    }
+    return encodec_decode_many(m->codec, c, in, n, planes, e);
 }
 
 static status check_given(const request *q, err *e) {
@@ -374,7 +384,7 @@ static status plan_stem(request *q, size_t i, err *e) {
     const run_params p = params_of(s);
     q->index[q->job.count] = i;
     q->items[q->job.count++] = (batch_item){
-        .arg = s, .begin = stem_begin, .end = stem_end, .bytes = run_cache_bytes(m->lm, &p)};
+        .arg = s, .begin = stem_begin, .end = stems_end, .bytes = run_cache_bytes(m->lm, &p)};
     return OK;
 }
 

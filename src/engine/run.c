@@ -140,6 +140,9 @@ int64_t run_steps_done(const run *r) {
 int64_t run_steps_total(const run *r) {
     return r->steps_total;
 }
+int64_t run_frames(const run *r) {
+    return r->p.frames;
+}
 const int32_t *run_codes(const run *r) {
     return r->codes;
 }

@@ -65,6 +65,7 @@ void run_accept(run *r, const float *cond, const float *null);
 bool run_done(const run *r);
 int64_t run_steps_done(const run *r);
 int64_t run_steps_total(const run *r);
+int64_t run_frames(const run *r);
 const int32_t *run_codes(const run *r); // [K][frames]
 const float *run_first(const run *r);   // [K, vocab], with keep_first and after the first step
 

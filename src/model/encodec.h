@@ -80,6 +80,10 @@ typedef struct {
 } encodec_codes;
 status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
                       err *e);
+// n sequences of the same frames and channels, side by side as far as ENCODEC_STREAMS_MAX allows;
+// out[i * channels + channel].
+status encodec_decode_many(const encodec *k, compute *c, const encodec_codes *in, size_t n,
+                           float *const *out, err *e);
 
 int64_t encodec_frame_count(const encodec *k, int64_t samples); // rounded up
 

@@ -269,25 +269,42 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
     return OK;
 }
 
-status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
-                      err *e) {
+static status decode_side_by_side(const encodec *k, compute *c, const encodec_codes *in, size_t n,
+                                  float *const *out, err *e) {
     int64_t quantizers = k->cfg.quantizers, given;
-    const int32_t *rows[ENCODEC_QUANTIZERS_MAX * 2];
-    assert(in->channels == 1 || in->channels == 2);
-    if (in->frames < 1 || in->frames > ENCODEC_SAMPLES_MAX / k->cfg.hop) {
-        return err_set(e, ERR_ARG, "codes: expected 1 to %lld frames, found %lld",
-                       (long long)(ENCODEC_SAMPLES_MAX / k->cfg.hop), (long long)in->frames);
-    }
-    for (int64_t q = 0; q < quantizers; q++) {
-        for (int64_t ch = 0; ch < in->channels; ch++) {
-            rows[ch * quantizers + q] = in->codes + (q * in->channels + ch) * in->ld;
+    const int32_t *rows[ENCODEC_STREAMS_MAX * ENCODEC_QUANTIZERS_MAX], **row = rows;
+    for (size_t i = 0; i < n; i++) {
+        for (int64_t ch = 0; ch < in[i].channels; ch++) {
+            for (int64_t q = 0; q < quantizers; q++) {
+                *row++ = in[i].codes + (q * in[i].channels + ch) * in[i].ld;
+            }
         }
     }
     encodec_decoder *d;
-    status rc = encodec_decoder_create(&d, k, in->channels, e);
+    status rc = encodec_decoder_create(&d, k, (int)n * in->channels, e);
     if (rc) return rc;
     encodec_frames f = {.rows = rows, .n = in->frames, .last = true, .out = out};
     rc = encodec_decode_push(d, c, &f, &given, e);
     encodec_decoder_free(d);
     return rc;
+}
+
+status encodec_decode_many(const encodec *k, compute *c, const encodec_codes *in, size_t n,
+                           float *const *out, err *e) {
+    assert(in->channels == 1 || in->channels == 2);
+    if (in->frames < 1 || in->frames > ENCODEC_SAMPLES_MAX / k->cfg.hop) {
+        return err_set(e, ERR_ARG, "codes: expected 1 to %lld frames, found %lld",
+                       (long long)(ENCODEC_SAMPLES_MAX / k->cfg.hop), (long long)in->frames);
+    }
+    size_t most = ENCODEC_STREAMS_MAX / (size_t)in->channels;
+    status rc = OK;
+    for (size_t i = 0; i < n && !rc; i += most) {
+        rc = decode_side_by_side(k, c, in + i, MIN(most, n - i), out + i * (size_t)in->channels, e);
+    }
+    return rc;
+}
+
+status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
+                      err *e) {
+    return encodec_decode_many(k, c, in, 1, out, e);
 }

@@ -277,6 +277,33 @@ Test(encodec, pieces_and_neighbours_change_no_bit_in_bf16) {
     check_pieces(WEIGHTS_BF16);
 }
 
+// More sequences than go side by side: some of them share a group, one is left over.
+Test(encodec, sequences_decoded_together_are_what_each_is_alone) {
+    enum { LEN = 9, N = ENCODEC_STREAMS_MAX + 1 };
+    fixture f;
+    setup(&f, "stereo");
+    cr_assert_eq(f.channels, 2);
+    int64_t books = 2 * f.quantizers, n = LEN * encodec_get_config(f.k)->hop;
+    int32_t *codes = malloc((size_t)(N * books * LEN) * sizeof *codes);
+    make_codes(&f, codes, 2 * N * LEN, 11);
+    float *alone = malloc((size_t)(2 * n) * sizeof *alone), *pair[] = {alone, alone + n};
+    float *all = malloc((size_t)(2 * N * n) * sizeof *all), *out[2 * N];
+    encodec_codes in[N];
+    for (int i = 0; i < N; i++) {
+        in[i] = (encodec_codes){codes + i * books * LEN, LEN, LEN, 2};
+        out[2 * i] = all + 2 * i * n, out[2 * i + 1] = all + (2 * i + 1) * n;
+    }
+    cr_assert_eq(encodec_decode_many(f.k, f.c, in, N, out, NULL), OK);
+    for (int i = 0; i < N; i++) {
+        cr_assert_eq(encodec_decode(f.k, f.c, &in[i], pair, NULL), OK);
+        cr_assert_arr_eq(all + 2 * i * n, alone, (size_t)(2 * n) * sizeof *all, "sequence %d", i);
+    }
+    free(codes);
+    free(alone);
+    free(all);
+    teardown(&f);
+}
+
 // Decodes FRAMES frames of codes with an instruction set and a number of threads; the caller frees.
 static float *decode_with(const fixture *f, const int32_t *codes, const char *isa, int threads) {
     compute *c;
