@@ -51,6 +51,10 @@ status bench_load(bench *b, int64_t stems, err *e) {
     const mg_config *cfg = mg_get_config(b->m.lm);
     int64_t prefix = cfg->melody ? cfg->chroma_length + 64 : 0;
     int64_t positions = MAX(b->position + b->steps, b->m.window) + prefix + 64;
+    b->text_gflops = roof_multiply(b->c, t5_widest(b->m.text));
+    b->lm_gflops = roof_multiply(b->c, mg_widest(b->m.lm));
+    b->codec_gflops = roof_chain(b->c, b->m.cache_type == DT_F32 ? DT_F32 : DT_BF16);
+    bench_add(b, "multiply-add decoder", 0, 0, b->lm_gflops, "GFLOP/s", 1);
     return mg_scratch_create(&b->scratch, b->m.lm, b->c, MAX(ROWS_MAX, 2 * stems), positions, e);
 }
 
@@ -58,6 +62,11 @@ void bench_unload(bench *b) {
     mem_free(b->text);
     mg_scratch_free(b->scratch);
     checkpoint_close(&b->m);
+}
+
+// Seconds that reading so many bytes or so many products take at least.
+static double least(const bench *b, double bytes_read, double products, double gflops) {
+    return fmax(bytes_read / b->read_gb, 2 * products / gflops) / 1e9;
 }
 
 // --- stems on their way
@@ -145,8 +154,11 @@ status bench_text(bench *b, err *e) {
         rc = encode_text(b, e);
         best = fmin(best, os_seconds() - from);
     }
-    if (!rc) bench_add(b, "text encoder", 0, 0, 1e3 * best, "ms", 0);
-    return rc;
+    if (rc) return rc;
+    double products = (double)b->text_n * (double)t5_values(b->m.text);
+    double floor = least(b, (double)t5_bytes(b->m.text), products, b->text_gflops);
+    bench_add(b, "text encoder", 0, 0, 1e3 * best, "ms", floor / best);
+    return OK;
 }
 
 static status first_token(bench *b, double *spent, err *e) {
@@ -188,12 +200,8 @@ static void report_steps(const bench *b, int64_t stems, double *spent) {
     int64_t mean = b->position + b->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
     double moved = (double)mg_step_bytes(b->m.lm, true) +
                    (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->m.cache_type);
-    double flops = 2.0 * (double)(2 * stems) * (double)mg_step_values(b->m.lm);
-    // 8-bit products have a roof of their own: there only reading counts.
-    double multiply = mg_step_bytes(b->m.lm, true) < 2 * (size_t)mg_step_values(b->m.lm)
-                          ? 0
-                          : flops / 1e9 / b->gflops;
-    double floor = fmax(moved / 1e9 / b->read_gb, multiply);
+    double products = (double)(2 * stems) * (double)mg_step_values(b->m.lm);
+    double floor = least(b, moved, products, b->lm_gflops);
     bench_add(b, "step", stems, at, 1e3 * median, "ms", floor / median);
     bench_add(b, "steps", stems, at, 1 / median, "steps/s", floor / median);
     bench_add(b, "audio", stems, at, (double)stems / median / b->m.frame_rate, "x realtime", 0);
@@ -204,9 +212,13 @@ static void report_steps(const bench *b, int64_t stems, double *spent) {
 static status time_steps(bench *b, stepper *t, double *spent, err *e) {
     double from = os_seconds();
     status rc = begin(t, b, e);
-    double spent_first = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
-    if (!rc && t->stems == 1) bench_add(b, "prefill", 1, at, 1e3 * spent_first, "ms", 0);
+    double prefill = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
     if (rc) return rc;
+    double products = 2 * (double)b->position * (double)mg_step_values(b->m.lm);
+    if (t->stems == 1 && b->position) {
+        bench_add(b, "prefill", 1, at, 1e3 * prefill, "ms",
+                  least(b, (double)mg_step_bytes(b->m.lm, true), products, b->lm_gflops) / prefill);
+    }
     double roof = roof_read(b->c);
     for (int64_t i = 0; i < b->steps; i++) {
         from = os_seconds();
@@ -269,8 +281,10 @@ status bench_codec(bench *b, err *e) {
         best = fmin(best, spent);
     }
     if (rc) return rc;
-    bench_add(b, "codec", 1, SECONDS, best, "s", 0);
-    bench_add(b, "codec", 1, SECONDS, SECONDS / best, "x realtime", 0);
+    double frames = SECONDS * b->m.frame_rate * (double)mg_get_config(b->m.lm)->channels;
+    double floor = least(b, 0, frames * (double)encodec_products(b->m.codec), b->codec_gflops);
+    bench_add(b, "codec", 1, SECONDS, best, "s", floor / best);
+    bench_add(b, "codec", 1, SECONDS, SECONDS / best, "x realtime", floor / best);
     return OK;
 }
 

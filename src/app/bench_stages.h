@@ -13,7 +13,8 @@ typedef struct {
     int threads;
     int64_t steps, position; // to time; frames that are there already
     bench_table table;
-    double read_gb, gflops; // the roofs, once they are measured
+    // The roofs, once they are measured: reading, and multiplying in each part's type of weights.
+    double read_gb, text_gflops, lm_gflops, codec_gflops;
     compute *c;
     checkpoint m;
     mg_scratch *scratch;

@@ -45,19 +45,55 @@ double roof_read(compute *c) {
     return best;
 }
 
-double roof_multiply(compute *c) {
-    enum { N = 768, ROUNDS = 20 };
-    float *w = mem_aligned(N * N * sizeof *w), *x = mem_aligned(N * N * sizeof *x),
-          *y = mem_aligned(N * N * sizeof *y);
+enum { N = 768, MULTIPLY_ROUNDS = 10 };
+
+// The best rate of `rounds` calls of f, each of which does 2 * products operations.
+static double best_rate(void (*f)(void *arg), void *arg, double products) {
     double best = 0;
-    const weight m = {.type = DT_F32, .rows = N, .cols = N, .data = w};
-    for (int i = 0; i < ROUNDS && w && x && y; i++) {
+    for (int i = 0; i < MULTIPLY_ROUNDS; i++) {
         double from = os_seconds();
-        op_linear(c, &(linear_args){.y = y, .ldy = N, .x = x, .ldx = N, .n = N, .w = &m});
-        best = fmax(best, 2.0 * N * N * N / (os_seconds() - from) / 1e9);
+        f(arg);
+        best = fmax(best, 2 * products / (os_seconds() - from) / 1e9);
     }
-    mem_free(w);
-    mem_free(x);
-    mem_free(y);
+    return best;
+}
+
+typedef struct {
+    compute *c;
+    linear_args a;
+    chain_linear_args chain;
+} multiply;
+
+static void do_linear(void *arg) {
+    multiply *m = arg;
+    op_linear(m->c, &m->a);
+}
+
+static void do_chain(void *arg) {
+    multiply *m = arg;
+    chain_linear(m->c, &m->chain);
+}
+
+double roof_multiply(compute *c, const weight *w) {
+    arena own = {0};
+    const weight cube = {.type = DT_F32, .rows = N, .cols = N, .data = arena_f32(&own, N, N)};
+    if (!w) w = &cube;
+    float *x = arena_f32(&own, N, (size_t)w->cols), *y = arena_f32(&own, N, (size_t)w->rows);
+    multiply m = {.c = c, .a = {.y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .n = N, .w = w}};
+    double best =
+        own.failed ? 0 : best_rate(do_linear, &m, (double)N * (double)w->rows * (double)w->cols);
+    arena_deinit(&own);
+    return best;
+}
+
+double roof_chain(compute *c, dtype type) {
+    arena own = {0};
+    size_t size = 0;
+    chain_weight w = {.type = type, .rows = N, .cols = N};
+    if (chain_size(&size, type, N, N)) w.data = arena_alloc(&own, size);
+    float *x = arena_f32(&own, N, N), *y = arena_f32(&own, N, N);
+    multiply m = {.c = c, .chain = {.y = y, .ldy = N, .x = x, .ldx = N, .n = N, .w = &w}};
+    double best = own.failed ? 0 : best_rate(do_chain, &m, (double)N * N * N);
+    arena_deinit(&own);
     return best;
 }

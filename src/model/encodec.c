@@ -309,3 +309,22 @@ const encodec_config *encodec_get_config(const encodec *k) {
 int64_t encodec_frame_count(const encodec *k, int64_t samples) {
     return (samples + k->cfg.hop - 1) / k->cfg.hop;
 }
+
+static int64_t conv_products(const sea_conv *l) {
+    return l->in * l->k * l->out;
+}
+
+int64_t encodec_products(const encodec *k) {
+    const encodec_config *c = &k->cfg;
+    const encodec_net *net = &k->decoder;
+    int64_t width = encodec_width(c), rows = 1; // of a stage's input
+    int64_t n = conv_products(&net->first) + c->lstm_layers * 8 * width * width;
+    for (int64_t i = 0; i < c->ratio_count; i++) {
+        const encodec_stage *s = &net->stage[i];
+        n += rows * 2 * s->up.in * s->up.stride * s->up.out;
+        rows *= s->up.stride;
+        for (int64_t j = 0; j < c->res_layers; j++)
+            n += rows * (conv_products(&s->res[j].narrow) + conv_products(&s->res[j].widen));
+    }
+    return n + rows * conv_products(&net->last);
+}

@@ -86,6 +86,7 @@ status encodec_decode_many(const encodec *k, compute *c, const encodec_codes *in
                            float *const *out, err *e);
 
 int64_t encodec_frame_count(const encodec *k, int64_t samples); // rounded up
+int64_t encodec_products(const encodec *k); // of decoding one frame of one channel
 
 // Encodes one channel of n >= 1 samples. codes [quantizers, frames]; latents [frames, dim] or NULL:
 // what was quantised.

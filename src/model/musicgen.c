@@ -508,6 +508,10 @@ int64_t mg_step_values(const musicgen *m) {
     return c->layers * layer + c->codebooks * c->vocab * c->d;
 }
 
+const weight *mg_widest(const musicgen *m) {
+    return &m->layer[0].fc1;
+}
+
 size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type) {
     return (size_t)(2 * c->layers * c->d * p) * dtype_size(cache_type);
 }

@@ -80,7 +80,8 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
 
 // Bytes of weights that one step reads, and of cache that one row at position p reads besides.
 size_t mg_step_bytes(const musicgen *m, bool with_text);
-int64_t mg_step_values(const musicgen *m); // products of one row of a step with a text
+int64_t mg_step_values(const musicgen *m);  // products of one row of a step with a text
+const weight *mg_widest(const musicgen *m); // a matrix as they are kept, to time products with
 size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type);
 
 // The position row p [d] as the model adds it: cosines, then sines, angles in f32.

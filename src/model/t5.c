@@ -210,3 +210,22 @@ status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_
     op_rms_norm(c, out, s.x, m->norm_final, n, m->cfg.d_model, (float)m->cfg.eps);
     return OK;
 }
+
+size_t t5_bytes(const t5 *m) {
+    size_t n = 0;
+    for (int64_t i = 0; i < m->cfg.layers; i++) {
+        const t5_block *b = &m->block[i];
+        const weight *const all[] = {&b->q, &b->k, &b->v, &b->o, &b->wi, &b->wo};
+        for (size_t j = 0; j < ARRAY_LEN(all); j++) n += weight_size(all[j]);
+    }
+    return n;
+}
+
+int64_t t5_values(const t5 *m) {
+    const t5_config *c = &m->cfg;
+    return c->layers * c->d_model * (4 * c->heads * c->d_kv + 2 * c->d_ff);
+}
+
+const weight *t5_widest(const t5 *m) {
+    return &m->block[0].wi;
+}

@@ -30,5 +30,10 @@ const t5_config *t5_get_config(const t5 *m);
 status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
                  err *e);
 
+// Bytes of matrices that one text reads, products of one token, and one of the matrices.
+size_t t5_bytes(const t5 *m);
+int64_t t5_values(const t5 *m);
+const weight *t5_widest(const t5 *m);
+
 // The bucket of a key at distance r = key - query; buckets in all, half of them for r > 0.
 int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance);
