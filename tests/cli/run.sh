@@ -78,12 +78,19 @@ for t in stored bf16 q8 q4; do
     status "packed $t" 0 "$bin" generate --model "$tmp/$t.gguf" --stem drums --duration 1 --seed 5 --quiet --out "$tmp/p"
     status "unpacked $t" 0 gen --weights $t --out "$tmp/u"
     same "packed $t" "$tmp/p/drums.wav" "$tmp/u/drums.wav"
+    if [ $t = q8 ]; then mkdir "$tmp/u8" && cp "$tmp/u/drums.wav" "$tmp/u8"; fi
 done
 status "packed, continued" 0 "$bin" generate --model "$tmp/q8.gguf" --stem bass --continue "$tmp/a/drums.wav" \
     --duration 2 --seed 5 --quiet --out "$tmp/p"
 status "unpacked, continued" 0 "$bin" generate --model $mono --weights q8 --stem bass --continue "$tmp/a/drums.wav" \
     --duration 2 --seed 5 --quiet --out "$tmp/u"
 same "packed, continued" "$tmp/p/bass.wav" "$tmp/u/bass.wav"
+# A packed file is as it was packed, whatever is asked for.
+for t in f32 q4; do
+    status "packed q8, asked for $t" 0 "$bin" generate --model "$tmp/q8.gguf" --weights $t --stem drums --duration 1 --seed 5 \
+        --quiet --out "$tmp/p"
+    same "packed q8, asked for $t" "$tmp/p/drums.wav" "$tmp/u8/drums.wav"
+done
 head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 
