@@ -114,7 +114,7 @@ static status begin(stepper *t, const bench *b, err *e) {
     status rc = OK;
     for (int64_t i = 0; !rc && i < t->stems; i++) {
         if (run_needs_window(t->r[i]))
-            rc = run_begin_window(t->r[i], b->c, b->scratch, &t->work, e);
+            rc = run_begin_window(t->r[i], &(run_likes){0}, b->c, b->scratch, &t->work, e);
         arena_reset(&t->work);
     }
     return rc;

@@ -353,6 +353,15 @@ void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const f
     }
 }
 
+void op_cache_copy(cache_rows to, cache_rows from, const attend_shape *s, int64_t n) {
+    size_t row = (size_t)s->dh * dtype_size(s->kv_type);
+    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16);
+    for (int64_t h = 0; h < s->heads; h++) {
+        memcpy((uint8_t *)to.data + (size_t)(h * to.cap) * row,
+               (const uint8_t *)from.data + (size_t)(h * from.cap) * row, (size_t)n * row);
+    }
+}
+
 // ---- the rest ----
 
 // Values from..from+n-1 of row id.

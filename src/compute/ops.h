@@ -85,6 +85,13 @@ status compute_reserve(compute *c, int64_t len_max, err *e);
 void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
                   int64_t pos);
 
+// Copies rows 0 to n-1 of one cache's keys (or values) to another's; each has room for so many.
+typedef struct {
+    void *data;
+    int64_t cap;
+} cache_rows;
+void op_cache_copy(cache_rows to, cache_rows from, const attend_shape *s, int64_t n);
+
 void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 

@@ -140,8 +140,10 @@ static void begin_windows(batch *b) {
         run *r = b->running[i].item->r;
         if (!run_needs_window(r)) continue;
         pthread_mutex_unlock(&b->mu);
+        run_likes alike = {0};
+        for (size_t j = 0; j < b->count; j++) run_compare(&alike, r, b->running[j].item->r);
         err e = {0};
-        status rc = run_begin_window(r, b->c, b->scratch, &b->work, &e);
+        status rc = run_begin_window(r, &alike, b->c, b->scratch, &b->work, &e);
         arena_reset(&b->work);
         pthread_mutex_lock(&b->mu);
         if (rc) finish(b, i, rc, &e);

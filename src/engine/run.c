@@ -184,8 +184,25 @@ static void feed_rows(const run *r, compute *c, mg_scratch *s, mg_cache *cache, 
     }
 }
 
-static status feed_prefix(const run *r, compute *c, mg_scratch *s, mg_row *rows, arena *work,
-                          err *e) {
+void run_compare(run_likes *l, const run *r, const run *other) {
+    const run_params *p = &r->p, *q = &other->p;
+    if (other == r || !other->open || !mg_get_config(r->m)->melody) return;
+    if (!p->text_null && !q->text_null && p->chroma == q->chroma &&
+        p->chroma_arg == q->chroma_arg && r->start == other->start)
+        l->cond = other;
+    if (other->null) l->null = other;
+}
+
+// Rows x [n, d] into an empty cache, of which the first `same` are in `like` already.
+static void feed_like(const run *r, compute *c, mg_scratch *s, mg_cache *cache,
+                      const mg_cache *like, int64_t same, mg_row *rows, const float *x, int64_t n) {
+    if (like) mg_cache_copy(cache, like, same);
+    int64_t done = mg_cache_len(cache);
+    feed_rows(r, c, s, cache, rows, x + done * mg_get_config(r->m)->d, n - done);
+}
+
+static status feed_prefix(const run *r, const run_likes *l, compute *c, mg_scratch *s, mg_row *rows,
+                          arena *work, err *e) {
     const mg_config *cfg = mg_get_config(r->m);
     int64_t n = prefix_rows(cfg, &r->p), d = cfg->d, text = r->p.text_rows;
     float *x = arena_f32(work, (size_t)n, (size_t)d);
@@ -198,12 +215,12 @@ static status feed_prefix(const run *r, compute *c, mg_scratch *s, mg_row *rows,
     mg_project_chroma(r->m, c, x, have ? chroma : NULL, have);
     float *tail = x + cfg->chroma_length * d;
     memcpy(tail, words, (size_t)(text * d) * sizeof *x);
-    feed_rows(r, c, s, r->cond, rows, x, n);
+    feed_like(r, c, s, r->cond, l->cond ? l->cond->cond : NULL, cfg->chroma_length, rows, x, n);
     if (!r->null) return OK;
     // The null branch: null chroma, and as many text rows, all zero.
     mg_project_chroma(r->m, c, x, NULL, 0);
     memset(tail, 0, (size_t)(text * d) * sizeof *x);
-    feed_rows(r, c, s, r->null, rows, x, n);
+    feed_like(r, c, s, r->null, l->null ? l->null->null : NULL, cfg->chroma_length, rows, x, n);
     return OK;
 }
 
@@ -231,7 +248,8 @@ static status feed_prompt(const run *r, compute *c, mg_scratch *s, mg_row *rows,
     return OK;
 }
 
-status run_begin_window(run *r, compute *c, mg_scratch *s, arena *work, err *e) {
+status run_begin_window(run *r, const run_likes *l, compute *c, mg_scratch *s, arena *work,
+                        err *e) {
     const mg_config *cfg = mg_get_config(r->m);
     assert(run_needs_window(r));
     status rc = r->cond ? OK : create_caches(r, c, work, e);
@@ -245,7 +263,7 @@ status run_begin_window(run *r, compute *c, mg_scratch *s, arena *work, err *e) 
                                .parallel = r->p.parallel};
     mg_row *rows = arena_alloc(work, (size_t)mg_scratch_rows(s) * sizeof *rows);
     if (!rows) return err_set(e, ERR_OOM, "no memory to begin a window");
-    if (cfg->melody) rc = feed_prefix(r, c, s, rows, work, e);
+    if (cfg->melody) rc = feed_prefix(r, l, c, s, rows, work, e);
     if (!rc) rc = feed_prompt(r, c, s, rows, work, e);
     if (rc) return rc;
     r->column = r->known + 1;
@@ -304,7 +322,7 @@ static status steps_alone(run *r, compute *c, mg_scratch *s, float *logits, err 
     int64_t size = cfg->codebooks * cfg->vocab;
     arena work = {0};
     while (!run_done(r)) {
-        status rc = run_needs_window(r) ? run_begin_window(r, c, s, &work, e) : OK;
+        status rc = run_needs_window(r) ? run_begin_window(r, &(run_likes){0}, c, s, &work, e) : OK;
         arena_reset(&work);
         if (rc) return rc;
         mg_row rows[2];
@@ -341,7 +359,8 @@ status run_force(run *r, compute *c, mg_scratch *s, arena *work, const run_force
     if (!rows || !columns)
         return err_set(e, ERR_OOM, "no memory for %lld columns", (long long)f->cols);
     status rc = create_caches(r, c, work, e);
-    if (!rc && mg_get_config(r->m)->melody) rc = feed_prefix(r, c, s, rows, work, e);
+    if (!rc && mg_get_config(r->m)->melody)
+        rc = feed_prefix(r, &(run_likes){0}, c, s, rows, work, e);
     if (rc) return rc;
     mg_cache *cache = f->null && r->null ? r->null : r->cond;
     for (int64_t i = 0; i < f->cols; i++) {

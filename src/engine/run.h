@@ -51,8 +51,14 @@ void run_free(run *r); // NULL is fine
 size_t run_cache_bytes(const musicgen *m, const run_params *p);
 
 bool run_needs_window(const run *r);
-// Prefill. work is scratch that the caller resets.
-status run_begin_window(run *r, compute *c, mg_scratch *s, arena *work, err *e);
+// Runs whose window has begun and whose prefix begins as r's will; NULL: none.
+typedef struct {
+    const run *cond, *null; // in the conditional branch, in the null one
+} run_likes;
+// Puts other into *l where it is one.
+void run_compare(run_likes *l, const run *r, const run *other);
+// Prefill; what is alike is copied. work is scratch that the caller resets.
+status run_begin_window(run *r, const run_likes *l, compute *c, mg_scratch *s, arena *work, err *e);
 void run_drop_caches(run *r); // when it is done; the codes stay
 
 // Its rows of the next step: the conditional one, and the null one when guided. Valid until

@@ -281,6 +281,19 @@ static attend_shape cache_shape(const mg_cache *k, float scale) {
     return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};
 }
 
+void mg_cache_copy(mg_cache *to, const mg_cache *from, int64_t n) {
+    const attend_shape shape = cache_shape(to, 1);
+    assert(to->type == from->type && to->len == 0 && n <= to->cap && n <= from->len);
+    for (int64_t i = 0; i < to->layers; i++) {
+        for (int which = 0; which < 2; which++) {
+            cache_rows a = {block_at(to, to->self, to->cap, i, which), to->cap};
+            cache_rows b = {block_at(from, from->self, from->cap, i, which), from->cap};
+            op_cache_copy(a, b, &shape, n);
+        }
+    }
+    to->len = n;
+}
+
 status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n,
                          arena *work, err *e) {
     int64_t d = m->cfg.d;

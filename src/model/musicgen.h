@@ -53,6 +53,8 @@ void mg_cache_free(mg_cache *k);
 size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type);
 void mg_cache_reset(mg_cache *k); // a new window: the positions are forgotten, the text is kept
 int64_t mg_cache_len(const mg_cache *k);
+// Begins an empty cache with the first n positions of another of the same model.
+void mg_cache_copy(mg_cache *to, const mg_cache *from, int64_t n);
 bool mg_cache_has_text(const mg_cache *k);
 // Cross-attention keys and values from projected text rows text [n, d]; n <= text_max.
 status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float *text, int64_t n,

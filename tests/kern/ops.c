@@ -267,6 +267,18 @@ static void test_cache_put(void) {
                    i);
 }
 
+// From room for 5 rows to room for 3: two rows of either head, and nothing else.
+static void test_cache_copy(void) {
+    attend_shape s = {.heads = 2, .dh = 3, .kv_type = DT_F32};
+    float from[2 * 5 * 3], to[2 * 3 * 3];
+    for (int i = 0; i < 30; i++) from[i] = (float)i;
+    for (int i = 0; i < 18; i++) to[i] = -1;
+    op_cache_copy((cache_rows){to, 3}, (cache_rows){from, 5}, &s, 2);
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < 9; i++)
+            expect(to[h * 9 + i] == (i < 6 ? from[h * 15 + i] : -1), "cache_copy %d %d", h, i);
+}
+
 // ---- rows and elements ----
 
 static void run_layer_norm(compute *c, float *out, const void *arg) {
@@ -447,6 +459,7 @@ void test_ops(void) {
     test_attend();
     test_attend_is_attention();
     test_cache_put();
+    test_cache_copy();
     on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);

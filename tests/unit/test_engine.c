@@ -103,6 +103,25 @@ Test(engine, skipped_stems_are_not_made_and_change_no_other) {
     stemforge_close(g);
 }
 
+// Stems of one request copy the rows of the chord prefix from each other.
+Test(engine, stems_of_a_melody_request_are_what_each_is_alone) {
+    stemforge_engine *g = open_model(MELODY, 0);
+    const char *const chords[] = {"Am", "F", "C", "G"};
+    outcome all = request(g, 4, 1, 3);
+    all.r.chords = chords, all.r.chord_count = 4, all.r.bpm = 120;
+    outcome one = all;
+    make(&all);
+    cr_assert_eq(all.stems, 4);
+    for (int i = 0; i < 4; i++) {
+        const bool skip[] = {i != 0, i != 1, i != 2, i != 3};
+        one.r.skip = skip;
+        make(&one);
+        cr_assert_eq(one.code, STEMFORGE_OK);
+        cr_assert_eq(memcmp(one.digest[i], all.digest[i], SHA256_LEN), 0, "%s", four[i]);
+    }
+    stemforge_close(g);
+}
+
 Test(engine, chords_and_tempo_change_what_a_melody_model_plays) {
     stemforge_engine *g = open_model(MELODY, 0);
     const char *const minor[] = {"Am", "F"}, *const major[] = {"E", "B7"};
