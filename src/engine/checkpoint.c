@@ -98,6 +98,11 @@ static const tensor *find_tensor(const void *file, const char *name) {
     return t;
 }
 
+static void forget_tensor(const void *file, const tensor *t) {
+    const checkpoint *m = file;
+    if (m->files) st_forget(m->files, t);
+}
+
 static status open_words(checkpoint *m, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
@@ -118,7 +123,7 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     status rc = json_get_object(m->config, "text_encoder", &text, e);
     if (rc) return rc;
     weights w;
-    weights_init(&w, (weights_source){find_tensor, m}, &m->own, WEIGHTS_AS_STORED);
+    weights_init(&w, (weights_source){find_tensor, m, forget_tensor}, &m->own, WEIGHTS_AS_STORED);
     m->record = o->record;
     w.bound = o->record ? record_bound : NULL;
     w.bound_arg = o->record;

@@ -445,6 +445,15 @@ void st_willneed(const st_file *f) {
     for (size_t i = 0; i < f->part_count; i++) os_map_willneed(&f->parts[i].map);
 }
 
+void st_forget(const st_file *f, const tensor *t) {
+    const bytes data = {t->data, (size_t)tensor_count(t) * dtype_size(t->type)};
+    for (size_t i = 0; i < f->part_count; i++) {
+        bytes file = f->parts[i].map.data;
+        uintptr_t at = (uintptr_t)data.p - (uintptr_t)file.p;
+        if (at < file.n) os_map_forget(&f->parts[i].map, data);
+    }
+}
+
 static status info_write(json *header, const st_entry *x, size_t *at, err *e) {
     size_t n = (size_t)tensor_count(&x->t) * dtype_size(x->t.type);
     json *info = json_new_object(), *shape = json_new_array(), *offsets = json_new_array();

@@ -17,8 +17,12 @@ static const tensor *find_in_st(const void *file, const char *name) {
     return st_find(file, name);
 }
 
+static void forget_in_st(const void *file, const tensor *t) {
+    st_forget(file, t);
+}
+
 weights_source weights_from_st(const st_file *f) {
-    return (weights_source){.find = find_in_st, .file = f};
+    return (weights_source){.find = find_in_st, .file = f, .forget = forget_in_st};
 }
 
 void weights_init(weights *w, weights_source from, arena *own, weights_type type) {
@@ -181,7 +185,10 @@ static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const
     weight m = {.type = t->type, .rows = t->shape[0], .cols = t->shape[1], .data = t->data};
     bool as_is = w->type == WEIGHTS_AS_STORED || is_packed(t->type);
     dtype want = as_is ? t->type : types[w->type];
-    if (kind == BIND_MATRIX && want != t->type && !weight_convert(&m, &m, want, w->own)) return;
+    if (kind == BIND_MATRIX && want != t->type) {
+        if (!weight_convert(&m, &m, want, w->own)) return;
+        if (w->from.forget) w->from.forget(w->from.file, t);
+    }
     weights_count(w, tensor_count(t), weight_size(&m));
     *(weight *)s->to = m;
     if (w->bound) w->bound(w->bound_arg, name, &m);

@@ -21,10 +21,12 @@
 #include "compute/tensor.h"
 #include "format/safetensors.h"
 
-// Where tensors come from: a file of some format. find returns a borrowed tensor, NULL if absent.
+// Where tensors come from: a file of some format. find returns a borrowed tensor, NULL if absent;
+// forget, which may be NULL, hears of tensors that were converted and will not be read again.
 typedef struct {
     const tensor *(*find)(const void *file, const char *name);
     const void *file;
+    void (*forget)(const void *file, const tensor *t);
 } weights_source;
 
 weights_source weights_from_st(const st_file *f); // f must outlive what is bound

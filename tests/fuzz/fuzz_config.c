@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     arena own;
     arena_init(&own, (size_t)64 << 20);
     weights w;
-    weights_init(&w, (weights_source){nothing, NULL}, &own, WEIGHTS_AS_STORED);
+    weights_init(&w, (weights_source){.find = nothing, .file = NULL}, &own, WEIGHTS_AS_STORED);
     w.problems = 1000; // known to be missing: only the counting is wanted
     musicgen *m;
     t5 *t;

@@ -199,7 +199,7 @@ static void check_up(compute *c, int64_t in, int64_t out, int64_t s, int64_t n) 
     up_file file = {
         {DT_F32, 3, {in, out, 2 * s}, v}, {DT_F32, 3, {in, 1, 1}, g}, {DT_F32, 1, {out}, bias}};
     weights w;
-    weights_init(&w, (weights_source){find_up, &file}, &a, WEIGHTS_AS_STORED);
+    weights_init(&w, (weights_source){.find = find_up, .file = &file}, &a, WEIGHTS_AS_STORED);
     sea_up_bind(&l, &w, "up");
     cr_assert_eq(weights_finish(&w, NULL), OK);
     double *normed = arena_alloc(&a, (size_t)(in * len) * sizeof *normed);

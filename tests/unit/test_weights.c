@@ -35,7 +35,7 @@ static weights start(arena *a, weights_type type) {
     weights w;
     cr_assert_not_null(freopen("/dev/null", "w", stderr)); // each problem is logged, by design
     arena_init(a, 0);
-    weights_init(&w, (weights_source){find, FILE_A}, a, type);
+    weights_init(&w, (weights_source){.find = find, .file = FILE_A}, a, type);
     return w;
 }
 
