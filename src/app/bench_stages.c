@@ -214,8 +214,10 @@ static status time_steps(bench *b, stepper *t, double *spent, err *e) {
     status rc = begin(t, b, e);
     double prefill = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
     if (rc) return rc;
-    double products = 2 * (double)b->position * (double)mg_step_values(b->m.lm);
-    if (t->stems == 1 && b->position) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    int64_t rows = 2 * (b->position + (cfg->melody ? cfg->chroma_length + b->text_n : 0));
+    double products = (double)rows * (double)mg_step_values(b->m.lm);
+    if (t->stems == 1 && rows) {
         bench_add(b, "prefill", 1, at, 1e3 * prefill, "ms",
                   least(b, (double)mg_step_bytes(b->m.lm, true), products, b->lm_gflops) / prefill);
     }
