@@ -133,6 +133,10 @@ INLINE void finish_as(float *y, const float *s, const float *bias, int64_t n, co
         v = v_activate(bias ? v_add(v, v_load(bias + i)) : v, act);
         v_store(y + i, add ? v_add(v_load(y + i), v) : v);
     }
+    for (; act == ACT_NONE && i < n; i++) { // a single row of weights gets here for each x
+        float v = bias ? s[i] + bias[i] : s[i];
+        y[i] = add ? y[i] + v : v;
+    }
     if (i == n) return;
     v16 v = v_load_n(s + i, n - i);
     v = v_activate(bias ? v_add(v, v_load_n(bias + i, n - i)) : v, act);

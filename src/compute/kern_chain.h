@@ -86,6 +86,13 @@ INLINE v16 v_not_tiny(v16 x) {
     return v_pick(v_abs(x), v_set(CHAIN_TINY), v_set(0.0f), x);
 }
 
+// n values, at most sixteen.
+INLINE void put_bf16(void *y, v16 x, int64_t n) {
+    uint16_t t[16];
+    v_put_bf16(n == 16 ? y : t, x);
+    if (n < 16) memcpy(y, t, (size_t)n * sizeof *t);
+}
+
 INLINE v16 pack16(v16 x, bool elu_first) {
     return v_not_tiny(elu_first ? v_elu(x) : x);
 }
@@ -93,57 +100,72 @@ INLINE v16 pack16(v16 x, bool elu_first) {
 static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) v_put_bf16(y + i, pack16(v_load(x + i), elu_first));
-    if (i == n) return;
-    uint16_t t[16];
-    v_put_bf16(t, pack16(v_load_n(x + i, n - i), elu_first));
-    memcpy(y + i, t, (size_t)(n - i) * sizeof *t);
+    if (i < n) put_bf16(y + i, pack16(v_load_n(x + i, n - i), elu_first), n - i);
 }
 
-// Results of nx x rows from their sums [nx, n]; n: whole panels.
-INLINE void put_sums(const chain_args *a, int64_t row, int64_t from, const float *sums, int64_t n,
-                     int64_t nx, const activation act, const bool add, const dtype to) {
-    const float *bias = a->bias + row;
-    for (int64_t j = 0; j < nx; j++, sums += n) {
-        int64_t at = (from + j) * a->ldy + row;
-        for (int64_t i = 0; i < n; i += 16) {
-            v16 v = v_activate(v_add(v_load(sums + i), v_load(bias + i)), act);
-            float *y = (float *)a->y + at + i;
-            if (to == DT_BF16)
-                v_put_bf16((uint16_t *)a->y + at + i, v_not_tiny(v));
-            else
-                v_store(y, add ? v_add(v_load(y), v) : v);
+// Lane by lane of one panel: its bias, how many of its weight rows there are, and its rows of y.
+typedef struct {
+    v16 bias;
+    int64_t n;
+    uint8_t *y; // of the first x row
+    size_t step;
+} put_lanes;
+
+// One panel's sums, `width` apart from x row to x row, as results.
+INLINE void put_sums(const put_lanes *l, const float *sums, int64_t width, int64_t nx,
+                     const activation act, const bool add, const dtype to) {
+    uint8_t *y = l->y;
+    for (int64_t j = 0; j < nx; j++, sums += width, y += l->step) {
+        float *f = (float *)(void *)y;
+        v16 v = v_activate(v_add(v_load(sums), l->bias), act);
+        if (to == DT_BF16) {
+            put_bf16(y, v_not_tiny(v), l->n);
+        } else if (l->n == 16) {
+            v_store(f, add ? v_add(v_load(f), v) : v);
+        } else {
+            v_store_n(f, add ? v_add(v_load_n(f, l->n), v) : v, l->n);
         }
     }
 }
 
-static void put_any(const chain_args *a, int64_t row, int64_t from, const float *sums,
+// Inlined are the ways to finish that the codec spends its time with.
+static bool put_known(const chain_args *a, const put_lanes *l, const float *sums, int64_t width,
+                      int64_t nx) {
+    if (a->act == ACT_NONE && a->y_type == DT_F32 && !a->add)
+        put_sums(l, sums, width, nx, ACT_NONE, false, DT_F32);
+    else if (a->act == ACT_NONE && a->y_type == DT_F32)
+        put_sums(l, sums, width, nx, ACT_NONE, true, DT_F32);
+    else if (a->act == ACT_ELU && a->y_type == DT_F32 && !a->add)
+        put_sums(l, sums, width, nx, ACT_ELU, false, DT_F32);
+    else if (a->act == ACT_ELU && a->y_type == DT_BF16)
+        put_sums(l, sums, width, nx, ACT_ELU, false, DT_BF16);
+    else
+        return false;
+    return true;
+}
+
+static void put_any(const chain_args *a, const put_lanes *l, const float *bias, const float *sums,
                     int64_t width, int64_t nx) {
-    const float *bias = a->bias ? a->bias + row : NULL;
-    int64_t n = MIN(width, a->rows - row);
-    for (int64_t j = 0; j < nx; j++, sums += width) {
-        int64_t at = (from + j) * a->ldy + row;
-        float out[16 * CHAIN_PANELS];
-        float *y = a->y_type == DT_BF16 ? out : (float *)a->y + at;
-        finish(y, sums, bias, n, a->act, a->add);
-        if (y == out) pack((uint16_t *)a->y + at, out, n, false);
+    uint8_t *y = l->y;
+    for (int64_t j = 0; j < nx; j++, sums += width, y += l->step) {
+        float out[16];
+        float *f = a->y_type == DT_BF16 ? out : (float *)(void *)y;
+        finish(f, sums, bias, l->n, a->act, a->add);
+        if (f == out) pack((uint16_t *)(void *)y, out, l->n, false);
     }
 }
 
-// Inlined are the ways to finish that the codec spends its time with.
+// The sums of a tile [nx, width] become results of weight rows from `row` on.
 static void put_tile(const chain_args *a, int64_t row, int64_t from, const float *sums,
                      int64_t width, int64_t nx) {
-    if (!a->bias || row + width > a->rows)
-        put_any(a, row, from, sums, width, nx);
-    else if (a->act == ACT_NONE && a->y_type == DT_F32 && !a->add)
-        put_sums(a, row, from, sums, width, nx, ACT_NONE, false, DT_F32);
-    else if (a->act == ACT_NONE && a->y_type == DT_F32)
-        put_sums(a, row, from, sums, width, nx, ACT_NONE, true, DT_F32);
-    else if (a->act == ACT_ELU && a->y_type == DT_F32 && !a->add)
-        put_sums(a, row, from, sums, width, nx, ACT_ELU, false, DT_F32);
-    else if (a->act == ACT_ELU && a->y_type == DT_BF16)
-        put_sums(a, row, from, sums, width, nx, ACT_ELU, false, DT_BF16);
-    else
-        put_any(a, row, from, sums, width, nx);
+    size_t size = a->y_type == DT_BF16 ? sizeof(uint16_t) : sizeof(float);
+    for (int64_t r = row; r < MIN(row + width, a->rows); r += 16, sums += 16) {
+        const float *bias = a->bias ? a->bias + r : NULL;
+        put_lanes l = {.n = MIN(16, a->rows - r), .step = (size_t)a->ldy * size};
+        l.y = (uint8_t *)a->y + (size_t)from * l.step + (size_t)r * size;
+        if (bias) l.bias = l.n == 16 ? v_load(bias) : v_load_n(bias, l.n);
+        if (!bias || !put_known(a, &l, sums, width, nx)) put_any(a, &l, bias, sums, width, nx);
+    }
 }
 
 // Weight rows from `row` on against x rows from `from` on. Always inlined with constant shape.
