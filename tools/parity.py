@@ -4,6 +4,7 @@
     python tools/parity.py --make small FOLDER       write a random checkpoint of the published shape
     python tools/parity.py --make medium-melody FOLDER
 
+A melody model gets a melody, one with our control track (tools/train/control.py) that track.
 The engine is asked through its debug command `stemforge trace`, whose input and output tests/parity/README.md
 describes. The error of a tensor is its largest difference, relative to the reference's largest magnitude.
 Exit status 1 when a stage is above 1e-4 or an integer differs.
@@ -59,7 +60,18 @@ def runs_for(ref, frames, folder):
         {"name": "continue", "prompt": fixtures.OTHER, "guidance": 3.0, "continue_wav": wav,
          "greedy_frames": 53 + frames},
     ]  # fmt: skip
-    if ref.melody:
+    if getattr(ref.config, "stemforge", None):
+        runs.pop()
+        sys.path.insert(0, os.path.join(HERE, "train"))
+        import control
+
+        track = control.track(97.5, [control.parse(c) for c in ("Am7", "F", "Csus4", "G7")])
+        for stem in ("drums, funk, 97.5 bpm", "piano, funk, 97.5 bpm, A minor"):
+            runs.append(
+                {"name": stem.split(",")[0], "prompt": stem, "guidance": 3.0, "chroma": track.tolist(), "codes": codes,
+                 "greedy_frames": frames}
+            )  # fmt: skip
+    elif ref.melody:
         runs.pop()
         melody = os.path.join(folder, "melody.wav")
         wav_write(melody, fixtures.melody_signal(100000))

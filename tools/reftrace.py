@@ -91,7 +91,8 @@ class Reference:
     def tokens(self, runs):
         """ids and mask of runs as one batch, padded on the right."""
         lists = [self.run_ids(r) for r in runs]
-        longest = max(map(len, lists))
+        rows = 0 if any(r.get("ids") for r in runs) else (self.tokenizer.padding or {}).get("length") or 0
+        longest = max(rows, *map(len, lists))
         ids = torch.tensor([x + [0] * (longest - len(x)) for x in lists])
         mask = torch.tensor([[1] * len(x) + [0] * (longest - len(x)) for x in lists])
         return ids, mask
@@ -101,7 +102,8 @@ class Reference:
             return list(run["ids"])
         if run.get("prompt") is None:
             return [1]
-        return self.tokenizer.encode(run["prompt"]).ids
+        got = self.tokenizer.encode(run["prompt"])
+        return [i for i, real in zip(got.ids, got.attention_mask) if real]
 
     def features(self, run):
         """Chroma rows [1, F, 12] of a melody run, or None for the null chroma."""
@@ -273,6 +275,9 @@ class Reference:
             if not single:
                 out["mask"] = args["attention_mask"]
         if single:
+            for k in ("ids", "t5", "proj"):  # without the rows that a tokenizer of fixed length adds
+                if k in out:
+                    out[k] = out[k][:, : len(self.run_ids(run))]
             drop = ("ids", "t5", "proj", "logits", "logits_null", "logits_guided", "first", "greedy", "audio_proj")
             out = {k: v[0] if k in drop else v for k, v in out.items()}
         if run.get("melody_wav"):
