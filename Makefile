@@ -164,18 +164,22 @@ lint:
 	@tools/lint.sh
 
 # Every stage against live transformers (tools/requirements.txt): make parity MODEL=dir
-MODEL ?= models/stemforge-mini
+PYTHON ?= python3
+MODEL  ?= models/stemforge-mini
 parity: $(BIN)
-	python3 tools/parity.py $(MODEL)
+	$(PYTHON) tools/parity.py $(MODEL)
 
 # What narrow weights do to the distribution of the next code (tools/requirements.txt): make quality MODEL=dir
 quality: $(BIN)
 	python3 tools/quality.py $(MODEL)
 
 # The shipped model, judged by what build/stemforge makes of held-out requests (tools/train/requirements.txt).
-N ?= 1000
+# ALSO="weights=q8 weights=q4 seed=1 model=DIR" sets variants beside it on the first 200 of them.
+WORK   ?= build/train
+N      ?= 1000
 model-eval: $(BIN)
-	python3 tools/train/eval.py --root . --model models/stemforge-mini --n $(N) --write docs/MODEL_CARD.md
+	$(PYTHON) tools/train/eval.py --work $(WORK) --model $(MODEL) --n $(N) $(ALSO:%=--also %) \
+	    --write docs/MODEL_CARD.md --pictures docs/img
 
 # For editors.
 compile_commands.json: Makefile

@@ -1,66 +1,52 @@
 """Stage eval: held-out requests through build/stemforge, measured and tabled.
 
-  eval.py --root . --n 50 [--model models/stemforge-mini] [--wav DIR] [--write docs/MODEL_CARD.md]
+  eval.py --work DIR [--n 1000] [--model models/stemforge-mini] [--write docs/MODEL_CARD.md]
+          [--also weights=q8 --also weights=q4 --also seed=1 --also model=DIR] [--also-n 200] [--pictures docs/img] [--prepare]
 
-A request asks for four stems of one style, tempo and progression.  Every figure stands beside the same
-measure of true renders of the same requests, and of those renders through the codec alone.
+Every request is answered by `stemforge generate` with the model's defaults, on one thread, two requests at a time.
+What was made stays in WORK/eval (half a megabyte a stem), as do the measures, so that an interrupted run goes on.
 """
 
 import argparse
+import hashlib
 import json
+import multiprocessing
 import os
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
 import soundfile
 import torch
-from scipy import linalg, signal
-from transformers import MusicgenMelodyForConditionalGeneration
+from safetensors.numpy import load_file
+from scipy import signal
 
-import clips
-import codec
-import control
+import card
+import heldout
+import judges
 import measure
 import music
 
-HELD_OUT = 771
-MARK = ("<!-- figures: begin -->", "<!-- figures: end -->")
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCES = ["analog.py", "clips.py", "control.py", "eval.py", "heldout.py", "judges.py", "measure.py", "music.py", "synth.py"]
+WORKERS = 2
+YARDSTICK = 400  # of the requests are also rendered, and those renders coded; as many others are what features are compared with
+CONTROLS, REPEATS, TAKES, TIMINGS = 150, 30, 14, 5  # requests for withheld chords, same seed, ten seeds, speed
+SEEDS = 10
 
 
-def ask(index):
-    """One held-out request and the true renders of its stems."""
-    rng = np.random.default_rng([HELD_OUT, index])
-    shared = music.Song(rng)
-    stems = ["drums"] + [str(s) for s in rng.choice(music.STEMS[1:], 3, replace=False)]
-    renders = {}
-    for stem in stems:
-        song = music.Song(rng, stem=stem, style=shared.style, bpm=shared.bpm, chords=shared.chords,
-                          key=(shared.root, shared.minor))
-        song.start, song.density, song.tone, song.room = 0.0, "", "", "dry"
-        renders[stem] = clips.render(song, rng)
-    return shared, stems, renders
-
-
-def key_of(song):
-    return control.NAMES[song.root] + (" minor" if song.minor else " major")
-
-
-def generate(root, model, song, stems, seed, out, chords=None, extra=()):
-    command = [os.path.join(root, "build/stemforge"), "generate", "--model", model, "--bpm", f"{song.bpm:g}",
-               "--style", song.style, "--duration", "10", "--seed", str(seed), "--out", out, "--json",
-               "--key", key_of(song), "--chords", " ".join(control.spell(c) for c in chords or song.chords), *extra]
-    for stem in stems:
-        command += ["--stem", stem]
-    begun = time.time()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    return {stem: read(os.path.join(out, stem + ".wav")) for stem in stems}, time.time() - begun
+def digest(*paths):
+    h = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as f:
+            h.update(f.read())
+    return h.hexdigest()[:12]
 
 
 def read(path):
+    """Mono samples at 32 kHz of a sound file."""
     x, rate = soundfile.read(path, dtype="float32", always_2d=True)
     x = x.mean(1)
     if rate != measure.RATE:
@@ -69,167 +55,250 @@ def read(path):
     return x
 
 
-def features(x):
-    """144 numbers: mean, spread and movement of 48 log-mel bands, deaf to what lies 40 dB below the peak."""
-    _, _, z = signal.stft(x, measure.RATE, nperseg=1024, noverlap=512)
-    mel = codec.mel_filters(1024, 64).numpy()[:48] @ np.abs(z)
-    level = np.log10(mel + 1e-2 * max(mel.max(), 1e-6))
-    return np.concatenate([level.mean(1), level.std(1), np.abs(np.diff(level, axis=1)).mean(1)]).astype(np.float32)
+class Maker:
+    """A model behind the program, with the weights and the seeds of one variant."""
+
+    def __init__(self, program, model, work, weights="stored", seed=0):
+        self.program, self.model, self.weights, self.seed = program, model, weights, seed
+        self.identity = digest(*(os.path.join(model, f) for f in ("model.safetensors", "config.json")))
+        self.audio = os.path.join(work, "audio", f"{self.identity}-{weights}-{seed}-{digest(os.path.join(HERE, 'music.py'))}")
+
+    def run(self, *words):
+        done = subprocess.run([self.program, *words], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{self.program} {' '.join(words)}\n{done.stderr}")
+        return done.stdout
+
+    def generate(self, request, out, stems=None, chords=(), seed=0, threads=1):
+        """{stem: file}; chords None withholds them.  What is there already is not made again."""
+        stems = stems or request.stems
+        files = {stem: os.path.join(out, stem + ".flac") for stem in stems}
+        if not all(map(os.path.exists, [*files.values(), os.path.join(out, "recipe.json")])):
+            asked = request.arguments(request.song.chords if chords == () else chords, stems)
+            self.run("generate", "--model", self.model, "--weights", self.weights, "--threads", str(threads), "--format", "flac",
+                     "--seed", str(request.index + 100000 * self.seed + seed), "--out", out, "--quiet", *asked)  # fmt: skip
+        return files
+
+    def through_codec(self, x, folder):
+        """(codes [books, frames], samples) of samples that go through the codec alone."""
+        wav, codes, back = (os.path.join(folder, name) for name in ("in.wav", "codes.safetensors", "out.wav"))
+        soundfile.write(wav, x, measure.RATE, subtype="FLOAT")
+        self.run("encode", "--model", self.model, "--threads", "1", wav, codes)
+        self.run("decode", "--model", self.model, "--threads", "1", "--format", "wavf32", codes, back)
+        return next(iter(load_file(codes).values())), read(back)[: len(x)]
 
 
-class Classifier:
-    """Which of the seven stems a signal is, learned from renders only."""
-
-    def __init__(self, count=700):
-        x, y = [], []
-        for i in range(count):
-            song, wave, _ = clips.make(772, i, stem=music.STEMS[i % 7])
-            x.append(features(wave))
-            y.append(i % 7)
-        x, y = np.stack(x), np.array(y)
-        self.mean, self.std = x.mean(0), x.std(0) + 1e-3
-        x = torch.from_numpy((x - self.mean) / self.std)
-        y = torch.from_numpy(y)
-        torch.manual_seed(0)
-        self.net = torch.nn.Sequential(torch.nn.Linear(144, 96), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(96, 7))
-        optimiser = torch.optim.AdamW(self.net.parameters(), 2e-3, weight_decay=0.05)
-        for _ in range(400):
-            optimiser.zero_grad()
-            torch.nn.functional.cross_entropy(self.net(x + 0.2 * torch.randn_like(x)), y, label_smoothing=0.05).backward()
-            optimiser.step()
-        self.net.eval()
-
-    @torch.no_grad()
-    def __call__(self, feature):
-        return int(self.net(torch.from_numpy((feature - self.mean) / self.std)[None])[0].argmax())
-
-
-def frechet(a, b):
-    """Distance of two sets of features as Gaussians (shrunk covariances)."""
-    a, b = np.stack(a), np.stack(b)
-    ca, cb = (np.cov(v, rowvar=False) + 1e-3 * np.eye(v.shape[1]) for v in (a, b))
-    root = linalg.sqrtm(ca @ cb)
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * root.real))
-
-
-def through_codec(model, x):
-    with torch.no_grad():
-        codes = codec.encode(model, torch.from_numpy(x)[None, None])
-        return codec.decode(model, codes)[0, 0, :len(x)].numpy()
-
-
-def offset(a, b, bpm):
-    """Milliseconds between the beat grids of two stems, from the phase of their onsets at the beat and sixteenth."""
-    phase = []
-    for x in (a, b):
-        env = measure.onsets(x)
-        t = np.arange(len(env)) / measure.ONSET_RATE
-        phase.append(np.angle((env * np.exp(-2j * np.pi * t * bpm / 60 * 4)).sum()))
-    turn = (phase[0] - phase[1] + np.pi) % (2 * np.pi) - np.pi
-    return abs(turn) / (2 * np.pi) * 15000 / bpm
-
-
-def one(x, stem, song, chords, wrong, classifier):
-    row = dict(stem=stem, feature=features(x), faults=measure.faults(x))
-    row["type"] = classifier(row["feature"]) == music.STEMS.index(stem)
-    grid, even = measure.on_grid(x, song.bpm)
-    row["grid"], row["even"] = grid, even
-    _, near = measure.tempo_fit(x, song.bpm)
-    row["near"] = abs(near / song.bpm - 1) < 0.02
-    row["free"] = abs(measure.tempo(x)[0] / song.bpm - 1) < 0.02
-    if stem != "drums":
-        row["chord"] = measure.chord_agreement(x, song.bpm, chords)
-        row["wrong"] = measure.chord_agreement(x, song.bpm, wrong)
+def describe(x, stem, request, judge):
+    """All measures of one stem that need no other."""
+    song = request.song
+    shares = judge.shares(judges.power_mel(x))
+    row = {"stem": stem, "feature": measure.features(x).round(4).tolist(), "leak": judges.leak(shares, stem),
+           "type": int(shares.argmax()) == music.STEMS.index(stem), "heard": music.STEMS[int(shares.argmax())],
+           "onsets": measure.onset_times(x).round(4).tolist(),
+           "faults": measure.faults(x, song.bpm, None if stem == "drums" else song.chords)}  # fmt: skip
+    if stem == "drums":
+        row["tempo"] = abs(judge.tempo(x) / song.bpm - 1) < 0.02
+        row["near"] = abs(measure.tempo_fit(x, song.bpm)[1] / song.bpm - 1) < 0.02
+        row["grid"], row["even"] = measure.on_grid(x, song.bpm)
+    else:
+        row["chord"] = measure.chord_agreement(x, song.bpm, song.chords)
+        row["moved"] = measure.chord_agreement(x, song.bpm, request.moved)
     return row
 
 
-def summarise(rows):
-    drums = [r for r in rows if r["stem"] == "drums"]
-    tonal = [r for r in rows if r["stem"] != "drums"]
-    mean = lambda rs, k: float(np.mean([r[k] for r in rs])) if rs else float("nan")
-    out = {"drums: tempo within 2 % (within a factor 0.8-1.25)": mean(drums, "near"),
-           "drums: tempo within 2 % (free estimate, 55-190 bpm)": mean(drums, "free"),
-           "drums: onset strength on the sixteenth grid": mean(drums, "grid"),
-           "  the same, spread evenly": mean(drums, "even"),
-           "chord agreement, asked chords": mean(tonal, "chord"),
-           "chord agreement, other chords": mean(tonal, "wrong"),
-           "right stem type": mean(rows, "type"),
-           "stems with a fault": float(np.mean([bool(r["faults"]) for r in rows]))}
-    for stem in music.STEMS:
-        mine = [r for r in rows if r["stem"] == stem]
-        if mine:
-            out[f"right stem type, {stem}"] = mean(mine, "type")
-    for stem in music.STEMS[1:]:
-        mine = [r for r in rows if r["stem"] == stem]
-        if mine:
-            out[f"chord agreement, {stem}"] = mean(mine, "chord")
-    return out
+# The groups: one function each, from a request's number to its row.
+
+
+def made(index, maker, judge):
+    request = heldout.Request(heldout.REQUESTS, index)
+    files = maker.generate(request, os.path.join(maker.audio, f"{index:04d}"))
+    return {"bpm": request.song.bpm, "stems": [describe(read(files[s]), s, request, judge) for s in request.stems]}
+
+
+def rendered(index, maker, judge):
+    request = heldout.Request(heldout.REQUESTS, index)
+    return {"bpm": request.song.bpm, "stems": [describe(request.render(s), s, request, judge) for s in request.stems]}
+
+
+def coded(index, maker, judge):
+    request = heldout.Request(heldout.REQUESTS, index)
+    rows = []
+    for stem in request.stems:
+        x = request.render(stem)
+        with tempfile.TemporaryDirectory() as folder:
+            codes, y = maker.through_codec(x, folder)
+        codes = codes.reshape(-1, codes.shape[-1])
+        rows.append(dict(describe(y, stem, request, judge), sdr=measure.si_sdr(x, y), mel=measure.mel_distance(x, y),
+                         used=[np.bincount(book).tolist() for book in codes]))  # fmt: skip
+    return {"bpm": request.song.bpm, "stems": rows}
+
+
+def reference(index, maker, judge):
+    request = heldout.Request(heldout.REFERENCE, index)
+    return {"stems": [{"stem": s, "feature": measure.features(request.render(s)).round(4).tolist()} for s in request.stems]}
+
+
+def controls(index, maker, judge):
+    """One chorded stem made without chords, and for other chords, both measured against the request's own."""
+    request = heldout.Request(heldout.REQUESTS, index)
+    row = {}
+    for name, chords in (("withheld", None), ("others", request.moved)) if request.tonal else ():
+        stem = request.tonal[0]
+        with tempfile.TemporaryDirectory() as folder:
+            x = read(maker.generate(request, folder, [stem], chords)[stem])
+        row[name] = measure.chord_agreement(x, request.song.bpm, request.song.chords)
+        row[name + " asked"] = measure.chord_agreement(x, request.song.bpm, chords) if chords else None
+    return row
+
+
+def repeats(index, maker, judge):
+    """Is a request the same bytes again, with another number of threads?"""
+    request = heldout.Request(heldout.REQUESTS, index)
+    first = maker.generate(request, os.path.join(maker.audio, f"{index:04d}"))
+    with tempfile.TemporaryDirectory() as folder:
+        again = maker.generate(request, folder, threads=2)
+        return {"equal": all(digest(first[s]) == digest(again[s]) for s in request.stems)}
+
+
+def takes(index, maker, judge):
+    """Ten seeds of one stem: mean distance of their pictures, and of ten true renders', dB."""
+    request = heldout.Request(heldout.REQUESTS, index)
+    stem = music.STEMS[index % len(music.STEMS)]
+    folder = os.path.join(maker.audio, f"{index:04d}-{stem}")
+    ours = [read(maker.generate(request, os.path.join(folder, str(i)), [stem], seed=1000 * (i + 1))[stem]) for i in range(SEEDS)]
+    true = [request.render(stem, take + 1) for take in range(SEEDS)]
+    return {"stem": stem, "made": spread(ours), "true": spread(true)}
+
+
+def spread(signals):
+    pictures = np.stack([measure.picture(x) for x in signals])
+    pairs = np.triu_indices(len(pictures), 1)
+    return float(np.sqrt(((pictures[pairs[0]] - pictures[pairs[1]]) ** 2).mean((1, 2))).mean())
+
+
+class Runner:
+    """Rows of a group over requests, in a pool, each row on disk as soon as it is there."""
+
+    def __init__(self, work):
+        self.work = work
+        self.sources = digest(*(os.path.join(HERE, name) for name in SOURCES))
+
+    def rows(self, group, maker, judge, n):
+        """[row of request 0 ... n - 1] of that function above; maker None: the rows hang on no model."""
+        of = f"{maker.identity}-{maker.weights}-{maker.seed}" if maker else "any"
+        folder = os.path.join(self.work, "rows", self.sources)
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"{group.__name__}-{of}.jsonl")
+        have = self._have(path)
+        missing = [i for i in range(n) if i not in have]
+        if missing:
+            with open(path, "a") as out, fork(_Job(group, maker, judge)) as pool:
+                for done, (i, row) in enumerate(progress(pool.imap_unordered(_work, missing), group.__name__, len(missing))):
+                    out.write(json.dumps([i, row]) + "\n")
+                    out.flush()
+                    have[i] = row
+        return [have[i] for i in range(n)]
+
+    @staticmethod
+    def _have(path):
+        out = {}
+        if os.path.exists(path):
+            with open(path) as f:
+                for line in f:
+                    if line.endswith("\n"):  # the last may be torn
+                        i, row = json.loads(line)
+                        out[i] = row
+        return out
+
+
+class _Job:
+    now = None
+
+    def __init__(self, group, maker, judge):
+        self.group, self.maker, self.judge = group, maker, judge
+
+
+def fork(job=None):
+    """A pool whose processes inherit the job."""
+    _Job.now = job
+    return multiprocessing.get_context("fork").Pool(WORKERS)
+
+
+def _work(index):
+    torch.set_num_threads(1)
+    return index, _Job.now.group(index, _Job.now.maker, _Job.now.judge)
+
+
+def progress(rows, name, count):
+    begun = time.time()
+    for i, row in enumerate(rows, 1):
+        each = (time.time() - begun) / i
+        bar = "#" * (30 * i // count)
+        print(f"\r{name:10s} [{bar:30s}] {i}/{count}  {each:.2f} s each, {each * (count - i) / 60:.1f} min left ", end="", file=sys.stderr, flush=True)
+        yield row
+    print(file=sys.stderr)
+
+
+def seconds(maker):
+    """Wall-clock seconds of `stemforge generate` for four 10 s stems on two threads: the median."""
+    took = []
+    for i in range(TIMINGS):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.time()
+            maker.generate(heldout.Request(heldout.REQUESTS, i), folder, ["drums", "bass", "guitar", "piano"], threads=2)
+            took.append(time.time() - begun)
+    return float(np.median(took))
+
+
+def variant(text, maker, work):
+    """The maker of "weights=q8", "seed=1" or "model=DIR"."""
+    name, value = text.split("=", 1)
+    if name not in ("weights", "seed", "model"):
+        raise SystemExit(f"--also {text}: expected weights=, seed= or model=")
+    asked = {"model": maker.model, name: int(value) if name == "seed" else value}
+    return Maker(maker.program, work=work, **asked)
 
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--root", default=".")
-    args.add_argument("--work")
-    args.add_argument("--model")
-    args.add_argument("--n", type=int, default=50)
-    args.add_argument("--wav")
+    root = os.path.join(HERE, "..", "..")
+    args.add_argument("--work", required=True)
+    args.add_argument("--model", default=os.path.join(root, "models/stemforge-mini"))
+    args.add_argument("--program", default=os.path.join(root, "build/stemforge"))
+    args.add_argument("--n", type=int, default=1000)
+    args.add_argument("--also", action="append", default=[])
+    args.add_argument("--also-n", type=int, default=200)
     args.add_argument("--write")
+    args.add_argument("--pictures")
+    args.add_argument("--prepare", action="store_true", help="only what hangs on no model: the judges and the true renders")
     got = args.parse_args()
-    model = got.model or os.path.join(got.root, "models/stemforge-mini")
+    work = os.path.join(got.work, "eval")
+    os.makedirs(work, exist_ok=True)
     torch.set_num_threads(1)
-    coder = codec.quicken(MusicgenMelodyForConditionalGeneration.from_pretrained(model, dtype=torch.float32).audio_encoder).eval()
-    classifier = Classifier()
-    groups = {"generated": [], "render": [], "codec": []}
-    shuffled, offsets, render_offsets, seconds, sdr = [], [], [], [], []
-    with tempfile.TemporaryDirectory() as scratch:
-        for i in range(got.n):
-            song, stems, renders = ask(i)
-            rng = np.random.default_rng([HELD_OUT, i, 1])
-            wrong = [((c[0] + int(rng.choice([1, 2, 4, 6]))) % 12, c[1]) for c in song.chords]
-            out = os.path.join(got.wav or scratch, f"{i:03d}")
-            made, took = generate(got.root, model, song, stems, i, out)
-            seconds.append(took)
-            for stem in stems:
-                groups["generated"].append(one(made[stem], stem, song, song.chords, wrong, classifier))
-                if renders[stem] is None:
-                    continue
-                coded = through_codec(coder, renders[stem])
-                groups["render"].append(one(renders[stem], stem, song, song.chords, wrong, classifier))
-                groups["codec"].append(one(coded, stem, song, song.chords, wrong, classifier))
-                sdr.append(float(codec.si_sdr(torch.from_numpy(renders[stem])[None], torch.from_numpy(coded)[None])[0]))
-            for other in ("bass", "guitar", "piano"):
-                if other in made:
-                    offsets.append(offset(made["drums"], made[other], song.bpm))
-                    if renders[other] is not None and renders["drums"] is not None:
-                        render_offsets.append(offset(renders["drums"], renders[other], song.bpm))
-            if i < 20:
-                tonal = [s for s in stems if s != "drums"][0]
-                again, _ = generate(got.root, model, song, [tonal], i, os.path.join(scratch, "w"), chords=wrong)
-                shuffled.append(measure.chord_agreement(again[tonal], song.bpm, song.chords))
-            print(f"{i + 1}/{got.n}", end="\r", flush=True)
-    table = {name: summarise(rows) for name, rows in groups.items()}
-    lines = [f"{got.n} held-out requests of four 10 s stems, defaults.", "",
-             "| measure | generated | true renders | renders through the codec |", "| --- | --- | --- | --- |"]
-    for key in table["render"]:
-        lines.append(f"| {key.strip()} | " + " | ".join(f"{table[g].get(key, float('nan')):.2f}" for g in ("generated", "render", "codec")) + " |")
-    real = [r["feature"] for r in groups["render"]]
-    half = len(real) // 2
-    lines += [f"| distance of features to the renders (Fréchet) | {frechet([r['feature'] for r in groups['generated']], real):.2f} "
-              f"| {frechet(real[:half], real[half:]):.2f} (two halves) | {frechet([r['feature'] for r in groups['codec']], real):.2f} |",
-              f"| median grid offset to the drums, ms | {np.median(offsets):.1f} | {np.median(render_offsets):.1f} | |",
-              f"| chord agreement when asked for other chords | {np.mean(shuffled):.2f} | | |",
-              f"| SI-SDR, dB | | | {np.mean(sdr):.2f} |",
-              f"| seconds for four stems (median, this machine, shared) | {np.median(seconds):.1f} | | |"]
-    names = sorted({f for r in groups["generated"] for f in r["faults"]})
-    lines.append("| faults seen | " + (", ".join(f"{n}: {sum(n in r['faults'] for r in groups['generated'])}" for n in names) or "none") + " | | |")
-    print("\n".join(lines))
-    if got.write:
-        with open(got.write) as f:
-            text = f.read()
-        head, rest = text.split(MARK[0])
-        _, tail = rest.split(MARK[1])
-        with open(got.write, "w") as f:
-            f.write(head + MARK[0] + "\n" + "\n".join(lines) + "\n" + MARK[1] + tail)
+    runner = Runner(work)
+    with fork() as pool:
+        judge = judges.load(os.path.join(work, f"judges-{digest(*(os.path.join(HERE, s) for s in SOURCES if s != 'eval.py'))}.pt"), pool)
+    data = card.Data(judge, got.n)
+    data.true = runner.rows(rendered, None, judge, min(got.n, YARDSTICK))
+    data.reference = runner.rows(reference, None, judge, min(got.n, YARDSTICK))
+    if got.prepare:
+        return
+    maker = Maker(got.program, got.model, work)
+    data.made = runner.rows(made, maker, judge, got.n)
+    data.coded = runner.rows(coded, maker, judge, min(got.n, YARDSTICK))
+    data.controls = runner.rows(controls, maker, judge, min(got.n, CONTROLS))
+    data.repeats = runner.rows(repeats, maker, judge, min(got.n, REPEATS))
+    data.takes = runner.rows(takes, maker, judge, min(got.n, TAKES))
+    data.seconds = seconds(maker)
+    card.publish(data.lines(), "figures", got.write)
+    if got.also:
+        columns = {"as shipped": data.made[: got.also_n]}
+        for text in got.also:
+            columns[text] = runner.rows(made, variant(text, maker, work), judge, min(got.n, got.also_n))
+        card.publish(card.compare(columns, data), "variants", got.write)
+    if got.pictures:
+        import pictures
+        pictures.draw(maker, got.pictures)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""From rows to the tables of docs/MODEL_CARD.md.  eval.py makes the rows, the card says what each figure means."""
+
+import itertools
+
+import numpy as np
+
+import measure
+import music
+
+SHARP = ("drums", "bass", "guitar", "piano")  # stems whose notes begin at once
+DRAWS = 400  # of the bootstrap, over requests
+
+
+def pick(rows, key, stem=None):
+    """One list a request: the values of `key` of its stems, of one stem type if said."""
+    return [[float(s[key]) for s in row["stems"] if key in s and stem in (None, s["stem"])] for row in rows]
+
+
+def has_fault(rows, name=None):
+    return [[float(bool(s["faults"]) if name is None else name in s["faults"]) for s in row["stems"]] for row in rows]
+
+
+def mean(lists):
+    values = [v for l in lists for v in l]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def interval(lists):
+    """95 % bootstrap interval of the mean, whole requests drawn."""
+    sums, counts = (np.array([f(l) for l in lists], float) for f in (sum, len))
+    draw = np.random.default_rng(0).integers(0, len(lists), (DRAWS, len(lists)))
+    with np.errstate(invalid="ignore"):
+        return tuple(np.nanpercentile(sums[draw].sum(1) / counts[draw].sum(1), [2.5, 97.5]))
+
+
+def offsets(rows, late, stride=0, only=music.STEMS):
+    """For each pair of stems of a request the median |ms| between their onsets; with a stride, of foreign requests."""
+    out = []
+    for i, row in enumerate(rows):
+        partners = rows[(i + stride) % len(rows)]["stems"]
+        pairs = itertools.product(row["stems"], partners) if stride else itertools.combinations(row["stems"], 2)
+        gaps = []
+        for a, b in pairs:
+            if a["stem"] not in only or b["stem"] not in only:
+                continue
+            times = [np.array(s["onsets"]) - late[s["stem"]] for s in (a, b)]
+            apart = measure.gaps(*times, 7.5 / row["bpm"])
+            if len(apart) >= 4:
+                gaps.append(1000 * float(np.median(np.abs(apart))))
+        out.append(gaps)
+    return out
+
+
+def middle(lists):
+    values = [v for l in lists for v in l]
+    return float(np.median(values)) if values else float("nan")
+
+
+def perplexity(rows):
+    """Of each codebook, over all stems."""
+    out = []
+    for counts in zip(*(s["used"] for row in rows for s in row["stems"])):
+        width = max(map(len, counts))
+        p = sum(np.pad(np.array(c, float), (0, width - len(c))) for c in counts)
+        p = p[p > 0] / p.sum()
+        out.append(round(float(np.exp(-(p * np.log(p)).sum()))))
+    return out
+
+
+def share(value, of):
+    return f"{100 * value / of:.0f} %" if of else ""
+
+
+def percent(value):
+    return "" if np.isnan(value) else f"{100 * value:.1f} %"
+
+
+def plain(value):
+    return "" if np.isnan(value) else f"{value:.3f}"
+
+
+class Data:
+    """The rows of every group, and the judges that helped to make them."""
+
+    def __init__(self, judge, n):
+        self.judge, self.n = judge, n
+
+    def lines(self):
+        return [self._head(), "", *self._main(), "", *self._by_stem(), "", *self._codec(), "", self._judges()]
+
+    def _head(self):
+        stems = [len(r["stems"]) for r in self.made]
+        drums = sum(s["stem"] == "drums" for r in self.made for s in r["stems"])
+        return (f"{self.n} held-out requests: {sum(stems)} stems of 10 s, {drums} of them drums; guidance and sampling at the model's defaults. "
+                f"True renders, plain and through the codec: of the first {len(self.true)}. Brackets: 95 % interval, whole requests redrawn.")  # fmt: skip
+
+    def _row(self, name, target, lists_of, form, columns=("made", "true", "coded")):
+        cells = []
+        for column in columns:
+            lists = lists_of(getattr(self, column))
+            cells.append(form(mean(lists)))
+            if column == "made":
+                cells[-1] += " ({} - {})".format(*(form(v).removesuffix(" %") for v in interval(lists)))
+        return f"| {name} | {target} | {' | '.join(cells)} |"
+
+    def frechet(self):
+        """Distances of generated, coded and true stems to other renders, as many of each."""
+        sets = {k: np.array([s["feature"] for r in getattr(self, k) for s in r["stems"]]) for k in ("made", "true", "coded", "reference")}
+        count = min(map(len, sets.values()))
+        return count, *(measure.frechet(sets[k][:count], sets["reference"][:count]) for k in ("made", "true", "coded"))
+
+    def _main(self):
+        agreement = [mean(pick(getattr(self, k), "chord")) for k in ("made", "true", "coded")]
+        controls = {k: mean([[c[k]] for c in self.controls if k in c]) for k in ("withheld", "others", "others asked")}
+        lags = {k: [middle(offsets(getattr(self, k), self.judge.late, *how)) for how in ((0,), (0, SHARP), (1,))]
+                for k in ("made", "true", "coded")}  # fmt: skip
+        count, *distance = self.frechet()
+        spread = {k: float(np.mean([t[k] for t in self.takes])) for k in ("made", "true")}
+        out = ["| measure | target | generated | true renders | renders through the codec |", "| --- | --- | --- | --- | --- |",
+               self._row("drums: tempo within 2 %, 50-200 bpm searched", "95 %", lambda r: pick(r, "tempo"), percent),
+               self._row("drums: tempo within 2 %, a factor of 1.25 searched", "", lambda r: pick(r, "near"), percent),
+               self._row("drums: onset strength on the sixteenth grid", "", lambda r: pick(r, "grid"), plain),
+               self._row("the same, spread evenly", "", lambda r: pick(r, "even"), plain),
+               self._row("chord agreement", "", lambda r: pick(r, "chord"), plain),
+               f"| as a share of the true renders' | 95 % | {' | '.join(share(a, agreement[1]) for a in agreement)} |",
+               self._row("agreement with other chords: chance", "", lambda r: pick(r, "moved"), plain),
+               f"| agreement when the chords are withheld | chance | {plain(controls['withheld'])} | | |",
+               f"| agreement when other chords are asked for (with those) | chance | {plain(controls['others'])} ({plain(controls['others asked'])}) | | |",
+               self._row("right stem type", "98 %", lambda r: pick(r, "type"), percent),
+               self._row("leak: energy heard as another group's", "stated", lambda r: pick(r, "leak"), percent),
+               "| onsets of two stems of a request apart, median ms | < 15 | " + " | ".join(f"{lags[k][0]:.1f}" for k in lags) + " |",
+               "| the same, drums, bass, guitar and piano only | | " + " | ".join(f"{lags[k][1]:.1f}" for k in lags) + " |",
+               "| the same for stems of different requests: chance | | " + " | ".join(f"{lags[k][2]:.1f}" for k in lags) + " |",
+               f"| distance of features to other renders (Fréchet, {count} stems each) | stated | " + " | ".join(f"{d:.2f}" for d in distance) + " |",
+               f"| as a share of the codec's own | 1.5 | {distance[0] / distance[2]:.2f} | {distance[1] / distance[2]:.2f} | 1 |"]  # fmt: skip
+        for fault in ("silence", "clipping", "clicks", "stuck", "collapse"):
+            out.append(self._row(f"stems with {fault}", "< 1 %", lambda r, f=fault: has_fault(r, f), percent))
+        equal = [r["equal"] for r in self.repeats]
+        return out + [f"| same seed twice, one thread and two: equal bytes | equal | {sum(equal)} of {len(equal)} requests | | |",
+                      f"| ten seeds of a stem apart, {len(self.takes)} stems, dB | differ | {spread['made']:.1f} | {spread['true']:.1f} | |",
+                      f"| four 10 s stems on two threads, s | < 5 | {self.seconds:.1f} | | |"]  # fmt: skip
+
+    def _by_stem(self):
+        out = ["| stem | right type: generated | renders | codec | chord agreement: generated | renders | codec | leak: generated | renders | codec |",
+               "| --- |" + " --- |" * 9]  # fmt: skip
+        for stem in music.STEMS:
+            cells = [form(mean(pick(getattr(self, k), key, stem))) for key, form in (("type", percent), ("chord", plain), ("leak", percent))
+                     for k in ("made", "true", "coded")]  # fmt: skip
+            out.append(f"| {stem} | {' | '.join(cells)} |")
+        return out
+
+    def _codec(self):
+        values = {k: mean(pick(self.coded, k)) for k in ("sdr", "mel")}
+        used = perplexity(self.coded)
+        return [f"The codec alone on the true renders: SI-SDR {values['sdr']:.2f} dB, mel distance {values['mel']:.2f} dB, "
+                f"perplexity of the codebooks {', '.join(map(str, used))}."]  # fmt: skip
+
+    def _judges(self):
+        p = self.judge.proof
+        stems = ", ".join(f"{s} {percent(p[s])}" for s in music.STEMS)
+        late = ", ".join(f"{s} {1000 * v:.0f}" for s, v in self.judge.late.items())
+        return (f"The judges on renders they never learned from: stem type {percent(p['family'])} ({stems}); tempo {percent(p['tempo'])}; leak "
+                f"{percent(p['leak 0'])}, and {percent(p['leak 0.01'])} and {percent(p['leak 0.1'])} with another group's stem mixed in 20 and 10 dB "
+                f"below. Onsets are heard late by, ms: {late}.")  # fmt: skip
+
+
+def compare(columns, data):
+    """The musical measures of several variants on the same first requests."""
+    n = min(map(len, columns.values()))
+    late = data.judge.late
+    true = mean(pick(data.true[:n], "chord"))
+    sets = {k: np.array([s["feature"] for r in rows for s in r["stems"]]) for k, rows in {**columns, "": data.reference[:n]}.items()}
+    count = min(map(len, sets.values()))
+    measures = {
+        "drums: tempo within 2 %": lambda r: percent(mean(pick(r, "tempo"))),
+        "drums: onset strength on the sixteenth grid": lambda r: plain(mean(pick(r, "grid"))),
+        "chord agreement": lambda r: plain(mean(pick(r, "chord"))),
+        "as a share of the true renders'": lambda r: share(mean(pick(r, "chord")), true),
+        "right stem type": lambda r: percent(mean(pick(r, "type"))),
+        "leak": lambda r: percent(mean(pick(r, "leak"))),
+        "onsets of two stems apart, ms": lambda r: f"{middle(offsets(r, late)):.1f}",
+        "stems with a fault": lambda r: percent(mean(has_fault(r))),
+    }
+    out = [f"The first {n} of these requests.", "", "| measure | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for name, value in measures.items():
+        out.append(f"| {name} | " + " | ".join(value(rows[:n]) for rows in columns.values()) + " |")
+    far = [measure.frechet(sets[k][:count], sets[""][:count]) for k in columns]
+    return out + [f"| distance of features (Fréchet, {count} stems) | " + " | ".join(f"{f:.2f}" for f in far) + " |"]
+
+
+def publish(lines, name, path):
+    """Prints the lines and, if a file is given, puts them between its marks of that name."""
+    print("\n".join(lines))
+    if not path:
+        return
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    with open(path, encoding="utf-8") as f:
+        head, rest = f.read().split(begin)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(head + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1])
