@@ -31,7 +31,8 @@ typedef struct {
 // One head's keys or values: row j at p + j*dh values.
 typedef struct {
     const void *p;
-    dtype type; // DT_F32 or DT_BF16
+    const void *scale; // DT_I8: f32, one a row
+    dtype type;        // DT_F32, DT_BF16 or DT_I8
     int64_t dh, len;
 } kv_rows;
 
@@ -84,13 +85,18 @@ typedef struct {
     // y = (x * (1 / sqrt(sum16(x^2 by fma) / d + eps))) * w
     void (*rms_norm)(float *y, const float *x, const float *w, int64_t d, float eps);
 
-    // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias); returns max16 of s (-inf for lanes
-    // past the end). s has room for len rounded up to 16.
+    // s[j] = dot16(q, k_j, dh) (* k's scale_j) * scale (+ bias[j] when bias); returns max16 of s
+    // (-inf for lanes past the end). s has room for len rounded up to 16.
     float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);
     // s[j] = exp(s[j] - max); returns sum16 of them.
     float (*softmax)(float *s, int64_t len, float max);
-    // out[d] = (chain of fma over j of s[j] v_j[d]) * by
+    // out[d] = (chain of fma over j of s[j] v_j[d]) * by; with scales s[j] * scale_j in place of
+    // s[j]
     void (*weigh)(float *out, const float *s, const kv_rows *v, float by);
+
+    // A row of keys or values as type; DT_BF16 as pack. DT_I8: with m = max16 of the lanes' largest
+    // |x| (as a > b ? a : b from 0 on), scale = m * (1/127) goes to scale, and q as quantise says.
+    void (*keep)(void *to, void *scale, dtype type, const float *x, int64_t n);
 
     void (*elu)(float *y, const float *x, int64_t n);
     void (*add)(float *y, const float *x, int64_t n);

@@ -3,7 +3,8 @@
 // kern_avx2.c, kern_avx512.c and kern_neon.c define v16 and the functions below, then include this
 // file:
 //   v16 is the sixteen lanes of kern.h, in however many registers.
-//   v_set v_load v_store v_bf16 v_f16 (loads that widen) v_add v_sub v_mul v_div v_fma(a,b,c) = a*b
+//   v_set v_load v_store v_bf16 v_f16 v_i8 (loads that widen) v_add v_sub v_mul v_div v_fma(a,b,c)
+//   = a*b
 //   + c v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b   v_pick(a,b,x,y) = a < b ? x : y
 //   v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in [-127, 127]
 //   v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes
@@ -31,11 +32,12 @@ INLINE void v_store_n(float *p, v16 a, int64_t n) {
 }
 
 INLINE size_t type_size(dtype type) {
-    return type == DT_F32 ? 4 : 2;
+    return type == DT_F32 ? 4 : type == DT_I8 ? 1 : 2;
 }
 
 INLINE v16 v_read(const uint8_t *p, dtype type) {
     if (type == DT_F32) return v_load((const float *)(const void *)p);
+    if (type == DT_I8) return v_i8(p);
     return type == DT_BF16 ? v_bf16(p) : v_f16(p);
 }
 
@@ -223,7 +225,8 @@ INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, 
         if (whole && keys == 16) {
             UNROLLED
             for (int j = 0; j < 16; j++) {
-                if (type == DT_F32 || c % 32 == 0) __builtin_prefetch(at + j * row + AHEAD_KV);
+                if ((size_t)c * type_size(type) % 64 == 0)
+                    __builtin_prefetch(at + j * row + AHEAD_KV);
                 acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
             }
             continue;
@@ -240,10 +243,12 @@ INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, 
 INLINE float scores_as(float *s, const float *q, const kv_rows *k, float scale, const float *bias,
                        const dtype type) {
     v16 top = v_set(-INFINITY);
-    const uint8_t *p = k->p;
+    const uint8_t *p = k->p, *by = k->scale;
     int64_t j = 0;
     for (; j + 16 <= k->len; j += 16, p += 16 * (size_t)k->dh * type_size(type)) {
-        v16 v = v_mul(scores16(q, p, k->dh, 16, type), v_set(scale));
+        v16 v = scores16(q, p, k->dh, 16, type);
+        if (type == DT_I8) v = v_mul(v, v_read(by + 4 * j, DT_F32));
+        v = v_mul(v, v_set(scale));
         if (bias) v = v_add(v, v_load(bias + j));
         v_store(s + j, v);
         top = v_max(top, v);
@@ -251,7 +256,9 @@ INLINE float scores_as(float *s, const float *q, const kv_rows *k, float scale, 
     float lane[16];
     v_store(lane, top);
     if (j < k->len) {
-        v16 v = v_mul(scores16(q, p, k->dh, k->len - j, type), v_set(scale));
+        v16 v = scores16(q, p, k->dh, k->len - j, type);
+        if (type == DT_I8) v = v_mul(v, v_read_n(by + 4 * j, DT_F32, k->len - j));
+        v = v_mul(v, v_set(scale));
         if (bias) v = v_add(v, v_load_n(bias + j, k->len - j));
         v_store_n(s + j, v, k->len - j);
         for (int64_t i = 0; j + i < k->len; i++) lane[i] = lane[i] > s[j + i] ? lane[i] : s[j + i];
@@ -260,8 +267,11 @@ INLINE float scores_as(float *s, const float *q, const kv_rows *k, float scale, 
 }
 
 static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
-    return k->type == DT_F32 ? scores_as(s, q, k, scale, bias, DT_F32)
-                             : scores_as(s, q, k, scale, bias, DT_BF16);
+    switch (k->type) {
+    case DT_F32: return scores_as(s, q, k, scale, bias, DT_F32);
+    case DT_I8: return scores_as(s, q, k, scale, bias, DT_I8);
+    default: return scores_as(s, q, k, scale, bias, DT_BF16);
+    }
 }
 
 static float softmax(float *s, int64_t len, float max) {
@@ -277,6 +287,14 @@ static float softmax(float *s, int64_t len, float max) {
     return sum_of_rest(sum, s + j, len - j, 0, false);
 }
 
+// What row j is multiplied by.
+INLINE v16 row_weight(const float *s, const kv_rows *v, int64_t j, const dtype type) {
+    if (type != DT_I8) return v_set(s[j]);
+    float unit;
+    memcpy(&unit, (const uint8_t *)v->scale + 4 * j, sizeof unit);
+    return v_set(s[j] * unit);
+}
+
 // Columns c..c+16*cols-1 of the weighted sum.
 INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, int64_t c,
                        const int cols, const dtype type) {
@@ -286,11 +304,11 @@ INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, i
     UNROLLED
     for (int i = 0; i < 8; i++) acc[i] = v_set(0.0f);
     for (int64_t j = 0; j < v->len; j++, p += row) {
-        v16 e = v_set(s[j]);
+        v16 e = row_weight(s, v, j, type);
         UNROLLED
         for (int i = 0; i < cols; i++) {
             const uint8_t *at = p + (size_t)i * 16 * type_size(type);
-            if (type == DT_F32 || i % 2 == 0) __builtin_prefetch(at + AHEAD_KV);
+            if (i * 16 * type_size(type) % 64 == 0) __builtin_prefetch(at + AHEAD_KV);
             acc[i] = v_fma(e, v_read(at, type), acc[i]);
         }
     }
@@ -304,7 +322,7 @@ INLINE void weigh_rest(float *out, const float *s, const kv_rows *v, float by, i
     const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
     v16 acc = v_set(0.0f);
     for (int64_t j = 0; j < v->len; j++, p += row) {
-        acc = v_fma(v_set(s[j]), v_read_n(p, type, v->dh - c), acc);
+        acc = v_fma(row_weight(s, v, j, type), v_read_n(p, type, v->dh - c), acc);
     }
     v_store_n(out + c, v_mul(acc, v_set(by)), v->dh - c);
 }
@@ -317,10 +335,11 @@ INLINE void weigh_as(float *out, const float *s, const kv_rows *v, float by, con
 }
 
 static void weigh(float *out, const float *s, const kv_rows *v, float by) {
-    if (v->type == DT_F32)
-        weigh_as(out, s, v, by, DT_F32);
-    else
-        weigh_as(out, s, v, by, DT_BF16);
+    switch (v->type) {
+    case DT_F32: weigh_as(out, s, v, by, DT_F32); break;
+    case DT_I8: weigh_as(out, s, v, by, DT_I8); break;
+    default: weigh_as(out, s, v, by, DT_BF16); break;
+    }
 }
 
 // ---- quantised x ----
@@ -394,6 +413,35 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 
 #include "compute/kern_chain.h"
 
+// ---- rows of keys and values ----
+
+static void keep_i8(int8_t *to, void *scale, const float *x, int64_t n) {
+    v16 top = v_set(0.0f);
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) top = v_max(top, v_abs(v_load(x + i)));
+    if (i < n) top = v_max(top, v_abs(v_load_n(x + i, n - i)));
+    float m = v_top(top), unit = m * (1.0f / 127.0f);
+    v16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
+    memcpy(scale, &unit, sizeof unit);
+    for (i = 0; i + 32 <= n; i += 32)
+        v_bytes(to + i, v_quantum(v_load(x + i), by), v_quantum(v_load(x + i + 16), by));
+    for (; i < n; i += 16) {
+        int8_t q[32];
+        int64_t rest = MIN(16, n - i);
+        v16 last = v_quantum(v_load_n(x + i, rest), by);
+        v_bytes(q, last, last);
+        memcpy(to + i, q, (size_t)rest);
+    }
+}
+
+static void keep(void *to, void *scale, dtype type, const float *x, int64_t n) {
+    switch (type) {
+    case DT_I8: keep_i8(to, scale, x, n); break;
+    case DT_BF16: pack(to, x, n, false); break;
+    default: memcpy(to, x, (size_t)n * sizeof *x); break;
+    }
+}
+
 static void fill_table(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
@@ -407,6 +455,7 @@ static void fill_table(kern_table *k) {
         .scores = scores,
         .softmax = softmax,
         .weigh = weigh,
+        .keep = keep,
         .elu = elu,
         .add = add,
         .lstm = lstm,

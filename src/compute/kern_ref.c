@@ -10,6 +10,7 @@ static float value(const void *p, dtype type, int64_t i) {
     const uint8_t *at = (const uint8_t *)p + (size_t)i * dtype_size(type);
     uint16_t h;
     float f;
+    if (type == DT_I8) return (float)(int8_t)*at;
     if (type == DT_F32) {
         memcpy(&f, at, sizeof f);
         return f;
@@ -92,6 +93,13 @@ static void qdots(const qdots_args *a) {
     }
 }
 
+// v * by to the nearest even, within +-127; NaN is -127.
+static int8_t quantum(float v, float by) {
+    float t = (v * by + MATH_ROUND) - MATH_ROUND;
+    t = t > -127.0f ? t : -127.0f;
+    return (int8_t)(t < 127.0f ? t : 127.0f);
+}
+
 static void quantise(qblock *out, const float *x, int64_t cols) {
     for (int64_t from = 0; from < cols; from += QUANT_BLOCK, out++) {
         float v[QUANT_BLOCK] = {0}, lane[16];
@@ -104,10 +112,7 @@ static void quantise(qblock *out, const float *x, int64_t cols) {
         out->scale = m * (1.0f / 127.0f);
         out->less8 = 0;
         for (int i = 0; i < QUANT_BLOCK; i++) {
-            float t = (v[i] * by + MATH_ROUND) - MATH_ROUND;
-            t = t > -127.0f ? t : -127.0f; // NaN too
-            t = t < 127.0f ? t : 127.0f;
-            out->q[i] = (int8_t)t;
+            out->q[i] = quantum(v[i], by);
             out->less8 -= 8 * out->q[i];
         }
     }
@@ -197,7 +202,8 @@ static float scores(float *s, const float *q, const kv_rows *k, float scale, con
     float lane[16];
     for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
     for (int64_t j = 0; j < k->len; j++) {
-        float v = dot16(k->p, k->type, j * k->dh, q, k->dh) * scale;
+        float v = dot16(k->p, k->type, j * k->dh, q, k->dh);
+        v = (k->scale ? v * value(k->scale, DT_F32, j) : v) * scale;
         s[j] = bias ? v + bias[j] : v;
         lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
     }
@@ -216,10 +222,29 @@ static float softmax(float *s, int64_t len, float max) {
 static void weigh(float *out, const float *s, const kv_rows *v, float by) {
     for (int64_t i = 0; i < v->dh; i++) {
         float sum = 0;
-        for (int64_t j = 0; j < v->len; j++)
-            sum = fmaf(s[j], value(v->p, v->type, j * v->dh + i), sum);
+        for (int64_t j = 0; j < v->len; j++) {
+            float e = v->scale ? s[j] * value(v->scale, DT_F32, j) : s[j];
+            sum = fmaf(e, value(v->p, v->type, j * v->dh + i), sum);
+        }
         out[i] = sum * by;
     }
+}
+
+static void keep_i8(int8_t *to, void *scale, const float *x, int64_t n) {
+    float lane[16] = {0};
+    for (int64_t i = 0; i < (n + 15) / 16 * 16; i++) {
+        float a = i < n ? fabsf(x[i]) : 0;
+        lane[i % 16] = lane[i % 16] > a ? lane[i % 16] : a;
+    }
+    float m = max16(lane), by = m > 0.0f ? 127.0f / m : 0.0f, unit = m * (1.0f / 127.0f);
+    memcpy(scale, &unit, sizeof unit);
+    for (int64_t i = 0; i < n; i++) to[i] = quantum(x[i], by);
+}
+
+static void keep(void *to, void *scale, dtype type, const float *x, int64_t n) {
+    if (type == DT_I8) keep_i8(to, scale, x, n);
+    if (type == DT_BF16) pack(to, x, n, false);
+    if (type == DT_F32) memcpy(to, x, (size_t)n * sizeof *x);
 }
 
 static void elu(float *y, const float *x, int64_t n) {
@@ -256,6 +281,7 @@ void kern_init_ref(kern_table *k) {
         .scores = scores,
         .softmax = softmax,
         .weigh = weigh,
+        .keep = keep,
         .elu = elu,
         .add = add,
         .lstm = lstm,

@@ -285,12 +285,31 @@ typedef struct {
     int64_t work; // keys of all items and heads
 } attend_job;
 
+#define SCALE_BYTES ((int64_t)sizeof(float))
+
 // Keys count, and each head of an item costs about as much as this many more.
 #define ATTEND_FIXED 8
 
 // The kernels fetch ahead within what they read; this is for the beginning of what comes next.
 static void fetch(const void *p, size_t n) {
     for (size_t i = 0; i < MIN(n, 8192); i += 64) __builtin_prefetch((const uint8_t *)p + i);
+}
+
+int64_t attend_stride(const attend_shape *s, int64_t cap) {
+    return cap * (s->kv_type == DT_I8 ? s->dh + SCALE_BYTES : s->dh);
+}
+
+// Where the scales of a head lie whose rows begin at p; NULL for types that have none.
+static const uint8_t *head_scales(const uint8_t *p, const attend_shape *s, int64_t stride) {
+    if (s->kv_type != DT_I8) return NULL;
+    return p + stride / (s->dh + SCALE_BYTES) * s->dh;
+}
+
+static kv_rows head_rows(const void *cache, const attend_shape *s, const attend_item *it,
+                         int64_t h) {
+    const uint8_t *p =
+        (const uint8_t *)cache + (size_t)(h * it->kv_stride) * dtype_size(s->kv_type);
+    return (kv_rows){p, head_scales(p, s, it->kv_stride), s->kv_type, s->dh, it->len};
 }
 
 static void attend_head(const compute *c, const attend_shape *s, const attend_item *it, int64_t h,
@@ -300,9 +319,7 @@ static void attend_head(const compute *c, const attend_shape *s, const attend_it
         memset(out, 0, (size_t)s->dh * sizeof *out);
         return;
     }
-    size_t at = (size_t)(h * it->kv_stride) * dtype_size(s->kv_type);
-    kv_rows k = {(const uint8_t *)it->k + at, s->kv_type, s->dh, it->len};
-    kv_rows v = {(const uint8_t *)it->v + at, s->kv_type, s->dh, it->len};
+    const kv_rows k = head_rows(it->k, s, it, h), v = head_rows(it->v, s, it, h);
     const float *bias = it->bias ? it->bias + h * s->bias_stride : NULL;
     size_t size = (size_t)(it->len * s->dh) * dtype_size(s->kv_type);
     float max = c->k.scores(scores, it->q + h * s->dh, &k, s->scale, bias);
@@ -329,7 +346,7 @@ static void attend_part(void *arg, int part, int parts, int thread) {
 
 void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n) {
     attend_job j = {.c = c, .s = s, .items = items, .n = n};
-    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16);
+    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16 || s->kv_type == DT_I8);
     for (int64_t i = 0; i < n; i++) {
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         j.work += (items[i].len + ATTEND_FIXED) * s->heads;
@@ -337,28 +354,28 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
     pool_run(c->pool, parts_of(c, n * s->heads, j.work * s->dh), attend_part, &j);
 }
 
-void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
+void op_cache_put(compute *c, void *cache, const attend_shape *s, int64_t cap, const float *x,
                   int64_t pos) {
+    int64_t stride = attend_stride(s, cap);
+    size_t size = dtype_size(s->kv_type);
+    assert(pos < cap);
     for (int64_t h = 0; h < s->heads; h++) {
-        size_t at = (size_t)(h * kv_stride + pos * s->dh);
-        const float *from = x + h * s->dh;
-        if (s->kv_type == DT_F32) {
-            memcpy((uint8_t *)cache + 4 * at, from, (size_t)s->dh * 4);
-            continue;
-        }
-        for (int64_t i = 0; i < s->dh; i++) {
-            uint16_t b = f32_to_bf16(from[i]);
-            memcpy((uint8_t *)cache + 2 * (at + (size_t)i), &b, 2);
-        }
+        uint8_t *head = (uint8_t *)cache + (size_t)(h * stride) * size;
+        uint8_t *scales = (uint8_t *)(uintptr_t)head_scales(head, s, stride);
+        c->k.keep(head + (size_t)(pos * s->dh) * size, scales ? scales + pos * SCALE_BYTES : NULL,
+                  s->kv_type, x + h * s->dh, s->dh);
     }
 }
 
 void op_cache_copy(cache_rows to, cache_rows from, const attend_shape *s, int64_t n) {
-    size_t row = (size_t)s->dh * dtype_size(s->kv_type);
-    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16);
+    size_t size = dtype_size(s->kv_type);
+    int64_t to_stride = attend_stride(s, to.cap), from_stride = attend_stride(s, from.cap);
     for (int64_t h = 0; h < s->heads; h++) {
-        memcpy((uint8_t *)to.data + (size_t)(h * to.cap) * row,
-               (const uint8_t *)from.data + (size_t)(h * from.cap) * row, (size_t)n * row);
+        uint8_t *a = (uint8_t *)to.data + (size_t)(h * to_stride) * size;
+        const uint8_t *b = (const uint8_t *)from.data + (size_t)(h * from_stride) * size;
+        memcpy(a, b, (size_t)(n * s->dh) * size);
+        if (s->kv_type != DT_I8) continue;
+        memcpy(a + to.cap * s->dh, b + from.cap * s->dh, (size_t)(n * SCALE_BYTES));
     }
 }
 

@@ -60,29 +60,35 @@ void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n
 
 // Attention of one query row over one sequence's keys and values.
 // For each head h: s_j = dot16(q_h, k_jh, dh) * scale (+ bias_h[j]); e_j = exp(s_j - max); out_h =
-// (sum over j in order of e_j v_jh, by fma) * (1 / dot16-ordered sum of e_j).
+// (sum over j in order of e_j v_jh, by fma) * (1 / dot16-ordered sum of e_j). With DT_I8 the
+// integers stand for k and v, and s_j = dot16 * key scale_j * scale (+ bias), e_j * value scale_j
+// is summed.
 typedef struct {
     const float *q;    // [heads * dh]
     float *out;        // [heads * dh]
-    const void *k, *v; // key j of head h at k + (h*kv_stride + j*dh) values; kv_type f32 or bf16
+    const void *k, *v; // key j of head h at k + (h*kv_stride + j*dh) values of kv_type
     int64_t len;       // keys to attend to, 0: out is zero
-    int64_t kv_stride; // values between heads: each cache may have its own capacity
+    int64_t kv_stride; // attend_stride(shape, rows each head has room for)
     const float *bias; // NULL, or head h's bias row at bias + h*bias_stride, [len]
 } attend_item;
 typedef struct {
     int64_t heads, dh;
-    dtype kv_type; // DT_F32 or DT_BF16
+    dtype kv_type; // DT_F32, DT_BF16 or DT_I8
     float scale;
     int64_t bias_stride;
 } attend_shape;
+// Values between the heads of a cache with room for cap rows: cap*dh. DT_I8: behind a head's rows
+// lie their scales, f32, a row each: what row j stands for is scale_j times its integers.
+int64_t attend_stride(const attend_shape *s, int64_t cap);
 // len_max: the largest len among the items; scratch inside compute is grown by compute_reserve
 // first.
 void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n);
 // Room for attention rows up to len_max keys. Call outside the step loop.
 status compute_reserve(compute *c, int64_t len_max, err *e);
 
-// Writes row x [heads*dh] as f32 or bf16 into the keys (or values) of one cache, at position pos.
-void op_cache_put(void *cache, const attend_shape *s, int64_t kv_stride, const float *x,
+// Writes row x [heads*dh] as kv_type into the keys (or values) of one cache with room for cap rows,
+// at position pos < cap. DT_I8: each head's row is scaled so that its largest value becomes 127.
+void op_cache_put(compute *c, void *cache, const attend_shape *s, int64_t cap, const float *x,
                   int64_t pos);
 
 // Copies rows 0 to n-1 of one cache's keys (or values) to another's; each has room for so many.

@@ -18,6 +18,7 @@ static const struct {
     [DT_OTHER] = {"other", 0},
     [DT_Q8] = {"Q8", 0},
     [DT_Q4] = {"Q4", 0},
+    [DT_I8] = {"I8", 1},
     [DT_BF16X8] = {"BF16X8", 0},
     [DT_CHAIN_F32] = {"F32 in panels", 0},
     [DT_CHAIN_BF16] = {"BF16 in panels", 0},

@@ -132,11 +132,12 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     if (rc) return rc;
     const mg_config *lm = mg_get_config(m->lm);
     // Narrow weights were asked for: the text encoder, run once a stem, is rounded to bf16 only.
-    m->narrow = o->lm_type >= WEIGHTS_BF16 || (m->packed && pack_is_narrow(m->packed));
-    m->cache_type = m->narrow ? DT_BF16 : DT_F32;
+    weights_type kept = o->lm_type;
+    if (kept == WEIGHTS_AS_STORED && m->packed) kept = pack_weights(m->packed);
+    m->cache_type = kept >= WEIGHTS_Q8 ? DT_I8 : kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
     w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
-    if (m->narrow) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not
+    if (kept >= WEIGHTS_BF16) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not
     unsigned parts = o->need_encoder ? ENCODEC_DECODER | ENCODEC_ENCODER : ENCODEC_DECODER;
     if (!rc) {
         rc = encodec_open(&m->codec, &w, m->config, "audio_encoder.", lm->codebooks / lm->channels,

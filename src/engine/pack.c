@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 #include "format/gguf.h"
-#include "model/weights.h"
 
 #define PACKING "panels16-v1"
 #define VOCABULARY "tokenizer.vocab"
@@ -197,14 +196,16 @@ bytes pack_model_name(const pack *p) {
     return gguf_get_str(p->file, "general.name", &text, NULL) == OK ? text : (bytes){0};
 }
 
-bool pack_is_narrow(const pack *p) {
-    static const char *const narrow[] = {"bf16", "q8", "q4"};
+weights_type pack_weights(const pack *p) {
+    static const char *const names[] = {
+        [WEIGHTS_F32] = "f32", [WEIGHTS_BF16] = "bf16", [WEIGHTS_Q8] = "q8", [WEIGHTS_Q4] = "q4"};
     bytes text;
-    if (gguf_get_str(p->file, "stemforge.weights", &text, NULL)) return false;
-    for (size_t i = 0; i < ARRAY_LEN(narrow); i++) {
-        if (text.n == strlen(narrow[i]) && memcmp(text.p, narrow[i], text.n) == 0) return true;
+    if (gguf_get_str(p->file, "stemforge.weights", &text, NULL)) return WEIGHTS_AS_STORED;
+    for (int t = WEIGHTS_F32; t <= WEIGHTS_Q4; t++) {
+        if (text.n == strlen(names[t]) && memcmp(text.p, names[t], text.n) == 0)
+            return (weights_type)t;
     }
-    return false;
+    return WEIGHTS_AS_STORED;
 }
 
 // --- writing

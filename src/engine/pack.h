@@ -18,7 +18,7 @@
 // Other tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
 #pragma once
 #include "base/json.h"
-#include "compute/tensor.h"
+#include "model/weights.h"
 
 typedef struct pack pack;
 
@@ -35,9 +35,9 @@ void pack_forget(const pack *p, const char *prefix);
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.
 bytes pack_document(const pack *p, const char *name);
-bytes pack_vocabulary(const pack *p); // tokenizer.vocab; n 0 when the file has none
-bytes pack_model_name(const pack *p); // general.name
-bool pack_is_narrow(const pack *p);   // stemforge.weights is bf16, q8 or q4
+bytes pack_vocabulary(const pack *p);     // tokenizer.vocab; n 0 when the file has none
+bytes pack_model_name(const pack *p);     // general.name
+weights_type pack_weights(const pack *p); // stemforge.weights
 
 // What goes into a file. Names, data and documents are borrowed until pack_write returns.
 typedef struct {

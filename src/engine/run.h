@@ -37,7 +37,7 @@ typedef struct {
     const int32_t *given;  // [K][given_n] frames to go on from, borrowed during run_create; or NULL
     int64_t given_n;       // < frames
     int64_t window, stride; // frames; stride <= window
-    dtype cache_type;       // DT_F32 or DT_BF16
+    dtype cache_type;       // DT_F32, DT_BF16 or DT_I8
     bool keep_first;        // keep the first step's scores for a trace
     bool parallel;          // no delay pattern, for a trace
 } run_params;

@@ -220,8 +220,17 @@ struct mg_cache {
     uint8_t *self, *across; // [layers][2: keys, values][heads, cap, dh]
 };
 
+static attend_shape cache_shape(const mg_cache *k, float scale) {
+    return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};
+}
+
+static int64_t block_stride(const mg_cache *k, int64_t cap) {
+    const attend_shape shape = cache_shape(k, 1);
+    return attend_stride(&shape, cap);
+}
+
 static size_t block_bytes(const mg_cache *k, int64_t cap) {
-    return (size_t)(k->heads * cap * k->dh) * dtype_size(k->type);
+    return (size_t)(k->heads * block_stride(k, cap)) * dtype_size(k->type);
 }
 
 static void *block_at(const mg_cache *k, uint8_t *base, int64_t cap, int64_t layer, int values) {
@@ -229,8 +238,9 @@ static void *block_at(const mg_cache *k, uint8_t *base, int64_t cap, int64_t lay
 }
 
 size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type) {
+    const mg_cache k = {.type = type, .heads = c->heads, .dh = c->dh};
     int64_t cross = c->melody ? 0 : text_max;
-    return (size_t)(2 * c->layers * c->d * (len_max + cross)) * dtype_size(type);
+    return 2 * (size_t)c->layers * block_bytes(&k, len_max + cross);
 }
 
 status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
@@ -277,10 +287,6 @@ bool mg_cache_has_text(const mg_cache *k) {
     return k->text_n > 0;
 }
 
-static attend_shape cache_shape(const mg_cache *k, float scale) {
-    return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};
-}
-
 void mg_cache_copy(mg_cache *to, const mg_cache *from, int64_t n) {
     const attend_shape shape = cache_shape(to, 1);
     assert(to->type == from->type && to->len == 0 && n <= to->cap && n <= from->len);
@@ -310,7 +316,7 @@ status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float
         for (int which = 0; which < 2; which++) {
             void *to = block_at(k, k->across, k->text_cap, i, which);
             for (int64_t t = 0; t < n; t++)
-                op_cache_put(to, &shape, k->text_cap * k->dh, row[which] + t * d, t);
+                op_cache_put(c, to, &shape, k->text_cap, row[which] + t * d, t);
         }
     }
     k->text_n = n;
@@ -428,17 +434,16 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const mg_cache *cache = rows[r].cache;
-        int64_t stride = cache->cap * cache->dh;
         void *keys = block_at(cache, cache->self, cache->cap, i, 0);
         void *values = block_at(cache, cache->self, cache->cap, i, 1);
-        op_cache_put(keys, &shape, stride, s->k + r * d, s->pos[r]);
-        op_cache_put(values, &shape, stride, s->v + r * d, s->pos[r]);
+        op_cache_put(c, keys, &shape, cache->cap, s->k + r * d, s->pos[r]);
+        op_cache_put(c, values, &shape, cache->cap, s->v + r * d, s->pos[r]);
         s->item[r] = (attend_item){.q = s->q + r * d,
                                    .out = s->ctx + r * d,
                                    .k = keys,
                                    .v = values,
                                    .len = s->pos[r] + 1,
-                                   .kv_stride = stride};
+                                   .kv_stride = attend_stride(&shape, cache->cap)};
     }
     op_attend(c, &shape, s->item, n);
     product_add(c, s->x, &l->o, s->ctx, n);
@@ -460,7 +465,7 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
                                    .k = block_at(cache, cache->across, cache->text_cap, i, 0),
                                    .v = block_at(cache, cache->across, cache->text_cap, i, 1),
                                    .len = cache->text_n,
-                                   .kv_stride = cache->text_cap * cache->dh};
+                                   .kv_stride = attend_stride(&shape, cache->text_cap)};
     }
     op_attend(c, &shape, s->item, n);
     product_add(c, s->x, &l->co, s->ctx, n);
@@ -526,5 +531,5 @@ const weight *mg_widest(const musicgen *m) {
 }
 
 size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type) {
-    return (size_t)(2 * c->layers * c->d * p) * dtype_size(cache_type);
+    return mg_cache_bytes(c, p, 0, cache_type);
 }

@@ -139,7 +139,7 @@ static void fill_bias(const t5 *m, scratch *s, int64_t n) {
 }
 
 static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
-    int64_t d = m->cfg.d_model, inner = m->cfg.heads * m->cfg.d_kv, stride = n * m->cfg.d_kv;
+    int64_t d = m->cfg.d_model, inner = m->cfg.heads * m->cfg.d_kv;
     const attend_shape shape = {.heads = m->cfg.heads,
                                 .dh = m->cfg.d_kv,
                                 .kv_type = DT_F32,
@@ -153,14 +153,14 @@ static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, in
     };
     op_linear_many(c, qkv, 3);
     for (int64_t i = 0; i < n; i++) {
-        op_cache_put(s->kc, &shape, stride, s->k + i * inner, i);
-        op_cache_put(s->vc, &shape, stride, s->v + i * inner, i);
+        op_cache_put(c, s->kc, &shape, n, s->k + i * inner, i);
+        op_cache_put(c, s->vc, &shape, n, s->v + i * inner, i);
         s->item[i] = (attend_item){.q = s->q + i * inner,
                                    .out = s->ctx + i * inner,
                                    .k = s->kc,
                                    .v = s->vc,
                                    .len = n,
-                                   .kv_stride = stride,
+                                   .kv_stride = attend_stride(&shape, n),
                                    .bias = s->distance + (n - 1 - i)};
     }
     op_attend(c, &shape, s->item, n);

@@ -294,13 +294,41 @@ static void run_softmax(const kern_table *k, float *out, const void *n) {
     out[0] = k->softmax(out + 1, len, 2.5f);
 }
 
+typedef struct {
+    dtype type;
+    int64_t n;
+} keep_case;
+
+static void run_keep(const kern_table *k, float *out, const void *arg) {
+    const keep_case *c = arg;
+    uint8_t *to = narrow_bytes + 2;
+    memset(to, 0x55, (size_t)c->n * 4 + 64);
+    k->keep(to, out, c->type, x + 1, c->n);
+    for (int64_t i = 0; i < c->n * 4 + 64; i++) out[1 + i] = (float)to[i];
+}
+
+static void test_keep(void) {
+    static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
+    for (int odd = 0; odd < 2; odd++) {
+        if (odd) fill_odd(x, CAP, 9);
+        for (size_t s = 0; s < ARRAY_LEN(sizes); s++)
+            for (size_t t = 0; t < ARRAY_LEN(kept); t++) {
+                keep_case c = {kept[t], sizes[s]};
+                at_every_level("keep", run_keep, &c, NULL, sizes[s], kept[t], odd);
+            }
+    }
+    fill(x, CAP, 1);
+}
+
 static void test_attention(void) {
+    static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
     static const int64_t heads[] = {1, 15, 16, 24, 32, 64, 80, 128, 130};
     static const int64_t lens[] = {1, 2, 15, 16, 17, 33, 100};
     for (size_t d = 0; d < ARRAY_LEN(heads); d++)
         for (size_t l = 0; l < ARRAY_LEN(lens); l++)
-            for (int t = 0; t < 4; t++) {
-                kv_case c = {.kv = {narrow_bytes + 1, types[t / 2], heads[d], lens[l]}};
+            for (int t = 0; t < 6; t++) {
+                kv_case c = {.kv = {narrow_bytes + 1, NULL, kept[t / 2], heads[d], lens[l]}};
+                c.kv.scale = c.kv.type == DT_I8 ? (const uint8_t *)z + 2 : NULL;
                 c.bias = t % 2;
                 narrow(narrow_bytes + 1, y, c.kv.type, heads[d] * lens[l]);
                 at_every_level("scores", run_scores, &c, NULL, heads[d], lens[l], t);
@@ -328,7 +356,7 @@ static void run_widen(const kern_table *k, float *out, const void *arg) {
 
 static void test_widen(int64_t n) {
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        kv_rows v = {narrow_bytes + 1, types[t], 1, n};
+        kv_rows v = {narrow_bytes + 1, NULL, types[t], 1, n};
         narrow(narrow_bytes + 1, x, types[t], n);
         at_every_level("widen", run_widen, &v, NULL, n, types[t], 0);
     }
@@ -343,6 +371,7 @@ void test_kernels(void) {
     test_packing();
     test_finish();
     test_attention();
+    test_keep();
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
         for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {

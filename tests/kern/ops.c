@@ -216,20 +216,41 @@ static void run_attend(compute *c, float *out, const void *arg) {
     attend_shape s = {.heads = HEADS, .dh = DH, .kv_type = k->type, .scale = 0.17f};
     s.bias_stride = LEN + 3;
     attend_item items[ROWS];
+    int64_t stride = attend_stride(&s, LEN);
     for (int i = 0; i < ROWS; i++) {
         items[i] = (attend_item){.q = x + i * HEADS * DH, .out = out + i * HEADS * DH};
-        items[i].k = narrow_bytes, items[i].v = narrow_bytes + 2 * HEADS * LEN * DH;
-        items[i].len = LEN * i / (ROWS - 1), items[i].kv_stride = LEN * DH;
+        items[i].k = narrow_bytes, items[i].v = narrow_bytes + 4 * HEADS * LEN * DH;
+        items[i].len = LEN * i / (ROWS - 1), items[i].kv_stride = stride;
         items[i].bias = k->bias ? y + i : NULL;
     }
     op_attend(c, &s, items, ROWS);
 }
 
+// Keys and values from y, as type.
+static void fill_caches(compute *c, dtype type) {
+    attend_shape s = {.heads = HEADS, .dh = DH, .kv_type = type};
+    for (int64_t j = 0; j < LEN; j++) {
+        op_cache_put(c, narrow_bytes, &s, LEN, y + j * HEADS * DH, j);
+        op_cache_put(c, narrow_bytes + 4 * HEADS * LEN * DH, &s, LEN, y + (LEN + j) * HEADS * DH,
+                     j);
+    }
+}
+
 static void test_attend(void) {
-    for (int t = 0; t < 4; t++) {
-        attend_case k = {t / 2 ? DT_BF16 : DT_F32, t % 2};
-        narrow(narrow_bytes, y, k.type, 2 * HEADS * LEN * DH);
+    static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
+    static float exact[ROWS * HEADS * DH];
+    for (int t = 0; t < 6; t++) {
+        attend_case k = {kept[t / 2], t % 2};
+        fill_caches(machines[t % machine_count].c, k.type);
         on_every_machine("attend", run_attend, &k, ROWS * HEADS * DH);
+        if (t == 0) memcpy(exact, want, sizeof exact);
+        if (t % 2) continue;
+        double off = 0, size = 0;
+        for (int i = 0; i < ROWS * HEADS * DH; i++) {
+            off += pow((double)want[i] - (double)exact[i], 2), size += pow((double)exact[i], 2);
+        }
+        expect(sqrt(off / size) < 0.02, "attention over %s is off by %g", dtype_name(k.type),
+               sqrt(off / size));
     }
 }
 
@@ -260,11 +281,21 @@ static void test_cache_put(void) {
     attend_shape s = {.heads = 2, .dh = 3, .kv_type = DT_BF16};
     uint16_t cache[2 * 4 * 3] = {0};
     const float row[6] = {1, 2, 3, -4, 5, 6.5f};
-    op_cache_put(cache, &s, 4 * 3, row, 2);
+    op_cache_put(machines[0].c, cache, &s, 4, row, 2);
     for (int h = 0; h < 2; h++)
         for (int i = 0; i < 3; i++)
             expect(bf16_to_f32(cache[h * 12 + 2 * 3 + i]) == row[h * 3 + i], "cache_put %d %d", h,
                    i);
+    // A head's four rows of three, then its four scales.
+    int8_t small[2 * 4 * (3 + 4)] = {0};
+    s.kv_type = DT_I8;
+    op_cache_put(machines[0].c, small, &s, 4, (const float[6]){127, 2, -3, -508, 4, 6}, 2);
+    float scale[2];
+    memcpy(&scale[0], small + 12 + 2 * 4, 4), memcpy(&scale[1], small + 28 + 12 + 2 * 4, 4);
+    expect(fabsf(scale[0] - 1) < 1e-6f && fabsf(scale[1] - 4) < 4e-6f, "scales %g %g",
+           (double)scale[0], (double)scale[1]);
+    expect(small[6] == 127 && small[7] == 2 && small[8] == -3, "the first head's integers");
+    expect(small[34] == -127 && small[35] == 1 && small[36] == 2, "the second's, 1.5 to even");
 }
 
 // From room for 5 rows to room for 3: two rows of either head, and nothing else.
@@ -277,6 +308,13 @@ static void test_cache_copy(void) {
     for (int h = 0; h < 2; h++)
         for (int i = 0; i < 9; i++)
             expect(to[h * 9 + i] == (i < 6 ? from[h * 15 + i] : -1), "cache_copy %d %d", h, i);
+    // Rows of three and a scale of four bytes each, in heads of five and of three rows.
+    const int8_t *b = (const int8_t *)from, *a = (const int8_t *)to;
+    s.kv_type = DT_I8;
+    op_cache_copy((cache_rows){to, 3}, (cache_rows){from, 5}, &s, 2);
+    for (int h = 0; h < 2; h++)
+        expect(!memcmp(a + h * 21, b + h * 35, 6) && !memcmp(a + h * 21 + 9, b + h * 35 + 15, 8),
+               "cache_copy of integers, head %d", h);
 }
 
 // ---- rows and elements ----
