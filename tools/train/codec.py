@@ -194,13 +194,15 @@ def mel_filters(n_fft, n_mels):
     return torch.from_numpy(np.maximum(0, np.minimum(up, down))).float()
 
 
-def movement(level):
-    return (level[..., 1:] - level[..., :-1]).abs().mean(-1)
+def movement(level, lag):
+    return (level[..., lag:] - level[..., :-lag]).abs().mean(-1)
 
 
 def texture(a, b):
-    """Distance of each band's mean, spread and movement over time: what a median of uncertain detail loses."""
-    return sum((f(a) - f(b)).abs().mean() for f in (lambda v: v.mean(-1), lambda v: v.std(-1), movement))
+    """Distance of each band's mean and spread over time, and of how much it moves: a median of uncertain detail is
+    too low and too even, and quantised tones waver."""
+    still = (a.mean(-1) - b.mean(-1)).abs().mean() + (a.std(-1) - b.std(-1)).abs().mean()
+    return 0.7 * still + sum((movement(a, n) - movement(b, n)).abs().mean() for n in (1, 2, 4))
 
 
 class SpectralLoss:
@@ -217,7 +219,7 @@ class SpectralLoss:
             a, b = (torch.stft(v, n, n // 4, window=window, return_complex=True).abs() / n ** 0.5 for v in (x, y))
             ma, mb = mel @ a, mel @ b
             la, lb = torch.log10(ma + FLOOR), torch.log10(mb + FLOOR)
-            loss = loss + (la - lb).abs().mean() + 0.7 * texture(la, lb)
+            loss = loss + (la - lb).abs().mean() + texture(la, lb)
             loss = loss + 0.5 * (a - b).norm() / a.norm().clamp(min=1e-3)
         return loss / len(self.sizes)
 
