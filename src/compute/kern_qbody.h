@@ -102,7 +102,7 @@ static void qdots(const qdots_args *a) {
     const size_t block = a->type == DT_Q8 ? 544 : 288, panel = (size_t)a->blocks * block;
     int64_t tiles = (a->n + QTILE_X - 1) / QTILE_X, least = a->n / tiles, wider = a->n % tiles;
     qtile_args t = {.w = a->w, .blocks = a->blocks, .ldo = a->ldo};
-    t.ahead_step = 0;
+    t.ahead_step = block / (size_t)tiles;
     for (int64_t p = 0; p < a->panels; p++, t.w += panel) {
         t.x = a->x, t.out = a->out + p * QUANT_ROWS;
         t.ahead = t.w + (tiles == 1 ? QAHEAD : panel);
