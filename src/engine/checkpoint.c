@@ -132,8 +132,9 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     if (rc) return rc;
     const mg_config *lm = mg_get_config(m->lm);
     // Narrow weights were asked for: the text encoder, run once a stem, is rounded to bf16 only.
-    weights_type kept = o->lm_type;
-    if (kept == WEIGHTS_AS_STORED && m->packed) kept = pack_weights(m->packed);
+    // A packed file's matrices stay as they are, whatever is asked for.
+    weights_type packed = m->packed ? pack_weights(m->packed) : WEIGHTS_AS_STORED;
+    weights_type kept = MAX(o->lm_type, packed);
     m->cache_type = kept >= WEIGHTS_Q8 ? DT_I8 : kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
     w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
