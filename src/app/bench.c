@@ -3,8 +3,8 @@
 //
 // The roofs come first: how fast all threads together read memory, and how fast they multiply and
 // add. Then load, first token, text encoder, decoder steps for one and more stems (guided, codes
-// drawn as usual; reading is measured again around each, since other users of the memory come and
-// go), whole pieces, codec.
+// drawn as usual; both roofs are measured again around each, since other users of the machine come
+// and go), whole pieces, codec.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

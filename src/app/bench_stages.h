@@ -14,7 +14,8 @@ typedef struct {
     int64_t steps, position; // to time; frames that are there already
     bench_table table;
     // The roofs, once they are measured: reading, and multiplying in each part's type of weights.
-    double read_gb, text_gflops, lm_gflops, codec_gflops;
+    // They are measured anew around steps and codec, since other users of the machine come and go.
+    double read_gb, text_gflops, lm_gflops;
     compute *c;
     checkpoint m;
     mg_scratch *scratch;
