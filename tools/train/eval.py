@@ -32,8 +32,8 @@ import music
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = ["analog.py", "clips.py", "control.py", "eval.py", "heldout.py", "judges.py", "measure.py", "music.py", "synth.py"]
 WORKERS = 2
-YARDSTICK = 400  # of the requests are also rendered, and those renders coded; as many others are what features are compared with
-CONTROLS, REPEATS, TAKES, TIMINGS = 150, 30, 14, 5  # requests for withheld chords, same seed, ten seeds, speed
+YARDSTICK = 250  # of the requests are also rendered, and those renders coded; as many others are what features are compared with
+CONTROLS, REPEATS, TAKES, TIMINGS = 100, 30, 14, 5  # requests for withheld chords, same seed, ten seeds, speed
 SEEDS = 10
 
 
