@@ -144,14 +144,17 @@ void api_post_generate(api *a, http_request *q, const char *unused) {
     request_deinit(&r);
 }
 
+// False: q is answered.
+static bool find_job(api *a, http_request *q, const char *id, job *j) {
+    err e;
+    status rc = job_get(a->config.jobs, id, j, &e);
+    if (rc) api_reply_status(q, rc, &e);
+    return rc == OK;
+}
+
 void api_get_job(api *a, http_request *q, const char *id) {
     job j = {0};
-    err e;
-    status rc = job_get(a->config.jobs, id, &j, &e);
-    if (rc) {
-        api_reply_status(q, rc, &e);
-        return;
-    }
+    if (!find_job(a, q, id, &j)) return;
     if (!job_state_ended(j.state)) api_retry_after(q, 2);
     api_reply_json(q, 200, job_json(a, &j));
     job_deinit(&j);
@@ -217,12 +220,7 @@ static void say_ended(api *a, const job *j) {
 
 static void reply_job(api *a, http_request *q, const char *id, int code) {
     job j = {0};
-    err e;
-    status rc = job_get(a->config.jobs, id, &j, &e);
-    if (rc) {
-        api_reply_status(q, rc, &e);
-        return;
-    }
+    if (!find_job(a, q, id, &j)) return;
     say_ended(a, &j);
     api_reply_json(q, code, job_json(a, &j));
     job_deinit(&j);
@@ -282,12 +280,7 @@ void api_post_redeliver(api *a, http_request *q, const char *id) {
 
 void api_get_events(api *a, http_request *q, const char *id) {
     job j = {0};
-    err e;
-    status rc = job_get(a->config.jobs, id, &j, &e);
-    if (rc) {
-        api_reply_status(q, rc, &e);
-        return;
-    }
+    if (!find_job(a, q, id, &j)) return;
     http_add_header(q, "Cache-Control", "no-store");
     http_add_header(q, "X-Accel-Buffering", "no");
     char key[REQUEST_ID_MAX + 1];
