@@ -1,5 +1,6 @@
 """What the peer measurements share: prompts, conditions, one process a row, CSV."""
 
+import argparse
 import csv
 import os
 import resource
@@ -21,6 +22,18 @@ FIELDS = [
     "peer", "version", "model", "precision", "mode", "threads", "stems", "steps", "steps_per_s",
     "s_per_audio_s", "t5_s", "decode10_s", "load_s", "peak_mb",
 ]  # fmt: skip
+
+
+def parser(about, precisions):
+    """The arguments that every peer has; --row is how each_in_its_process asks for one row."""
+    args = argparse.ArgumentParser(description=about)
+    args.add_argument("model")
+    args.add_argument("--steps", type=int, default=200)
+    args.add_argument("--threads", type=int, default=os.cpu_count())
+    args.add_argument("--stems", type=int, nargs="*", default=[1, 4])
+    args.add_argument("--precision", nargs="*", choices=precisions, default=list(precisions))
+    args.add_argument("--row", help=argparse.SUPPRESS)
+    return args
 
 
 def median_time(f, times=3):

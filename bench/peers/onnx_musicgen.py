@@ -8,7 +8,6 @@ quantisation of the matrix products, per channel. Text and codec stay in PyTorch
 PyTorch's. One CSV row each, on stdout.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -164,14 +163,8 @@ def measure(args, precision, stems):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--stems", type=int, nargs="*", default=[1, 4])
-    parser.add_argument("--precision", nargs="*", choices=PRECISIONS, default=list(PRECISIONS))
+    parser = common.parser(__doc__.splitlines()[0], PRECISIONS)
     parser.add_argument("--cache", help="folder for the exported files, kept; of one checkpoint only")
-    parser.add_argument("--row", help=argparse.SUPPRESS)
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     if args.row:

@@ -7,7 +7,6 @@ network through stepnet.py, eager; "compiled" is lean through torch.compile. A p
 row each, on stdout. int8 is PyTorch's dynamic quantisation of the decoder's linear layers; it does not compile.
 """
 
-import argparse
 import os
 import sys
 import time
@@ -115,14 +114,8 @@ def measure(args, precision, mode, stems):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--stems", type=int, nargs="*", default=[1, 4])
-    parser.add_argument("--precision", nargs="*", choices=KINDS, default=["f32", "bf16"])
+    parser = common.parser(__doc__.splitlines()[0], KINDS)
     parser.add_argument("--mode", nargs="*", choices=MODES, default=list(MODES))
-    parser.add_argument("--row", help=argparse.SUPPRESS)
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     if args.row:

@@ -117,12 +117,7 @@ static status print_json(const char *file, const report *r, const options *o, er
     if (ok && o->chords)
         ok = json_set_num(j, "chord_share", r->share) &&
              json_set_num(j, "chord_share_shifted", r->shifted);
-    buf b;
-    buf_init(&b, (size_t)1 << 16);
-    status rc =
-        ok ? json_write(&b, j, JSON_TIGHT, e) : err_set(e, ERR_OOM, "no memory for a report");
-    if (!rc) printf("%s\n", buf_str(&b));
-    buf_deinit(&b);
+    status rc = json_print(ok ? j : NULL, JSON_TIGHT, e);
     json_free(j);
     return rc;
 }

@@ -95,7 +95,7 @@ static int fail(const char *text) {
     return 1;
 }
 
-static void print_json(const output *out, const char *recipe_path) {
+static status print_json(const output *out, const char *recipe_path, err *e) {
     json *j = json_new_object();
     bool ok =
         json_set_str(j, "model", out->info.name) && json_set_str(j, "recipe", recipe_path) &&
@@ -104,11 +104,9 @@ static void print_json(const output *out, const char *recipe_path) {
     char seed[32];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)out->r->seed);
     ok = ok && json_set_str(j, "seed", seed);
-    buf b;
-    buf_init(&b, (size_t)1 << 20);
-    if (ok && json_write(&b, j, JSON_PRETTY, NULL) == OK) printf("%s\n", buf_str(&b));
-    buf_deinit(&b);
+    status rc = json_print(ok ? j : NULL, JSON_PRETTY, e);
     json_free(j);
+    return rc;
 }
 
 static void title(char *out, size_t cap, const stemforge_request *r) {
@@ -141,7 +139,7 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
         .request = r, .model = o->model, .format = o->format, .weights = o->weights};
     rc = recipe_write(recipe_path, &rec, e);
     if (!rc && o->json)
-        print_json(&out, recipe_path);
+        rc = print_json(&out, recipe_path, e);
     else if (!rc && !o->quiet)
         printf("%s  seed %llu\n", recipe_path, (unsigned long long)r->seed);
 done:

@@ -48,12 +48,7 @@ static status print_json(const checkpoint *m, err *e) {
               json_set_int(j, "window_frames", m->window) &&
               json_set_int(j, "stride_frames", m->stride) && json_set_int(j, "top_k", m->top_k) &&
               json_set_num(j, "guidance", m->guidance);
-    buf b;
-    buf_init(&b, (size_t)1 << 16);
-    status rc =
-        ok ? json_write(&b, j, JSON_PRETTY, e) : err_set(e, ERR_OOM, "no memory for a report");
-    if (!rc) printf("%s\n", buf_str(&b));
-    buf_deinit(&b);
+    status rc = json_print(ok ? j : NULL, JSON_PRETTY, e);
     json_free(j);
     return rc;
 }

@@ -84,11 +84,11 @@ static int ask(caller *k, const char *method, const char *path, json **out) {
     return result;
 }
 
-static void print_json(const json *j) {
-    buf b;
-    buf_init(&b, (size_t)ANSWER_MAX);
-    if (j && json_write(&b, j, JSON_PRETTY, NULL) == OK) printf("%s\n", buf_str(&b));
-    buf_deinit(&b);
+static int print_json(const json *j) {
+    err e;
+    if (json_print(j, JSON_PRETTY, &e) == OK) return 0;
+    fprintf(stderr, "stemforge: %s\n", e.text);
+    return 1;
 }
 
 static const char *text_of(const json *j, const char *name) {
@@ -111,123 +111,133 @@ static void print_table(const json *answer) {
     if (json_is_int(next)) printf("more: --after %lld\n", (long long)json_int_value(next));
 }
 
-static void usage(FILE *to) {
-    fputs("usage: stemforge jobs [--url URL] [--json] [--status STATE] [--limit N] [--after N]\n"
-          "       stemforge jobs [--url URL] show ID | cancel ID | delete ID | redeliver ID\n\n"
-          "Asks the running server (LISTEN_ADDR, PORT and API_KEYS as for serve) about its jobs.\n"
-          "STATE is queued, processing, completed, failed or canceled.\n",
-          to);
-}
-
 typedef struct {
-    const char *url, *status, *limit, *after, *verb, *id;
-    bool json, help;
+    const char *url, *state, *verb, *id;
+    int64_t limit, after;
+    bool json;
 } words;
-
-static bool parse(words *w, int argc, char **argv) {
-    static const char *const names[] = {"--url", "--status", "--limit", "--after"};
-    const char **const to[] = {&w->url, &w->status, &w->limit, &w->after};
-    for (int i = 1; i < argc; i++) {
-        size_t k = 0;
-        while (k < ARRAY_LEN(names) && strcmp(names[k], argv[i]) != 0) k++;
-        if (k < ARRAY_LEN(names)) {
-            if (++i == argc) return false;
-            *to[k] = argv[i];
-        } else if (strcmp(argv[i], "--json") == 0) {
-            w->json = true;
-        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            w->help = true;
-        } else if (argv[i][0] == '-' || (w->verb && w->id)) {
-            return false;
-        } else if (!w->verb) {
-            w->verb = argv[i];
-        } else {
-            w->id = argv[i];
-        }
-    }
-    return !w->verb || w->id || strcmp(w->verb, "list") == 0;
-}
 
 static int list(caller *k, const words *w) {
     buf path;
     buf_init(&path, 400);
-    buf_printf(&path, "/jobs?limit=");
-    fetch_escape(&path, bytes_of(w->limit ? w->limit : "50"), "");
-    if (w->status) buf_add_str(&path, "&status="), fetch_escape(&path, bytes_of(w->status), "");
-    if (w->after) buf_add_str(&path, "&after="), fetch_escape(&path, bytes_of(w->after), "");
+    buf_printf(&path, "/jobs?limit=%lld", (long long)w->limit);
+    if (w->state) buf_add_str(&path, "&status="), fetch_escape(&path, bytes_of(w->state), "");
+    if (w->after) buf_printf(&path, "&after=%lld", (long long)w->after);
     json *j = NULL;
     int result = ask(k, "GET", buf_str(&path), &j);
-    if (!result && w->json) print_json(j);
-    if (!result && !w->json) print_table(j);
+    if (!result && w->json)
+        result = print_json(j);
+    else if (!result)
+        print_table(j);
     json_free(j);
     buf_deinit(&path);
     return result;
 }
 
-static int one(caller *k, const words *w) {
-    static const struct {
-        const char *verb, *method, *tail;
-    } verbs[] = {{"show", "GET", ""},
-                 {"cancel", "POST", "/cancel"},
-                 {"delete", "DELETE", ""},
-                 {"redeliver", "POST", "/redeliver"}};
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (strcmp(verbs[i].verb, w->verb) != 0) continue;
-        buf path;
-        buf_init(&path, 600);
-        buf_add_str(&path, "/jobs/");
-        fetch_escape(&path, bytes_of(w->id), "");
-        buf_add_str(&path, verbs[i].tail);
-        json *j = NULL;
-        int result = ask(k, verbs[i].method, buf_str(&path), &j);
-        if (!result && j) print_json(j);
-        json_free(j);
-        buf_deinit(&path);
-        return result;
-    }
-    usage(stderr);
-    return EXIT_USAGE;
+static const struct {
+    const char *verb, *method, *tail;
+} verbs[] = {{"show", "GET", ""},
+             {"cancel", "POST", "/cancel"},
+             {"delete", "DELETE", ""},
+             {"redeliver", "POST", "/redeliver"}};
+
+static size_t verb_index(const char *verb) {
+    size_t i = 0;
+    while (i < ARRAY_LEN(verbs) && strcmp(verbs[i].verb, verb) != 0) i++;
+    return i;
 }
 
-int jobs_main(int argc, char **argv) {
-    words w = {0};
-    if (!parse(&w, argc, argv)) {
-        usage(stderr);
-        return EXIT_USAGE;
-    }
-    if (w.help) {
-        usage(stdout);
-        return 0;
-    }
+static int one(caller *k, const words *w) {
+    size_t v = verb_index(w->verb);
+    buf path;
+    buf_init(&path, 600);
+    buf_add_str(&path, "/jobs/");
+    fetch_escape(&path, bytes_of(w->id), "");
+    buf_add_str(&path, verbs[v].tail);
+    json *j = NULL;
+    int result = ask(k, verbs[v].method, buf_str(&path), &j);
+    if (!result && j) result = print_json(j);
+    json_free(j);
+    buf_deinit(&path);
+    return result;
+}
+
+// Runs a question against the server. Returns the exit status.
+static int with_server(const char *command, int (*question)(caller *, const words *),
+                       const words *w) {
     caller k = {0};
     err e;
     int result = 1;
-    if (caller_open(&k, w.url, &e))
-        fprintf(stderr, "stemforge jobs: %s\n", e.text);
+    if (caller_open(&k, w->url, &e))
+        fprintf(stderr, "stemforge %s: %s\n", command, e.text);
     else
-        result = w.id ? one(&k, &w) : list(&k, &w);
+        result = question(&k, w);
     fetch_client_close(k.client);
+    return result;
+}
+
+static const char *const url_help = "the server; default: LISTEN_ADDR and PORT, as serve has them";
+
+static bool verb_is_whole(const words *w) {
+    if (!w->verb || (strcmp(w->verb, "list") == 0 && !w->id)) return true;
+    if (w->id && verb_index(w->verb) < ARRAY_LEN(verbs)) return true;
+    fprintf(stderr,
+            "stemforge jobs: expected list, or show, cancel, delete or redeliver with the ID of a "
+            "job, found %s%s%s\n",
+            w->verb, w->id ? " " : "", w->id ? w->id : "");
+    return false;
+}
+
+int jobs_main(int argc, char **argv) {
+    words w = {.limit = 50};
+    const arg_option table[] = {
+        {"url", ARG_STR, &w.url, 0, 0, "URL", url_help, NULL},
+        {"json", ARG_FLAG, &w.json, 0, 0, NULL, "the list in JSON", NULL},
+        {"status", ARG_STR, &w.state, 0, 0, "STATE",
+         "only queued, processing, completed, failed or canceled jobs", NULL},
+        {"limit", ARG_INT, &w.limit, 1, 500, "N", "jobs in a list; default 50", NULL},
+        {"after", ARG_INT, &w.after, 0, (double)(1LL << 53), "N", "goes on where a list ended",
+         NULL},
+    };
+    const arg_command c = {"jobs",
+                           "[list | show ID | cancel ID | delete ID | redeliver ID] [options]",
+                           "asks the running server about its jobs, with the first of API_KEYS",
+                           table,
+                           ARRAY_LEN(table),
+                           "  stemforge jobs --status failed\n"
+                           "  stemforge jobs redeliver 7d6b0f5e-order-12\n",
+                           0,
+                           2};
+    const char *positional[2] = {NULL, NULL};
+    int n, code;
+    if (args_parse(&c, argc, argv, positional, &n, &code)) return code;
+    w.verb = positional[0];
+    w.id = positional[1];
+    if (!verb_is_whole(&w)) return EXIT_USAGE;
+    return with_server("jobs", w.id ? one : list, &w);
+}
+
+static int health(caller *k, const words *w) {
+    (void)w;
+    json *j = NULL;
+    int result = ask(k, "GET", "/health", &j);
+    printf("%s\n", text_of(j, "status"));
+    json_free(j);
     return result;
 }
 
 int health_main(int argc, char **argv) {
     words w = {0};
-    if (!parse(&w, argc, argv) || w.verb || w.help) {
-        fputs("usage: stemforge health [--url URL]\n\nEnds with 0 when the server is healthy.\n",
-              w.help ? stdout : stderr);
-        return w.help ? 0 : EXIT_USAGE;
-    }
-    caller k = {0};
-    err e;
-    int result = 1;
-    if (caller_open(&k, w.url, &e)) {
-        fprintf(stderr, "stemforge health: %s\n", e.text);
-    } else {
-        json *j = NULL;
-        result = ask(&k, "GET", "/health", &j);
-        printf("%s\n", text_of(j, "status"));
-        json_free(j);
-    }
-    fetch_client_close(k.client);
-    return result;
+    const arg_option table[] = {{"url", ARG_STR, &w.url, 0, 0, "URL", url_help, NULL}};
+    const arg_command c = {"health",
+                           "[--url URL]",
+                           "ends with 0 when the server is healthy",
+                           table,
+                           ARRAY_LEN(table),
+                           NULL,
+                           0,
+                           0};
+    int n, code;
+    if (args_parse(&c, argc, argv, NULL, &n, &code)) return code;
+    return with_server("health", health, &w);
 }

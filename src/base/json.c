@@ -3,10 +3,13 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/os.h"
+
+#define JSON_PRINT_MAX ((size_t)64 << 20)
 
 // jansson reports some failed allocations of its parser as bad JSON. This remembers them.
 static _Thread_local bool alloc_failed;
@@ -308,4 +311,15 @@ status json_write(buf *to, const json *j, json_style style, err *e) {
     if (j && json_dump_callback(j, to_buf, to, flags) == 0) return OK;
     status rc = buf_status(to, e);
     return rc ? rc : err_set(e, ERR_OOM, "no memory to write JSON");
+}
+
+status json_print(const json *j, json_style style, err *e) {
+    buf b;
+    buf_init(&b, JSON_PRINT_MAX);
+    status rc = json_write(&b, j, style, e);
+    if (!rc && (printf("%s\n", buf_str(&b)) < 0 || fflush(stdout))) {
+        rc = err_errno(e, "standard output");
+    }
+    buf_deinit(&b);
+    return rc;
 }

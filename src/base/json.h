@@ -82,3 +82,5 @@ typedef enum {
     JSON_CANONICAL
 } json_style; // canonical: tight, keys sorted
 status json_write(buf *to, const json *j, json_style style, err *e); // appended to to
+// To standard output, with a line end: what a command answers in JSON.
+status json_print(const json *j, json_style style, err *e);

@@ -400,6 +400,12 @@ static status find_now(db *d, const char *id, job_now *out, err *e) {
     return OK;
 }
 
+static status find_ended(db *d, const char *id, job_now *out, err *e) {
+    status rc = find_now(d, id, out, e);
+    if (rc || job_state_ended(out->state)) return rc;
+    return err_set(e, ERR_CONFLICT, "the job is %s", job_state_name(out->state));
+}
+
 static status cancel_work(db *d, void *arg, err *e) {
     steer_args *a = arg;
     job_now j;
@@ -426,11 +432,8 @@ status job_cancel(job_store *s, const char *id, job_time now, job_cancel_answer 
 static status delete_work(db *d, void *arg, err *e) {
     steer_args *a = arg;
     job_now j;
-    status rc = find_now(d, a->id, &j, e);
+    status rc = find_ended(d, a->id, &j, e);
     if (rc) return rc;
-    if (!job_state_ended(j.state)) {
-        return err_set(e, ERR_CONFLICT, "the job is %s", job_state_name(j.state));
-    }
     if (j.hook == JOB_HOOK_PENDING) {
         return err_set(e, ERR_CONFLICT, "the job's callback has not been delivered yet");
     }
@@ -446,11 +449,8 @@ status job_delete(job_store *s, const char *id, err *e) {
 static status redeliver_work(db *d, void *arg, err *e) {
     steer_args *a = arg;
     job_now j;
-    status rc = find_now(d, a->id, &j, e);
+    status rc = find_ended(d, a->id, &j, e);
     if (rc) return rc;
-    if (!job_state_ended(j.state)) {
-        return err_set(e, ERR_CONFLICT, "the job is %s", job_state_name(j.state));
-    }
     if (j.hook == JOB_HOOK_NONE) return err_set(e, ERR_ARG, "the job has no callback_url");
     sqlite3_stmt *q = db_stmt(d, Q_HOOK_AGAIN);
     sql_int(q, 1, j.seq);

@@ -246,7 +246,9 @@ class Shell(Case):
         self.assertEqual((r.returncode, "409" in r.stderr), (1, True))
         self.assertEqual(self.run_it(s, "jobs", "delete", id).returncode, 0)
         self.assertEqual(self.run_it(s, "jobs", "show", id).returncode, 1)
-        self.assertEqual(self.run_it(s, "jobs", "nonsense").returncode, 2)
+        for words in (["nonsense"], ["show"], ["nonsense", id], ["--limit", "501"], ["list", id]):
+            self.assertEqual(self.run_it(s, "jobs", *words).returncode, 2, words)
+        self.assertIn("redeliver ID", self.run_it(s, "jobs", "--help").stdout)
 
     def test_health_is_an_exit_status(self):
         s = self.serve()

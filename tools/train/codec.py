@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from transformers import EncodecConfig, EncodecModel
 
 import critic
+import ranks
 
 RATE = 32000
 BOOKS, CODES, HIDDEN = 4, 512, 128
@@ -452,19 +453,13 @@ def main():
     args.add_argument("--seconds", type=float, default=2)
     args.add_argument("--batch", type=int, default=4)
     args.add_argument("--rate", type=float, default=1e-3)
-    args.add_argument("--world", type=int, default=2)
-    args.add_argument("--rank", type=int, help="be this process of --world, started by hand")
-    args.add_argument("--port", type=int, default=29511)
+    ranks.add_arguments(args, port=29511)
     args.add_argument("--every", type=int, default=150)
     args.add_argument("--decoder", action="store_true", help="freeze encoder and codebooks; train the decoder against a critic")
     args.add_argument("--fool", type=float, default=0.3)
     args.add_argument("--match", type=float, default=2.0)
     args.add_argument("--resume", action="store_true")
-    got = args.parse_args()
-    if got.world == 1 or got.rank is not None:
-        worker(got.rank or 0, got.world, got)
-    else:
-        torch.multiprocessing.spawn(worker, (got.world, got), nprocs=got.world)
+    ranks.run(worker, args.parse_args())
 
 
 if __name__ == "__main__":

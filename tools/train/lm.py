@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 import control
 import model as lm
+import ranks
 
 BOOK_WEIGHT = torch.tensor([1.3, 1.1, 0.9, 0.7])
 
@@ -251,17 +252,11 @@ def main():
     args.add_argument("--every", type=int, default=200)
     args.add_argument("--seed", type=int, default=13)
     args.add_argument("--held-seed", type=int, default=99)
-    args.add_argument("--world", type=int, default=2)
-    args.add_argument("--rank", type=int, help="be this process of --world, started by hand")
-    args.add_argument("--port", type=int, default=29521)
+    ranks.add_arguments(args, port=29521)
     args.add_argument("--out", default="lm.pt")
     args.add_argument("--resume", action="store_true")
     args.add_argument("--warm", help="begin with the weights of this earlier model, whatever codec it was for")
-    got = args.parse_args()
-    if got.world == 1 or got.rank is not None:
-        worker(got.rank or 0, got.world, got)
-    else:
-        torch.multiprocessing.spawn(worker, (got.world, got), nprocs=got.world)
+    ranks.run(worker, args.parse_args())
 
 
 if __name__ == "__main__":
