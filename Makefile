@@ -74,6 +74,7 @@ ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 ifeq ($(ARCH),x86_64)
 %/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
+%/src/compute/kern_avxvnni.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavxvnni
 %/src/compute/kern_avx512.o: ISA_FLAGS := $(AVX512)
 %/src/compute/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
 %/src/compute/kern_avx512bf16.o: ISA_FLAGS := $(AVX512) -mavx512bf16

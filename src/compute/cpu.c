@@ -23,11 +23,14 @@ unsigned cpu_flags(void) {
     if ((c & need1) != need1 || (xcr0() & XCR0_YMM) != XCR0_YMM) return 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2)) return 0;
     flags |= CPU_AVX2;
+    unsigned more = 0, none;
+    if (a >= 1) __get_cpuid_count(7, 1, &more, &none, &none, &none);
+    if (more & bit_AVXVNNI) flags |= CPU_AVXVNNI;
     const unsigned need7 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if ((b & need7) != need7 || (xcr0() & XCR0_ZMM) != XCR0_ZMM) return flags;
     flags |= CPU_AVX512;
     if (c & bit_AVX512VNNI) flags |= CPU_VNNI;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVX512BF16)) flags |= CPU_BF16;
+    if (more & bit_AVX512BF16) flags |= CPU_BF16;
     return flags;
 }
 #elif defined(__aarch64__)
@@ -48,8 +51,8 @@ static const struct {
     const char *name;
     unsigned needs, leaves;
 } levels[] = {
-    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_BF16 | CPU_AVX2},
-    {"avx2", CPU_AVX2, CPU_AVX2},
+    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_BF16 | CPU_AVX2 | CPU_AVXVNNI},
+    {"avx2", CPU_AVX2, CPU_AVX2 | CPU_AVXVNNI},
     {"neon", CPU_NEON, CPU_NEON | CPU_DOTPROD},
     {"scalar", 0, 0},
 };

@@ -11,7 +11,8 @@ enum {
     CPU_VNNI = 1 << 2,    // AVX-512 VNNI; implies CPU_AVX512
     CPU_NEON = 1 << 3,    // AArch64: always there
     CPU_DOTPROD = 1 << 4, // AArch64 integer dot products; implies CPU_NEON
-    CPU_BF16 = 1 << 5     // AVX-512 BF16; implies CPU_AVX512
+    CPU_BF16 = 1 << 5,    // AVX-512 BF16; implies CPU_AVX512
+    CPU_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies CPU_AVX2
 };
 
 // What this process may use, as a set of the bits above.

@@ -112,6 +112,7 @@ void kern_init(kern_table *k, unsigned flags);
 
 void kern_init_ref(kern_table *k);
 void kern_init_avx2(kern_table *k);       // x86-64 only
+void kern_init_avxvnni(kern_table *k);    // x86-64 only
 void kern_init_avx512(kern_table *k);     // x86-64 only
 void kern_init_avx512bf16(kern_table *k); // x86-64 only
 void kern_init_vnni(kern_table *k);       // x86-64 only

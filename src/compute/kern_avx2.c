@@ -31,17 +31,6 @@
 
 #include "compute/kern_body.h"
 
-// 64 weights: rows 0-7 and 8-15 of a group of four columns.
-typedef struct {
-    __m256i lo, hi;
-} w64;
-typedef struct {
-    __m256i lo, hi;
-} i16;
-
-static inline w64 w_load(const uint8_t *p) {
-    return (w64){_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + 32))};
-}
 static inline w64 w_minus(w64 w, int less) {
     __m256i l = _mm256_set1_epi8((char)less);
     return (w64){_mm256_sub_epi8(w.lo, l), _mm256_sub_epi8(w.hi, l)};
@@ -69,9 +58,6 @@ static inline __m256i dot8(__m256i acc, __m256i w, __m256i x, __m256i size) {
 static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
     __m256i x = _mm256_set1_epi32(x4), size = _mm256_abs_epi8(x);
     return (i16){dot8(acc.lo, w.lo, x, size), dot8(acc.hi, w.hi, x, size)};
-}
-static inline v16 i_float(i16 a) {
-    return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
 }
 
 #define QTILE_X 2

@@ -151,3 +151,18 @@ static inline __m256 sums_of_8(const v16 *a) {
 static inline v16 v_sums(const v16 a[16]) {
     return (v16){sums_of_8(a), sums_of_8(a + 8)};
 }
+
+// For kern_qbody.h. 64 weights: rows 0-7 and 8-15 of a group of four columns.
+typedef struct {
+    __m256i lo, hi;
+} w64;
+typedef struct {
+    __m256i lo, hi;
+} i16;
+
+static inline w64 w_load(const uint8_t *p) {
+    return (w64){_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + 32))};
+}
+static inline v16 i_float(i16 a) {
+    return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
+}

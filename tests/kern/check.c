@@ -91,8 +91,10 @@ static const struct {
     const char *name, *level;
     unsigned without;
 } all_levels[] = {
-    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", CPU_VNNI},   {"avx2", "avx2", 0},
-    {"neon", "neon", 0},     {"neon without dotprod", "neon", CPU_DOTPROD}, {"scalar", "scalar", 0},
+    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", CPU_VNNI},
+    {"avx2", "avx2", 0},     {"avx2 without vnni", "avx2", CPU_AVXVNNI},
+    {"neon", "neon", 0},     {"neon without dotprod", "neon", CPU_DOTPROD},
+    {"scalar", "scalar", 0},
 };
 
 const char *const *levels(void) {
