@@ -185,7 +185,7 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
     }
 }
 
-// ---- one block
+// ---- one block, and one beginning
 
 void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q) {
     span x = {0, a->n}, panels = {w.from / QUANT_ROWS, quant_panels(w.to)};
@@ -193,4 +193,11 @@ void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q)
         packed_block(c, a, panels, x, q);
     else
         plain_block(c, a, w, x);
+}
+
+const void *gemm_first(const weight *w, int share, int shares) {
+    int64_t row = span_of(w->rows, PART_ROWS, share, shares).from;
+    if (!quant_is(w->type)) return weight_row(w, row);
+    return (const uint8_t *)w->data +
+           (size_t)(row / QUANT_ROWS) * quant_panel_size(w->type, w->cols);
 }

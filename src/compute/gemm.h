@@ -48,3 +48,6 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
 // Weight rows w of a, a block of them at most, against all its x rows, GEMM_BLOCK_X at most. q:
 // those quantised, for packed weights; their rows begin at multiples of QUANT_ROWS.
 void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q);
+
+// Where one of so many equal shares of w's rows begins.
+const void *gemm_first(const weight *w, int share, int shares);

@@ -126,37 +126,59 @@ static int parts_of(const compute *c, int64_t n, int64_t cost) {
 
 // ---- products ----
 
+// Products in one fork: each matrix falls into a share for each thread, and a share into pieces. A
+// thread goes through its share of the first matrix piece after piece, then of the next.
 typedef struct {
     const compute *c;
     const linear_args *a;
     int count;
+    int shares, pieces;
+    int64_t from, to; // of packed weights: the x rows that are done in this round
 } linear_job;
 
-static void linear_part(void *arg, int part, int parts, int thread) {
+typedef struct {
+    const linear_args *a;
+    int part, parts;
+} piece;
+
+static piece piece_of(const linear_job *j, int part) {
+    int share = part / (j->count * j->pieces), in = part % (j->count * j->pieces);
+    return (piece){&j->a[in / j->pieces], share * j->pieces + in % j->pieces,
+                   j->shares * j->pieces};
+}
+
+// parts: into how many the largest of the products falls.
+static void fork_linear(compute *c, linear_job *j, int parts, pool_fn f) {
+    int threads = pool_threads(c->pool);
+    const weight *next = j->a->next;
+    j->shares = MIN(threads, parts);
+    j->pieces = parts / j->shares;
+    for (int i = 0; i < threads; i++) {
+        pool_next(c->pool, i, next ? gemm_first(next, i, threads) : NULL);
+    }
+    pool_run(c->pool, j->shares * j->count * j->pieces, f, j);
+}
+
+static void plain_part(void *arg, int part, int parts, int thread) {
     const linear_job *j = arg;
-    for (int i = 0; i < j->count; i++) gemm_part(j->c, &j->a[i], part, parts, thread);
+    const piece p = piece_of(j, part);
+    (void)parts;
+    gemm_part(j->c, p.a, p.part, p.parts, thread);
 }
 
 static void plain_many(compute *c, const linear_args *a, int count) {
-    linear_job j = {c, a, count};
+    linear_job j = {.c = c, .a = a, .count = count};
     int parts = 1;
     for (int i = 0; i < count; i++) {
         assert(a[i].w->type <= DT_F16 || a[i].w->type == DT_BF16X8);
         parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
-    pool_run(c->pool, parts, linear_part, &j);
+    fork_linear(c, &j, parts, plain_part);
 }
 
-// Products of packed weights with one and the same x, whose rows [from, to) are done in one round.
-typedef struct {
-    const compute *c;
-    const linear_args *a;
-    int count;
-    int64_t from, to;
-} packed_job;
-
+// Products of packed weights share one and the same x.
 static void quantise_part(void *arg, int part, int parts, int thread) {
-    const packed_job *j = arg;
+    const linear_job *j = arg;
     int64_t cols = j->a->w->cols;
     span s = span_of(j->to - j->from, 1, part, parts);
     (void)thread;
@@ -167,11 +189,10 @@ static void quantise_part(void *arg, int part, int parts, int thread) {
 }
 
 static void packed_part(void *arg, int part, int parts, int thread) {
-    const packed_job *j = arg;
-    (void)thread;
-    for (int i = 0; i < j->count; i++) {
-        gemm_packed_part(j->c, &j->a[i], j->from, j->to, part, parts);
-    }
+    const linear_job *j = arg;
+    const piece p = piece_of(j, part);
+    (void)parts, (void)thread;
+    gemm_packed_part(j->c, p.a, j->from, j->to, p.part, p.parts);
 }
 
 static void packed_many(compute *c, const linear_args *a, int count) {
@@ -179,14 +200,15 @@ static void packed_many(compute *c, const linear_args *a, int count) {
     assert(blocks <= GEMM_QBLOCKS);
     int64_t chunk = GEMM_QBLOCKS / MAX(1, blocks);
     for (int64_t from = 0; from < a->n; from += chunk) {
-        packed_job j = {c, a, count, from, MIN(from + chunk, a->n)};
+        linear_job j = {.c = c, .a = a, .count = count, .from = from};
+        j.to = MIN(from + chunk, a->n);
         int64_t n = j.to - from;
         pool_run(c->pool, parts_of(c, n, n * a->w->cols), quantise_part, &j);
         int parts = 1;
         for (int i = 0; i < count; i++) {
             parts = MAX(parts, gemm_packed_parts(&a[i], n, pool_threads(c->pool)));
         }
-        pool_run(c->pool, parts, packed_part, &j);
+        fork_linear(c, &j, parts, packed_part);
     }
 }
 

@@ -47,6 +47,9 @@ typedef struct {
     const float *bias;
     activation act;
     bool add; // add to what y holds (after act)
+    // What the product after this one multiplies with: threads that wait fetch its beginning. NULL:
+    // not known.
+    const weight *next;
 } linear_args;
 void op_linear(compute *c, const linear_args *a);
 // Several products that share nothing but the fork: q, k and v of one step, say.

@@ -8,31 +8,35 @@
 
 #include "base/mem.h"
 
-// One fork is one round. `ticket` holds the round in its upper half and the parts not yet taken in
-// its lower; a part is taken by counting it down. A worker that comes late finds another round or
-// no parts, so nobody waits for it. f, arg and parts belong to the round: they are read only by
-// holders of a part, and while a part is held the round has not ended.
+// One fork is one round. Of its parts every thread has a share, which lies in `left`: the round in
+// the upper half, then the first part not yet taken and the one after the last, 16 bits each. A
+// thread takes its own from the front, so that what it reads goes on where it was, and when it has
+// none, others' from the end. A worker that comes late finds another round or no parts, so nobody
+// waits for it. f, arg and parts belong to the round: they are read only by holders of a part, and
+// while a part is held the round has not ended.
 //
 // Sleeping: a worker counts itself in `sleepers` and then looks at the round again; pool_run moves
 // the round and then reads `sleepers`. Both sequentially consistent, so one sees the other and no
 // wake-up is lost. The same holds between the last part (`pending`) and the caller (`waiting`).
 struct pool {
     int threads;
-    _Atomic uint64_t ticket;
-    atomic_int pending;  // parts not yet done
-    atomic_int sleepers; // workers asleep, or about to be
-    atomic_bool waiting; // the caller is asleep, or about to be
-    atomic_bool stop;
     int parts;
     pool_fn f;
     void *arg;
-    pthread_mutex_t mu; // for sleeping only
+    _Alignas(64) _Atomic uint32_t round;
+    atomic_int sleepers; // workers asleep, or about to be
+    atomic_bool stop;
+    _Alignas(64) atomic_int pending; // parts not yet done
+    atomic_bool waiting;             // the caller is asleep, or about to be
+    pthread_mutex_t mu;              // for sleeping only
     pthread_cond_t wake, done;
     struct worker {
+        _Alignas(64) _Atomic uint64_t left;
+        _Atomic(const uint8_t *) next; // what pool_next says
         pool *p;
         int index;
         pthread_t id;
-    } worker[];
+    } worker[]; // 0 is the caller
 };
 
 // About 50 us of waiting before sleep: twice what lies between two forks of a decoder step.
@@ -46,53 +50,73 @@ static void relax(void) {
 #endif
 }
 
-static uint32_t round_of(pool *p) {
-    return (uint32_t)(atomic_load(&p->ticket) >> 32);
+// How much is fetched of what comes next, and how much between two looks at what is waited for.
+#define NEXT_BYTES ((size_t)128 << 10)
+#define NEXT_STEP 256
+
+// The i-th turn of waiting.
+static void wait_turn(const struct worker *w, int i) {
+    const uint8_t *next = atomic_load_explicit(&w->next, memory_order_relaxed);
+    size_t at = (size_t)i * NEXT_STEP;
+    if (!next || at >= NEXT_BYTES) {
+        relax();
+        return;
+    }
+    for (size_t j = at; j < at + NEXT_STEP; j += 64) __builtin_prefetch(next + j, 0, 2);
+}
+
+static bool take(struct worker *w, uint32_t round, bool own, int *part) {
+    uint64_t left = atomic_load(&w->left);
+    for (;;) {
+        uint32_t from = (uint32_t)left >> 16, to = (uint32_t)left & 0xffff;
+        if ((uint32_t)(left >> 32) != round || from == to) return false;
+        *part = (int)(own ? from : to - 1);
+        uint64_t less = own ? left + (1 << 16) : left - 1;
+        if (atomic_compare_exchange_weak(&w->left, &left, less)) return true;
+    }
 }
 
 // Takes parts of the round until none is left.
 static void work(pool *p, uint32_t round, int thread) {
-    uint64_t t = atomic_load(&p->ticket);
-    while ((uint32_t)(t >> 32) == round && (uint32_t)t) {
-        if (!atomic_compare_exchange_weak(&p->ticket, &t, t - 1)) continue;
-        p->f(p->arg, p->parts - (int)(uint32_t)t, p->parts, thread);
-        if (atomic_fetch_sub(&p->pending, 1) == 1 && atomic_load(&p->waiting)) {
-            pthread_mutex_lock(&p->mu);
-            pthread_cond_signal(&p->done);
-            pthread_mutex_unlock(&p->mu);
-        }
-        t = atomic_load(&p->ticket);
+    int part, done = 0;
+    for (int i = 0; i < p->threads; i++) {
+        struct worker *w = &p->worker[(thread + i) % p->threads];
+        for (; take(w, round, i == 0, &part); done++) p->f(p->arg, part, p->parts, thread);
     }
+    if (!done || atomic_fetch_sub(&p->pending, done) > done || !atomic_load(&p->waiting)) return;
+    pthread_mutex_lock(&p->mu);
+    pthread_cond_signal(&p->done);
+    pthread_mutex_unlock(&p->mu);
 }
 
 static void sleep_for_round(pool *p, uint32_t seen) {
     pthread_mutex_lock(&p->mu);
     atomic_fetch_add(&p->sleepers, 1);
-    while (round_of(p) == seen) pthread_cond_wait(&p->wake, &p->mu);
+    while (atomic_load(&p->round) == seen) pthread_cond_wait(&p->wake, &p->mu);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->mu);
 }
 
-static void wait_for_round(pool *p, uint32_t seen) {
+static void wait_for_round(struct worker *w, uint32_t seen) {
     for (int i = 0; i < SPINS; i++) {
-        if (round_of(p) != seen) return;
-        relax();
+        if (atomic_load(&w->p->round) != seen) return;
+        wait_turn(w, i);
     }
-    sleep_for_round(p, seen);
+    sleep_for_round(w->p, seen);
 }
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     for (uint32_t seen = 0;;) {
-        wait_for_round(w->p, seen);
+        wait_for_round(w, seen);
         if (atomic_load(&w->p->stop)) return NULL;
-        seen = round_of(w->p);
+        seen = atomic_load(&w->p->round);
         work(w->p, seen, w->index);
     }
 }
 
-static void start_round(pool *p, uint32_t round, int parts) {
-    atomic_store(&p->ticket, (uint64_t)round << 32 | (uint32_t)parts);
+static void start_round(pool *p, uint32_t round) {
+    atomic_store(&p->round, round);
     if (!atomic_load(&p->sleepers)) return;
     pthread_mutex_lock(&p->mu);
     pthread_cond_broadcast(&p->wake);
@@ -102,7 +126,7 @@ static void start_round(pool *p, uint32_t round, int parts) {
 static void wait_for_parts(pool *p) {
     for (int i = 0; i < SPINS; i++) {
         if (!atomic_load(&p->pending)) return;
-        relax();
+        wait_turn(&p->worker[0], i);
     }
     pthread_mutex_lock(&p->mu);
     atomic_store(&p->waiting, true);
@@ -116,12 +140,22 @@ void pool_run(pool *p, int parts, pool_fn f, void *arg) {
         for (int i = 0; i < parts; i++) f(arg, i, parts, 0);
         return;
     }
+    assert(parts <= POOL_PARTS_MAX);
+    uint32_t round = atomic_load(&p->round) + 1;
     p->f = f, p->arg = arg, p->parts = parts;
     atomic_store(&p->pending, parts);
-    uint32_t round = round_of(p) + 1;
-    start_round(p, round, parts);
+    for (int i = 0; i < p->threads; i++) {
+        uint32_t from = (uint32_t)(i * parts / p->threads);
+        uint32_t to = (uint32_t)((i + 1) * parts / p->threads);
+        atomic_store(&p->worker[i].left, (uint64_t)round << 32 | from << 16 | to);
+    }
+    start_round(p, round);
     work(p, round, 0);
     wait_for_parts(p);
+}
+
+void pool_next(pool *p, int thread, const void *at) {
+    atomic_store_explicit(&p->worker[thread].next, at, memory_order_relaxed);
 }
 
 // ---- rounds
@@ -176,7 +210,7 @@ void pool_run_rounds(pool *p, int rounds, int parts, pool_round_fn f, void *arg)
 // Ends the workers that were started: those before index count.
 static void stop_workers(pool *p, int count) {
     atomic_store(&p->stop, true);
-    start_round(p, round_of(p) + 1, 0);
+    start_round(p, atomic_load(&p->round) + 1);
     for (int i = 1; i < count; i++) pthread_join(p->worker[i].id, NULL);
 }
 
@@ -186,14 +220,14 @@ status pool_open(pool **out, int threads, err *e) {
         return err_set(e, ERR_LIMIT, "threads: expected 1 to %d, found %d", POOL_THREADS_MAX,
                        threads);
     }
-    pool *p = mem_calloc(1, sizeof *p + (size_t)threads * sizeof p->worker[0]);
+    pool *p = mem_aligned(sizeof *p + (size_t)threads * sizeof p->worker[0]);
     if (!p) return err_set(e, ERR_OOM, "no memory for %d threads", threads);
     p->threads = threads;
     pthread_mutex_init(&p->mu, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
     for (int i = 1; i < threads; i++) {
-        p->worker[i] = (struct worker){.p = p, .index = i};
+        p->worker[i].p = p, p->worker[i].index = i;
         if (!pthread_create(&p->worker[i].id, NULL, worker_main, &p->worker[i])) continue;
         stop_workers(p, i);
         p->threads = 1;

@@ -413,12 +413,16 @@ static void enter(const musicgen *m, mg_scratch *s, const mg_row *rows, int64_t 
     }
 }
 
-static linear_args product(float *y, const weight *w, const float *x, int64_t n) {
-    return (linear_args){.y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .n = n, .w = w};
+// next: what is read after w.
+static linear_args product(float *y, const weight *w, const float *x, int64_t n,
+                           const weight *next) {
+    return (linear_args){
+        .y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .n = n, .w = w, .next = next};
 }
 
-static void product_add(compute *c, float *y, const weight *w, const float *x, int64_t n) {
-    linear_args a = product(y, w, x, n);
+static void product_add(compute *c, float *y, const weight *w, const float *x, int64_t n,
+                        const weight *next) {
+    linear_args a = product(y, w, x, n, next);
     a.add = true;
     op_linear(c, &a);
 }
@@ -428,8 +432,9 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
     op_layer_norm(c, s->norm, s->x, l->attn_w, l->attn_b, n, d, NORM_EPS);
-    const linear_args qkv[] = {product(s->q, &l->q, s->norm, n), product(s->k, &l->k, s->norm, n),
-                               product(s->v, &l->v, s->norm, n)};
+    const linear_args qkv[] = {product(s->q, &l->q, s->norm, n, &l->o),
+                               product(s->k, &l->k, s->norm, n, &l->o),
+                               product(s->v, &l->v, s->norm, n, &l->o)};
     op_linear_many(c, qkv, 3);
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
@@ -446,7 +451,7 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
                                    .kv_stride = attend_stride(&shape, cache->cap)};
     }
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->o, s->ctx, n);
+    product_add(c, s->x, &l->o, s->ctx, n, m->cfg.melody ? &l->fc1 : &l->cq);
 }
 
 // n: the rows with a text, which stand first. For the others the block adds exactly nothing.
@@ -455,7 +460,7 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
     op_layer_norm(c, s->norm, s->x, l->cross_w, l->cross_b, n, d, NORM_EPS);
-    const linear_args q = product(s->q, &l->cq, s->norm, n);
+    const linear_args q = product(s->q, &l->cq, s->norm, n, &l->co);
     op_linear(c, &q);
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
@@ -468,16 +473,16 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
                                    .kv_stride = attend_stride(&shape, cache->text_cap)};
     }
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->co, s->ctx, n);
+    product_add(c, s->x, &l->co, s->ctx, n, &l->fc1);
 }
 
 static void feed_forward(const musicgen *m, compute *c, mg_scratch *s, int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     op_layer_norm(c, s->norm, s->x, l->ffn_w, l->ffn_b, n, m->cfg.d, NORM_EPS);
-    linear_args up = product(s->hidden, &l->fc1, s->norm, n);
+    linear_args up = product(s->hidden, &l->fc1, s->norm, n, &l->fc2);
     up.act = ACT_GELU;
     op_linear(c, &up);
-    product_add(c, s->x, &l->fc2, s->hidden, n);
+    product_add(c, s->x, &l->fc2, s->hidden, n, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);
 }
 
 static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, int64_t n,
@@ -486,7 +491,7 @@ static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, in
     linear_args a[MG_CODEBOOKS_MAX];
     op_layer_norm(c, s->norm, s->x + from * d, m->norm_w, m->norm_b, n, d, NORM_EPS);
     for (int64_t k = 0; k < codebooks; k++) {
-        a[k] = product(logits + k * vocab, &m->head[k], s->norm, n);
+        a[k] = product(logits + k * vocab, &m->head[k], s->norm, n, &m->layer[0].q);
         a[k].ldy = codebooks * vocab;
     }
     op_linear_many(c, a, (int)codebooks);

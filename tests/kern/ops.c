@@ -1,10 +1,12 @@
 // ops.c - every op with 1, 2, 3 and 8 threads at every level: the bits of one scalar thread.
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 #include "check.h"
 #include "compute/pool.h"
 
@@ -72,7 +74,7 @@ static void run_linear(compute *c, float *out, const void *arg) {
 static void linear_shape(dtype type, int64_t rows, int64_t cols, int64_t n, int64_t ldx) {
     narrow(narrow_bytes + 1, y, type, rows * cols);
     linear_case k = {.w = {.type = type, .rows = rows, .cols = cols, .data = narrow_bytes + 1}};
-    k.a = (linear_args){.ldy = rows + 1, .x = x + 1, .ldx = ldx, .n = n, .w = &k.w};
+    k.a = (linear_args){.ldy = rows + 1, .x = x + 1, .ldx = ldx, .n = n, .w = &k.w, .next = &k.w};
     k.a.bias = n % 2 ? y : NULL, k.a.act = (activation)(n % 4), k.a.add = n % 3 == 0;
     char name[64];
     snprintf(name, sizeof name, "linear %s [%lld, %lld] n %lld", dtype_name(type), (long long)rows,
@@ -152,7 +154,7 @@ static void packed_shape(dtype type, int64_t rows, int64_t cols, int64_t n, int6
     weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
     quant_pack(narrow_bytes + 1, type, &src);
     linear_case k = {.w = {.type = type, .rows = rows, .cols = cols, .data = narrow_bytes + 1}};
-    k.a = (linear_args){.ldy = rows + 1, .x = x + 1, .ldx = ldx, .n = n, .w = &k.w};
+    k.a = (linear_args){.ldy = rows + 1, .x = x + 1, .ldx = ldx, .n = n, .w = &k.w, .next = &k.w};
     k.a.bias = n % 2 ? y : NULL, k.a.act = (activation)(n % 4), k.a.add = n % 3 == 0;
     char name[64];
     snprintf(name, sizeof name, "linear %s [%lld, %lld] n %lld", dtype_name(type), (long long)rows,
@@ -427,6 +429,32 @@ static void test_parallel(void) {
     }
 }
 
+typedef struct {
+    atomic_int others;
+    bool alone; // the others were done while part 0 lasted
+} held_up;
+
+static void hold_part_0(void *arg, int part, int parts, int thread) {
+    held_up *h = arg;
+    double from = os_seconds();
+    (void)thread;
+    if (part) atomic_fetch_add(&h->others, 1);
+    while (!part && atomic_load(&h->others) < parts - 1 && os_seconds() < from + 30) sched_yield();
+    if (!part) h->alone = atomic_load(&h->others) == parts - 1;
+}
+
+// What a thread has not begun is done by the others.
+static void test_parts_are_taken(void) {
+    pool *p;
+    expect(pool_open(&p, 3, NULL) == OK, "a pool opens");
+    for (int parts = 2; parts < 200; parts += 13) {
+        held_up h = {0};
+        pool_run(p, parts, hold_part_0, &h);
+        expect(h.alone, "of %d parts %d waited for part 0", parts, parts - 1 - h.others);
+    }
+    pool_close(p);
+}
+
 #define ROUNDS 300
 typedef struct {
     atomic_int done[ROUNDS], early;
@@ -504,6 +532,7 @@ void test_ops(void) {
     on_every_machine("add", run_add, NULL, 50001);
     test_lstm();
     test_parallel();
+    test_parts_are_taken();
     test_rounds();
     test_embed();
     test_open_refuses();
