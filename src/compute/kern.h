@@ -48,6 +48,16 @@ typedef struct {
     int64_t n, blocks;
 } qdots_args;
 
+// chain.h's windows: row g of y [n, 4, cols] is e0 to e3 of rows[g*step] and the three behind it,
+// or of their ELU. cols is a multiple of sixteen, step 2 or 3. BF16 as pack.
+typedef struct {
+    void *y;
+    dtype type; // DT_F32 or DT_BF16
+    const float *const *rows;
+    int64_t n, step, cols;
+    bool elu;
+} windows_args;
+
 // chain.h's products of weight panels with x rows.
 typedef struct {
     void *y;
@@ -55,9 +65,10 @@ typedef struct {
     int64_t ldy;
     const void *w; // the first panel; the next follows it
     dtype type;    // of w and x: DT_F32 or DT_BF16
+    int fast;      // taps of a convolution by windows, else 0
     int64_t rows, cols;
-    const void *x;
-    int64_t ldx, n;
+    const void *x;  // rows, or windows, at x + j*ldx
+    int64_t ldx, n; // n: rows of y
     const float *bias;
     activation act;
     bool add;
@@ -68,6 +79,7 @@ typedef struct {
     void (*chain)(const chain_args *a);
     // y[i] = bf16 of x[i], or of its ELU; 0 when that is below CHAIN_TINY
     void (*pack)(uint16_t *y, const float *x, int64_t n, bool elu);
+    void (*windows)(const windows_args *a);
     void (*qdots)(const qdots_args *a);
     // One row of x [cols] to blocks; past the end x is 0. With m = max16 of the lanes
     // |x[i]| > |x[i+16]| ? |x[i]| : |x[i+16]|: scale = m * (1/127); q = x * (127 / m) rounded to

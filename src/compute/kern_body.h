@@ -447,6 +447,7 @@ static void fill_table(kern_table *k) {
         .dots = dots,
         .chain = chain,
         .pack = pack,
+        .windows = windows,
         .qdots = k->qdots, // of the level below, until a file of its own improves it
         .quantise = quantise,
         .finish = finish,

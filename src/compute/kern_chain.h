@@ -29,6 +29,7 @@ INLINE v16 vp_dot(v16 acc, vpair a, vpair b) {
 #endif
 
 #define CHAIN_SUMS (CHAIN_PANELS * CHAIN_X)
+#define CHAIN_ROWS 3 // of y that a window gives at most
 
 // One column of f32 or two of bf16: 64 bytes of each panel.
 INLINE void chain_step_f32(v16 *acc, const uint8_t *w, size_t panel, const float *x, int64_t ldx,
@@ -62,23 +63,24 @@ INLINE void chain_step_bf16(v16 *acc, const uint8_t *w, size_t panel, const uint
     }
 }
 
-INLINE void chain_sums(v16 *acc, const chain_args *a, const uint8_t *w, size_t panel, int64_t from,
-                       const int panels, const int nx, const dtype type) {
+// cols columns of x rows, ldx apart.
+INLINE void chain_sums(v16 *acc, const uint8_t *w, size_t panel, const void *x, int64_t ldx,
+                       int64_t cols, const int panels, const int nx, const dtype type) {
     if (type == DT_F32) {
-        const float *x = (const float *)a->x + from * a->ldx;
-        for (int64_t c = 0; c < a->cols; c++, w += 64) {
-            chain_step_f32(acc, w, panel, x + c, a->ldx, panels, nx);
+        const float *f = x;
+        for (int64_t c = 0; c < cols; c++, w += 64) {
+            chain_step_f32(acc, w, panel, f + c, ldx, panels, nx);
         }
         return;
     }
-    const uint16_t *x = (const uint16_t *)a->x + from * a->ldx;
+    const uint16_t *h = x;
     int64_t c = 0;
-    for (; c + 2 <= a->cols; c += 2, w += 64) {
-        chain_step_bf16(acc, w, panel, x + c, a->ldx, panels, nx);
+    for (; c + 2 <= cols; c += 2, w += 64) {
+        chain_step_bf16(acc, w, panel, h + c, ldx, panels, nx);
     }
-    if (c == a->cols) return;
+    if (c == cols) return;
     uint16_t last[CHAIN_X][2] = {0}; // what lies behind the last value is not ours
-    for (int j = 0; j < nx; j++) last[j][0] = x[j * a->ldx + c];
+    for (int j = 0; j < nx; j++) last[j][0] = h[j * ldx + c];
     chain_step_bf16(acc, w, panel, last[0], 2, panels, nx);
 }
 
@@ -101,6 +103,57 @@ static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) v_put_bf16(y + i, pack16(v_load(x + i), elu_first));
     if (i < n) put_bf16(y + i, pack16(v_load_n(x + i, n - i), elu_first), n - i);
+}
+
+// Sixteen columns of all windows: rows that two windows share are read once.
+INLINE void windows_strip(const windows_args *a, int64_t col, const int step, const bool elu_first,
+                          const dtype type) {
+    v16 d[CHAIN_WINDOW];
+    const float *const *row = a->rows;
+    int64_t to = col;
+    UNROLLED
+    for (int j = 0; j < CHAIN_WINDOW - step; j++) {
+        d[j] = v_load(*row++ + col);
+        if (elu_first) d[j] = v_elu(d[j]);
+    }
+    for (int64_t g = 0; g < a->n; g++) {
+        UNROLLED
+        for (int j = CHAIN_WINDOW - step; j < CHAIN_WINDOW; j++) {
+            d[j] = v_load(*row++ + col);
+            if (elu_first) d[j] = v_elu(d[j]);
+        }
+        const v16 e[CHAIN_WINDOW] = {v_sub(d[0], d[2]), v_add(d[1], d[2]), v_sub(d[2], d[1]),
+                                     v_sub(d[3], d[1])};
+        UNROLLED
+        for (int j = 0; j < CHAIN_WINDOW; j++, to += a->cols) {
+            if (type == DT_F32)
+                v_store((float *)a->y + to, e[j]);
+            else
+                v_put_bf16((uint16_t *)a->y + to, v_not_tiny(e[j]));
+        }
+        UNROLLED
+        for (int j = 0; j < CHAIN_WINDOW - step; j++) d[j] = d[j + step];
+    }
+}
+
+INLINE void windows_of(const windows_args *a, const bool elu_first, const dtype type) {
+    for (int64_t col = 0; col < a->cols; col += 16) {
+        if (a->step == 3)
+            windows_strip(a, col, 3, elu_first, type);
+        else
+            windows_strip(a, col, 2, elu_first, type);
+    }
+}
+
+static void windows(const windows_args *a) {
+    if (a->elu && a->type == DT_BF16)
+        windows_of(a, true, DT_BF16);
+    else if (a->elu)
+        windows_of(a, true, DT_F32);
+    else if (a->type == DT_BF16)
+        windows_of(a, false, DT_BF16);
+    else
+        windows_of(a, false, DT_F32);
 }
 
 // Lane by lane of one panel: its bias, how many of its weight rows there are, and its rows of y.
@@ -155,7 +208,7 @@ static void put_any(const chain_args *a, const put_lanes *l, const float *bias, 
     }
 }
 
-// The sums of a tile [nx, width] become results of weight rows from `row` on.
+// Sums [nx, width] become results, rows from `from` on, of weight rows from `row` on.
 static void put_tile(const chain_args *a, int64_t row, int64_t from, const float *sums,
                      int64_t width, int64_t nx) {
     size_t size = a->y_type == DT_BF16 ? sizeof(uint16_t) : sizeof(float);
@@ -168,23 +221,58 @@ static void put_tile(const chain_args *a, int64_t row, int64_t from, const float
     }
 }
 
+// The four products of nx windows, [4][nx, width] in memory that has room for CHAIN_SUMS vectors
+// each, become rows of y [nx, rows, width].
+static void join_windows(float *y, const float *p, int64_t width, int64_t nx, int rows) {
+    for (int64_t j = 0; j < nx; j++, y += (rows - 1) * width, p += width) {
+        for (int64_t c = 0; c < width; c += 16, y += 16) {
+            v16 v[CHAIN_WINDOW];
+            UNROLLED
+            for (int i = 0; i < CHAIN_WINDOW; i++) v[i] = v_load(p + i * CHAIN_SUMS * 16 + c);
+            v16 even = v_add(v[1], v[2]), odd = v_sub(v[1], v[2]);
+            v_store(y, v_add(v[0], even));
+            v_store(y + width, rows == 2 ? v_add(odd, v[3]) : odd);
+            if (rows == 3) v_store(y + 2 * width, v_add(even, v[3]));
+        }
+    }
+}
+
+// Rows of y that one x row, or one window, gives.
+INLINE int64_t rows_each(const chain_args *a) {
+    return a->fast ? CHAIN_WINDOW + 1 - a->fast : 1;
+}
+
+static void put_windows(const chain_args *a, int64_t row, int64_t from, const float *sums,
+                        int64_t width, int64_t nx) {
+    int64_t rows = rows_each(a);
+    float y[CHAIN_ROWS * CHAIN_SUMS * 16];
+    join_windows(y, sums, width, nx, (int)rows);
+    put_tile(a, row, from * rows, y, width, MIN(nx * rows, a->n - from * rows));
+}
+
 // Weight rows from `row` on against x rows from `from` on. Always inlined with constant shape.
 INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int panels,
                        const int nx, const dtype type) {
     size_t panel = (size_t)(type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 64;
-    v16 acc[CHAIN_SUMS];
-    UNROLLED
-    for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
     const uint8_t *w = (const uint8_t *)a->w + (size_t)(row / 16) * panel;
-    for (int j = 0; j < nx; j++)
-        for (int p = 0; p < panels; p++)
-            __builtin_prefetch((float *)a->y + (from + j) * a->ldy + row + 16 * p, 1);
-    chain_sums(acc, a, w, panel, from, panels, nx, type);
+    const uint8_t *x = (const uint8_t *)a->x + (size_t)(from * a->ldx) * (type == DT_F32 ? 4 : 2);
+    int products = a->fast ? CHAIN_WINDOW : 1;
     // Through memory: the ways to finish, inlined here, would cost the loop above its registers.
-    float out[CHAIN_SUMS * 16];
-    UNROLLED
-    for (int i = 0; i < panels * nx; i++) v_store(out + 16 * i, acc[i]);
-    put_tile(a, row, from, out, 16 * panels, nx);
+    float out[CHAIN_WINDOW * CHAIN_SUMS * 16];
+    for (int i = 0; i < products; i++) {
+        v16 acc[CHAIN_SUMS];
+        UNROLLED
+        for (int s = 0; s < panels * nx; s++) acc[s] = v_set(0.0f);
+        chain_sums(acc, w, panel, x, a->ldx, a->cols / products, panels, nx, type);
+        UNROLLED
+        for (int s = 0; s < panels * nx; s++) v_store(out + (i * CHAIN_SUMS + s) * 16, acc[s]);
+        w += panel / (size_t)products;
+        x += (size_t)(a->cols / products) * (type == DT_F32 ? 4 : 2);
+    }
+    if (a->fast)
+        put_windows(a, row, from, out, 16 * panels, nx);
+    else
+        put_tile(a, row, from, out, 16 * panels, nx);
 }
 
 typedef void (*chain_fn)(const chain_args *a, int64_t row, int64_t from);
@@ -206,11 +294,12 @@ CHAIN_SHAPES // CHAIN_FN(panels, 1 to CHAIN_X), for CHAIN_PANELS and half of it 
 // A group of panels stays in cache while all x rows pass over it, in tiles of nearly equal width.
 static void chain(const chain_args *a) {
     if (a->n < 1) return;
-    int64_t tiles = (a->n + CHAIN_X - 1) / CHAIN_X, left = (a->rows + 15) / 16, row = 0;
+    int64_t n = (a->n + rows_each(a) - 1) / rows_each(a); // x rows, or windows
+    int64_t tiles = (n + CHAIN_X - 1) / CHAIN_X, left = (a->rows + 15) / 16, row = 0;
     for (int kind = 0, panels = CHAIN_PANELS; left > 0; kind++, panels /= 2) {
         for (; left >= panels; left -= panels, row += 16 * panels) {
             for (int64_t t = 0; t < tiles; t++) {
-                int64_t from = a->n * t / tiles, nx = a->n * (t + 1) / tiles - from;
+                int64_t from = n * t / tiles, nx = n * (t + 1) / tiles - from;
                 chain_fns[kind][nx - 1][a->type == DT_BF16](a, row, from);
             }
         }

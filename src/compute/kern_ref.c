@@ -159,17 +159,54 @@ static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
     }
 }
 
+static void windows(const windows_args *a) {
+    for (int64_t i = 0; i < a->n * a->cols; i++) {
+        int64_t g = i / a->cols, k = i % a->cols;
+        float d[CHAIN_WINDOW];
+        for (int j = 0; j < CHAIN_WINDOW; j++) {
+            float v = a->rows[g * a->step + j][k];
+            d[j] = a->elu ? kern_elu(v) : v;
+        }
+        const float e[CHAIN_WINDOW] = {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]};
+        for (int j = 0; j < CHAIN_WINDOW; j++) {
+            int64_t to = (g * CHAIN_WINDOW + j) * a->cols + k;
+            if (a->type == DT_F32)
+                ((float *)a->y)[to] = e[j];
+            else
+                pack((uint16_t *)a->y + to, &e[j], 1, false);
+        }
+    }
+}
+
+// Columns from..to of weight row r with x.
+static float chain_sum(const chain_args *a, int64_t r, const void *x, int64_t from, int64_t to) {
+    int64_t panel = r / 16 * (a->type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 16;
+    if (a->type == DT_F32)
+        return chain_f32((const float *)a->w + panel + r % 16 + 16 * from, (const float *)x + from,
+                         to - from);
+    return chain_bf16((const uint16_t *)a->w + 2 * (panel + r % 16) + 16 * from,
+                      (const uint16_t *)x + from, to - from);
+}
+
+// Row j of y, before the bias.
+static float chain_row(const chain_args *a, int64_t j, int64_t r) {
+    int64_t rows = a->fast ? CHAIN_WINDOW + 1 - a->fast : 1, at = j % rows;
+    const uint8_t *x = (const uint8_t *)a->x + (size_t)(j / rows * a->ldx) * dtype_size(a->type);
+    if (!a->fast) return chain_sum(a, r, x, 0, a->cols);
+    float p[CHAIN_WINDOW];
+    for (int i = 0; i < CHAIN_WINDOW; i++) {
+        int64_t in = a->cols / CHAIN_WINDOW;
+        p[i] = chain_sum(a, r, x, i * in, (i + 1) * in);
+    }
+    float v = at % 2 ? p[1] - p[2] : p[1] + p[2];
+    if (at == 0) v = p[0] + v;
+    return at == rows - 1 ? v + p[3] : v;
+}
+
 static void chain(const chain_args *a) {
     for (int64_t j = 0; j < a->n; j++) {
         for (int64_t r = 0; r < a->rows; r++) {
-            int64_t panel = r / 16 * (a->type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 16;
-            float *y = (float *)a->y + j * a->ldy + r, v;
-            if (a->type == DT_F32)
-                v = chain_f32((const float *)a->w + panel + r % 16,
-                              (const float *)a->x + j * a->ldx, a->cols);
-            else
-                v = chain_bf16((const uint16_t *)a->w + 2 * (panel + r % 16),
-                               (const uint16_t *)a->x + j * a->ldx, a->cols);
+            float *y = (float *)a->y + j * a->ldy + r, v = chain_row(a, j, r);
             v = activate(a->bias ? v + a->bias[r] : v, a->act);
             if (a->y_type == DT_BF16)
                 pack((uint16_t *)a->y + j * a->ldy + r, &v, 1, false);
@@ -273,6 +310,7 @@ void kern_init_ref(kern_table *k) {
         .dots = dots,
         .chain = chain,
         .pack = pack,
+        .windows = windows,
         .qdots = qdots,
         .quantise = quantise,
         .finish = finish,

@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "format/gguf.h"
 
-#define PACKING "panels16-v1"
+#define PACKING "panels16-v2"
 #define VOCABULARY "tokenizer.vocab"
 
 // --- names

@@ -4,7 +4,7 @@
 // The file is ordinary GGUF (format/gguf.h) and holds what a checkpoint folder holds. Metadata:
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
-//   stemforge.packing    "panels16-v1": how matrices of the types below are laid out
+//   stemforge.packing    "panels16-v2": how matrices of the types below are laid out
 //   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, as
 //   the
 //                        kernels read it, so that loading is page faults. TYPE q8, q4:

@@ -310,8 +310,9 @@ int64_t encodec_frame_count(const encodec *k, int64_t samples) {
     return (samples + k->cfg.hop - 1) / k->cfg.hop;
 }
 
+// Of one row.
 static int64_t conv_products(const sea_conv *l) {
-    return l->in * l->k * l->out;
+    return l->w.rows * l->w.cols / chain_window_rows(&l->w);
 }
 
 int64_t encodec_products(const encodec *k) {
@@ -321,7 +322,7 @@ int64_t encodec_products(const encodec *k) {
     int64_t n = conv_products(&net->first) + c->lstm_layers * 8 * width * width;
     for (int64_t i = 0; i < c->ratio_count; i++) {
         const encodec_stage *s = &net->stage[i];
-        n += rows * 2 * s->up.in * s->up.stride * s->up.out;
+        n += rows * conv_products(&s->up.conv);
         rows *= s->up.stride;
         for (int64_t j = 0; j < c->res_layers; j++)
             n += rows * (conv_products(&s->res[j].narrow) + conv_products(&s->res[j].widen));

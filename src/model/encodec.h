@@ -59,9 +59,9 @@ size_t encodec_decoder_bytes(const encodec_decoder *d);
 int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n);
 
 // Pushes n >= 0 more frames of every stream: rows[s * quantizers + q] points to n codes. Samples
-// that no later frame can change go to out[s]; *given says how many to each. last ends the
-// sequence: then hop samples for each frame have been given in all. A sequence has at least one
-// frame. ERR_ARG: a code out of range, and nothing was decoded.
+// that are final, all but those of some last frames, go to out[s]; *given says how many to each.
+// last ends the sequence: then hop samples for each frame have been given in all. A sequence has at
+// least one frame. ERR_ARG: a code out of range, and nothing was decoded.
 typedef struct {
     const int32_t *const *rows; // [streams * quantizers]
     int64_t n;

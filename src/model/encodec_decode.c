@@ -14,15 +14,15 @@
 #define FRONT_ROWS 256
 #define FRONT_FRAMES_MIN 32
 // What a stage hands on at once: twice a core's second-level cache, so that threads meet less
-// often, or an eighth of the weights it reads for it when that is more.
+// often, or a sixteenth of the weights it reads for it when that is more.
 #define PIECE_BYTES ((int64_t)2 << 20)
-#define PIECE_WEIGHT_SHARE 8
+#define PIECE_WEIGHT_SHARE 16
 
 typedef struct {
     sea_tail first, last;
     sea_tail up[ENCODEC_RATIOS_MAX];
-    sea_res_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
-    float *out;                            // where the next sample goes
+    sea_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
+    float *out;                        // where the next sample goes
 } decode_stream;
 
 struct encodec_decoder {
@@ -44,7 +44,7 @@ struct encodec_decoder {
 
 static int64_t piece_rows(const sea_up *up) {
     int64_t row = up->stride * up->out * (int64_t)sizeof(float);
-    int64_t weights_size = up->w.rows * up->w.cols * (int64_t)sizeof(float);
+    int64_t weights_size = up->conv.w.rows * up->conv.w.cols * (int64_t)sizeof(float);
     return MAX(1, MAX(PIECE_BYTES, weights_size / PIECE_WEIGHT_SHARE) / row);
 }
 
@@ -75,7 +75,7 @@ static void reset_stream(const encodec *k, decode_stream *s) {
     sea_tail_reset(&s->last);
     for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
         sea_tail_reset(&s->up[i]);
-        for (int64_t r = 0; r < k->cfg.res_layers; r++) sea_res_tail_reset(&s->res[i][r]);
+        for (int64_t r = 0; r < k->cfg.res_layers; r++) sea_tail_reset(&s->res[i][r]);
     }
 }
 

@@ -13,9 +13,9 @@ typedef struct {
     arena own;
     sea_tail first, last;
     sea_tail down[ENCODEC_RATIOS_MAX];
-    sea_res_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
-    float *h, *cell;                       // [lstm_layers, width]
-    float *a, *b;                          // rows of one stage and the next, with headroom
+    sea_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
+    float *h, *cell;                   // [lstm_layers, width]
+    float *a, *b;                      // rows of one stage and the next, with headroom
     float *hidden, *work, *z;
     float *latent, *near; // [chunk rows, dim] residual; the chosen vectors
     float *score;         // [chunk rows, codes]

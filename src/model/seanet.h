@@ -2,13 +2,15 @@
 // in pieces.
 //
 // Activations are [time, channels], so the window of a convolution with k taps is k*channels floats
-// in a row and the whole layer is one chain_linear over overlapping rows. A transposed convolution
-// with k = 2*stride is the same: each input row and the one before it give `stride` output rows.
+// in a row and the whole layer is one product over overlapping rows: chain_conv. A transposed
+// convolution with k = 2*stride is one of two taps: each input row and the one before it give
+// `stride` output rows.
 //
 // Every layer is fed by push: n more rows of its input go in, the output rows that no later input
-// can change come out. `last` marks the end of the sequence; padding happens at the true ends only.
-// So the result does not depend on how a sequence is cut, to the last bit, and nothing is computed
-// twice. A layer is immutable after bind; what it remembers between pushes is its sea_tail.
+// can change come out, whole windows of chain.h at a time. `last` marks the end of the sequence;
+// padding happens at the true ends only. So the result does not depend on how a sequence is cut, to
+// the last bit, and nothing is computed twice. A layer is immutable after bind; what it remembers
+// between pushes is its sea_tail.
 //
 // Padding and trimming follow transformers' modeling_encodec.py (non-causal): P = span - stride,
 // the larger half on the left; the right also gets what fills the last stride. Weight normalisation
@@ -27,16 +29,16 @@
 #include "model/weights.h"
 
 typedef struct {
-    chain_weight w;    // [out, k*in], taps slow, channels fast
+    chain_weight w;    // chain_conv_weight of k taps over `in` channels
     weight single;     // [1, k*in] f32 in place of w when there is one output channel
     const float *bias; // [out]
     int64_t in, out, k, stride, dilation;
+    int64_t pad;  // rows at both ends together, what fills the last stride aside
     bool reflect; // else zeros
 } sea_conv;
 
 typedef struct {
-    chain_weight w;    // [stride*out, 2*in]: x[t-1], x[t] to rows t*stride .. t*stride+stride-1
-    const float *bias; // [stride*out], the bias for each of them
+    sea_conv conv; // [in -> stride*out, 2 taps]: x[t-1], x[t] to rows t*stride .. +stride-1
     int64_t in, out, stride;
 } sea_up;
 
@@ -50,21 +52,17 @@ typedef struct {
     const float *bias; // [4*d] b_ih + b_hh
 } sea_lstm;
 
-// What one layer remembers of one sequence.
+// What one convolution remembers of one sequence.
 typedef struct {
-    void *rows;    // [rows_max, in] the end of the padded input, in the type of the weights
-    int64_t held;  // of rows
-    int64_t base;  // place in the padded sequence of rows[0]
-    int64_t seen;  // input rows so far
-    int64_t given; // output rows so far
-    bool started;  // the left padding is in
+    float *rows;       // [held_max, in] the end of the padded input
+    float *other;      // the same: where it is going to be
+    const float *zero; // [in]
+    int64_t held;      // of rows
+    int64_t base;      // place in the padded sequence of rows[0]
+    int64_t seen;      // input rows so far
+    int64_t given;     // output rows so far
+    bool started;      // the left padding is in
 } sea_tail;
-
-typedef struct {
-    sea_tail tail; // of narrow
-    float *raw;    // [raw_max, ch] input rows whose output is not out yet
-    int64_t held;
-} sea_res_tail;
 
 // Bind: shape fields (in, out, ...) are set by the caller, tensors are found below prefix, problems
 // go to w. Accepts weight_g and weight_v, their parametrizations spelling, and a fused weight.
@@ -75,9 +73,8 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
 // False: the arena has no memory.
 bool sea_conv_tail_init(const sea_conv *l, sea_tail *s, arena *a);
 bool sea_up_tail_init(const sea_up *l, sea_tail *s, arena *a);
-bool sea_res_tail_init(const sea_res *l, sea_res_tail *s, arena *a);
+bool sea_res_tail_init(const sea_res *l, sea_tail *s, arena *a);
 void sea_tail_reset(sea_tail *s); // a new sequence begins
-void sea_res_tail_reset(sea_res_tail *s);
 
 // Floats of working memory that a push of up to n rows needs.
 size_t sea_conv_work(const sea_conv *l, int64_t n);
@@ -97,15 +94,15 @@ typedef struct {
 
 // Both return the number of output rows. y [rows, out] contiguous.
 int64_t sea_conv_push(compute *c, const sea_conv *l, sea_tail *s, const sea_input *in, float *y);
-// The first push writes `stride` rows or fewer before *first: rows that are trimmed. *first: the
-// first row of the result, at y or behind it.
+// The first rows of a sequence are trimmed: *first is the first row of the result, at y or behind
+// it.
 int64_t sea_up_push(compute *c, const sea_up *l, sea_tail *s, const sea_input *in, float *y,
                     float **first);
 
 // In place. in->x is [n, ch] in memory of ours, with room for sea_res_headroom rows before it;
 // *first: where the finished rows begin. hidden: memory for [sea_conv_rows_max(narrow, n), hidden
 // channels] floats.
-int64_t sea_res_push(compute *c, const sea_res *l, sea_res_tail *s, const sea_input *in, float *x,
+int64_t sea_res_push(compute *c, const sea_res *l, sea_tail *s, const sea_input *in, float *x,
                      void *hidden, float **first);
 int64_t sea_res_headroom(const sea_res *l);
 

@@ -6,6 +6,8 @@
 
 #include "model/seanet.h"
 
+#define TAPS_MAX 64
+
 typedef struct {
     tensor v, g;
     bool plain; // v is the weight itself, there is no g
@@ -63,9 +65,10 @@ static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64
 
 // ---- matrices in panels
 
-// A single channel in or out is not worth it, and has no panels.
-static dtype type_wanted(const weights *w, int64_t in, int64_t out) {
-    return w->type == WEIGHTS_BF16 && in > 1 && out > 1 ? DT_BF16 : DT_F32;
+// bf16 for a single channel in or out is not worth it.
+static chain_weight conv_weight(const weights *w, const sea_conv *l) {
+    dtype type = w->type == WEIGHTS_BF16 && l->in > 1 && l->out > 1 ? DT_BF16 : DT_F32;
+    return chain_conv_weight(type, l->out, l->in, l->k, l->dilation > 1 ? l->k : l->stride);
 }
 
 static size_t size_of(const chain_weight *m) {
@@ -135,13 +138,19 @@ static void bind_single(sea_conv *l, weights *w, const conv_tensors *t, const ch
     weights_count(w, 0, (size_t)n * sizeof *row);
 }
 
+static void put_row(const sea_conv *l, int64_t o, const float *row) {
+    const float *tap[TAPS_MAX];
+    for (int64_t j = 0; j < l->k; j++) tap[j] = row + j * l->in;
+    chain_put_taps(&l->w, o, 0, tap, l->k, l->in);
+}
+
 static void bind_conv_rows(sea_conv *l, weights *w, const conv_tensors *t, const char *prefix) {
     int64_t n = l->in * l->k;
     float *row = mem_alloc(2 * (size_t)n * sizeof *row);
     if (!row || !make_room(w, &l->w)) w->own->failed = true;
     for (int64_t o = 0; !w->own->failed && o < l->out; o++) {
         if (!read_turned(w, l, t, prefix, o, row)) break;
-        chain_put(&l->w, o, 0, row, n);
+        put_row(l, o, row);
     }
     mem_free(row);
     give_packed(w, &l->w, prefix);
@@ -150,7 +159,8 @@ static void bind_conv_rows(sea_conv *l, weights *w, const conv_tensors *t, const
 void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
     conv_tensors t;
     l->bias = bind_bias(w, prefix, l->out, 1);
-    l->w = (chain_weight){type_wanted(w, l->in, l->out), l->out, l->in * l->k, NULL};
+    l->pad = (l->k - 1) * l->dilation + 1 - l->stride;
+    l->w = conv_weight(w, l);
     if (l->out > 1 && take_packed(&l->w, w, prefix)) return;
     if (!find_conv(&t, w, prefix, (int64_t[]){l->out, l->in, l->k})) return;
     if (l->out == 1)
@@ -174,8 +184,8 @@ static void fold_up(const sea_up *l, const float *rows, int64_t i0, int64_t n) {
                 before[i] = src[i * l->out * k + s];
                 now[i] = src[i * l->out * k];
             }
-            chain_put(&l->w, j * l->out + o, i0, before, n);
-            chain_put(&l->w, j * l->out + o, l->in + i0, now, n);
+            const float *const tap[2] = {before, now};
+            chain_put_taps(&l->conv.w, j * l->out + o, i0, tap, 2, n);
         }
     }
 }
@@ -183,22 +193,24 @@ static void fold_up(const sea_up *l, const float *rows, int64_t i0, int64_t n) {
 static void bind_up_rows(sea_up *l, weights *w, const conv_tensors *t, const char *prefix) {
     int64_t n = l->out * 2 * l->stride;
     float *rows = mem_alloc((size_t)n * FOLD_BLOCK * sizeof *rows);
-    if (!rows || !make_room(w, &l->w)) w->own->failed = true;
+    if (!rows || !make_room(w, &l->conv.w)) w->own->failed = true;
     for (int64_t i = 0; !w->own->failed && i < l->in; i++) {
         int64_t slot = i % FOLD_BLOCK;
         if (!bind_row(w, t, prefix, i, n, rows + slot * n)) break;
         if (slot == FOLD_BLOCK - 1 || i == l->in - 1) fold_up(l, rows, i - slot, slot + 1);
     }
     mem_free(rows);
-    give_packed(w, &l->w, prefix);
+    give_packed(w, &l->conv.w, prefix);
 }
 
 void sea_up_bind(sea_up *l, weights *w, const char *prefix) {
     conv_tensors t;
     int64_t s = l->stride;
-    l->bias = bind_bias(w, prefix, l->out, s);
-    l->w = (chain_weight){type_wanted(w, l->in, l->out), s * l->out, 2 * l->in, NULL};
-    if (take_packed(&l->w, w, prefix)) return;
+    l->conv =
+        (sea_conv){.in = l->in, .out = s * l->out, .k = 2, .stride = 1, .dilation = 1, .pad = 2};
+    l->conv.bias = bind_bias(w, prefix, l->out, s);
+    l->conv.w = conv_weight(w, &l->conv);
+    if (take_packed(&l->conv.w, w, prefix)) return;
     if (find_conv(&t, w, prefix, (int64_t[]){l->in, l->out, 2 * s})) bind_up_rows(l, w, &t, prefix);
 }
 

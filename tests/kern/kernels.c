@@ -194,8 +194,11 @@ static void chain_in_halves(const chain_args *a) {
          (long long)a->rows, (long long)a->n);
 }
 
-static void chain_case(dtype type, int64_t cols, int64_t rows, int64_t n, int kind) {
-    chain_args a = {.type = type, .rows = rows, .cols = cols, .n = n, .ldy = rows + 2};
+// fast: taps of a convolution by windows, of `cols` inputs.
+static void chain_case(dtype type, int fast, int64_t cols, int64_t rows, int64_t n, int kind) {
+    if (fast) cols *= CHAIN_WINDOW;
+    chain_args a = {.type = type, .fast = fast, .rows = rows, .cols = cols, .n = n};
+    a.ldy = rows + 2;
     a.w = type == DT_F32 ? (const void *)(y + 1) : (const void *)(chain_w + 1);
     a.x = type == DT_F32 ? (const void *)(x + 1) : (const void *)(chain_x + 1);
     a.ldx = kind % 2 ? cols / 2 + 1 : cols + 5;
@@ -218,9 +221,71 @@ static void test_chain(void) {
     for (size_t c = 0; c < ARRAY_LEN(cols); c++)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
             for (size_t n = 0; n < ARRAY_LEN(ns); n++, kind++) {
-                chain_case(DT_F32, cols[c], rows[r], ns[n], kind);
-                chain_case(DT_BF16, cols[c], rows[r], ns[n], kind);
+                int fast = cols[c] == 16 ? kind % 2 + 2 : 0;
+                chain_case(DT_F32, 0, cols[c], rows[r], ns[n], kind);
+                chain_case(DT_BF16, 0, cols[c], rows[r], ns[n], kind);
+                if (fast) chain_case(DT_F32, fast, cols[c], rows[r], ns[n], kind / 2);
+                if (fast) chain_case(DT_BF16, fast, cols[c], rows[r], ns[n], kind / 2);
             }
+}
+
+static void run_windows(const kern_table *k, float *out, const void *arg) {
+    static uint16_t halves[CAP];
+    windows_args a = *(const windows_args *)arg;
+    a.y = a.type == DT_F32 ? (void *)(out + 1) : (void *)(halves + 1);
+    memset(halves, 0x55, sizeof halves);
+    k->windows(&a);
+    for (int i = 0; a.type == DT_BF16 && i < CAP; i++) out[i] = bf16_to_f32(halves[i]);
+}
+
+// Rows that lie anywhere: here overlapping each other, in no order.
+static void test_windows(void) {
+    const float *rows[24];
+    for (int i = 0; i < 24; i++) rows[i] = x + 1 + i * 7 % 24 * 5;
+    for (int64_t cols = 16; cols <= 64; cols += 16)
+        for (int64_t n = 0; n <= 4; n++)
+            for (int kind = 0; kind < 8; kind++) {
+                windows_args a = {.rows = rows, .n = n, .cols = cols, .elu = kind & 1};
+                a.step = kind & 2 ? 3 : 2;
+                a.type = kind & 4 ? DT_BF16 : DT_F32;
+                at_every_level("windows", run_windows, &a, NULL, cols, n, kind);
+            }
+}
+
+// What windows give is the convolution itself, but for rounding.
+enum { CONV_IN = 32, CONV_OUT = 17, CONV_N = 7 };
+
+static void check_conv_row(const float *out, const float *const *rows, int taps, int t, int o) {
+    double sum = 0, size = 0;
+    for (int k = 0; k < taps * CONV_IN; k++) {
+        double p = (double)rows[t + k / CONV_IN][k % CONV_IN];
+        p *= (double)y[o * taps * CONV_IN + k];
+        sum += p;
+        size += p < 0 ? -p : p;
+    }
+    double off = sum - (double)out[t * CONV_OUT + o];
+    expect((off < 0 ? -off : off) <= 1e-6 * size, "%d taps, row %d, %d: %g off", taps, t, o, off);
+}
+
+static void test_conv_by_windows(int taps) {
+    static float data[2 * 4 * CONV_IN * 16], work[16 * CONV_IN], out[CONV_N * CONV_OUT];
+    chain_weight w = chain_conv_weight(DT_F32, CONV_OUT, CONV_IN, taps, 1);
+    w.data = data;
+    for (int o = 0; o < CONV_OUT; o++) {
+        const float *tap[3];
+        for (int j = 0; j < taps; j++) tap[j] = y + (o * taps + j) * CONV_IN;
+        chain_put_taps(&w, o, 0, tap, taps, CONV_IN);
+    }
+    const float *rows[2 * CONV_N];
+    for (int i = 0; i < 2 * CONV_N; i++) rows[i] = x + i * CONV_IN;
+    compute *c;
+    expect(compute_open(&c, 1, "scalar", NULL) == OK && w.fast == taps, "a convolution by windows");
+    chain_conv_args a = {.to = {.y = out, .ldy = CONV_OUT, .n = CONV_N, .w = &w}};
+    a.rows = rows, a.in = CONV_IN, a.step = 1, a.work = work;
+    chain_conv(c, &a);
+    compute_close(c);
+    for (int i = 0; i < CONV_N * CONV_OUT; i++)
+        check_conv_row(out, rows, taps, i / CONV_OUT, i % CONV_OUT);
 }
 
 typedef struct {
@@ -367,6 +432,8 @@ void test_kernels(void) {
     test_dots();
     test_strips();
     test_chain();
+    test_conv_by_windows(2);
+    test_conv_by_windows(3);
     test_qdots();
     test_packing();
     test_finish();
@@ -374,6 +441,7 @@ void test_kernels(void) {
     test_keep();
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
+        test_windows();
         for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
             const int64_t n = sizes[s];
             at_every_level("layer_norm", run_layer_norm, &n, NULL, n, odd, 0);

@@ -98,17 +98,27 @@ static int64_t conv_in_pieces(compute *c, const sea_conv *l, sea_tail *s, arena 
     return given + sea_conv_push(c, l, s, &end, y + given * l->out);
 }
 
+// plain: [out, k, in]
+static void set_weights(sea_conv *l, const float *plain, arena *a) {
+    size_t size;
+    l->pad = (l->k - 1) * l->dilation + 1 - l->stride;
+    l->w = chain_conv_weight(DT_F32, l->out, l->in, l->k, l->dilation > 1 ? l->k : l->stride);
+    cr_assert(chain_size(&size, DT_F32, l->w.rows, l->w.cols));
+    l->w.data = arena_alloc(a, size);
+    l->single = (weight){DT_F32, 1, l->k * l->in, plain};
+    for (int64_t o = 0; o < l->out; o++) {
+        const float *tap[16];
+        for (int64_t j = 0; j < l->k; j++) tap[j] = plain + (o * l->k + j) * l->in;
+        chain_put_taps(&l->w, o, 0, tap, l->k, l->in);
+    }
+}
+
 static void check_conv(compute *c, const sea_conv *shape, int64_t n) {
     arena a;
     arena_init(&a, 0);
     sea_conv l = *shape;
-    size_t size;
     const float *plain = noise(&a, l.out * l.k * l.in);
-    l.w = (chain_weight){.type = DT_F32, .rows = l.out, .cols = l.k * l.in};
-    cr_assert(chain_size(&size, DT_F32, l.w.rows, l.w.cols));
-    l.w.data = arena_alloc(&a, size);
-    l.single = (weight){DT_F32, 1, l.w.cols, plain};
-    for (int64_t o = 0; o < l.out; o++) chain_put(&l.w, o, 0, plain + o * l.w.cols, l.w.cols);
+    set_weights(&l, plain, &a);
     l.bias = noise(&a, l.out);
     const float *x = noise(&a, n * l.in);
     double *want = arena_alloc(&a, (size_t)((n + 1) * l.out) * sizeof *want);
@@ -146,6 +156,9 @@ Test(seanet, convolution_is_its_formula_and_no_cut_changes_a_bit) {
         {.in = 4, .out = 2, .k = 3, .stride = 1, .dilation = 4},
         {.in = 64, .out = 1, .k = 7, .stride = 1, .dilation = 1},
         {.in = 2, .out = 4, .k = 2, .stride = 1, .dilation = 1},
+        {.in = 16, .out = 4, .k = 2, .stride = 1, .dilation = 1}, // by windows
+        {.in = 48, .out = 40, .k = 3, .stride = 1, .dilation = 1},
+        {.in = 16, .out = 4, .k = 3, .stride = 1, .dilation = 2},
     };
     const int64_t lengths[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 16, 17, 31, 64, 77};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
@@ -241,6 +254,7 @@ Test(seanet, transposed_convolution_is_its_formula_in_any_pieces) {
         for (int64_t n = 1; n < 20; n += 3) {
             check_up(c, 6, 3, strides[i], n);
             check_up(c, 40, 20, strides[i], n); // more than one block of the fold
+            check_up(c, 48, 5, strides[i], n);  // by windows
         }
     }
     compute_close(c);
