@@ -124,8 +124,10 @@ static void step(stepper *t, const bench *b) {
     int64_t n = t->stems, size = cfg->codebooks * cfg->vocab;
     for (int64_t i = 0; i < n; i++) run_rows(t->r[i], &t->rows[i], &t->rows[n + i]);
     mg_forward(b->m.lm, b->c, b->scratch, t->rows, 2 * n, t->logits, 2 * n);
+    run_scores scores[BENCH_STEMS_MAX];
     for (int64_t i = 0; i < n; i++)
-        run_accept(t->r[i], t->logits + i * size, t->logits + (n + i) * size);
+        scores[i] = (run_scores){t->r[i], t->logits + i * size, t->logits + (n + i) * size};
+    run_accept(b->c, scores, n);
 }
 
 // --- text and the first token

@@ -74,6 +74,16 @@ typedef struct {
     bool add;
 } chain_args;
 
+// Fetches n lines of weights, `apart` bytes from each other. once: they are read once and not again
+// for long, so they shall not push out of the shared cache what is.
+static inline __attribute__((always_inline)) void kern_fetch(const uint8_t *p, size_t n,
+                                                             size_t apart, bool once) {
+    if (once)
+        for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 0);
+    else
+        for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart);
+}
+
 typedef struct {
     void (*dots)(const dots_args *a);
     void (*chain)(const chain_args *a);

@@ -30,6 +30,7 @@ typedef struct {
     // for each 16 columns.
     const uint8_t *ahead;
     size_t ahead_apart, ahead_step;
+    bool once;      // no other tile reads these rows
     const float *x; // x rows, ldx apart
     int64_t ldx;
     float *out; // result of x row j and weight row r at out[j*ldo + r*ostep]
@@ -57,8 +58,7 @@ INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype t
     UNROLLED
     for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
     for (int64_t c = 0; c < whole; c += 16, w += t->next, ahead += t->ahead_step) {
-        UNROLLED
-        for (int r = 0; r < rows; r++) __builtin_prefetch(ahead + r * t->ahead_apart);
+        kern_fetch(ahead, (size_t)rows, t->ahead_apart, t->once);
         tile_step(acc, w, t->step, t->x + c, t->ldx, rows, nx, type);
     }
     if (whole < t->cols) tile_rest(acc, t, w, whole, rows, nx, type);
@@ -134,7 +134,7 @@ static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t wi
 
 // One group of weight rows against all x rows. The tiles share the fetching of what comes next.
 static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
-    t.x = a->x;
+    t.x = a->x, t.once = p->tiles == 1 && !a->cached;
     for (int64_t i = 0; i < p->tiles; i++) {
         int64_t nx = p->narrow + (i < p->wide);
         p->fns[nx - 1][a->type](&t);

@@ -51,6 +51,7 @@ typedef struct {
     const uint8_t *w;
     const uint8_t *ahead; // what to fetch meanwhile: ahead_step bytes each block
     size_t ahead_step;
+    bool once;       // no other tile reads this panel
     const qblock *x; // rows `blocks` apart
     int64_t blocks;
     float *out; // rows ldo apart
@@ -67,7 +68,7 @@ QINLINE void qtile(const qtile_args *t, const int nx, const dtype type) {
     for (int j = 0; j < nx; j++) acc[j] = v_set(0.0f);
     for (int64_t b = 0; b < t->blocks; b++, w += size, x++, ahead += t->ahead_step) {
         i16 sum[QTILE_X];
-        for (size_t i = 0; i < t->ahead_step; i += 64) __builtin_prefetch(ahead + i);
+        kern_fetch(ahead, (t->ahead_step + 63) / 64, 64, t->once);
         if (type == DT_Q8)
             qsums8(sum, w + 32, x, t->blocks, nx);
         else
@@ -102,7 +103,7 @@ static void qdots(const qdots_args *a) {
     const size_t block = a->type == DT_Q8 ? 544 : 288, panel = (size_t)a->blocks * block;
     int64_t tiles = (a->n + QTILE_X - 1) / QTILE_X, least = a->n / tiles, wider = a->n % tiles;
     qtile_args t = {.w = a->w, .blocks = a->blocks, .ldo = a->ldo};
-    t.ahead_step = block / (size_t)tiles;
+    t.ahead_step = block / (size_t)tiles, t.once = tiles == 1;
     for (int64_t p = 0; p < a->panels; p++, t.w += panel) {
         t.x = a->x, t.out = a->out + p * QUANT_ROWS;
         t.ahead = t.w + (tiles == 1 ? QAHEAD : panel);

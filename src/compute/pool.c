@@ -39,8 +39,9 @@ struct pool {
     } worker[]; // 0 is the caller
 };
 
-// About 50 us of waiting before sleep: twice what lies between two forks of a decoder step.
-#define SPINS 2000
+// About 100 us of waiting before sleep: twice what lies between two forks of a decoder step, or
+// between two steps.
+#define SPINS 4000
 
 static void relax(void) {
 #if defined(__x86_64__)

@@ -4,7 +4,7 @@
 // results do not depend on timing. Which thread does a part may: each begins with parts of its own,
 // which are neighbours, and who has done his takes from others, so a thread that the system has put
 // aside holds up nothing but the part it was in. The caller works too. Between forks the workers
-// spin for some tens of microseconds, within which the forks of a decoder step follow each other,
+// spin for a tenth of a millisecond, within which the forks of a decoder step follow each other,
 // then sleep: an idle process costs nothing.
 #pragma once
 #include "base/err.h"

@@ -23,12 +23,10 @@ struct batch {
 
     // The thread's own.
     mg_scratch *scratch;
-    mg_row *rows;   // [2 * places]
-    float *logits;  // [2 * places, K, vocab]
-    place *running; // [places]
-    struct {
-        const float *cond, *null;
-    } * scores; // [places]
+    mg_row *rows;       // [2 * places]
+    float *logits;      // [2 * places, K, vocab]
+    place *running;     // [places]
+    run_scores *scores; // [places]
     arena work;
 
     pthread_t thread;
@@ -153,9 +151,10 @@ static void begin_windows(batch *b) {
 // Rows with a text first, as the decoder wants them.
 static int64_t gather(batch *b, size_t runs) {
     int64_t n = 0, size = mg_get_config(b->m)->codebooks * mg_get_config(b->m)->vocab;
+    for (size_t i = 0; i < runs; i++) b->scores[i] = (run_scores){.r = b->running[i].item->r};
     for (int with_text = 1; with_text >= 0; with_text--) {
         for (size_t i = 0; i < runs; i++) {
-            run *r = b->running[i].item->r;
+            run *r = b->scores[i].r;
             mg_row row[2];
             run_rows(r, &row[0], &row[1]);
             for (int which = 0; which < (run_guided(r) ? 2 : 1); which++) {
@@ -172,18 +171,11 @@ static int64_t gather(batch *b, size_t runs) {
     return n;
 }
 
-static void accept_one(void *arg, int part, int parts) {
-    (void)parts;
-    batch *b = arg;
-    run *r = b->running[part].item->r;
-    run_accept(r, b->scores[part].cond, run_guided(r) ? b->scores[part].null : NULL);
-}
-
 // One step of all running stems; mu is not held, and nobody else touches b->running.
 static void step(batch *b, size_t runs) {
     int64_t n = gather(b, runs);
     mg_forward(b->m, b->c, b->scratch, b->rows, n, b->logits, n);
-    op_parallel(b->c, (int)runs, accept_one, b);
+    run_accept(b->c, b->scores, (int64_t)runs);
 }
 
 // Items whose runs are done, as long as the first of them, at most BATCH_TOGETHER.

@@ -20,7 +20,7 @@ struct run {
     bool done;
     int64_t steps_done, steps_total;
     int32_t feed[MG_CODEBOOKS_MAX];
-    float *scores, *scratch; // [vocab]
+    float *scores, *scratch; // [K, vocab]
     float *first;            // [K, vocab] or NULL
     bool first_kept;
 };
@@ -63,8 +63,8 @@ static int64_t count_steps(const run *r) {
 static status allocate(run *r, err *e) {
     const mg_config *c = mg_get_config(r->m);
     r->codes = mem_calloc((size_t)(c->codebooks * r->p.frames), sizeof *r->codes);
-    r->scores = mem_calloc((size_t)c->vocab, sizeof *r->scores);
-    r->scratch = mem_calloc((size_t)c->vocab, sizeof *r->scratch);
+    r->scores = mem_calloc((size_t)(c->codebooks * c->vocab), sizeof *r->scores);
+    r->scratch = mem_calloc((size_t)(c->codebooks * c->vocab), sizeof *r->scratch);
     bool ok = r->codes && r->scores && r->scratch;
     if (r->p.keep_first) {
         r->first = mem_calloc((size_t)(c->codebooks * c->vocab), sizeof *r->first);
@@ -282,13 +282,6 @@ void run_rows(run *r, mg_row *cond, mg_row *null) {
     if (r->null) *null = (mg_row){.cache = r->null, .codes = r->feed};
 }
 
-static int32_t draw(run *r, int64_t k) {
-    int64_t n = mg_get_config(r->m)->vocab;
-    uint64_t number = (uint64_t)r->index << 40 | (uint64_t)r->column << 8 | (uint64_t)k;
-    rng_u32x4 u = rng_draw(r->p.seed, r->p.stream, number);
-    return sampler_draw(r->scores, n, &r->p.sampling, rng_f64(u.v[0], u.v[1]), r->scratch);
-}
-
 static void next_window(run *r) {
     r->open = false;
     r->done = r->start + r->delay.frames >= r->p.frames;
@@ -298,21 +291,40 @@ static void next_window(run *r) {
     r->index++;
 }
 
-void run_accept(run *r, const float *cond, const float *null) {
-    const mg_config *c = mg_get_config(r->m);
+// Codebook k of the next column. Codebooks share nothing, so they are drawn side by side.
+static void draw(const run_scores *s, int64_t k) {
+    run *r = s->r;
+    int64_t n = mg_get_config(r->m)->vocab, t = delay_frame(&r->delay, k, r->column);
     bool keep = r->first && !r->first_kept;
-    for (int64_t k = 0; k < c->codebooks; k++) {
-        int64_t t = delay_frame(&r->delay, k, r->column);
-        bool free = t >= r->known; // else the special code or the prompt's
-        if (!free && !keep) continue;
-        sampler_guide(r->scores, cond + k * c->vocab, null ? null + k * c->vocab : NULL,
-                      r->p.sampling.guidance, c->vocab);
-        if (keep) memcpy(r->first + k * c->vocab, r->scores, (size_t)c->vocab * sizeof *r->first);
-        if (free) r->codes[k * r->p.frames + r->start + t] = draw(r, k);
-    }
+    bool free = t >= r->known; // else the special code or the prompt's
+    if (!free && !keep) return;
+    float *scores = r->scores + k * n;
+    sampler_guide(scores, s->cond + k * n, s->null ? s->null + k * n : NULL, r->p.sampling.guidance,
+                  n);
+    if (keep) memcpy(r->first + k * n, scores, (size_t)n * sizeof *scores);
+    if (!free) return;
+    uint64_t number = (uint64_t)r->index << 40 | (uint64_t)r->column << 8 | (uint64_t)k;
+    rng_u32x4 u = rng_draw(r->p.seed, r->p.stream, number);
+    r->codes[k * r->p.frames + r->start + t] =
+        sampler_draw(scores, n, &r->p.sampling, rng_f64(u.v[0], u.v[1]), r->scratch + k * n);
+}
+
+static void draw_part(void *arg, int part, int parts) {
+    const run_scores *s = arg;
+    int64_t books = mg_get_config(s->r->m)->codebooks;
+    (void)parts;
+    draw(&s[part / books], part % books);
+}
+
+static void move_on(run *r) {
     r->first_kept = r->first != NULL;
     r->steps_done++;
     if (++r->column >= delay_columns(&r->delay)) next_window(r);
+}
+
+void run_accept(compute *c, const run_scores *s, int64_t n) {
+    op_parallel(c, (int)(n * mg_get_config(s->r->m)->codebooks), draw_part, (void *)(uintptr_t)s);
+    for (int64_t i = 0; i < n; i++) move_on(s[i].r);
 }
 
 // --- a run on its own
@@ -329,7 +341,7 @@ static status steps_alone(run *r, compute *c, mg_scratch *s, float *logits, err 
         run_rows(r, &rows[0], &rows[1]);
         int64_t n = run_guided(r) ? 2 : 1;
         mg_forward(r->m, c, s, rows, n, logits, n);
-        run_accept(r, logits, n == 2 ? logits + size : NULL);
+        run_accept(c, &(run_scores){r, logits, n == 2 ? logits + size : NULL}, 1);
     }
     return OK;
 }

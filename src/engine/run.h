@@ -65,8 +65,13 @@ void run_drop_caches(run *r); // when it is done; the codes stay
 // run_accept.
 bool run_guided(const run *r);
 void run_rows(run *r, mg_row *cond, mg_row *null);
-// The scores [K, vocab] of both; null is NULL when unguided.
-void run_accept(run *r, const float *cond, const float *null);
+// The scores [K, vocab] of both rows of a step; null is NULL when unguided.
+typedef struct {
+    run *r;
+    const float *cond, *null;
+} run_scores;
+// Draws the next column of n runs of one model and moves them on.
+void run_accept(compute *c, const run_scores *s, int64_t n);
 
 bool run_done(const run *r);
 int64_t run_steps_done(const run *r);
