@@ -64,16 +64,17 @@ static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span 
     };
 }
 
-static void plain_block(const compute *c, const linear_args *a, span w, span x) {
+static void plain_block(const compute *c, const linear_args *a, span w, span x, bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
     dots_args d = block_args(a, out, GEMM_BLOCK_ROWS, w, x);
+    d.cached = cached;
     c->k.dots(&d);
     finish_block(c, a, out, GEMM_BLOCK_ROWS, w, x);
 }
 
 static void few_rows(const compute *c, const linear_args *a, span w, span x) {
     for (int64_t r = w.from; r < w.to; r += GEMM_BLOCK_ROWS) {
-        plain_block(c, a, (span){r, MIN(r + GEMM_BLOCK_ROWS, w.to)}, x);
+        plain_block(c, a, (span){r, MIN(r + GEMM_BLOCK_ROWS, w.to)}, x, false);
     }
 }
 
@@ -146,9 +147,11 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 #define BLOCK_PANELS (GEMM_BLOCK_ROWS / QUANT_ROWS)
 
 // Weight rows of panels [p.from, p.to) against x rows [x.from, x.to) of a; q: those rows quantised.
-static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q) {
+static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
+                         bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
-    qdots_args d = {.out = out, .ldo = GEMM_BLOCK_ROWS, .type = a->w->type, .x = q};
+    qdots_args d = {
+        .out = out, .ldo = GEMM_BLOCK_ROWS, .type = a->w->type, .x = q, .cached = cached};
     d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
     c->k.qdots(&d);
@@ -180,7 +183,7 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
         for (int64_t i = x.from; i < x.to; i += GEMM_BLOCK_X) {
             span panels = {r, MIN(r + BLOCK_PANELS, p.to)};
             span rows = {from + i, from + MIN(i + GEMM_BLOCK_X, x.to)};
-            packed_block(c, a, panels, rows, c->qx + i * quant_blocks(a->w->cols));
+            packed_block(c, a, panels, rows, c->qx + i * quant_blocks(a->w->cols), false);
         }
     }
 }
@@ -190,9 +193,9 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
 void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q) {
     span x = {0, a->n}, panels = {w.from / QUANT_ROWS, quant_panels(w.to)};
     if (quant_is(a->w->type))
-        packed_block(c, a, panels, x, q);
+        packed_block(c, a, panels, x, q, true);
     else
-        plain_block(c, a, w, x);
+        plain_block(c, a, w, x, true);
 }
 
 const void *gemm_first(const weight *w, int share, int shares) {

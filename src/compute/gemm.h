@@ -46,7 +46,8 @@ void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int6
 #define GEMM_BLOCK_X 64    // x rows that may be few
 
 // Weight rows w of a, a block of them at most, against all its x rows, GEMM_BLOCK_X at most. q:
-// those quantised, for packed weights; their rows begin at multiples of QUANT_ROWS.
+// those quantised, for packed weights; their rows begin at multiples of QUANT_ROWS. For weights
+// that are soon read again, and so lie in a cache.
 void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q);
 
 // Where one of so many equal shares of w's rows begins.

@@ -46,6 +46,7 @@ typedef struct {
     int64_t panels;
     const qblock *x; // [n, blocks]
     int64_t n, blocks;
+    bool cached; // the weights come again and again: a hint
 } qdots_args;
 
 // chain.h's windows: row g of y [n, 4, cols] is e0 to e3 of rows[g*step] and the three behind it,

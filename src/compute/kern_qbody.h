@@ -97,13 +97,14 @@ QTILE_SHAPES // QTILE_FNS(nx) for 1 to QTILE_X
     static const qtile_fn qtiles[QTILE_X][2] = {QTILE_ALL};
 
 // Panel after panel, each against all x rows in tiles of nearly equal width. One tile fetches a
-// little ahead of itself; several share the fetching of the next panel.
+// little ahead of itself; several share the fetching of the next panel. From the shared cache the
+// hardware fetches as fast by itself, and needs no instructions for it.
 static void qdots(const qdots_args *a) {
     if (a->n < 1) return;
     const size_t block = a->type == DT_Q8 ? 544 : 288, panel = (size_t)a->blocks * block;
     int64_t tiles = (a->n + QTILE_X - 1) / QTILE_X, least = a->n / tiles, wider = a->n % tiles;
     qtile_args t = {.w = a->w, .blocks = a->blocks, .ldo = a->ldo};
-    t.ahead_step = block / (size_t)tiles, t.once = tiles == 1;
+    t.ahead_step = a->cached ? 0 : block / (size_t)tiles, t.once = tiles == 1;
     for (int64_t p = 0; p < a->panels; p++, t.w += panel) {
         t.x = a->x, t.out = a->out + p * QUANT_ROWS;
         t.ahead = t.w + (tiles == 1 ? QAHEAD : panel);

@@ -31,14 +31,16 @@ static void gate_rows(const job *j, int64_t t, span w) {
 }
 
 // All gates of cells s: four stretches of weight rows. Gates that may share a panel are one
-// stretch.
+// stretch. Every other step goes through them backwards: what it begins with was read last, so some
+// of it lies in the core's own cache.
 static void gates(const job *j, int64_t t, span s) {
     int64_t d = j->a->d, stretches = d % GRAIN ? 1 : 4;
     if (stretches == 1) s = (span){0, 4 * d};
-    for (int64_t g = 0; g < stretches; g++) {
-        for (int64_t r = s.from; r < s.to; r += GEMM_BLOCK_ROWS) {
-            gate_rows(j, t, (span){g * d + r, g * d + MIN(r + GEMM_BLOCK_ROWS, s.to)});
-        }
+    int64_t each = (s.to - s.from + GEMM_BLOCK_ROWS - 1) / GEMM_BLOCK_ROWS;
+    for (int64_t i = 0; i < stretches * each; i++) {
+        int64_t at = t % 2 ? stretches * each - 1 - i : i, from = at / each * d;
+        int64_t r = s.from + at % each * GEMM_BLOCK_ROWS;
+        gate_rows(j, t, (span){from + r, from + MIN(r + GEMM_BLOCK_ROWS, s.to)});
     }
 }
 
