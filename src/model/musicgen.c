@@ -371,12 +371,13 @@ int64_t mg_scratch_rows(const mg_scratch *s) {
     return s->rows_max;
 }
 
-void mg_position_row(float *out, int64_t d, int64_t p) {
+// Columns from..to-1 of both halves of the row.
+static void position_columns(float *out, int64_t d, int64_t p, int64_t from, int64_t to) {
     int64_t half = d / 2;
     // The reference rounds the exponent and the angle to f32; at position 1500 that shows.
     const double ln_10000 = 9.2103403719761827;
     float step = (float)(-ln_10000 / (double)(half - 1));
-    for (int64_t i = 0; i < half; i++) {
+    for (int64_t i = from; i < to; i++) {
         float w = (float)num_exp((double)((float)i * step));
         double turns = (double)((float)p * w) / (2 * NUM_PI);
         out[i] = (float)num_cos_turns(turns);
@@ -384,18 +385,36 @@ void mg_position_row(float *out, int64_t d, int64_t p) {
     }
 }
 
-static const float *position_row(mg_scratch *s, int64_t d, int64_t p) {
+void mg_position_row(float *out, int64_t d, int64_t p) {
+    position_columns(out, d, p, 0, d / 2);
+}
+
+typedef struct {
+    float *row;
+    int64_t d, p;
+} position_job;
+
+static void position_part(void *arg, int part, int parts) {
+    const position_job *j = arg;
+    int64_t half = j->d / 2;
+    position_columns(j->row, j->d, j->p, half * part / parts, half * (part + 1) / parts);
+}
+
+#define POSITION_PART 64 // columns of a half: some microseconds
+
+static const float *position_row(mg_scratch *s, compute *c, int64_t d, int64_t p) {
     assert(p < s->positions_max);
-    float *row = s->position + p * d;
+    position_job j = {s->position + p * d, d, p};
     if (!s->position_ready[p]) {
-        mg_position_row(row, d, p);
+        op_parallel(c, (int)MAX(1, MIN(compute_threads(c), d / 2 / POSITION_PART)), position_part,
+                    &j);
         s->position_ready[p] = 1;
     }
-    return row;
+    return j.row;
 }
 
 // x = sum of the codes' embeddings (or the given row) + the position's row.
-static void enter(const musicgen *m, mg_scratch *s, const mg_row *rows, int64_t n) {
+static void enter(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n) {
     int64_t d = m->cfg.d;
     for (int64_t i = 0; i < n; i++) {
         float *x = s->x + i * d;
@@ -408,7 +427,7 @@ static void enter(const musicgen *m, mg_scratch *s, const mg_row *rows, int64_t 
         } else {
             memcpy(x, rows[i].embed, (size_t)d * sizeof *x);
         }
-        const float *p = position_row(s, d, s->pos[i]);
+        const float *p = position_row(s, c, d, s->pos[i]);
         for (int64_t j = 0; j < d; j++) x[j] += p[j];
     }
 }
@@ -502,7 +521,7 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
     assert(n > 0 && n <= s->rows_max && n_logits <= n);
     int64_t with_text = 0;
     while (with_text < n && mg_cache_has_text(rows[with_text].cache)) with_text++;
-    enter(m, s, rows, n);
+    enter(m, c, s, rows, n);
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         self_attention(m, c, s, rows, n, i);
         if (with_text) cross_attention(m, c, s, rows, with_text, i);
