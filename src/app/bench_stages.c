@@ -44,7 +44,8 @@ static status time_engine(bench *b, err *e) {
 }
 
 status bench_load(bench *b, int64_t stems, err *e) {
-    const checkpoint_options files = {.model = b->model, .lm_type = (weights_type)b->weights};
+    const checkpoint_options files = {
+        .model = b->model, .lm_type = (weights_type)b->weights, .c = b->c};
     status rc = time_engine(b, e);
     if (!rc) rc = checkpoint_open(&b->m, &files, e);
     if (rc) return rc;

@@ -73,15 +73,21 @@ static status write_file(const options *o, const checkpoint *m, const checkpoint
 static status convert(const options *o, stemforge_weights type, err *e) {
     checkpoint m = {0};
     checkpoint_record r = {0};
-    const checkpoint_options files = {
-        .model = o->model, .lm_type = (weights_type)type, .need_encoder = true, .record = &r};
-    status rc = checkpoint_open(&m, &files, e);
+    compute *c;
+    status rc = compute_open(&c, 0, NULL, e);
+    const checkpoint_options files = {.model = o->model,
+                                      .lm_type = (weights_type)type,
+                                      .c = c,
+                                      .need_encoder = true,
+                                      .record = &r};
+    if (!rc) rc = checkpoint_open(&m, &files, e);
     if (!rc && m.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
     if (!rc) rc = write_file(o, &m, &r, e);
     if (!rc) printf("%s  %zu tensors, %s\n", o->out, r.count, o->type);
     checkpoint_close(&m);
     checkpoint_record_deinit(&r);
+    compute_close(c);
     return rc;
 }
 

@@ -78,10 +78,39 @@ void arena_init(arena *a, size_t max) {
     *a = (arena){.max = max};
 }
 
+// Larger blocks are fresh pages of the system's, which are cleared when they are first touched: by
+// the threads that fill them, and not at all where nobody does.
+#define PAGES_MIN (2 * HUGE_PAGE)
+
+static void *pages_map(size_t n) {
+    if (refused()) return NULL;
+    uint8_t *p =
+        mmap(NULL, n + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    size_t before = size_align((size_t)(uintptr_t)p, HUGE_PAGE) - (size_t)(uintptr_t)p;
+    if (before) munmap(p, before);
+    munmap(p + before + n, HUGE_PAGE - before);
+    madvise(p + before, n, MADV_HUGEPAGE);
+    return p + before;
+}
+
+static void *block_data(size_t size) {
+    return size < PAGES_MIN ? mem_aligned(size) : pages_map(size);
+}
+
+static void block_free(arena_block *b) {
+    if (b->size < PAGES_MIN)
+        mem_free(b->data);
+    else
+        munmap(b->data, b->size);
+    mem_free(b);
+}
+
 static arena_block *block_add(arena *a, size_t n) {
     size_t size = MAX(n, MIN(BLOCK_MAX, MAX(BLOCK_MIN, a->used)));
+    if (size >= PAGES_MIN) size = size_align(size, HUGE_PAGE);
     arena_block *b = mem_calloc(1, sizeof *b);
-    uint8_t *data = b ? mem_aligned(size) : NULL;
+    uint8_t *data = b ? block_data(size) : NULL;
     if (!data) {
         mem_free(b);
         return NULL;
@@ -132,8 +161,7 @@ void arena_reset(arena *a) {
     while (a->head) {
         arena_block *b = a->head;
         a->head = b->next;
-        mem_free(b->data);
-        mem_free(b);
+        block_free(b);
     }
     a->used = 0;
     a->failed = false;

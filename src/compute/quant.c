@@ -63,10 +63,10 @@ static void pack_block(uint8_t *block, dtype type, int lane, const float *v) {
     }
 }
 
-void quant_pack(void *out, dtype type, const weight *src) {
+void quant_pack_panels(void *out, dtype type, const weight *src, int64_t from, int64_t to) {
     tensor t = {.type = src->type, .dims = 2, .shape = {src->rows, src->cols}, .data = src->data};
     size_t panel = quant_panel_size(type, src->cols), block = block_size(type);
-    for (int64_t r = 0; r < quant_panels(src->rows) * QUANT_ROWS; r++) {
+    for (int64_t r = from * QUANT_ROWS; r < to * QUANT_ROWS; r++) {
         uint8_t *at = (uint8_t *)out + (size_t)(r / QUANT_ROWS) * panel;
         for (int64_t c = 0; c < src->cols; c += QUANT_BLOCK, at += block) {
             float v[QUANT_BLOCK] = {0};
@@ -76,6 +76,10 @@ void quant_pack(void *out, dtype type, const weight *src) {
             pack_block(at, type, (int)(r % QUANT_ROWS), v);
         }
     }
+}
+
+void quant_pack(void *out, dtype type, const weight *src) {
+    quant_pack_panels(out, type, src, 0, quant_panels(src->rows));
 }
 
 void quant_row(float *out, const weight *w, int64_t r) {

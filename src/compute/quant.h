@@ -38,6 +38,8 @@ size_t quant_size(dtype type, int64_t rows, int64_t cols); // bytes of the whole
 // value of largest magnitude / -8, as Q4_0 does. Values that are not finite become 0 or the block's
 // largest.
 void quant_pack(void *out, dtype type, const weight *src);
+// Panels from..to-1 of them alone, at their place in out.
+void quant_pack_panels(void *out, dtype type, const weight *src, int64_t from, int64_t to);
 
 // Writes row r of a packed matrix, cols values, as f32.
 void quant_row(float *out, const weight *w, int64_t r);

@@ -17,16 +17,21 @@ static void put_piece(uint8_t *to, const tensor *t, int64_t from, int64_t n) {
     memcpy(to, h, sizeof h);
 }
 
-void strip_pack(void *out, const weight *src) {
+void strip_pack_rows(void *out, const weight *src, int64_t from, int64_t to) {
     tensor t = {.type = src->type, .dims = 2, .shape = {src->rows, src->cols}, .data = src->data};
     const size_t piece = STRIP_COLS * sizeof(uint16_t);
-    uint8_t *to = out;
-    for (int64_t r = 0; r < src->rows; r += STRIP_ROWS) {
-        for (int64_t c = 0; c < src->cols; c += STRIP_COLS, to += STRIP_ROWS * piece) {
+    uint8_t *strip = out;
+    strip += (size_t)(from / STRIP_ROWS * strip_values(src->cols)) * sizeof(uint16_t);
+    for (int64_t r = from; r < to; r += STRIP_ROWS) {
+        for (int64_t c = 0; c < src->cols; c += STRIP_COLS, strip += STRIP_ROWS * piece) {
             int64_t rows = MIN(STRIP_ROWS, src->rows - r), n = MIN(STRIP_COLS, src->cols - c);
-            memset(to, 0, STRIP_ROWS * piece);
+            memset(strip, 0, STRIP_ROWS * piece);
             for (int64_t i = 0; i < rows; i++)
-                put_piece(to + (size_t)i * piece, &t, (r + i) * src->cols + c, n);
+                put_piece(strip + (size_t)i * piece, &t, (r + i) * src->cols + c, n);
         }
     }
+}
+
+void strip_pack(void *out, const weight *src) {
+    strip_pack_rows(out, src, 0, src->rows);
 }

@@ -19,3 +19,5 @@ size_t strip_size(int64_t rows, int64_t cols); // bytes of the whole; 0 on overf
 
 // Lays src (f32, bf16 or f16) out in strips, rounded to bf16: strip_size bytes at out.
 void strip_pack(void *out, const weight *src);
+// Rows from..to-1 of it alone, at their place in out; from is a multiple of STRIP_ROWS.
+void strip_pack_rows(void *out, const weight *src, int64_t from, int64_t to);

@@ -124,6 +124,7 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     if (rc) return rc;
     weights w;
     weights_init(&w, (weights_source){find_tensor, m, forget_tensor}, &m->own, WEIGHTS_AS_STORED);
+    w.c = o->c;
     m->record = o->record;
     w.bound = o->record ? record_bound : NULL;
     w.bound_arg = o->record;

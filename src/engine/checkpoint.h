@@ -52,6 +52,7 @@ typedef struct {
 typedef struct {
     const char *model; // folder, packed .gguf file, or ORG/NAME
     weights_type lm_type;
+    compute *c;                // whose threads convert weights; NULL: the caller's alone
     bool need_encoder;         // of the codec: to continue from audio
     checkpoint_record *record; // NULL: nobody wants to know
 } checkpoint_options;

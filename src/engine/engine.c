@@ -68,9 +68,9 @@ static int64_t positions_max(const checkpoint *m) {
 }
 
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
-    const checkpoint_options files = {
-        .model = o->model, .lm_type = (weights_type)o->weights, .need_encoder = true};
     status rc = compute_open(&g->c, o->threads, o->isa, e);
+    const checkpoint_options files = {
+        .model = o->model, .lm_type = (weights_type)o->weights, .c = g->c, .need_encoder = true};
     if (!rc) rc = checkpoint_open(&g->model, &files, e);
     if (rc) return rc;
     texts_init(&g->texts, &g->model);

@@ -153,24 +153,43 @@ size_t weight_size(const weight *m) {
     }
 }
 
-static void widen(float *to, const weight *m) {
+static void widen(float *to, const weight *m, int64_t from, int64_t end) {
     tensor t = {.type = m->type, .dims = 2, .shape = {m->rows, m->cols}, .data = m->data};
-    for (int64_t r = 0; r < m->rows; r++) {
-        tensor_read_f32(to + r * m->cols, &t, r * m->cols, m->cols);
-    }
+    tensor_read_f32(to + from * m->cols, &t, from * m->cols, (end - from) * m->cols);
 }
 
-bool weight_convert(weight *out, const weight *m, dtype to, arena *own) {
+// Rows that are packed together in one layout or another.
+#define CONVERT_ROWS 16
+
+typedef struct {
+    void *to;
+    dtype type;
+    const weight *from;
+} convert_job;
+
+static void convert_part(void *arg, int part, int parts) {
+    const convert_job *j = arg;
+    int64_t rows = j->from->rows, units = (rows + CONVERT_ROWS - 1) / CONVERT_ROWS;
+    int64_t from = units * part / parts * CONVERT_ROWS;
+    int64_t to = MIN(rows, units * (part + 1) / parts * CONVERT_ROWS);
+    if (quant_is(j->type))
+        quant_pack_panels(j->to, j->type, j->from, from / QUANT_ROWS, quant_panels(to));
+    else if (j->type == DT_BF16X8)
+        strip_pack_rows(j->to, j->from, from, to);
+    else
+        widen(j->to, j->from, from, to);
+}
+
+bool weight_convert(weight *out, const weight *m, dtype to, arena *own, compute *c) {
     weight made = {.type = to, .rows = m->rows, .cols = m->cols};
     size_t size = weight_size(&made);
     void *p = size ? arena_alloc(own, size) : NULL;
     if (!p) return false;
-    if (quant_is(to))
-        quant_pack(p, to, m);
-    else if (to == DT_BF16X8)
-        strip_pack(p, m);
+    convert_job j = {p, to, m};
+    if (c)
+        op_parallel(c, 4 * compute_threads(c), convert_part, &j);
     else
-        widen(p, m);
+        convert_part(&j, 0, 1);
     made.data = p;
     *out = made;
     return true;
@@ -186,7 +205,7 @@ static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const
     bool as_is = w->type == WEIGHTS_AS_STORED || is_packed(t->type);
     dtype want = as_is ? t->type : types[w->type];
     if (kind == BIND_MATRIX && want != t->type) {
-        if (!weight_convert(&m, &m, want, w->own)) return;
+        if (!weight_convert(&m, &m, want, w->own, w->c)) return;
         if (w->from.forget) w->from.forget(w->from.file, t);
     }
     weights_count(w, tensor_count(t), weight_size(&m));

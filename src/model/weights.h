@@ -57,6 +57,7 @@ typedef struct {
     weights_source from;
     arena *own;
     weights_type type;
+    compute *c; // whose threads convert; NULL: the caller's alone
     // For writing a model down; NULL: nobody does. The tensor of that name is used as m; with m
     // NULL it is not used itself, but what was made of it.
     void (*bound)(void *arg, const char *name, const weight *m);
@@ -91,5 +92,6 @@ void weights_count(weights *w, int64_t values, size_t bytes);
 status weights_finish(const weights *w, err *e);
 
 size_t weight_size(const weight *m); // bytes; 0 on overflow
-// A converted copy of m in the arena: F32, BF16X8, Q8 or Q4. False when there is no memory.
-bool weight_convert(weight *out, const weight *m, dtype to, arena *own);
+// A converted copy of m in the arena: F32, BF16X8, Q8 or Q4; c may be NULL. False when there is no
+// memory.
+bool weight_convert(weight *out, const weight *m, dtype to, arena *own, compute *c);

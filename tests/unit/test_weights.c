@@ -84,6 +84,28 @@ Test(weights, matrices_convert_to_the_type_asked_for_and_tables_do_not) {
     }
 }
 
+Test(weights, threads_convert_to_the_same_bytes) {
+    static float v[133 * 50]; // rows and columns that fill no panel and no strip
+    static const dtype types[] = {DT_F32, DT_BF16X8, DT_Q8, DT_Q4};
+    for (size_t i = 0; i < ARRAY_LEN(v); i++) v[i] = (float)((int)(i * 7919 % 2001) - 1000) / 64;
+    arena a;
+    arena_init(&a, 0);
+    compute *c;
+    cr_assert_eq(compute_open(&c, 3, NULL, NULL), OK);
+    for (int64_t rows = 1; rows <= 133; rows += 12) {
+        const weight m = {DT_F32, rows, 50, v};
+        for (size_t t = 0; t < ARRAY_LEN(types); t++) {
+            weight alone, together;
+            cr_assert(weight_convert(&alone, &m, types[t], &a, NULL));
+            cr_assert(weight_convert(&together, &m, types[t], &a, c));
+            cr_assert_arr_eq(together.data, alone.data, weight_size(&alone), "%s, %lld rows",
+                             dtype_name(types[t]), (long long)rows);
+        }
+    }
+    compute_close(c);
+    arena_deinit(&a);
+}
+
 Test(weights, takes_the_first_spelling_that_is_there) {
     arena a;
     weights w = start(&a, WEIGHTS_AS_STORED);
