@@ -8,7 +8,7 @@
 // What one thread works in.
 typedef struct {
     float *panel;  // weights widened to f32: GEMM_PANEL values
-    float *scores; // one attention row: scores_max values
+    float *scores; // attention rows of KVPACK_HEADS heads: scores_max values each
 } thread_scratch;
 
 #define GEMM_PANEL ((int64_t)128 << 10) // 512 KiB: half of a core's L2 cache

@@ -9,6 +9,7 @@
 // Kernels run on the calling thread, never allocate, and take pointers of any alignment.
 #pragma once
 #include "compute/chain.h"
+#include "compute/kvpack.h"
 #include "compute/ops.h"
 #include "compute/quant.h"
 #include "compute/strip.h"
@@ -28,13 +29,24 @@ typedef struct {
     bool cached; // the weights come again and again for other x rows: a hint
 } dots_args;
 
-// One head's keys or values: row j at p + j*dh values.
+// One head's keys or values: row j at p + j*dh values. next: what is read after them, a hint; p
+// where there is nothing.
 typedef struct {
-    const void *p;
-    const void *scale; // DT_I8: f32, one a row
-    dtype type;        // DT_F32, DT_BF16 or DT_I8
+    const void *p, *next;
+    dtype type; // DT_F32 or DT_BF16
     int64_t dh, len;
 } kv_rows;
+
+// The same in 8 bits, of some heads (kvpack_heads(dh) at most): p is the first of the panels of
+// kvpack.h, and the panels of further rows lie stride bytes apart.
+typedef struct {
+    const uint8_t *p, *next;
+    int64_t stride;
+    int64_t heads, dh, len;
+    int64_t lds; // between the heads' scores; a multiple of 16, and at least len
+} kv_panels;
+
+#define DIGITS_LEAST 0x1p-100f
 
 // Products of packed weights: out[j*ldo + 16*p + r] is the product of x row j and row r of panel p,
 // in the order of quant.h.
@@ -108,18 +120,27 @@ typedef struct {
     // y = (x * (1 / sqrt(sum16(x^2 by fma) / d + eps))) * w
     void (*rms_norm)(float *y, const float *x, const float *w, int64_t d, float eps);
 
-    // s[j] = dot16(q, k_j, dh) (* k's scale_j) * scale (+ bias[j] when bias); returns max16 of s
-    // (-inf for lanes past the end). s has room for len rounded up to 16.
+    // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias), and past the end, up to a multiple of
+    // 16, -inf; returns max16 of s.
     float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);
-    // s[j] = exp(s[j] - max); returns sum16 of them.
+    // s[j] = exp(s[j] - max), up to a multiple of 16; returns sum16 of them.
     float (*softmax)(float *s, int64_t len, float max);
-    // out[d] = (chain of fma over j of s[j] v_j[d]) * by; with scales s[j] * scale_j in place of
-    // s[j]
+    // out[d] = (chain of fma over j of s[j] v_j[d]) * by
     void (*weigh)(float *out, const float *s, const kv_rows *v, float by);
 
-    // A row of keys or values as type; DT_BF16 as pack. DT_I8: with m = max16 of the lanes' largest
-    // |x| (as a > b ? a : b from 0 on), scale = m * (1/127) goes to scale, and q as quantise says.
-    void (*keep)(void *to, void *scale, dtype type, const float *x, int64_t n);
+    // A row of keys or values in 8 bits. With m = max16 of the lanes' largest |x| (as a > b ? a : b
+    // from 0 on): unit = m * (1/127), and q as quantise says.
+    void (*quantise_row)(int8_t *q, float *unit, const float *x, int64_t n);
+    // Attention over them. What they are multiplied with is x = unit * (128 hi + lo) in two digits
+    // of 8 bits, so that sums are exact integers: with m of x as above, unit = m * (1/16256),
+    // t = x * (127 / m), hi = t and lo = (t - hi) * 128, each as q above; but m is DIGITS_LEAST in
+    // t where it is less or no number. Head h's scores are at s + h*lds: s[j] = ((float)sum of q
+    // k_j * k's unit_j) * (q's unit * scale); max[h] as scores returns it. q [heads, dh].
+    void (*qscores)(float *s, float *max, const float *q, const kv_panels *k, float scale);
+    // s is 0 past the end, up to a multiple of 16. x = s[j] > 0 ? s[j] * v's unit_j : 0, in digits
+    // for each KVPACK_RUN rows; out[h, d] = (chain of fma over those of (float)sum of x_j v_j[d],
+    // x's unit) * by[h].
+    void (*qweigh)(float *out, const float *s, const kv_panels *v, const float *by);
 
     void (*elu)(float *y, const float *x, int64_t n);
     void (*add)(float *y, const float *x, int64_t n);

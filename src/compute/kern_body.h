@@ -3,41 +3,23 @@
 // kern_avx2.c, kern_avx512.c and kern_neon.c define v16 and the functions below, then include this
 // file:
 //   v16 is the sixteen lanes of kern.h, in however many registers.
-//   v_set v_load v_store v_bf16 v_f16 v_i8 (loads that widen) v_add v_sub v_mul v_div v_fma(a,b,c)
-//   = a*b
-//   + c v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b   v_pick(a,b,x,y) = a < b ? x : y
-//   v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in [-127, 127]
-//   v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes
-//   v_sum(a) = sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
+//   v_set v_load v_store v_bf16 v_f16 (loads that widen) v_add v_sub v_mul v_div
+//   v_fma(a,b,c) = a*b + c   v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b
+//   v_pick(a,b,x,y) = a < b ? x : y v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in
+//   [-127, 127] v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes v_sum(a) =
+//   sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
 #pragma once
 #include <math.h>
 
 #include "compute/kern.h"
-#include "compute/kern_math.h"
-
-#define INLINE static inline __attribute__((always_inline))
-// Loops over registers: arrays of v16 become registers only where every index is a constant.
-#define UNROLLED _Pragma("GCC unroll 32")
-
-INLINE v16 v_load_n(const float *p, int64_t n) {
-    float t[16] = {0};
-    memcpy(t, p, (size_t)n * sizeof(float));
-    return v_load(t);
-}
-
-INLINE void v_store_n(float *p, v16 a, int64_t n) {
-    float t[16];
-    v_store(t, a);
-    memcpy(p, t, (size_t)n * sizeof(float));
-}
+#include "compute/kern_lanes.h"
 
 INLINE size_t type_size(dtype type) {
-    return type == DT_F32 ? 4 : type == DT_I8 ? 1 : 2;
+    return type == DT_F32 ? 4 : 2;
 }
 
 INLINE v16 v_read(const uint8_t *p, dtype type) {
     if (type == DT_F32) return v_load((const float *)(const void *)p);
-    if (type == DT_I8) return v_i8(p);
     return type == DT_BF16 ? v_bf16(p) : v_f16(p);
 }
 
@@ -209,11 +191,9 @@ static void rms_norm(float *y, const float *x, const float *w, int64_t d, float 
 
 // ---- attention ----
 
-// How far ahead keys and values are fetched, in bytes.
-#define AHEAD_KV 8192
-
 // Sixteen keys at once: their sums are added up together.
-INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, const dtype type) {
+INLINE v16 scores16(const float *q, const uint8_t *k, ptrdiff_t ahead, int64_t dh, int64_t keys,
+                    const dtype type) {
     v16 acc[16];
     size_t row = (size_t)dh * type_size(type);
     UNROLLED
@@ -225,8 +205,7 @@ INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, 
         if (whole && keys == 16) {
             UNROLLED
             for (int j = 0; j < 16; j++) {
-                if ((size_t)c * type_size(type) % 64 == 0)
-                    __builtin_prefetch(at + j * row + AHEAD_KV);
+                if ((size_t)c * type_size(type) % 64 == 0) __builtin_prefetch(at + j * row + ahead);
                 acc[j] = v_fma(v_read(at + j * row, type), qv, acc[j]);
             }
             continue;
@@ -243,56 +222,36 @@ INLINE v16 scores16(const float *q, const uint8_t *k, int64_t dh, int64_t keys, 
 INLINE float scores_as(float *s, const float *q, const kv_rows *k, float scale, const float *bias,
                        const dtype type) {
     v16 top = v_set(-INFINITY);
-    const uint8_t *p = k->p, *by = k->scale;
+    const uint8_t *p = k->p;
+    const size_t rows16 = 16 * (size_t)k->dh * type_size(type);
+    const kv_pass pass = kv_pass_of(p, k->next, (size_t)(k->len * k->dh) * type_size(type));
     int64_t j = 0;
-    for (; j + 16 <= k->len; j += 16, p += 16 * (size_t)k->dh * type_size(type)) {
-        v16 v = scores16(q, p, k->dh, 16, type);
-        if (type == DT_I8) v = v_mul(v, v_read(by + 4 * j, DT_F32));
-        v = v_mul(v, v_set(scale));
+    for (; j + 16 <= k->len; j += 16, p += rows16) {
+        v16 v = v_mul(scores16(q, p, kv_ahead(&pass, p), k->dh, 16, type), v_set(scale));
         if (bias) v = v_add(v, v_load(bias + j));
         v_store(s + j, v);
         top = v_max(top, v);
     }
-    float lane[16];
-    v_store(lane, top);
-    if (j < k->len) {
-        v16 v = scores16(q, p, k->dh, k->len - j, type);
-        if (type == DT_I8) v = v_mul(v, v_read_n(by + 4 * j, DT_F32, k->len - j));
-        v = v_mul(v, v_set(scale));
-        if (bias) v = v_add(v, v_load_n(bias + j, k->len - j));
-        v_store_n(s + j, v, k->len - j);
-        for (int64_t i = 0; j + i < k->len; i++) lane[i] = lane[i] > s[j + i] ? lane[i] : s[j + i];
-    }
-    return v_top(v_load(lane));
+    if (j == k->len) return v_top(top);
+    v16 v = v_mul(scores16(q, p, kv_ahead(&pass, p), k->dh, k->len - j, type), v_set(scale));
+    if (bias) v = v_add(v, v_load_n(bias + j, k->len - j));
+    v_store(s + j, v_first_n(v, v_set(-INFINITY), k->len - j));
+    return v_top(v_first_n(v_max(top, v), top, k->len - j));
 }
 
 static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
-    switch (k->type) {
-    case DT_F32: return scores_as(s, q, k, scale, bias, DT_F32);
-    case DT_I8: return scores_as(s, q, k, scale, bias, DT_I8);
-    default: return scores_as(s, q, k, scale, bias, DT_BF16);
-    }
+    if (k->type == DT_F32) return scores_as(s, q, k, scale, bias, DT_F32);
+    return scores_as(s, q, k, scale, bias, DT_BF16);
 }
 
 static float softmax(float *s, int64_t len, float max) {
     v16 sum = v_set(0.0f), top = v_set(max);
-    int64_t j = 0;
-    for (; j + 16 <= len; j += 16) {
+    for (int64_t j = 0; j < len; j += 16) {
         v16 e = v_exp(v_sub(v_load(s + j), top));
         v_store(s + j, e);
         sum = v_add(sum, e);
     }
-    if (j == len) return v_sum(sum);
-    v_store_n(s + j, v_exp(v_sub(v_load_n(s + j, len - j), top)), len - j);
-    return sum_of_rest(sum, s + j, len - j, 0, false);
-}
-
-// What row j is multiplied by.
-INLINE v16 row_weight(const float *s, const kv_rows *v, int64_t j, const dtype type) {
-    if (type != DT_I8) return v_set(s[j]);
-    float unit;
-    memcpy(&unit, (const uint8_t *)v->scale + 4 * j, sizeof unit);
-    return v_set(s[j] * unit);
+    return v_sum(sum);
 }
 
 // Columns c..c+16*cols-1 of the weighted sum.
@@ -300,15 +259,17 @@ INLINE void weigh_cols(float *out, const float *s, const kv_rows *v, float by, i
                        const int cols, const dtype type) {
     size_t row = (size_t)v->dh * type_size(type);
     const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
+    const kv_pass pass = kv_pass_of(v->p, v->next, (size_t)v->len * row);
     v16 acc[8];
     UNROLLED
     for (int i = 0; i < 8; i++) acc[i] = v_set(0.0f);
     for (int64_t j = 0; j < v->len; j++, p += row) {
-        v16 e = row_weight(s, v, j, type);
+        v16 e = v_set(s[j]);
+        const ptrdiff_t ahead = kv_ahead(&pass, p);
         UNROLLED
         for (int i = 0; i < cols; i++) {
             const uint8_t *at = p + (size_t)i * 16 * type_size(type);
-            if (i * 16 * type_size(type) % 64 == 0) __builtin_prefetch(at + AHEAD_KV);
+            if (i * 16 * type_size(type) % 64 == 0) __builtin_prefetch(at + ahead);
             acc[i] = v_fma(e, v_read(at, type), acc[i]);
         }
     }
@@ -322,7 +283,7 @@ INLINE void weigh_rest(float *out, const float *s, const kv_rows *v, float by, i
     const uint8_t *p = (const uint8_t *)v->p + (size_t)c * type_size(type);
     v16 acc = v_set(0.0f);
     for (int64_t j = 0; j < v->len; j++, p += row) {
-        acc = v_fma(row_weight(s, v, j, type), v_read_n(p, type, v->dh - c), acc);
+        acc = v_fma(v_set(s[j]), v_read_n(p, type, v->dh - c), acc);
     }
     v_store_n(out + c, v_mul(acc, v_set(by)), v->dh - c);
 }
@@ -335,26 +296,18 @@ INLINE void weigh_as(float *out, const float *s, const kv_rows *v, float by, con
 }
 
 static void weigh(float *out, const float *s, const kv_rows *v, float by) {
-    switch (v->type) {
-    case DT_F32: weigh_as(out, s, v, by, DT_F32); break;
-    case DT_I8: weigh_as(out, s, v, by, DT_I8); break;
-    default: weigh_as(out, s, v, by, DT_BF16); break;
-    }
+    if (v->type == DT_F32)
+        weigh_as(out, s, v, by, DT_F32);
+    else
+        weigh_as(out, s, v, by, DT_BF16);
 }
 
 // ---- quantised x ----
 
-// x * by to the nearest even, within +-127.
-INLINE v16 v_quantum(v16 x, v16 by) {
-    v16 round = v_set(MATH_ROUND);
-    v16 t = v_sub(v_add(v_mul(x, by), round), round);
-    return v_min(v_max(t, v_set(-127.0f)), v_set(127.0f));
-}
-
 INLINE void quantise32(qblock *out, v16 lo, v16 hi) {
     float m = v_top(v_max(v_abs(lo), v_abs(hi)));
     v16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
-    v16 a = v_quantum(lo, by), b = v_quantum(hi, by);
+    v16 a = v_quantum(v_mul(lo, by)), b = v_quantum(v_mul(hi, by));
     v_bytes(out->q, a, b);
     out->scale = m * (1.0f / 127.0f);
     out->less8 = -8 * (int32_t)v_sum(v_add(a, b)); // exact: at most 32 * 127
@@ -366,6 +319,23 @@ static void quantise(qblock *out, const float *x, int64_t cols) {
     if (i == cols) return;
     int64_t lo = MIN(16, cols - i);
     quantise32(out, v_load_n(x + i, lo), v_load_n(x + i + lo, cols - i - lo));
+}
+
+static void quantise_row(int8_t *q, float *unit, const float *x, int64_t n) {
+    float m = v_largest(x, n);
+    v16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
+    *unit = m * (1.0f / 127.0f);
+    int64_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        v16 lo = v_load(x + i), hi = v_load(x + i + 16);
+        v_bytes(q + i, v_quantum(v_mul(lo, by)), v_quantum(v_mul(hi, by)));
+    }
+    for (; i < n; i += 16) {
+        int8_t both[32];
+        v16 rest = v_quantum(v_mul(v_load_n(x + i, MIN(16, n - i)), by));
+        v_bytes(both, rest, rest);
+        memcpy(q + i, both, (size_t)MIN(16, n - i));
+    }
 }
 
 // ---- element by element ----
@@ -413,42 +383,15 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 
 #include "compute/kern_chain.h"
 
-// ---- rows of keys and values ----
-
-static void keep_i8(int8_t *to, void *scale, const float *x, int64_t n) {
-    v16 top = v_set(0.0f);
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) top = v_max(top, v_abs(v_load(x + i)));
-    if (i < n) top = v_max(top, v_abs(v_load_n(x + i, n - i)));
-    float m = v_top(top), unit = m * (1.0f / 127.0f);
-    v16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
-    memcpy(scale, &unit, sizeof unit);
-    for (i = 0; i + 32 <= n; i += 32)
-        v_bytes(to + i, v_quantum(v_load(x + i), by), v_quantum(v_load(x + i + 16), by));
-    for (; i < n; i += 16) {
-        int8_t q[32];
-        int64_t rest = MIN(16, n - i);
-        v16 last = v_quantum(v_load_n(x + i, rest), by);
-        v_bytes(q, last, last);
-        memcpy(to + i, q, (size_t)rest);
-    }
-}
-
-static void keep(void *to, void *scale, dtype type, const float *x, int64_t n) {
-    switch (type) {
-    case DT_I8: keep_i8(to, scale, x, n); break;
-    case DT_BF16: pack(to, x, n, false); break;
-    default: memcpy(to, x, (size_t)n * sizeof *x); break;
-    }
-}
-
 static void fill_table(kern_table *k) {
     *k = (kern_table){
         .dots = dots,
         .chain = chain,
         .pack = pack,
         .windows = windows,
-        .qdots = k->qdots, // of the level below, until a file of its own improves it
+        .qdots = k->qdots, // these of the level below, until a file of their own improves them
+        .qscores = k->qscores,
+        .qweigh = k->qweigh,
         .quantise = quantise,
         .finish = finish,
         .layer_norm = layer_norm,
@@ -456,7 +399,7 @@ static void fill_table(kern_table *k) {
         .scores = scores,
         .softmax = softmax,
         .weigh = weigh,
-        .keep = keep,
+        .quantise_row = quantise_row,
         .elu = elu,
         .add = add,
         .lstm = lstm,

@@ -16,6 +16,6 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
 #include "compute/kern_qbody.h"
 
 void kern_init_dotprod(kern_table *k) {
-    k->qdots = qdots;
+    fill_packed(k);
 }
 #endif

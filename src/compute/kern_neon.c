@@ -47,6 +47,6 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
 
 void kern_init_neon(kern_table *k) {
     fill_table(k);
-    k->qdots = qdots;
+    fill_packed(k);
 }
 #endif

@@ -8,37 +8,36 @@
 //   QTILE_X: the x rows of a tile
 #pragma once
 #include "compute/kern.h"
+#include "compute/kern_lanes.h"
 
-#define QINLINE static inline __attribute__((always_inline))
-#define QUNROLLED _Pragma("GCC unroll 32")
 // How far ahead of the sums a single tile fetches, in bytes: the best of 1024 to 16384 on Zen 5.
 #define QAHEAD 8192
 
-QINLINE int32_t four(const int8_t *p) {
+INLINE int32_t four(const int8_t *p) {
     int32_t v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
 // The integer sums of one block: x[j] is the block of x row j.
-QINLINE void qsums8(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
-    QUNROLLED
+INLINE void qsums8(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
+    UNROLLED
     for (int j = 0; j < nx; j++) sum[j] = i_start(x[j * blocks].less8, 4);
-    QUNROLLED
+    UNROLLED
     for (int g = 0; g < 8; g++) {
         w64 v = w_q8(w_load(w + 64 * g));
-        QUNROLLED
+        UNROLLED
         for (int j = 0; j < nx; j++) sum[j] = i_dot(sum[j], v, four(x[j * blocks].q + 4 * g));
     }
 }
 
-QINLINE void qsums4(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
-    QUNROLLED
+INLINE void qsums4(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
+    UNROLLED
     for (int j = 0; j < nx; j++) sum[j] = i_start(x[j * blocks].less8, 0);
-    QUNROLLED
+    UNROLLED
     for (int g = 0; g < 4; g++) {
         w64 both = w_load(w + 64 * g), lo = w_q4_low(both), hi = w_q4_high(both);
-        QUNROLLED
+        UNROLLED
         for (int j = 0; j < nx; j++) {
             const int8_t *q = x[j * blocks].q + 4 * g;
             sum[j] = i_dot(i_dot(sum[j], lo, four(q)), hi, four(q + 16));
@@ -59,12 +58,12 @@ typedef struct {
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
-QINLINE void qtile(const qtile_args *t, const int nx, const dtype type) {
+INLINE void qtile(const qtile_args *t, const int nx, const dtype type) {
     const uint8_t *w = t->w, *ahead = t->ahead;
     const qblock *x = t->x;
     const int size = 32 + (type == DT_Q8 ? 512 : 256);
     v16 acc[QTILE_X];
-    QUNROLLED
+    UNROLLED
     for (int j = 0; j < nx; j++) acc[j] = v_set(0.0f);
     for (int64_t b = 0; b < t->blocks; b++, w += size, x++, ahead += t->ahead_step) {
         i16 sum[QTILE_X];
@@ -74,13 +73,13 @@ QINLINE void qtile(const qtile_args *t, const int nx, const dtype type) {
         else
             qsums4(sum, w + 32, x, t->blocks, nx);
         v16 d = v_f16(w);
-        QUNROLLED
+        UNROLLED
         for (int j = 0; j < nx; j++) {
             v16 scale = v_mul(d, v_set(x[j * t->blocks].scale));
             acc[j] = v_fma(i_float(sum[j]), scale, acc[j]);
         }
     }
-    QUNROLLED
+    UNROLLED
     for (int j = 0; j < nx; j++) v_store(t->out + j * t->ldo, acc[j]);
 }
 
@@ -114,4 +113,12 @@ static void qdots(const qdots_args *a) {
             t.x += nx * t.blocks, t.out += nx * t.ldo, t.ahead += panel / (size_t)tiles;
         }
     }
+}
+
+#include "compute/kern_qattend.h"
+
+static void fill_packed(kern_table *k) {
+    k->qdots = qdots;
+    k->qscores = qscores;
+    k->qweigh = qweigh;
 }

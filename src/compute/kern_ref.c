@@ -10,7 +10,6 @@ static float value(const void *p, dtype type, int64_t i) {
     const uint8_t *at = (const uint8_t *)p + (size_t)i * dtype_size(type);
     uint16_t h;
     float f;
-    if (type == DT_I8) return (float)(int8_t)*at;
     if (type == DT_F32) {
         memcpy(&f, at, sizeof f);
         return f;
@@ -240,16 +239,16 @@ static float scores(float *s, const float *q, const kv_rows *k, float scale, con
     for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
     for (int64_t j = 0; j < k->len; j++) {
         float v = dot16(k->p, k->type, j * k->dh, q, k->dh);
-        v = (k->scale ? v * value(k->scale, DT_F32, j) : v) * scale;
-        s[j] = bias ? v + bias[j] : v;
+        s[j] = bias ? v * scale + bias[j] : v * scale;
         lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
     }
+    for (int64_t j = k->len; j % 16; j++) s[j] = -INFINITY;
     return max16(lane);
 }
 
 static float softmax(float *s, int64_t len, float max) {
     float lane[16] = {0};
-    for (int64_t j = 0; j < len; j++) {
+    for (int64_t j = 0; j < (len + 15) / 16 * 16; j++) {
         s[j] = kern_exp(s[j] - max);
         lane[j % 16] = lane[j % 16] + s[j];
     }
@@ -259,29 +258,98 @@ static float softmax(float *s, int64_t len, float max) {
 static void weigh(float *out, const float *s, const kv_rows *v, float by) {
     for (int64_t i = 0; i < v->dh; i++) {
         float sum = 0;
-        for (int64_t j = 0; j < v->len; j++) {
-            float e = v->scale ? s[j] * value(v->scale, DT_F32, j) : s[j];
-            sum = fmaf(e, value(v->p, v->type, j * v->dh + i), sum);
-        }
+        for (int64_t j = 0; j < v->len; j++)
+            sum = fmaf(s[j], value(v->p, v->type, j * v->dh + i), sum);
         out[i] = sum * by;
     }
 }
 
-static void keep_i8(int8_t *to, void *scale, const float *x, int64_t n) {
+static float largest(const float *x, int64_t n) {
     float lane[16] = {0};
     for (int64_t i = 0; i < (n + 15) / 16 * 16; i++) {
         float a = i < n ? fabsf(x[i]) : 0;
         lane[i % 16] = lane[i % 16] > a ? lane[i % 16] : a;
     }
-    float m = max16(lane), by = m > 0.0f ? 127.0f / m : 0.0f, unit = m * (1.0f / 127.0f);
-    memcpy(scale, &unit, sizeof unit);
-    for (int64_t i = 0; i < n; i++) to[i] = quantum(x[i], by);
+    return max16(lane);
 }
 
-static void keep(void *to, void *scale, dtype type, const float *x, int64_t n) {
-    if (type == DT_I8) keep_i8(to, scale, x, n);
-    if (type == DT_BF16) pack(to, x, n, false);
-    if (type == DT_F32) memcpy(to, x, (size_t)n * sizeof *x);
+static void quantise_row(int8_t *q, float *unit, const float *x, int64_t n) {
+    float m = largest(x, n), by = m > 0.0f ? 127.0f / m : 0.0f;
+    *unit = m * (1.0f / 127.0f);
+    for (int64_t i = 0; i < n; i++) q[i] = quantum(x[i], by);
+}
+
+// x in two digits: 128 hi + lo each; returns their unit.
+static float digits_of(int32_t *to, const float *x, int64_t n) {
+    float m = largest(x, n), by = 127.0f / (m > DIGITS_LEAST ? m : DIGITS_LEAST);
+    for (int64_t i = 0; i < n; i++) {
+        int8_t hi = quantum(x[i], by);
+        to[i] = 128 * hi + quantum(x[i] * by - (float)hi, 128.0f);
+    }
+    return m * (1.0f / 16256.0f);
+}
+
+static const uint8_t *panel_of(const kv_panels *p, int64_t h, int64_t j) {
+    return p->p + j / 16 * p->stride + h * kvpack_panel_size(p->dh);
+}
+
+static float kept_unit(const kv_panels *p, int64_t h, int64_t j) {
+    return value(panel_of(p, h, j), DT_F32, j % 16);
+}
+
+// Column i of row j, without its unit.
+static int32_t kept_key(const kv_panels *p, int64_t h, int64_t j, int64_t i) {
+    return panel_of(p, h, j)[64 + i / 4 * 64 + 4 * (j % 16) + i % 4] - 128;
+}
+
+static int32_t kept_value(const kv_panels *p, int64_t h, int64_t j, int64_t i) {
+    int64_t row = j % 16, width = kvpack_width(p->dh);
+    return panel_of(p, h, j)[64 + row / 4 * 4 * width + 4 * i + row % 4] - 128;
+}
+
+static float qscores_head(float *s, const float *q, const kv_panels *k, int64_t h, float scale) {
+    int32_t d[KVPACK_WIDTH];
+    float lane[16], unit = digits_of(d, q, k->dh) * scale;
+    for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
+    for (int64_t j = 0; j < k->len; j++) {
+        int32_t sum = 0;
+        for (int64_t i = 0; i < k->dh; i++) sum += d[i] * kept_key(k, h, j, i);
+        s[j] = ((float)sum * kept_unit(k, h, j)) * unit;
+        lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
+    }
+    for (int64_t j = k->len; j % 16; j++) s[j] = -INFINITY;
+    return max16(lane);
+}
+
+static void qscores(float *s, float *max, const float *q, const kv_panels *k, float scale) {
+    for (int64_t h = 0; h < k->heads; h++)
+        max[h] = qscores_head(s + h * k->lds, q + h * k->dh, k, h, scale);
+}
+
+// Adds rows from.. of head h, n of them at most KVPACK_RUN, to its sums.
+static void qweigh_run(float *sum, const float *s, const kv_panels *v, int64_t h, int64_t from,
+                       int64_t n) {
+    int32_t d[KVPACK_RUN];
+    float x[KVPACK_RUN];
+    for (int64_t j = 0; j < n; j++) {
+        float e = s[from + j];
+        x[j] = e > 0.0f ? e * kept_unit(v, h, from + j) : 0.0f;
+    }
+    float unit = digits_of(d, x, n);
+    for (int64_t i = 0; i < v->dh; i++) {
+        int32_t exact = 0;
+        for (int64_t j = 0; j < n; j++) exact += d[j] * kept_value(v, h, from + j, i);
+        sum[i] = fmaf((float)exact, unit, sum[i]);
+    }
+}
+
+static void qweigh(float *out, const float *s, const kv_panels *v, const float *by) {
+    memset(out, 0, (size_t)(v->heads * v->dh) * sizeof *out);
+    for (int64_t h = 0; h < v->heads; h++, out += v->dh) {
+        for (int64_t j = 0; j < v->len; j += KVPACK_RUN)
+            qweigh_run(out, s + h * v->lds, v, h, j, MIN(KVPACK_RUN, v->len - j));
+        for (int64_t i = 0; i < v->dh; i++) out[i] = out[i] * by[h];
+    }
 }
 
 static void elu(float *y, const float *x, int64_t n) {
@@ -319,7 +387,9 @@ void kern_init_ref(kern_table *k) {
         .scores = scores,
         .softmax = softmax,
         .weigh = weigh,
-        .keep = keep,
+        .quantise_row = quantise_row,
+        .qscores = qscores,
+        .qweigh = qweigh,
         .elu = elu,
         .add = add,
         .lstm = lstm,

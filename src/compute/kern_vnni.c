@@ -47,6 +47,6 @@ static inline v16 i_float(i16 a) {
 #include "compute/kern_qbody.h"
 
 void kern_init_vnni(kern_table *k) {
-    k->qdots = qdots;
+    fill_packed(k);
 }
 #endif

@@ -102,7 +102,7 @@ status compute_reserve(compute *c, int64_t len_max, err *e) {
     if (len_max <= c->scores_max) return OK;
     size_t n = size_align((size_t)len_max, 16);
     for (int i = 0; i < pool_threads(c->pool); i++) {
-        float *p = mem_aligned(n * sizeof(float));
+        float *p = mem_aligned(n * KVPACK_HEADS * sizeof(float));
         if (!p) return err_set(e, ERR_OOM, "no memory for attention over %lld", (long long)len_max);
         mem_free(c->scratch[i].scores);
         c->scratch[i].scores = p;
@@ -307,50 +307,75 @@ typedef struct {
     int64_t work; // keys of all items and heads
 } attend_job;
 
-#define SCALE_BYTES ((int64_t)sizeof(float))
-
 // Keys count, and each head of an item costs about as much as this many more.
 #define ATTEND_FIXED 8
 
-// The kernels fetch ahead within what they read; this is for the beginning of what comes next.
-static void fetch(const void *p, size_t n) {
-    for (size_t i = 0; i < MIN(n, 8192); i += 64) __builtin_prefetch((const uint8_t *)p + i);
-}
+// A value put into panels costs about as much as this many that are only passed over.
+#define PUT_I8 8
 
 int64_t attend_stride(const attend_shape *s, int64_t cap) {
-    return cap * (s->kv_type == DT_I8 ? s->dh + SCALE_BYTES : s->dh);
+    return s->kv_type == DT_I8 ? kvpack_size(cap, s->dh) : cap * s->dh;
 }
 
-// Where the scales of a head lie whose rows begin at p; NULL for types that have none.
-static const uint8_t *head_scales(const uint8_t *p, const attend_shape *s, int64_t stride) {
-    if (s->kv_type != DT_I8) return NULL;
-    return p + stride / (s->dh + SCALE_BYTES) * s->dh;
+// Head h's rows, or the first of its panels.
+static uint8_t *head_at(const void *cache, const attend_shape *s, int64_t stride, int64_t h) {
+    int64_t at = s->kv_type == DT_I8 ? h * kvpack_panel_size(s->dh)
+                                     : h * stride * (int64_t)dtype_size(s->kv_type);
+    return (uint8_t *)(uintptr_t)cache + at;
 }
 
-static kv_rows head_rows(const void *cache, const attend_shape *s, const attend_item *it,
-                         int64_t h) {
-    const uint8_t *p =
-        (const uint8_t *)cache + (size_t)(h * it->kv_stride) * dtype_size(s->kv_type);
-    return (kv_rows){p, head_scales(p, s, it->kv_stride), s->kv_type, s->dh, it->len};
+// Keys that are read after those of head h of item i; the same where it is the last.
+static const uint8_t *next_keys(const attend_job *j, int64_t i, int64_t h) {
+    if (++h == j->s->heads && i + 1 < j->n) h = 0, i++;
+    const attend_item *it = &j->items[i];
+    return head_at(it->k, j->s, it->kv_stride, MIN(h, j->s->heads - 1));
 }
 
-static void attend_head(const compute *c, const attend_shape *s, const attend_item *it, int64_t h,
-                        float *scores) {
-    float *out = it->out + h * s->dh;
+static void attend_plain(const attend_job *j, int64_t i, int64_t h, float *s) {
+    const kern_table *t = &j->c->k;
+    const attend_item *it = &j->items[i];
+    const attend_shape *as = j->s;
+    const float *bias = it->bias ? it->bias + h * as->bias_stride : NULL;
+    kv_rows k = {.type = as->kv_type, .dh = as->dh, .len = it->len}, v = k;
+    k.p = head_at(it->k, as, it->kv_stride, h), v.p = head_at(it->v, as, it->kv_stride, h);
+    k.next = v.p, v.next = next_keys(j, i, h);
+    float max = t->scores(s, it->q + h * as->dh, &k, as->scale, bias);
+    t->weigh(it->out + h * as->dh, s, &v, 1.0f / t->softmax(s, it->len, max));
+}
+
+// Heads h of an item, as many as the kernels take at once.
+static void attend_packed(const attend_job *j, int64_t i, span h, float *s) {
+    const kern_table *t = &j->c->k;
+    const attend_item *it = &j->items[i];
+    const attend_shape *as = j->s;
+    float by[KVPACK_HEADS];
+    kv_panels k = {.heads = h.to - h.from, .dh = as->dh, .len = it->len}, v;
+    k.stride = as->heads * kvpack_panel_size(as->dh), k.lds = j->c->scores_max, v = k;
+    k.p = head_at(it->k, as, 0, h.from), v.p = head_at(it->v, as, 0, h.from);
+    k.next = v.p, v.next = next_keys(j, i, h.to - 1);
+    t->qscores(s, by, it->q + h.from * as->dh, &k, as->scale);
+    for (int64_t n = 0; n < k.heads; n++) by[n] = 1.0f / t->softmax(s + n * k.lds, it->len, by[n]);
+    t->qweigh(it->out + h.from * as->dh, s, &v, by);
+}
+
+static void attend_heads(const attend_job *j, int64_t i, span h, float *scores) {
+    const attend_item *it = &j->items[i];
+    int64_t dh = j->s->dh, step = j->s->kv_type == DT_I8 ? kvpack_heads(dh) : 1;
     if (!it->len) {
-        memset(out, 0, (size_t)s->dh * sizeof *out);
+        memset(it->out + h.from * dh, 0, (size_t)((h.to - h.from) * dh) * sizeof *it->out);
         return;
     }
-    const kv_rows k = head_rows(it->k, s, it, h), v = head_rows(it->v, s, it, h);
-    const float *bias = it->bias ? it->bias + h * s->bias_stride : NULL;
-    size_t size = (size_t)(it->len * s->dh) * dtype_size(s->kv_type);
-    float max = c->k.scores(scores, it->q + h * s->dh, &k, s->scale, bias);
-    fetch(v.p, size);
-    float sum = c->k.softmax(scores, it->len, max);
-    if (h + 1 < s->heads) {
-        fetch((const uint8_t *)k.p + (size_t)it->kv_stride * dtype_size(s->kv_type), size);
+    for (int64_t at = h.from; at < h.to; at += step) {
+        if (j->s->kv_type == DT_I8)
+            attend_packed(j, i, (span){at, MIN(at + step, h.to)}, scores);
+        else
+            attend_plain(j, i, at, scores);
     }
-    c->k.weigh(out, scores, &v, 1.0f / sum);
+}
+
+// Heads of an item that begin before so much work is done of it.
+static int64_t heads_before(int64_t work, int64_t cost, int64_t heads) {
+    return MAX(0, MIN(heads, (work + cost - 1) / cost));
 }
 
 // A head falls to the part in whose share of all the work it begins.
@@ -358,46 +383,87 @@ static void attend_part(void *arg, int part, int parts, int thread) {
     const attend_job *j = arg;
     int64_t from = j->work * part / parts, to = j->work * (part + 1) / parts, at = 0;
     for (int64_t i = 0; i < j->n && at < to; i++) {
-        int64_t cost = j->items[i].len + ATTEND_FIXED;
-        for (int64_t h = 0; h < j->s->heads; h++, at += cost) {
-            if (at < from || at >= to) continue;
-            attend_head(j->c, j->s, &j->items[i], h, j->c->scratch[thread].scores);
-        }
+        int64_t cost = j->items[i].len + ATTEND_FIXED, heads = j->s->heads;
+        span h = {heads_before(from - at, cost, heads), heads_before(to - at, cost, heads)};
+        attend_heads(j, i, h, j->c->scratch[thread].scores);
+        at += cost * heads;
     }
 }
 
 void op_attend(compute *c, const attend_shape *s, const attend_item *items, int64_t n) {
     attend_job j = {.c = c, .s = s, .items = items, .n = n};
-    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16 || s->kv_type == DT_I8);
+    assert(s->kv_type == DT_F32 || s->kv_type == DT_BF16 ||
+           (s->kv_type == DT_I8 && s->dh <= ATTEND_I8_DH));
     for (int64_t i = 0; i < n; i++) {
+        assert(s->kv_type != DT_I8 || !items[i].bias);
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         j.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }
     pool_run(c->pool, parts_of(c, n * s->heads, j.work * s->dh), attend_part, &j);
 }
 
-void op_cache_put(compute *c, void *cache, const attend_shape *s, int64_t cap, const float *x,
-                  int64_t pos) {
-    int64_t stride = attend_stride(s, cap);
-    size_t size = dtype_size(s->kv_type);
-    assert(pos < cap);
-    for (int64_t h = 0; h < s->heads; h++) {
-        uint8_t *head = (uint8_t *)cache + (size_t)(h * stride) * size;
-        uint8_t *scales = (uint8_t *)(uintptr_t)head_scales(head, s, stride);
-        c->k.keep(head + (size_t)(pos * s->dh) * size, scales ? scales + pos * SCALE_BYTES : NULL,
-                  s->kv_type, x + h * s->dh, s->dh);
-    }
+// ---- caches ----
+
+typedef struct {
+    const compute *c;
+    const attend_shape *s;
+    const kv_row *rows;
+    int64_t n;
+} put_job;
+
+static void put_plain(const compute *c, const attend_shape *s, uint8_t *head, const float *x,
+                      int64_t pos) {
+    uint8_t *to = head + (size_t)(pos * s->dh) * dtype_size(s->kv_type);
+    if (s->kv_type == DT_BF16)
+        c->k.pack((uint16_t *)(void *)to, x, s->dh, false);
+    else
+        memcpy(to, x, (size_t)s->dh * sizeof *x);
 }
 
-void op_cache_copy(cache_rows to, cache_rows from, const attend_shape *s, int64_t n) {
-    size_t size = dtype_size(s->kv_type);
-    int64_t to_stride = attend_stride(s, to.cap), from_stride = attend_stride(s, from.cap);
-    for (int64_t h = 0; h < s->heads; h++) {
-        uint8_t *a = (uint8_t *)to.data + (size_t)(h * to_stride) * size;
-        const uint8_t *b = (const uint8_t *)from.data + (size_t)(h * from_stride) * size;
-        memcpy(a, b, (size_t)(n * s->dh) * size);
-        if (s->kv_type != DT_I8) continue;
-        memcpy(a + to.cap * s->dh, b + from.cap * s->dh, (size_t)(n * SCALE_BYTES));
+static void put_packed(const compute *c, const attend_shape *s, const kv_row *r, int64_t h) {
+    int8_t q[ATTEND_I8_DH];
+    float unit;
+    const kvpack_place at = {s->heads, h, s->dh, r->pos};
+    c->k.quantise_row(q, &unit, r->k + h * s->dh, s->dh);
+    kvpack_put_key(r->to.k, &at, q, unit);
+    c->k.quantise_row(q, &unit, r->v + h * s->dh, s->dh);
+    kvpack_put_value(r->to.v, &at, q, unit);
+}
+
+static void put_head(const compute *c, const attend_shape *s, const kv_row *r, int64_t h) {
+    int64_t stride = attend_stride(s, r->to.cap);
+    if (s->kv_type == DT_I8) {
+        put_packed(c, s, r, h);
+        return;
+    }
+    put_plain(c, s, head_at(r->to.k, s, stride, h), r->k + h * s->dh, r->pos);
+    put_plain(c, s, head_at(r->to.v, s, stride, h), r->v + h * s->dh, r->pos);
+}
+
+static void put_part(void *arg, int part, int parts, int thread) {
+    const put_job *j = arg;
+    span s = span_of(j->n * j->s->heads, 1, part, parts);
+    (void)thread;
+    for (int64_t i = s.from; i < s.to; i++)
+        put_head(j->c, j->s, &j->rows[i / j->s->heads], i % j->s->heads);
+}
+
+void op_cache_put(compute *c, const attend_shape *s, const kv_row *rows, int64_t n) {
+    put_job j = {c, s, rows, n};
+    assert(s->kv_type != DT_I8 || s->dh <= ATTEND_I8_DH);
+    for (int64_t i = 0; i < n; i++) assert(rows[i].pos < rows[i].to.cap);
+    int64_t each = 2 * s->heads * s->dh * (s->kv_type == DT_I8 ? PUT_I8 : 1);
+    pool_run(c->pool, parts_of(c, n * s->heads, n * each), put_part, &j);
+}
+
+void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n) {
+    // In panels the heads lie side by side, and rows after rows: one run.
+    int64_t runs = s->kv_type == DT_I8 ? 1 : s->heads;
+    size_t size = (size_t)(s->heads / runs * attend_stride(s, n)) * dtype_size(s->kv_type);
+    for (int64_t h = 0; h < runs; h++) {
+        int64_t at = attend_stride(s, to.cap), of = attend_stride(s, from.cap);
+        memcpy(head_at(to.k, s, at, h), head_at(from.k, s, of, h), size);
+        memcpy(head_at(to.v, s, at, h), head_at(from.v, s, of, h), size);
     }
 }
 

@@ -63,25 +63,26 @@ void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n
 
 // Attention of one query row over one sequence's keys and values.
 // For each head h: s_j = dot16(q_h, k_jh, dh) * scale (+ bias_h[j]); e_j = exp(s_j - max); out_h =
-// (sum over j in order of e_j v_jh, by fma) * (1 / dot16-ordered sum of e_j). With DT_I8 the
-// integers stand for k and v, and s_j = dot16 * key scale_j * scale (+ bias), e_j * value scale_j
-// is summed.
+// (sum over j in order of e_j v_jh, by fma) * (1 / dot16-ordered sum of e_j). With DT_I8 q and e
+// are rounded to 15 bits of their largest and the sums are exact: qscores and qweigh of kern.h.
 typedef struct {
     const float *q;    // [heads * dh]
     float *out;        // [heads * dh]
-    const void *k, *v; // key j of head h at k + (h*kv_stride + j*dh) values of kv_type
+    const void *k, *v; // head h's at + h*kv_stride values of kv_type
     int64_t len;       // keys to attend to, 0: out is zero
     int64_t kv_stride; // attend_stride(shape, rows each head has room for)
-    const float *bias; // NULL, or head h's bias row at bias + h*bias_stride, [len]
+    const float
+        *bias; // NULL (as DT_I8 wants it), or head h's bias row at bias + h*bias_stride, [len]
 } attend_item;
 typedef struct {
     int64_t heads, dh;
-    dtype kv_type; // DT_F32, DT_BF16 or DT_I8
+    dtype kv_type; // DT_F32, DT_BF16 or DT_I8: then dh is at most ATTEND_I8_DH
     float scale;
     int64_t bias_stride;
 } attend_shape;
-// Values between the heads of a cache with room for cap rows: cap*dh. DT_I8: behind a head's rows
-// lie their scales, f32, a row each: what row j stands for is scale_j times its integers.
+#define ATTEND_I8_DH 1024
+// Values of a head in a cache with room for cap rows: cap*dh, and the next head's lie behind them.
+// DT_I8: kvpack.h's panels, in which the heads lie side by side.
 int64_t attend_stride(const attend_shape *s, int64_t cap);
 // len_max: the largest len among the items; scratch inside compute is grown by compute_reserve
 // first.
@@ -89,17 +90,22 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
 // Room for attention rows up to len_max keys. Call outside the step loop.
 status compute_reserve(compute *c, int64_t len_max, err *e);
 
-// Writes row x [heads*dh] as kv_type into the keys (or values) of one cache with room for cap rows,
-// at position pos < cap. DT_I8: each head's row is scaled so that its largest value becomes 127.
-void op_cache_put(compute *c, void *cache, const attend_shape *s, int64_t cap, const float *x,
-                  int64_t pos);
-
-// Copies rows 0 to n-1 of one cache's keys (or values) to another's; each has room for so many.
+// One sequence's keys and values, with room for cap rows.
 typedef struct {
-    void *data;
+    void *k, *v;
     int64_t cap;
-} cache_rows;
-void op_cache_copy(cache_rows to, cache_rows from, const attend_shape *s, int64_t n);
+} kv_cache;
+// A row to be put at position pos < cap, as kv_type. DT_I8: each head's is scaled so that its
+// largest value becomes 127.
+typedef struct {
+    kv_cache to;
+    const float *k, *v; // [heads*dh]
+    int64_t pos;
+} kv_row;
+void op_cache_put(compute *c, const attend_shape *s, const kv_row *rows, int64_t n);
+
+// Copies rows 0 to n-1 of one cache to another, in which rows after them are lost.
+void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n);
 
 void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x

@@ -17,7 +17,7 @@ typedef enum {
     DT_Q4,
     DT_CHAIN_F32, // weights of convolutions, in panels: chain.h
     DT_CHAIN_BF16,
-    DT_I8,     // cached keys and values, with a scale a row: ops.h
+    DT_I8,     // cached keys and values, with a scale a row: kvpack.h
     DT_BF16X8, // bf16 weights, eight rows side by side: strip.h
 } dtype;
 

@@ -29,9 +29,6 @@ static inline v16 v_bf16(const void *p) {
 static inline __m256 i8x8(const void *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
 }
-static inline v16 v_i8(const void *p) {
-    return (v16){i8x8(p), i8x8((const uint8_t *)p + 8)};
-}
 static inline v16 v_f16(const void *p) {
     const uint8_t *q = p;
     return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const void *)q)),

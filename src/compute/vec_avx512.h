@@ -20,9 +20,6 @@ static inline v16 v_bf16(const void *p) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
-static inline v16 v_i8(const void *p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p)));
-}
 static inline v16 v_f16(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }

@@ -25,11 +25,6 @@ static inline v16 v_bf16(const void *p) {
     const uint8_t *b = p;
     EACH(vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(b + 8 * i)), 16)));
 }
-static inline v16 v_i8(const void *p) {
-    int8x16_t b = vld1q_s8(p);
-    int16x8_t h[2] = {vmovl_s8(vget_low_s8(b)), vmovl_s8(vget_high_s8(b))};
-    EACH(vcvtq_f32_s32(vmovl_s16(i % 2 ? vget_high_s16(h[i / 2]) : vget_low_s16(h[i / 2]))));
-}
 static inline v16 v_f16(const void *p) {
     const uint8_t *b = p;
     EACH(vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(b + 8 * i))));

@@ -118,6 +118,12 @@ static status open_words(checkpoint *m, err *e) {
     return rc;
 }
 
+// Of keys and values beside weights of that type.
+static dtype cache_type_beside(weights_type kept, const mg_config *lm) {
+    if (kept >= WEIGHTS_Q8 && lm->dh <= ATTEND_I8_DH) return DT_I8;
+    return kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+}
+
 static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     const json *text;
     status rc = json_get_object(m->config, "text_encoder", &text, e);
@@ -136,7 +142,7 @@ static status bind(checkpoint *m, const checkpoint_options *o, err *e) {
     // A packed file's matrices stay as they are, whatever is asked for.
     weights_type packed = m->packed ? pack_weights(m->packed) : WEIGHTS_AS_STORED;
     weights_type kept = MAX(o->lm_type, packed);
-    m->cache_type = kept >= WEIGHTS_Q8 ? DT_I8 : kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+    m->cache_type = cache_type_beside(kept, lm);
     w.type = o->lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&m->text, &w, text, "text_encoder.", &m->own, e);
     if (kept >= WEIGHTS_BF16) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not

@@ -233,8 +233,16 @@ static size_t block_bytes(const mg_cache *k, int64_t cap) {
     return (size_t)(k->heads * block_stride(k, cap)) * dtype_size(k->type);
 }
 
-static void *block_at(const mg_cache *k, uint8_t *base, int64_t cap, int64_t layer, int values) {
-    return base + (size_t)(2 * layer + values) * block_bytes(k, cap);
+static kv_cache cache_at(const mg_cache *k, uint8_t *base, int64_t cap, int64_t layer) {
+    size_t size = block_bytes(k, cap);
+    uint8_t *keys = base + 2 * (size_t)layer * size;
+    return (kv_cache){keys, keys + size, cap};
+}
+static kv_cache self_cache(const mg_cache *k, int64_t layer) {
+    return cache_at(k, k->self, k->cap, layer);
+}
+static kv_cache text_cache(const mg_cache *k, int64_t layer) {
+    return cache_at(k, k->across, k->text_cap, layer);
 }
 
 size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type) {
@@ -291,11 +299,7 @@ void mg_cache_copy(mg_cache *to, const mg_cache *from, int64_t n) {
     const attend_shape shape = cache_shape(to, 1);
     assert(to->type == from->type && to->len == 0 && n <= to->cap && n <= from->len);
     for (int64_t i = 0; i < to->layers; i++) {
-        for (int which = 0; which < 2; which++) {
-            cache_rows a = {block_at(to, to->self, to->cap, i, which), to->cap};
-            cache_rows b = {block_at(from, from->self, from->cap, i, which), from->cap};
-            op_cache_copy(a, b, &shape, n);
-        }
+        op_cache_copy(self_cache(to, i), self_cache(from, i), &shape, n);
     }
     to->len = n;
 }
@@ -313,10 +317,9 @@ status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float
             {.y = row[1], .ldy = d, .x = text, .ldx = d, .n = n, .w = &m->layer[i].cv},
         };
         op_linear_many(c, kv, 2);
-        for (int which = 0; which < 2; which++) {
-            void *to = block_at(k, k->across, k->text_cap, i, which);
-            for (int64_t t = 0; t < n; t++)
-                op_cache_put(c, to, &shape, k->text_cap, row[which] + t * d, t);
+        for (int64_t t = 0; t < n; t++) {
+            const kv_row put = {text_cache(k, i), row[0] + t * d, row[1] + t * d, t};
+            op_cache_put(c, &shape, &put, 1);
         }
     }
     k->text_n = n;
@@ -330,6 +333,7 @@ struct mg_scratch {
     float *x, *norm, *q, *k, *v, *ctx; // [rows_max, d]
     float *hidden;                     // [rows_max, ffn]
     attend_item *item;                 // [rows_max]
+    kv_row *put;                       // [rows_max]
     int64_t *pos;                      // [rows_max] where each row stands in its cache
     float *position;                   // [positions_max, d], a row is filled when first needed
     uint8_t *position_ready;           // [positions_max]
@@ -350,6 +354,7 @@ status mg_scratch_create(mg_scratch **out, const musicgen *m, compute *c, int64_
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) *rows[i] = arena_f32(&s->own, n, d);
     s->hidden = arena_f32(&s->own, n, (size_t)m->cfg.ffn);
     s->item = arena_alloc(&s->own, n * sizeof *s->item);
+    s->put = arena_alloc(&s->own, n * sizeof *s->put);
     s->pos = arena_alloc(&s->own, n * sizeof *s->pos);
     s->position = arena_f32(&s->own, (size_t)positions_max, d);
     s->position_ready = arena_alloc(&s->own, (size_t)positions_max);
@@ -458,17 +463,16 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const mg_cache *cache = rows[r].cache;
-        void *keys = block_at(cache, cache->self, cache->cap, i, 0);
-        void *values = block_at(cache, cache->self, cache->cap, i, 1);
-        op_cache_put(c, keys, &shape, cache->cap, s->k + r * d, s->pos[r]);
-        op_cache_put(c, values, &shape, cache->cap, s->v + r * d, s->pos[r]);
+        const kv_cache kv = self_cache(cache, i);
+        s->put[r] = (kv_row){kv, s->k + r * d, s->v + r * d, s->pos[r]};
         s->item[r] = (attend_item){.q = s->q + r * d,
                                    .out = s->ctx + r * d,
-                                   .k = keys,
-                                   .v = values,
+                                   .k = kv.k,
+                                   .v = kv.v,
                                    .len = s->pos[r] + 1,
                                    .kv_stride = attend_stride(&shape, cache->cap)};
     }
+    op_cache_put(c, &shape, s->put, n);
     op_attend(c, &shape, s->item, n);
     product_add(c, s->x, &l->o, s->ctx, n, m->cfg.melody ? &l->fc1 : &l->cq);
 }
@@ -484,10 +488,11 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const mg_cache *cache = rows[r].cache;
+        const kv_cache text = text_cache(cache, i);
         s->item[r] = (attend_item){.q = s->q + r * d,
                                    .out = s->ctx + r * d,
-                                   .k = block_at(cache, cache->across, cache->text_cap, i, 0),
-                                   .v = block_at(cache, cache->across, cache->text_cap, i, 1),
+                                   .k = text.k,
+                                   .v = text.v,
                                    .len = cache->text_n,
                                    .kv_stride = attend_stride(&shape, cache->text_cap)};
     }

@@ -47,7 +47,7 @@ typedef struct mg_cache mg_cache;
 
 // Room for len_max positions (prefix included), and for text_max text rows when the model attends
 // across (0: the null branch, whose cross-attention is exactly nothing). type: DT_F32, DT_BF16 or
-// DT_I8.
+// DT_I8 (where dh is at most ATTEND_I8_DH).
 status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
                        dtype type, err *e);
 void mg_cache_free(mg_cache *k);

@@ -153,8 +153,8 @@ static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, in
     };
     op_linear_many(c, qkv, 3);
     for (int64_t i = 0; i < n; i++) {
-        op_cache_put(c, s->kc, &shape, n, s->k + i * inner, i);
-        op_cache_put(c, s->vc, &shape, n, s->v + i * inner, i);
+        const kv_row row = {{s->kc, s->vc, n}, s->k + i * inner, s->v + i * inner, i};
+        op_cache_put(c, &shape, &row, 1);
         s->item[i] = (attend_item){.q = s->q + i * inner,
                                    .out = s->ctx + i * inner,
                                    .k = s->kc,

@@ -34,8 +34,6 @@ void narrow(uint8_t *out, const float *p, dtype type, int64_t n) {
         uint16_t h = type == DT_BF16 ? f32_to_bf16(p[i]) : f32_to_f16(p[i]);
         if (type == DT_F32)
             memcpy(out + 4 * i, p + i, 4);
-        else if (type == DT_I8)
-            out[i] = (uint8_t)h;
         else
             memcpy(out + 2 * i, &h, 2);
     }

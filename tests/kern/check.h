@@ -12,7 +12,7 @@ extern long check_count, check_failed;
 void fill(float *p, int64_t n, uint64_t seed);
 // As fill, with zeros, denormals, huge values, infinities and NaN strewn in.
 void fill_odd(float *p, int64_t n, uint64_t seed);
-// p as values of the type, starting at out (any alignment); DT_I8: any integers.
+// p as values of the type, starting at out (any alignment).
 void narrow(uint8_t *out, const float *p, dtype type, int64_t n);
 
 // Every value must agree to the bit, except that any NaN equals any other.

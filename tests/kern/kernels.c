@@ -2,6 +2,8 @@
 //
 // Sizes lie on both sides of every vector width; pointers are off by one; what lies behind a result
 // must stay as it was.
+#include <math.h>
+
 #include "check.h"
 #include "compute/cpu.h"
 
@@ -356,49 +358,114 @@ static void run_weigh(const kern_table *k, float *out, const void *arg) {
 }
 static void run_softmax(const kern_table *k, float *out, const void *n) {
     int64_t len = *(const int64_t *)n;
+    for (int64_t j = len; j % 16; j++) out[1 + j] = -INFINITY; // as scores leaves it
     out[0] = k->softmax(out + 1, len, 2.5f);
 }
 
-typedef struct {
-    dtype type;
-    int64_t n;
-} keep_case;
-
-static void run_keep(const kern_table *k, float *out, const void *arg) {
-    const keep_case *c = arg;
-    uint8_t *to = narrow_bytes + 2;
-    memset(to, 0x55, (size_t)c->n * 4 + 64);
-    k->keep(to, out, c->type, x + 1, c->n);
-    for (int64_t i = 0; i < c->n * 4 + 64; i++) out[1 + i] = (float)to[i];
+static void run_quantise_row(const kern_table *k, float *out, const void *arg) {
+    int64_t n = *(const int64_t *)arg;
+    int8_t *q = (int8_t *)narrow_bytes + 2;
+    memset(q, 0x55, (size_t)n + 64);
+    k->quantise_row(q, out, x + 1, n);
+    for (int64_t i = 0; i < n + 64; i++) out[1 + i] = (float)q[i];
 }
 
-static void test_keep(void) {
-    static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
+static const int64_t head_sizes[] = {1, 15, 16, 24, 32, 64, 80, 128, 130};
+
+static void test_attention(void) {
+    static const dtype kept[] = {DT_F32, DT_BF16};
+    static const int64_t lens[] = {1, 2, 15, 16, 17, 33, 100};
+    for (size_t d = 0; d < ARRAY_LEN(head_sizes); d++)
+        for (size_t l = 0; l < ARRAY_LEN(lens); l++)
+            for (int t = 0; t < 4; t++) {
+                const uint8_t *p = narrow_bytes + 1;
+                kv_case c = {.kv = {p, p + 99, kept[t / 2], head_sizes[d], lens[l]}};
+                c.bias = t % 2;
+                narrow(narrow_bytes + 1, y, c.kv.type, c.kv.dh * c.kv.len);
+                at_every_level("scores", run_scores, &c, NULL, c.kv.dh, c.kv.len, t);
+                at_every_level("weigh", run_weigh, &c, NULL, c.kv.dh, c.kv.len, t);
+            }
+}
+
+// ---- attention in 8 bits ----
+
+static void run_qscores(const kern_table *k, float *out, const void *arg) {
+    const kv_panels *p = arg;
+    k->qscores(out + KVPACK_HEADS + 1, out, x + 1, p, 0.125f);
+}
+static void run_qweigh(const kern_table *k, float *out, const void *arg) {
+    const kv_panels *p = arg;
+    static float s[CAP];
+    float by[KVPACK_HEADS];
+    memcpy(s, x, sizeof s);
+    for (int64_t h = 0; h < p->heads; h++) {
+        by[h] = 0.7f + (float)h;
+        for (int64_t j = p->len; j % 16; j++) s[1 + h * p->lds + j] = 0; // as softmax leaves it
+    }
+    k->qweigh(out + 1, s + 1, p, by);
+}
+
+// A cache of one head more than p has; where no row is lies what must not be seen.
+static void fill_panels(uint8_t *to, const kv_panels *p, bool values) {
+    kern_table ref;
+    kern_init_ref(&ref);
+    memset(to, 0xff, (size_t)((p->heads + 1) * kvpack_size(p->len, p->dh))); // units: NaN
+    for (int64_t i = 0; i < p->heads * p->len; i++) {
+        int8_t q[KVPACK_WIDTH];
+        float unit;
+        const kvpack_place at = {p->heads + 1, i % p->heads, p->dh, i / p->heads};
+        ref.quantise_row(q, &unit, y + (i * p->dh) % (CAP / 2), p->dh);
+        (values ? kvpack_put_value : kvpack_put_key)(to, &at, q, unit);
+    }
+}
+
+static void panels_at_every_level(int64_t heads, int64_t dh, int64_t len) {
+    uint8_t *at = narrow_bytes + 1;
+    kv_panels p = {.p = at, .next = at + 99, .heads = heads, .dh = dh, .len = len};
+    p.stride = (heads + 1) * kvpack_panel_size(dh), p.lds = (len + 31) / 16 * 16;
+    fill_panels(at, &p, true);
+    at_every_level("qweigh", run_qweigh, &p, NULL, heads, dh, len);
+    fill_panels(at, &p, false);
+    at_every_level("qscores", run_qscores, &p, NULL, heads, dh, len);
+}
+
+static void test_packed_attention(void) {
+    static const int64_t lens[] = {1, 15, 16, 17, 100, KVPACK_RUN, 2 * KVPACK_RUN + 9};
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 9);
-        for (size_t s = 0; s < ARRAY_LEN(sizes); s++)
-            for (size_t t = 0; t < ARRAY_LEN(kept); t++) {
-                keep_case c = {kept[t], sizes[s]};
-                at_every_level("keep", run_keep, &c, NULL, sizes[s], kept[t], odd);
+        for (size_t d = 0; d < ARRAY_LEN(head_sizes); d++)
+            for (size_t l = 0; l < ARRAY_LEN(lens); l++) {
+                int64_t dh = head_sizes[d];
+                if (lens[l] * dh <= 20000) panels_at_every_level(1, dh, lens[l]);
+                if (lens[l] <= 17) panels_at_every_level(kvpack_heads(dh), dh, lens[l]);
             }
+        panels_at_every_level(3, 24, 100);
+        panels_at_every_level(1, KVPACK_WIDTH, 20);
+        for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
+            const int64_t n = sizes[s];
+            at_every_level("quantise_row", run_quantise_row, &n, NULL, n, odd, 0);
+        }
     }
     fill(x, CAP, 1);
 }
 
-static void test_attention(void) {
-    static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
-    static const int64_t heads[] = {1, 15, 16, 24, 32, 64, 80, 128, 130};
-    static const int64_t lens[] = {1, 2, 15, 16, 17, 33, 100};
-    for (size_t d = 0; d < ARRAY_LEN(heads); d++)
-        for (size_t l = 0; l < ARRAY_LEN(lens); l++)
-            for (int t = 0; t < 6; t++) {
-                kv_case c = {.kv = {narrow_bytes + 1, NULL, kept[t / 2], heads[d], lens[l]}};
-                c.kv.scale = c.kv.type == DT_I8 ? (const uint8_t *)z + 2 : NULL;
-                c.bias = t % 2;
-                narrow(narrow_bytes + 1, y, c.kv.type, heads[d] * lens[l]);
-                at_every_level("scores", run_scores, &c, NULL, heads[d], lens[l], t);
-                at_every_level("weigh", run_weigh, &c, NULL, heads[d], lens[l], t);
-            }
+// The largest sums there can be are exact: every integer at its end, all of one sign.
+static void test_packed_attention_at_its_ends(void) {
+    static int8_t q[KVPACK_WIDTH];
+    kv_panels p = {.p = narrow_bytes, .next = narrow_bytes, .heads = 1};
+    for (int i = 0; i < KVPACK_WIDTH; i++) q[i] = 127, x[i + 1] = 1.0f;
+    p.dh = KVPACK_WIDTH, p.len = 1, p.lds = 16, p.stride = kvpack_panel_size(p.dh);
+    kvpack_put_key(narrow_bytes, &(kvpack_place){1, 0, p.dh, 0}, q, 1.0f);
+    at_every_level("qscores of ends", run_qscores, &p, NULL, p.heads, p.dh, p.len);
+    float exact = 127.0f * KVPACK_WIDTH * 0.125f, is = want[KVPACK_HEADS + 1];
+    expect(fabsf(is - exact) <= exact * 0x1p-22f, "the largest score is %g", (double)is);
+    p.dh = 16, p.len = p.lds = KVPACK_RUN, p.stride = kvpack_panel_size(p.dh);
+    for (int j = 0; j < KVPACK_RUN; j++)
+        kvpack_put_value(narrow_bytes, &(kvpack_place){1, 0, p.dh, j}, q, 1.0f);
+    at_every_level("qweigh of ends", run_qweigh, &p, NULL, p.heads, p.dh, p.len);
+    exact = 127.0f * KVPACK_RUN * 0.7f, is = want[1];
+    expect(fabsf(is - exact) <= exact * 0x1p-22f, "the largest value is %g", (double)is);
+    fill(x, CAP, 1);
 }
 
 // ---- element by element ----
@@ -421,7 +488,7 @@ static void run_widen(const kern_table *k, float *out, const void *arg) {
 
 static void test_widen(int64_t n) {
     for (size_t t = 0; t < ARRAY_LEN(types); t++) {
-        kv_rows v = {narrow_bytes + 1, NULL, types[t], 1, n};
+        kv_rows v = {narrow_bytes + 1, narrow_bytes, types[t], 1, n};
         narrow(narrow_bytes + 1, x, types[t], n);
         at_every_level("widen", run_widen, &v, NULL, n, types[t], 0);
     }
@@ -438,7 +505,8 @@ void test_kernels(void) {
     test_packing();
     test_finish();
     test_attention();
-    test_keep();
+    test_packed_attention();
+    test_packed_attention_at_its_ends();
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
         test_windows();

@@ -231,18 +231,19 @@ static void run_attend(compute *c, float *out, const void *arg) {
 // Keys and values from y, as type.
 static void fill_caches(compute *c, dtype type) {
     attend_shape s = {.heads = HEADS, .dh = DH, .kv_type = type};
+    static kv_row rows[LEN];
     for (int64_t j = 0; j < LEN; j++) {
-        op_cache_put(c, narrow_bytes, &s, LEN, y + j * HEADS * DH, j);
-        op_cache_put(c, narrow_bytes + 4 * HEADS * LEN * DH, &s, LEN, y + (LEN + j) * HEADS * DH,
-                     j);
+        rows[j].to = (kv_cache){narrow_bytes, narrow_bytes + 4 * HEADS * LEN * DH, LEN};
+        rows[j].k = y + j * HEADS * DH, rows[j].v = y + (LEN + j) * HEADS * DH, rows[j].pos = j;
     }
+    op_cache_put(c, &s, rows, LEN);
 }
 
 static void test_attend(void) {
     static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
     static float exact[ROWS * HEADS * DH];
     for (int t = 0; t < 6; t++) {
-        attend_case k = {kept[t / 2], t % 2};
+        attend_case k = {kept[t / 2], t % 2 && kept[t / 2] != DT_I8};
         fill_caches(machines[t % machine_count].c, k.type);
         on_every_machine("attend", run_attend, &k, ROWS * HEADS * DH);
         if (t == 0) memcpy(exact, want, sizeof exact);
@@ -279,44 +280,74 @@ static void test_attend_is_attention(void) {
     expect(worst < 2e-6, "attention is off its definition by %g", worst);
 }
 
+// Row 2 of a cache for four, two heads of three columns.
+static void put_third(void *k, void *v, dtype type, const float row[6]) {
+    const attend_shape s = {.heads = 2, .dh = 3, .kv_type = type};
+    float half[6];
+    for (int i = 0; i < 6; i++) half[i] = row[i] / 2;
+    op_cache_put(machines[0].c, &s, &(kv_row){{k, v, 4}, row, half, 2}, 1);
+}
+
 static void test_cache_put(void) {
-    attend_shape s = {.heads = 2, .dh = 3, .kv_type = DT_BF16};
-    uint16_t cache[2 * 4 * 3] = {0};
+    uint16_t k[2 * 4 * 3] = {0}, v[2 * 4 * 3] = {0};
     const float row[6] = {1, 2, 3, -4, 5, 6.5f};
-    op_cache_put(machines[0].c, cache, &s, 4, row, 2);
+    put_third(k, v, DT_BF16, row);
     for (int h = 0; h < 2; h++)
-        for (int i = 0; i < 3; i++)
-            expect(bf16_to_f32(cache[h * 12 + 2 * 3 + i]) == row[h * 3 + i], "cache_put %d %d", h,
-                   i);
-    // A head's four rows of three, then its four scales.
-    int8_t small[2 * 4 * (3 + 4)] = {0};
-    s.kv_type = DT_I8;
-    op_cache_put(machines[0].c, small, &s, 4, (const float[6]){127, 2, -3, -508, 4, 6}, 2);
-    float scale[2];
-    memcpy(&scale[0], small + 12 + 2 * 4, 4), memcpy(&scale[1], small + 28 + 12 + 2 * 4, 4);
-    expect(fabsf(scale[0] - 1) < 1e-6f && fabsf(scale[1] - 4) < 4e-6f, "scales %g %g",
-           (double)scale[0], (double)scale[1]);
-    expect(small[6] == 127 && small[7] == 2 && small[8] == -3, "the first head's integers");
-    expect(small[34] == -127 && small[35] == 1 && small[36] == 2, "the second's, 1.5 to even");
+        for (int i = 0; i < 3; i++) {
+            int at = h * 12 + 2 * 3 + i;
+            expect(bf16_to_f32(k[at]) == row[h * 3 + i], "cache_put: key %d %d", h, i);
+            expect(bf16_to_f32(v[at]) == row[h * 3 + i] / 2, "cache_put: value %d %d", h, i);
+        }
+}
+
+// As kvpack.h says: a panel is sixteen units and 256 integers, for three columns too.
+static void test_cache_put_packs(void) {
+    enum { PANEL = 16 * 4 + 16 * 16 };
+    static uint8_t k[2 * PANEL], v[2 * PANEL];
+    put_third(k, v, DT_I8, (const float[6]){127, 2, -3, -508, 4, 6});
+    for (int h = 0; h < 2; h++) {
+        const uint8_t *kp = k + h * PANEL, *vp = v + h * PANEL;
+        const int want_q[2][3] = {{127, 2, -3}, {-127, 1, 2}}; // 1.5 to even
+        float units[2];
+        memcpy(&units[0], kp + 2 * 4, 4), memcpy(&units[1], vp + 2 * 4, 4);
+        float unit = h ? 4.0f : 1.0f;
+        expect(fabsf(units[0] - unit) < 4e-6f, "the key's unit is %g", (double)units[0]);
+        expect(fabsf(units[1] - unit / 2) < 4e-6f, "the value's unit is %g", (double)units[1]);
+        for (int i = 0; i < 3; i++) {
+            expect(kp[64 + 2 * 4 + i] == want_q[h][i] + 128, "key %d %d", h, i);
+            expect(vp[64 + 4 * i + 2] == want_q[h][i] + 128, "value %d %d", h, i);
+        }
+    }
 }
 
 // From room for 5 rows to room for 3: two rows of either head, and nothing else.
 static void test_cache_copy(void) {
     attend_shape s = {.heads = 2, .dh = 3, .kv_type = DT_F32};
-    float from[2 * 5 * 3], to[2 * 3 * 3];
-    for (int i = 0; i < 30; i++) from[i] = (float)i;
-    for (int i = 0; i < 18; i++) to[i] = -1;
-    op_cache_copy((cache_rows){to, 3}, (cache_rows){from, 5}, &s, 2);
-    for (int h = 0; h < 2; h++)
-        for (int i = 0; i < 9; i++)
-            expect(to[h * 9 + i] == (i < 6 ? from[h * 15 + i] : -1), "cache_copy %d %d", h, i);
-    // Rows of three and a scale of four bytes each, in heads of five and of three rows.
-    const int8_t *b = (const int8_t *)from, *a = (const int8_t *)to;
-    s.kv_type = DT_I8;
-    op_cache_copy((cache_rows){to, 3}, (cache_rows){from, 5}, &s, 2);
-    for (int h = 0; h < 2; h++)
-        expect(!memcmp(a + h * 21, b + h * 35, 6) && !memcmp(a + h * 21 + 9, b + h * 35 + 15, 8),
-               "cache_copy of integers, head %d", h);
+    float from[2][2 * 5 * 3], to[2][2 * 3 * 3];
+    for (int i = 0; i < 60; i++) from[i / 30][i % 30] = (float)i;
+    for (int i = 0; i < 36; i++) to[i / 18][i % 18] = -1;
+    op_cache_copy((kv_cache){to[0], to[1], 3}, (kv_cache){from[0], from[1], 5}, &s, 2);
+    for (int which = 0; which < 2; which++)
+        for (int h = 0; h < 2; h++)
+            for (int i = 0; i < 9; i++)
+                expect(to[which][h * 9 + i] == (i < 6 ? from[which][h * 15 + i] : -1),
+                       "cache_copy %d %d %d", which, h, i);
+}
+
+// Attention over 20 rows copied from room for 50 to room for 33 is attention over those.
+static void test_cache_copy_of_panels(void) {
+    attend_shape s = {.heads = 2, .dh = 24, .kv_type = DT_I8, .scale = 0.2f};
+    static uint8_t kept[4][5000];
+    const kv_cache from = {kept[0], kept[1], 50}, to = {kept[2], kept[3], 33};
+    kv_row rows[40];
+    for (int j = 0; j < 40; j++) rows[j] = (kv_row){from, x + 48 * j, y + 48 * j, j};
+    op_cache_put(machines[0].c, &s, rows, 40);
+    op_cache_copy(to, from, &s, 20);
+    attend_item it[2] = {{.q = x, .out = want, .k = from.k, .v = from.v, .len = 20},
+                         {.q = x, .out = got, .k = to.k, .v = to.v, .len = 20}};
+    it[0].kv_stride = attend_stride(&s, 50), it[1].kv_stride = attend_stride(&s, 33);
+    op_attend(machines[0].c, &s, it, 2);
+    same(want, got, 48, "attention over copied panels");
 }
 
 // ---- rows and elements ----
@@ -525,7 +556,9 @@ void test_ops(void) {
     test_attend();
     test_attend_is_attention();
     test_cache_put();
+    test_cache_put_packs();
     test_cache_copy();
+    test_cache_copy_of_panels();
     on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);
