@@ -195,23 +195,61 @@ static int ascending(const void *a, const void *c) {
     return (x > y) - (x < y);
 }
 
-static void report_steps(const bench *b, int64_t stems, double *spent) {
-    const mg_config *cfg = mg_get_config(b->m.lm);
-    qsort(spent, (size_t)b->steps, sizeof *spent, ascending);
-    double median = spent[b->steps / 2], at = (double)b->position / b->m.frame_rate;
-    int64_t mean = b->position + b->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
-    double moved = (double)mg_step_bytes(b->m.lm, true) +
-                   (double)(2 * stems) * (double)mg_row_bytes(cfg, mean, b->m.cache_type);
-    double products = (double)(2 * stems) * (double)mg_step_values(b->m.lm);
-    double floor = least(b, moved, products, b->lm_gflops);
-    bench_add(b, "step", stems, at, 1e3 * median, "ms", floor / median);
-    bench_add(b, "steps", stems, at, 1 / median, "steps/s", floor / median);
-    bench_add(b, "audio", stems, at, (double)stems / median / b->m.frame_rate, "x realtime", 0);
-    bench_add(b, "read", stems, at, moved / 1e9 / median, "GB/s",
-              moved / 1e9 / median / b->read_gb);
+static double median(double *v, int64_t n) {
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return v[n / 2];
 }
 
-static status time_steps(bench *b, stepper *t, double *spent, err *e) {
+// Steps between two looks at the roofs: others use the machine's memory, and within a second it may
+// be twice as fast.
+#define TOGETHER 10
+
+typedef struct {
+    double *spent;            // [steps] seconds
+    double *share, *of_reads; // [groups] of the roof, and of what reading allows
+    int64_t groups;
+    double moved, products; // of one step
+} timings;
+
+static timings timings_of(const bench *b, int64_t stems, double *room) {
+    const mg_config *cfg = mg_get_config(b->m.lm);
+    int64_t mean = b->position + b->steps / 2 + (cfg->melody ? cfg->chroma_length : 0);
+    double rows = (double)(2 * stems);
+    return (timings){.spent = room,
+                     .share = room + b->steps,
+                     .of_reads = room + 2 * b->steps,
+                     .moved = (double)mg_step_bytes(b->m.lm, true) +
+                              rows * (double)mg_row_bytes(cfg, mean, b->m.cache_type),
+                     .products = rows * (double)mg_step_values(b->m.lm)};
+}
+
+static void report_steps(const bench *b, int64_t stems, timings *k) {
+    double step = median(k->spent, b->steps), share = median(k->share, k->groups);
+    double at = (double)b->position / b->m.frame_rate;
+    bench_add(b, "step", stems, at, 1e3 * step, "ms", share);
+    bench_add(b, "steps", stems, at, 1 / step, "steps/s", share);
+    bench_add(b, "audio", stems, at, (double)stems / step / b->m.frame_rate, "x realtime", 0);
+    bench_add(b, "read", stems, at, k->moved / 1e9 / step, "GB/s", median(k->of_reads, k->groups));
+}
+
+// Some steps, with a look at the roofs after them; of the one before and this one, the higher
+// counts.
+static void time_group(bench *b, stepper *t, timings *k, double *spent, int64_t n) {
+    double sorted[TOGETHER], read = b->read_gb, multiply = b->lm_gflops;
+    for (int64_t i = 0; i < n; i++) {
+        double from = os_seconds();
+        step(t, b);
+        sorted[i] = spent[i] = os_seconds() - from;
+    }
+    double took = median(sorted, n), now = roof_read(b->c);
+    double now_multiply = roof_multiply(b->c, mg_widest(b->m.lm));
+    b->read_gb = fmax(read, now);
+    k->share[k->groups] = least(b, k->moved, k->products, fmax(multiply, now_multiply)) / took;
+    k->of_reads[k->groups++] = k->moved / 1e9 / took / b->read_gb;
+    b->read_gb = now, b->lm_gflops = now_multiply;
+}
+
+static status time_steps(bench *b, stepper *t, double *room, err *e) {
     double from = os_seconds();
     status rc = begin(t, b, e);
     double prefill = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
@@ -223,15 +261,14 @@ static status time_steps(bench *b, stepper *t, double *spent, err *e) {
         bench_add(b, "prefill", 1, at, 1e3 * prefill, "ms",
                   least(b, (double)mg_step_bytes(b->m.lm, true), products, b->lm_gflops) / prefill);
     }
-    double read = roof_read(b->c), multiply = roof_multiply(b->c, mg_widest(b->m.lm));
-    for (int64_t i = 0; i < b->steps; i++) {
-        from = os_seconds();
-        step(t, b);
-        spent[i] = os_seconds() - from;
+    timings k = timings_of(b, t->stems, room);
+    b->read_gb = roof_read(b->c);
+    b->lm_gflops = roof_multiply(b->c, mg_widest(b->m.lm));
+    for (int64_t i = 0; i < b->steps; i += TOGETHER) {
+        time_group(b, t, &k, k.spent + i, MIN(TOGETHER, b->steps - i));
     }
     add_memory(b, t->stems, at);
-    b->read_gb = fmax(read, roof_read(b->c)); // neighbours come and go
-    b->lm_gflops = fmax(multiply, roof_multiply(b->c, mg_widest(b->m.lm)));
+    report_steps(b, t->stems, &k);
     return OK;
 }
 
@@ -240,19 +277,18 @@ static status time_steps(bench *b, stepper *t, double *spent, err *e) {
 status bench_steps(bench *b, int64_t stems, err *e) {
     int64_t books = mg_get_config(b->m.lm)->codebooks, frames = b->position + b->steps + 8;
     int32_t *given = mem_calloc((size_t)(books * MAX(b->position, 1)), sizeof *given);
-    double *spent = mem_calloc((size_t)b->steps, sizeof *spent);
+    double *room = mem_calloc((size_t)b->steps, 3 * sizeof *room);
     run_params p = params_of(b, frames, 0);
     p.window = p.stride = frames;
     p.given = given;
     p.given_n = b->position;
     stepper t = {0};
-    status rc = given && spent ? OK : err_set(e, ERR_OOM, "no memory for a bench");
+    status rc = given && room ? OK : err_set(e, ERR_OOM, "no memory for a bench");
     if (!rc) rc = stepper_open(&t, b, stems, &p, e);
-    if (!rc) rc = time_steps(b, &t, spent, e);
-    if (!rc) report_steps(b, stems, spent);
+    if (!rc) rc = time_steps(b, &t, room, e);
     stepper_close(&t);
     mem_free(given);
-    mem_free(spent);
+    mem_free(room);
     return rc;
 }
 
