@@ -23,8 +23,9 @@ struct stemforge_engine {
     checkpoint model;
     compute *c;
     batch *b;
-    texts texts;        // the batch's thread's
-    resampler *to_rate; // codec's rate to POST_RATE
+    texts texts;              // the batch's thread's
+    encodec_decoder *decoder; // as well; NULL before the first stem ends
+    resampler *to_rate;       // codec's rate to POST_RATE
 };
 
 _Static_assert((int)STEMFORGE_ERR_DEVICE == (int)ERR_DEVICE &&
@@ -100,6 +101,7 @@ void stemforge_close(stemforge_engine *g) {
     if (!g) return;
     batch_close(g->b);
     texts_deinit(&g->texts);
+    encodec_decoder_free(g->decoder);
     resample_close(g->to_rate);
     checkpoint_close(&g->model);
     compute_close(g->c);
@@ -303,7 +305,8 @@ static status make_room(stem *s, err *e) {
 static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) {
     encodec_codes in[BATCH_TOGETHER];
     float *planes[2 * BATCH_TOGETHER], **plane = planes;
-    const checkpoint *m = &((const stem *)items[0]->arg)->of->g->model;
+    stemforge_engine *g = ((const stem *)items[0]->arg)->of->g;
+    const checkpoint *m = &g->model;
     int channels = (int)mg_get_config(m->lm)->channels;
     for (size_t i = 0; i < n; i++) {
         stem *s = items[i]->arg;
@@ -313,7 +316,9 @@ static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) 
         in[i] = (encodec_codes){run_codes(items[i]->r), frames, frames, channels};
         for (int ch = 0; ch < channels; ch++) *plane++ = s->planes + ch * s->samples;
     }
-    return encodec_decode_many(m->codec, c, in, n, planes, e);
+    status rc =
+        g->decoder ? OK : encodec_decoder_create(&g->decoder, m->codec, ENCODEC_STREAMS_MAX, e);
+    return rc ? rc : encodec_decoder_run(g->decoder, c, in, n, planes, e);
 }
 
 static status check_given(const request *q, err *e) {

@@ -46,13 +46,14 @@ status encodec_open(encodec **out, weights *w, const json *config, const char *p
                     int64_t quantizers, unsigned parts, arena *own, err *e);
 const encodec_config *encodec_get_config(const encodec *k);
 
-// Decodes `streams` sequences of equal length side by side (channels, stems), which then share the
-// reading of weights. Frames may come in pieces: the samples are the same bits however they are cut
-// and whatever the other streams are.
+// Decodes sequences of equal length side by side (channels, stems), which then share the reading of
+// weights. Frames may come in pieces: the samples are the same bits however they are cut and
+// whatever the other streams are.
 typedef struct encodec_decoder encodec_decoder;
-status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams, err *e);
-void encodec_decoder_free(encodec_decoder *d); // NULL is fine
-void encodec_decoder_reset(encodec_decoder *d);
+// For up to streams_max of them, and set for as many.
+status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams_max, err *e);
+void encodec_decoder_free(encodec_decoder *d);               // NULL is fine
+void encodec_decoder_reset(encodec_decoder *d, int streams); // new sequences, that many, begin
 size_t encodec_decoder_bytes(const encodec_decoder *d);
 
 // Samples a stream that a push of n frames may write at most; with last, exactly as many.
@@ -72,18 +73,19 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
                            err *e);
 
 // Whole sequences: codes [channels * quantizers, ld], the rows of the channels interleaved (left,
-// right, left, ...) as MusicGen has them; out[channel] has room for frames * hop samples.
+// right, left, ...) as MusicGen has them.
 typedef struct {
     const int32_t *codes;
     int64_t ld, frames;
     int channels;
 } encodec_codes;
+// n of the same frames and channels, as many side by side as d has streams, and at least one: d has
+// as many as channels. out[i * channels + channel] has room for frames * hop samples.
+status encodec_decoder_run(encodec_decoder *d, compute *c, const encodec_codes *in, size_t n,
+                           float *const *out, err *e);
+// One, by a decoder of its own.
 status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
                       err *e);
-// n sequences of the same frames and channels, side by side as far as ENCODEC_STREAMS_MAX allows;
-// out[i * channels + channel].
-status encodec_decode_many(const encodec *k, compute *c, const encodec_codes *in, size_t n,
-                           float *const *out, err *e);
 
 int64_t encodec_frame_count(const encodec *k, int64_t samples); // rounded up
 int64_t encodec_products(const encodec *k); // of decoding one frame of one channel

@@ -28,11 +28,11 @@ typedef struct {
 struct encodec_decoder {
     const encodec *k;
     arena own;
-    int streams;
-    decode_stream *stream; // [streams]
+    int streams, streams_max;
+    decode_stream *stream; // [streams_max]
     int64_t frames, given; // so far, each stream
     float *h, *cell;       // [lstm_layers, streams, width]
-    // Scratch. F: rows of the front at a time.
+    // Scratch, for any number of streams. F: rows of the front at a time.
     int64_t front;                      // frames at a time
     int64_t piece[ENCODEC_RATIOS_MAX];  // input rows of a stage at a time
     float *latent;                      // [front, dim]
@@ -100,39 +100,47 @@ static bool init_stage_scratch(encodec_decoder *d, size_t *work, size_t *hidden)
     return !d->own.failed;
 }
 
+static int64_t front_frames(int streams) {
+    return MAX(FRONT_FRAMES_MIN, FRONT_ROWS / streams);
+}
+
 static bool init_scratch(encodec_decoder *d) {
     const encodec *k = d->k;
-    size_t width = (size_t)encodec_width(&k->cfg), streams = (size_t)d->streams;
-    size_t front = (size_t)sea_conv_rows_max(&k->decoder.first, d->front);
-    size_t work = sea_conv_work(&k->decoder.first, d->front), hidden = 0;
+    size_t width = (size_t)encodec_width(&k->cfg), streams = (size_t)d->streams_max, rows = 0;
+    size_t front = (size_t)sea_conv_rows_max(&k->decoder.first, front_frames(1));
+    size_t work = sea_conv_work(&k->decoder.first, front_frames(1)), hidden = 0;
+    for (int s = 1; s <= d->streams_max; s++) {
+        int64_t each = sea_conv_rows_max(&k->decoder.first, front_frames(s));
+        rows = MAX(rows, (size_t)(s * each));
+    }
     d->h = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
     d->cell = arena_f32(&d->own, (size_t)k->cfg.lstm_layers * streams, width);
-    d->latent = arena_f32(&d->own, (size_t)d->front, (size_t)k->cfg.dim);
+    d->latent = arena_f32(&d->own, (size_t)front_frames(1), (size_t)k->cfg.dim);
     d->row = arena_f32(&d->own, front, width);
-    d->x = arena_f32(&d->own, front * streams, width);
-    d->y = arena_f32(&d->own, front * streams, width);
-    d->z = arena_f32(&d->own, front * streams, 4 * width);
+    d->x = arena_f32(&d->own, rows, width);
+    d->y = arena_f32(&d->own, rows, width);
+    d->z = arena_f32(&d->own, rows, 4 * width);
     if (!init_stage_scratch(d, &work, &hidden)) return false;
     d->hidden = arena_f32(&d->own, 1, hidden);
     d->work = arena_f32(&d->own, 1, work);
     return !d->own.failed;
 }
 
-status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams, err *e) {
+status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams_max, err *e) {
     *out = NULL;
-    assert((k->parts & ENCODEC_DECODER) && streams >= 1 && streams <= ENCODEC_STREAMS_MAX);
+    assert((k->parts & ENCODEC_DECODER) && streams_max >= 1 && streams_max <= ENCODEC_STREAMS_MAX);
     encodec_decoder *d = mem_calloc(1, sizeof *d);
     if (!d) return err_set(e, ERR_OOM, "no memory for the codec's decoder");
-    *d = (encodec_decoder){.k = k, .streams = streams};
-    d->front = MAX(FRONT_FRAMES_MIN, FRONT_ROWS / streams);
+    *d = (encodec_decoder){.k = k, .streams_max = streams_max};
     arena_init(&d->own, 0);
-    d->stream = arena_alloc(&d->own, (size_t)streams * sizeof *d->stream);
+    d->stream = arena_alloc(&d->own, (size_t)streams_max * sizeof *d->stream);
     bool ok = d->stream != NULL;
-    for (int s = 0; ok && s < streams; s++) ok = init_stream(d, &d->stream[s]);
+    for (int s = 0; ok && s < streams_max; s++) ok = init_stream(d, &d->stream[s]);
     if (!ok || !init_scratch(d)) {
         encodec_decoder_free(d);
         return err_set(e, ERR_OOM, "no memory for the codec's decoder");
     }
+    encodec_decoder_reset(d, streams_max);
     *out = d;
     return OK;
 }
@@ -143,8 +151,11 @@ void encodec_decoder_free(encodec_decoder *d) {
     mem_free(d);
 }
 
-void encodec_decoder_reset(encodec_decoder *d) {
+void encodec_decoder_reset(encodec_decoder *d, int streams) {
     const encodec_config *c = &d->k->cfg;
+    assert(streams >= 1 && streams <= d->streams_max);
+    d->streams = streams;
+    d->front = front_frames(streams);
     size_t state = (size_t)(c->lstm_layers * d->streams * encodec_width(c)) * sizeof(float);
     memset(d->h, 0, state);
     memset(d->cell, 0, state);
@@ -269,9 +280,9 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
     return OK;
 }
 
-static status decode_side_by_side(const encodec *k, compute *c, const encodec_codes *in, size_t n,
-                                  float *const *out, err *e) {
-    int64_t quantizers = k->cfg.quantizers, given;
+static status run_side_by_side(encodec_decoder *d, compute *c, const encodec_codes *in, size_t n,
+                               float *const *out, err *e) {
+    int64_t quantizers = d->k->cfg.quantizers, given;
     const int32_t *rows[ENCODEC_STREAMS_MAX * ENCODEC_QUANTIZERS_MAX], **row = rows;
     for (size_t i = 0; i < n; i++) {
         for (int64_t ch = 0; ch < in[i].channels; ch++) {
@@ -280,31 +291,32 @@ static status decode_side_by_side(const encodec *k, compute *c, const encodec_co
             }
         }
     }
-    encodec_decoder *d;
-    status rc = encodec_decoder_create(&d, k, (int)n * in->channels, e);
-    if (rc) return rc;
+    encodec_decoder_reset(d, (int)n * in->channels);
     encodec_frames f = {.rows = rows, .n = in->frames, .last = true, .out = out};
-    rc = encodec_decode_push(d, c, &f, &given, e);
-    encodec_decoder_free(d);
-    return rc;
+    return encodec_decode_push(d, c, &f, &given, e);
 }
 
-status encodec_decode_many(const encodec *k, compute *c, const encodec_codes *in, size_t n,
+status encodec_decoder_run(encodec_decoder *d, compute *c, const encodec_codes *in, size_t n,
                            float *const *out, err *e) {
-    assert(in->channels == 1 || in->channels == 2);
-    if (in->frames < 1 || in->frames > ENCODEC_SAMPLES_MAX / k->cfg.hop) {
-        return err_set(e, ERR_ARG, "codes: expected 1 to %lld frames, found %lld",
-                       (long long)(ENCODEC_SAMPLES_MAX / k->cfg.hop), (long long)in->frames);
+    int64_t most = ENCODEC_SAMPLES_MAX / d->k->cfg.hop;
+    assert((in->channels == 1 || in->channels == 2) && in->channels <= d->streams_max);
+    if (in->frames < 1 || in->frames > most) {
+        return err_set(e, ERR_ARG, "codes: expected 1 to %lld frames, found %lld", (long long)most,
+                       (long long)in->frames);
     }
-    size_t most = ENCODEC_STREAMS_MAX / (size_t)in->channels;
+    size_t step = (size_t)(d->streams_max / in->channels);
     status rc = OK;
-    for (size_t i = 0; i < n && !rc; i += most) {
-        rc = decode_side_by_side(k, c, in + i, MIN(most, n - i), out + i * (size_t)in->channels, e);
+    for (size_t i = 0; i < n && !rc; i += step) {
+        rc = run_side_by_side(d, c, in + i, MIN(step, n - i), out + i * (size_t)in->channels, e);
     }
     return rc;
 }
 
 status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
                       err *e) {
-    return encodec_decode_many(k, c, in, 1, out, e);
+    encodec_decoder *d;
+    status rc = encodec_decoder_create(&d, k, in->channels, e);
+    if (!rc) rc = encodec_decoder_run(d, c, in, 1, out, e);
+    encodec_decoder_free(d);
+    return rc;
 }

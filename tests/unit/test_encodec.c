@@ -261,8 +261,12 @@ static void check_pieces(weights_type type) {
         memset(got, 0, (size_t)(STREAMS * n) * sizeof *got);
         decode_pieces(&f, d, codes, cuts[i], out, STREAMS);
         cr_assert_arr_eq(got, want, (size_t)(STREAMS * n) * sizeof *got, "cut %zu", i);
-        encodec_decoder_reset(d);
+        encodec_decoder_reset(d, STREAMS);
     }
+    memset(got, 0, (size_t)n * sizeof *got);
+    encodec_decoder_reset(d, 1); // fewer than it has room for, after more
+    decode_pieces(&f, d, codes, cuts[2], out, 1);
+    cr_assert_arr_eq(got, want, (size_t)n * sizeof *got);
     encodec_decoder_free(d);
     free(codes);
     free(want);
@@ -294,7 +298,10 @@ Test(encodec, sequences_decoded_together_are_what_each_is_alone) {
         in[i] = (encodec_codes){codes + i * books * LEN, LEN, LEN, 2};
         out[2 * i] = all + 2 * i * n, out[2 * i + 1] = all + (2 * i + 1) * n;
     }
-    cr_assert_eq(encodec_decode_many(f.k, f.c, in, N, out, NULL), OK);
+    encodec_decoder *d;
+    cr_assert_eq(encodec_decoder_create(&d, f.k, ENCODEC_STREAMS_MAX, NULL), OK);
+    cr_assert_eq(encodec_decoder_run(d, f.c, in, N, out, NULL), OK);
+    encodec_decoder_free(d);
     for (int i = 0; i < N; i++) {
         cr_assert_eq(encodec_decode(f.k, f.c, &in[i], pair, NULL), OK);
         cr_assert_arr_eq(all + 2 * i * n, alone, (size_t)(2 * n) * sizeof *all, "sequence %d", i);
