@@ -60,9 +60,11 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
     return (i16){dot8(acc.lo, w.lo, x, size), dot8(acc.hi, w.hi, x, size)};
 }
 
+#define QTILE_PANELS 1
 #define QTILE_X 2
-#define QTILE_SHAPES QTILE_FNS(1) QTILE_FNS(2)
-#define QTILE_ALL QTILE_NAMES(1), QTILE_NAMES(2)
+#define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2)
+#define QTILE_ALL                                                                                  \
+    { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2) }
 #include "compute/kern_qbody.h"
 
 void kern_init_avx2(kern_table *k) {

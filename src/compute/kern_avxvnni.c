@@ -26,9 +26,11 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
                  _mm256_dpbusd_avx_epi32(acc.hi, w.hi, x)};
 }
 
+#define QTILE_PANELS 1
 #define QTILE_X 4
-#define QTILE_SHAPES QTILE_FNS(1) QTILE_FNS(2) QTILE_FNS(3) QTILE_FNS(4)
-#define QTILE_ALL QTILE_NAMES(1), QTILE_NAMES(2), QTILE_NAMES(3), QTILE_NAMES(4)
+#define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2) QTILE_FNS(1, 3) QTILE_FNS(1, 4)
+#define QTILE_ALL                                                                                  \
+    { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2), QTILE_NAMES(1, 3), QTILE_NAMES(1, 4) }
 #include "compute/kern_qbody.h"
 
 void kern_init_avxvnni(kern_table *k) {

@@ -10,9 +10,11 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
     return acc;
 }
 
+#define QTILE_PANELS 1
 #define QTILE_X 2
-#define QTILE_SHAPES QTILE_FNS(1) QTILE_FNS(2)
-#define QTILE_ALL QTILE_NAMES(1), QTILE_NAMES(2)
+#define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2)
+#define QTILE_ALL                                                                                  \
+    { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2) }
 #include "compute/kern_qbody.h"
 
 void kern_init_dotprod(kern_table *k) {

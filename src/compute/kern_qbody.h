@@ -5,7 +5,8 @@
 //   w64: a group of 64 bytes as it lies in a panel; w_load; w_q8 w_q4_low w_q4_high make weights of
 //   it i16: sixteen int32 lanes; i_start(less8, shift) for weights that are q + (8 << shift),
 //   i_float i_dot(acc, w, x4): lane r += the four weights of row r times the four bytes of x4
-//   QTILE_X: the x rows of a tile
+//   QTILE_PANELS, QTILE_X, QTILE_SHAPES, QTILE_ALL: tiles of one panel by up to QTILE_X x rows, and
+//   where QTILE_PANELS is 2 of two by up to QPAIR_X
 #pragma once
 #include "compute/kern.h"
 #include "compute/kern_lanes.h"
@@ -19,38 +20,13 @@ INLINE int32_t four(const int8_t *p) {
     return v;
 }
 
-// The integer sums of one block: x[j] is the block of x row j.
-INLINE void qsums8(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
-    UNROLLED
-    for (int j = 0; j < nx; j++) sum[j] = i_start(x[j * blocks].less8, 4);
-    UNROLLED
-    for (int g = 0; g < 8; g++) {
-        w64 v = w_q8(w_load(w + 64 * g));
-        UNROLLED
-        for (int j = 0; j < nx; j++) sum[j] = i_dot(sum[j], v, four(x[j * blocks].q + 4 * g));
-    }
-}
-
-INLINE void qsums4(i16 *sum, const uint8_t *w, const qblock *x, int64_t blocks, const int nx) {
-    UNROLLED
-    for (int j = 0; j < nx; j++) sum[j] = i_start(x[j * blocks].less8, 0);
-    UNROLLED
-    for (int g = 0; g < 4; g++) {
-        w64 both = w_load(w + 64 * g), lo = w_q4_low(both), hi = w_q4_high(both);
-        UNROLLED
-        for (int j = 0; j < nx; j++) {
-            const int8_t *q = x[j * blocks].q + 4 * g;
-            sum[j] = i_dot(i_dot(sum[j], lo, four(q)), hi, four(q + 16));
-        }
-    }
-}
-
-// One panel against some rows of x.
+// Panels against some rows of x.
 typedef struct {
-    const uint8_t *w;
-    const uint8_t *ahead; // what to fetch meanwhile: ahead_step bytes each block
+    const uint8_t *w; // the first panel; the second lies panel bytes on
+    size_t panel;
+    const uint8_t *ahead; // what to fetch meanwhile for each: ahead_step bytes each block
     size_t ahead_step;
-    bool once;       // no other tile reads this panel
+    bool once;       // no other tile reads them
     const qblock *x; // rows `blocks` apart
     int64_t blocks;
     float *out; // rows ldo apart
@@ -58,60 +34,124 @@ typedef struct {
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
-INLINE void qtile(const qtile_args *t, const int nx, const dtype type) {
-    const uint8_t *w = t->w, *ahead = t->ahead;
-    const qblock *x = t->x;
-    const int size = 32 + (type == DT_Q8 ? 512 : 256);
-    v16 acc[QTILE_X];
+// The integer sums of one block: of panel p, whose integers begin at w + p*panel, and the block x[j
+// * blocks] of x row j. What is loaded of x serves all panels.
+INLINE void qsums8(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
+                   const int panels, const int nx) {
     UNROLLED
-    for (int j = 0; j < nx; j++) acc[j] = v_set(0.0f);
-    for (int64_t b = 0; b < t->blocks; b++, w += size, x++, ahead += t->ahead_step) {
-        i16 sum[QTILE_X];
-        kern_fetch(ahead, (t->ahead_step + 63) / 64, 64, t->once);
-        if (type == DT_Q8)
-            qsums8(sum, w + 32, x, t->blocks, nx);
-        else
-            qsums4(sum, w + 32, x, t->blocks, nx);
-        v16 d = v_f16(w);
+    for (int g = 0; g < 8; g++) {
+        w64 v[2];
         UNROLLED
-        for (int j = 0; j < nx; j++) {
-            v16 scale = v_mul(d, v_set(x[j * t->blocks].scale));
-            acc[j] = v_fma(i_float(sum[j]), scale, acc[j]);
+        for (int p = 0; p < panels; p++) v[p] = w_q8(w_load(w + p * t->panel + 64 * g));
+        UNROLLED
+        for (int i = 0; i < panels * nx; i++) {
+            int32_t x4 = four(x[i / panels * t->blocks].q + 4 * g);
+            sum[i] = i_dot(sum[i], v[i % panels], x4);
         }
     }
-    UNROLLED
-    for (int j = 0; j < nx; j++) v_store(t->out + j * t->ldo, acc[j]);
 }
 
-#define QTILE_FN(name, nx, type)                                                                   \
-    static void name(const qtile_args *t) {                                                        \
-        qtile(t, nx, type);                                                                        \
+INLINE void qsums4(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
+                   const int panels, const int nx) {
+    UNROLLED
+    for (int g = 0; g < 4; g++) {
+        w64 lo[2], hi[2];
+        UNROLLED
+        for (int p = 0; p < panels; p++) {
+            w64 both = w_load(w + p * t->panel + 64 * g);
+            lo[p] = w_q4_low(both), hi[p] = w_q4_high(both);
+        }
+        UNROLLED
+        for (int i = 0; i < panels * nx; i++) {
+            const int8_t *q = x[i / panels * t->blocks].q + 4 * g;
+            sum[i] = i_dot(i_dot(sum[i], lo[i % panels], four(q)), hi[i % panels], four(q + 16));
+        }
     }
-#define QTILE_FNS(nx) QTILE_FN(qtile_##nx##_q8, nx, DT_Q8) QTILE_FN(qtile_##nx##_q4, nx, DT_Q4)
-#define QTILE_NAMES(nx)                                                                            \
-    { qtile_##nx##_q8, qtile_##nx##_q4 }
+}
 
-QTILE_SHAPES // QTILE_FNS(nx) for 1 to QTILE_X
+// One block: acc[j*panels + p] of x row j and panel p.
+INLINE void qtile_block(v16 *acc, const uint8_t *w, const qtile_args *t, const qblock *x,
+                        const int panels, const int nx, const dtype type) {
+    i16 sum[2 * QTILE_X];
+    v16 d[2];
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++)
+        sum[i] = i_start(x[i / panels * t->blocks].less8, type == DT_Q8 ? 4 : 0);
+    if (type == DT_Q8)
+        qsums8(sum, w + 32, t, x, panels, nx);
+    else
+        qsums4(sum, w + 32, t, x, panels, nx);
+    UNROLLED
+    for (int p = 0; p < panels; p++) d[p] = v_f16(w + p * t->panel);
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++) {
+        v16 scale = v_mul(d[i % panels], v_set(x[i / panels * t->blocks].scale));
+        acc[i] = v_fma(i_float(sum[i]), scale, acc[i]);
+    }
+}
 
-    static const qtile_fn qtiles[QTILE_X][2] = {QTILE_ALL};
+INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dtype type) {
+    const uint8_t *w = t->w, *ahead = t->ahead;
+    const int size = 32 + (type == DT_Q8 ? 512 : 256);
+    v16 acc[2 * QTILE_X];
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
+    for (int64_t b = 0; b < t->blocks; b++, w += size, ahead += t->ahead_step) {
+        UNROLLED
+        for (int p = 0; p < panels; p++)
+            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->once);
+        qtile_block(acc, w, t, t->x + b, panels, nx, type);
+    }
+    UNROLLED
+    for (int i = 0; i < panels * nx; i++)
+        v_store(t->out + i / panels * t->ldo + i % panels * QUANT_ROWS, acc[i]);
+}
 
-// Panel after panel, each against all x rows in tiles of nearly equal width. One tile fetches a
-// little ahead of itself; several share the fetching of the next panel. From the shared cache the
+#define QTILE_FN(name, panels, nx, type)                                                           \
+    static void name(const qtile_args *t) {                                                        \
+        qtile(t, panels, nx, type);                                                                \
+    }
+#define QTILE_FNS(panels, nx)                                                                      \
+    QTILE_FN(qtile_##panels##_##nx##_q8, panels, nx, DT_Q8)                                        \
+    QTILE_FN(qtile_##panels##_##nx##_q4, panels, nx, DT_Q4)
+#define QTILE_NAMES(panels, nx)                                                                    \
+    { qtile_##panels##_##nx##_q8, qtile_##panels##_##nx##_q4 }
+
+QTILE_SHAPES // QTILE_FNS(1, nx) for 1 to QTILE_X, and QTILE_FNS(2, nx) for 1 to QPAIR_X
+
+    static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {QTILE_ALL};
+
+#ifndef QPAIR_X
+#define QPAIR_X 1
+#endif
+
+// One panel, or two, against all x rows in tiles of nearly equal width. One tile fetches a little
+// ahead of itself; several share the fetching of what comes next. From the shared cache the
 // hardware fetches as fast by itself, and needs no instructions for it.
+static void qdots_panels(const qdots_args *a, qtile_args t, int panels) {
+    int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
+    int64_t least = a->n / tiles, wider = a->n % tiles;
+    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.blocks * tiles), t.once = tiles == 1;
+    t.ahead = t.w + (tiles == 1 ? QAHEAD : (size_t)panels * t.panel);
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t nx = least + (i < wider);
+        qtiles[panels - 1][nx - 1][a->type == DT_Q4](&t);
+        t.x += nx * t.blocks, t.out += nx * t.ldo, t.ahead += t.panel / (size_t)tiles;
+    }
+}
+
+// Two panels at once share what is loaded of x; but where one tile does for all x rows, it is bound
+// by reading, and one stream is read faster than two.
 static void qdots(const qdots_args *a) {
     if (a->n < 1) return;
-    const size_t block = a->type == DT_Q8 ? 544 : 288, panel = (size_t)a->blocks * block;
-    int64_t tiles = (a->n + QTILE_X - 1) / QTILE_X, least = a->n / tiles, wider = a->n % tiles;
-    qtile_args t = {.w = a->w, .blocks = a->blocks, .ldo = a->ldo};
-    t.ahead_step = a->cached ? 0 : block / (size_t)tiles, t.once = tiles == 1;
-    for (int64_t p = 0; p < a->panels; p++, t.w += panel) {
-        t.x = a->x, t.out = a->out + p * QUANT_ROWS;
-        t.ahead = t.w + (tiles == 1 ? QAHEAD : panel);
-        for (int64_t i = 0; i < tiles; i++) {
-            int64_t nx = least + (i < wider);
-            qtiles[nx - 1][a->type == DT_Q4](&t);
-            t.x += nx * t.blocks, t.out += nx * t.ldo, t.ahead += panel / (size_t)tiles;
-        }
+    const size_t block = a->type == DT_Q8 ? 544 : 288;
+    qtile_args t = {.w = a->w, .x = a->x, .blocks = a->blocks, .out = a->out, .ldo = a->ldo};
+    t.panel = (size_t)a->blocks * block;
+    const int step = a->n > QTILE_X ? QTILE_PANELS : 1;
+    for (int64_t p = 0; p < a->panels; p += step) {
+        int panels = (int)MIN(step, a->panels - p);
+        qdots_panels(a, t, panels);
+        t.w += (size_t)panels * t.panel, t.out += panels * QUANT_ROWS;
     }
 }
 

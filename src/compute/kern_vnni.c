@@ -31,19 +31,27 @@ static inline v16 i_float(i16 a) {
     return _mm512_cvtepi32_ps(a);
 }
 
+// Of the 32 registers a tile of two panels takes 12 sums, 12 results, weights and an x.
+#define QTILE_PANELS 2
+#define QPAIR_X 6
 #define QTILE_X 8
 #define QTILE_SHAPES                                                                               \
-    QTILE_FNS(1)                                                                                   \
-    QTILE_FNS(2)                                                                                   \
-    QTILE_FNS(3)                                                                                   \
-    QTILE_FNS(4)                                                                                   \
-    QTILE_FNS(5)                                                                                   \
-    QTILE_FNS(6)                                                                                   \
-    QTILE_FNS(7)                                                                                   \
-    QTILE_FNS(8)
+    QTILE_FNS(1, 1)                                                                                \
+    QTILE_FNS(1, 2)                                                                                \
+    QTILE_FNS(1, 3)                                                                                \
+    QTILE_FNS(1, 4)                                                                                \
+    QTILE_FNS(1, 5)                                                                                \
+    QTILE_FNS(1, 6)                                                                                \
+    QTILE_FNS(1, 7)                                                                                \
+    QTILE_FNS(1, 8)                                                                                \
+    QTILE_FNS(2, 1) QTILE_FNS(2, 2) QTILE_FNS(2, 3) QTILE_FNS(2, 4) QTILE_FNS(2, 5) QTILE_FNS(2, 6)
 #define QTILE_ALL                                                                                  \
-    QTILE_NAMES(1), QTILE_NAMES(2), QTILE_NAMES(3), QTILE_NAMES(4), QTILE_NAMES(5),                \
-        QTILE_NAMES(6), QTILE_NAMES(7), QTILE_NAMES(8)
+    {QTILE_NAMES(1, 1), QTILE_NAMES(1, 2), QTILE_NAMES(1, 3), QTILE_NAMES(1, 4),                   \
+     QTILE_NAMES(1, 5), QTILE_NAMES(1, 6), QTILE_NAMES(1, 7), QTILE_NAMES(1, 8)},                  \
+    {                                                                                              \
+        QTILE_NAMES(2, 1), QTILE_NAMES(2, 2), QTILE_NAMES(2, 3), QTILE_NAMES(2, 4),                \
+            QTILE_NAMES(2, 5), QTILE_NAMES(2, 6)                                                   \
+    }
 #include "compute/kern_qbody.h"
 
 void kern_init_vnni(kern_table *k) {
