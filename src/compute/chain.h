@@ -7,9 +7,6 @@
 // The second is what AVX-512 BF16's instruction computes at twice the rate, as long as nothing is
 // denormal: it takes those for zero. So values below CHAIN_TINY are packed as zero; every product
 // and sum is then a multiple of 2^-110, or zero.
-#pragma once
-#include "compute/ops.h"
-
 //
 // Convolutions of stride 1 with two or three taps, y[t] = sum_j W_j x[t+j], take four products of
 // matrices where their formula has six, for 3 or 2 rows of y: taps + rows = 5. A window of four
@@ -18,8 +15,8 @@
 // polynomials by their values at the points 0, 1, -1 and infinity:
 //   e0 = d0 - d2    e1 = d1 + d2           e2 = d2 - d1                e3 = d3 - d1
 //   P0 = W_first    P1 = (sum_j W_j) / 2   P2 = (sum_j (-1)^j W_j)/2   P3 = W_last
-//   p_i = P_i e_i   y of an even row of the window: p1 + p2, of an odd one p1 - p2;
-//                   then p0 is added before the first row, p3 after the last
+//   p_i = P_i e_i   y of row 0, 2 of the window: p1 + p2, of row 1: p1 - p2;
+//                   and p0 + that in the first row, that + p3 in the last
 // All of it in f32, but e and P are rounded to bf16 where products are; sums as above. Windows lie
 // at multiples of `rows` from the first row of y on, so callers who want the same bits however a
 // sequence is cut begin at such a multiple.
@@ -52,8 +49,8 @@ void chain_put_taps(const chain_weight *w, int64_t row, int64_t col, const float
 int64_t chain_window_rows(const chain_weight *w);
 
 // y[i][o] = act(sum_k x_i[k] w_o[k] + bias[o]) (+ y[i][o] when add), as op_linear. x is of w's
-// type, packed by chain_pack when BF16, and ldx counts its values; rows may overlap.
-// y is f32, or BF16 as chain_pack would round it: then nothing can be added to it.
+// type, laid by chain_lay when BF16, and ldx counts its values; rows may overlap.
+// y is f32, or BF16 as chain_lay would round it: then nothing can be added to it.
 typedef struct {
     void *y;
     dtype y_type;

@@ -40,7 +40,7 @@ void sea_tail_reset(sea_tail *s) {
     *s = (sea_tail){.rows = s->rows, .other = s->other, .zero = s->zero};
 }
 
-// Rows that a push of n may have before it at most, padding included.
+// Rows that a push of n may list at most: padding, what was held, and its own.
 static int64_t conv_rows_most(const sea_conv *l, int64_t n) {
     return conv_pad_left(l) + conv_held_max(l) + n + l->pad / 2 + l->stride;
 }
@@ -68,7 +68,7 @@ size_t sea_conv_work(const sea_conv *l, int64_t n) {
 }
 
 // Reflection does not repeat the edge: x[-d] = x[d]. Past the end of a short sequence there is
-// zero. x: the n rows there are so far.
+// zero. x: where the first row is listed, and behind it all there are so far.
 static void pad_left(const sea_conv *l, const sea_tail *s, const float **x) {
     for (int64_t d = 1; d <= conv_pad_left(l); d++) {
         x[-d] = l->reflect && d < s->seen ? x[d] : s->zero;
@@ -164,8 +164,8 @@ static void conv_multiply(compute *c, const sea_conv *l, const float **row, cons
         single_multiply(c, &a, &l->single);
 }
 
-// How many windows `rows` rows give from the next on. As long as more may come, whole windows of
-// chain.h: so those lie at the same places however the sequence is cut.
+// How many output rows `rows` rows give from the next on. As long as more may come, whole windows
+// of chain.h: so those lie at the same places however the sequence is cut.
 static int64_t conv_count(const sea_conv *l, const sea_tail *s, int64_t rows, bool last) {
     int64_t left = s->base + rows - s->given * l->stride - conv_span(l);
     if (!s->started || left < 0) return 0;

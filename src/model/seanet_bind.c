@@ -6,7 +6,7 @@
 
 #include "model/seanet.h"
 
-#define TAPS_MAX 64
+#define TAPS_MAX 64 // the configuration allows 63
 
 typedef struct {
     tensor v, g;
