@@ -99,12 +99,18 @@ static const tile_fn tiles_single[TILE_X][3] = {TILE_SINGLE};
 // strips.
 #define AHEAD_GROUP 8192
 
+// Rows of f32 are long enough to be taken one by one for as many x rows as a tile takes: then they
+// are one stream too, which memory gives faster than several.
+static bool one_by_one(const dots_args *a) {
+    return a->type == DT_F32 && a->n <= TILE_X && !a->cached;
+}
+
 // For few x rows and long weight rows, the rows of a group lie far apart instead, so that each
 // walks its own stretch of memory and the hardware's prefetcher follows all of them; in cache they
 // do too, where what each row fetches ahead is then the next group anyway.
 static bool rows_apart(const dots_args *a) {
     bool far = TILE_ROWS * (size_t)a->ldw * type_size(a->type) > AHEAD_GROUP;
-    return a->cached || (a->n <= NARROW_X && far);
+    return a->cached || (a->n <= NARROW_X && far && !one_by_one(a));
 }
 
 // How a block is walked: the x rows fall into tiles of nearly equal width.
@@ -125,7 +131,9 @@ static tile_plan plan_of(const dots_args *a, const tile_fn (*fns)[3], int64_t wi
     tile_plan p = tiles_of(a, fns, width);
     p.ahead = next;
     p.share = (size_t)a->ldw * type_size(a->type) / (size_t)p.tiles;
-    if (!rows_apart(a))
+    if (one_by_one(a))
+        p.ahead = AHEAD_GROUP;
+    else if (!rows_apart(a))
         p.ahead = next * ((AHEAD_GROUP + next - 1) / MAX(next, 1));
     else if (p.tiles == 1)
         p.ahead = MIN(next, AHEAD);
@@ -180,7 +188,7 @@ static void row_group(const dots_args *a, const tile_plan *p, tile_args t) {
 
 static void dots_rows(const dots_args *a) {
     bool apart = rows_apart(a), narrow = apart && a->n <= NARROW_X;
-    int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = a->rows / group;
+    int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, groups = one_by_one(a) ? 0 : a->rows / group;
     size_t row = (size_t)a->ldw * type_size(a->type), next = apart ? row : (size_t)group * row;
     tile_plan plan =
         narrow ? plan_of(a, tiles_narrow, NARROW_X, next) : plan_of(a, tiles_wide, TILE_X, next);

@@ -399,7 +399,8 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         j.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }
-    pool_run(c->pool, parts_of(c, n * s->heads, j.work * s->dh), attend_part, &j);
+    // Keys and values.
+    pool_run(c->pool, parts_of(c, n * s->heads, 2 * j.work * s->dh), attend_part, &j);
 }
 
 // ---- caches ----
