@@ -1,4 +1,5 @@
-// kern_lanes.h - what the vector kernels share over v16: rests of rows, rounding to 8 bits.
+// kern_lanes.h - what the vector kernels share over v16: rests of rows, rounding to 8 bits, and
+// what attention fetches ahead.
 //
 // Included after the vec_*.h of one instruction set.
 #pragma once
@@ -12,8 +13,9 @@
 // Loops over registers: arrays of v16 become registers only where every index is a constant.
 #define UNROLLED _Pragma("GCC unroll 32")
 
-#define KV_AHEAD                                                                                   \
-    ((size_t)12 << 10) // of 4 to 32 KiB the best for bf16 and 8 bits together, on Zen 5
+// How far ahead keys and values that lie row by row are fetched, in bytes: of 4 to 32 KiB about the
+// best for bf16 on Zen 5.
+#define KV_AHEAD ((size_t)12 << 10)
 
 INLINE v16 v_load_n(const float *p, int64_t n) {
     float t[16] = {0};
