@@ -172,7 +172,7 @@ parity: $(BIN)
 
 # What narrow weights do to the distribution of the next code (tools/requirements.txt): make quality MODEL=dir
 quality: $(BIN)
-	python3 tools/quality.py $(MODEL)
+	$(PYTHON) tools/quality.py $(MODEL)
 
 # The shipped model, judged by what build/stemforge makes of held-out requests (tools/train/requirements.txt).
 # ALSO="weights=q8 weights=q4 seed=1 model=DIR" sets variants beside it on the first 200 of them.
