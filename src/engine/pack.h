@@ -6,15 +6,14 @@
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
 //   stemforge.packing    "panels16-v2": how matrices of the types below are laid out
 //   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, as
-//   the
-//                        kernels read it, so that loading is page faults. TYPE q8, q4:
+//                        the kernels read it, so that loading is page faults. TYPE q8, q4:
 //                        compute/quant.h; bf16x8: compute/strip.h; c32, c16: f32 and bf16 of
 //                        compute/chain.h
 //   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON
-//   files;
-//                        that of the tokenizer without its vocabulary, which is
-// the tensor tokenizer.vocab, I8: a block that is used where it lies (format/unigram.h). Files
-//                        without it have the vocabulary in stemforge.tokenizer.
+//                        files; that of the tokenizer without its vocabulary, which is the tensor
+//                        tokenizer.vocab, I8: a block that is used where it lies
+//                        (format/unigram.h). Files without it have the vocabulary in
+//                        stemforge.tokenizer.
 // Other tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
 #pragma once
 #include "base/json.h"
