@@ -71,8 +71,8 @@ typedef struct {
     const void *k, *v; // head h's at + h*kv_stride values of kv_type
     int64_t len;       // keys to attend to, 0: out is zero
     int64_t kv_stride; // attend_stride(shape, rows each head has room for)
-    const float
-        *bias; // NULL (as DT_I8 wants it), or head h's bias row at bias + h*bias_stride, [len]
+    // NULL, as DT_I8 wants it, or head h's bias row at bias + h*bias_stride, [len]
+    const float *bias;
 } attend_item;
 typedef struct {
     int64_t heads, dh;
