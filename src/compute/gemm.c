@@ -12,7 +12,7 @@
 #define WIDEN_ROWS 48                     // x rows from which widening a panel first pays
 #define PARTS_PER_THREAD 4                // so that a thread that lags leaves its rest to others
 #define PART_COST ((int64_t)64 << 10)     // weights, a few microseconds of reading
-#define PART_ROWS 16                      // weight rows: a cache line of y
+#define PART_ROWS 32                      // weight rows: a block of y in 8 bits
 #define PART_X 60                         // x rows, for each of which weights are read again
 
 span span_of(int64_t n, int64_t grain, int part, int parts) {
@@ -145,6 +145,7 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 // ---- packed weights ----
 
 #define BLOCK_PANELS (GEMM_BLOCK_ROWS / QUANT_ROWS)
+#define PART_PANELS (PART_ROWS / QUANT_ROWS)
 
 // Weight rows of panels [p.from, p.to) against x rows [x.from, x.to) of a; q: those rows quantised.
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
@@ -157,6 +158,10 @@ static void packed_block(const compute *c, const linear_args *a, span p, span x,
     c->k.qdots(&d);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
     finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
+    for (int64_t i = x.from; a->yq && i < x.to; i++) {
+        qblock *yq = a->yq + (i * a->w->rows + rows.from) / QUANT_BLOCK;
+        c->k.quantise(yq, a->y + i * a->ldy + rows.from, rows.to - rows.from);
+    }
 }
 
 // Panels are cut where there are enough of them, else x rows.
@@ -168,22 +173,23 @@ static bool packed_cuts_x(const linear_args *a, int64_t n) {
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads) {
     int64_t most = (int64_t)threads * PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * (1 + n / 8) / PART_COST;
-    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows);
+    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows) / PART_PANELS;
     return (int)MAX(1, MIN(most, MIN(cost, pieces)));
 }
 
-void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int64_t to, int part,
+void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblock *q, int part,
                       int parts) {
-    span p = {0, quant_panels(a->w->rows)}, x = {0, to - from};
-    if (packed_cuts_x(a, to - from))
-        x = span_of(to - from, 1, part, parts);
+    int64_t n = x.to - x.from, blocks = quant_blocks(a->w->cols);
+    span p = {0, quant_panels(a->w->rows)}, in = {0, n};
+    if (packed_cuts_x(a, n))
+        in = span_of(n, 1, part, parts);
     else
-        p = span_of(p.to, 1, part, parts);
+        p = span_of(p.to, PART_PANELS, part, parts);
     for (int64_t r = p.from; r < p.to; r += BLOCK_PANELS) {
-        for (int64_t i = x.from; i < x.to; i += GEMM_BLOCK_X) {
+        for (int64_t i = in.from; i < in.to; i += GEMM_BLOCK_X) {
             span panels = {r, MIN(r + BLOCK_PANELS, p.to)};
-            span rows = {from + i, from + MIN(i + GEMM_BLOCK_X, x.to)};
-            packed_block(c, a, panels, rows, c->qx + i * quant_blocks(a->w->cols), false);
+            span rows = {x.from + i, x.from + MIN(i + GEMM_BLOCK_X, in.to)};
+            packed_block(c, a, panels, rows, q + i * blocks, false);
         }
     }
 }

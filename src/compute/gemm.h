@@ -37,9 +37,9 @@ int gemm_parts(const linear_args *a, int threads);
 // whole.
 void gemm_part(const compute *c, const linear_args *a, int part, int parts, int thread);
 
-// The same for packed weights and x rows [from, to) of a, which lie quantised in c->qx.
+// The same for packed weights and x rows x of a, n of them; q: the first of them in 8 bits.
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads);
-void gemm_packed_part(const compute *c, const linear_args *a, int64_t from, int64_t to, int part,
+void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblock *q, int part,
                       int parts);
 
 #define GEMM_BLOCK_ROWS 64 // weight rows between two visits to y

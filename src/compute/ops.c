@@ -10,7 +10,7 @@
 #include "compute/gemm.h"
 
 // Values a part should have at least: below, a fork costs more than it saves.
-#define FORK_VALUES ((int64_t)16 << 10)
+#define FORK_VALUES ((int64_t)4 << 10)
 
 // ---- opening ----
 
@@ -118,10 +118,11 @@ const char *compute_isa(const compute *c) {
     return c->isa;
 }
 
-// Parts of work on n rows or values of the given cost in all: none is smaller than a fork is worth.
+// Parts of work on n rows or values of the given cost in all: none is smaller than a fork is worth,
+// and every thread gets as many.
 static int parts_of(const compute *c, int64_t n, int64_t cost) {
-    int64_t most = MIN((int64_t)pool_threads(c->pool) * 2, cost / FORK_VALUES);
-    return (int)MAX(1, MIN(n, most));
+    int64_t threads = pool_threads(c->pool), most = MIN(n, MIN(2 * threads, cost / FORK_VALUES));
+    return (int)MAX(1, most > threads ? most / threads * threads : most);
 }
 
 // ---- products ----
@@ -133,7 +134,9 @@ typedef struct {
     const linear_args *a;
     int count;
     int shares, pieces;
-    int64_t from, to; // of packed weights: the x rows that are done in this round
+    // Of packed weights: the x rows that are done in this round, and the first of them in 8 bits.
+    int64_t from, to;
+    const qblock *q;
 } linear_job;
 
 typedef struct {
@@ -188,11 +191,17 @@ static void quantise_part(void *arg, int part, int parts, int thread) {
     }
 }
 
+static void quantise_rows(compute *c, linear_job *j) {
+    int64_t n = j->to - j->from, cols = j->a->w->cols;
+    pool_run(c->pool, parts_of(c, n, n * cols), quantise_part, j);
+    j->q = c->qx;
+}
+
 static void packed_part(void *arg, int part, int parts, int thread) {
     const linear_job *j = arg;
     const piece p = piece_of(j, part);
     (void)parts, (void)thread;
-    gemm_packed_part(j->c, p.a, j->from, j->to, p.part, p.parts);
+    gemm_packed_part(j->c, p.a, (span){j->from, j->to}, j->q, p.part, p.parts);
 }
 
 static void packed_many(compute *c, const linear_args *a, int count) {
@@ -202,18 +211,21 @@ static void packed_many(compute *c, const linear_args *a, int count) {
     for (int64_t from = 0; from < a->n; from += chunk) {
         linear_job j = {.c = c, .a = a, .count = count, .from = from};
         j.to = MIN(from + chunk, a->n);
-        int64_t n = j.to - from;
-        pool_run(c->pool, parts_of(c, n, n * a->w->cols), quantise_part, &j);
+        if (a->xq)
+            j.q = a->xq + from * blocks;
+        else
+            quantise_rows(c, &j);
         int parts = 1;
         for (int i = 0; i < count; i++) {
-            parts = MAX(parts, gemm_packed_parts(&a[i], n, pool_threads(c->pool)));
+            parts = MAX(parts, gemm_packed_parts(&a[i], j.to - from, pool_threads(c->pool)));
         }
         fork_linear(c, &j, parts, packed_part);
     }
 }
 
 static bool same_x(const linear_args *a, const linear_args *b) {
-    return a->x == b->x && a->ldx == b->ldx && a->n == b->n && a->w->cols == b->w->cols;
+    return a->x == b->x && a->xq == b->xq && a->ldx == b->ldx && a->n == b->n &&
+           a->w->cols == b->w->cols;
 }
 
 void op_linear_many(compute *c, const linear_args *a, int count) {
@@ -237,26 +249,33 @@ void op_linear(compute *c, const linear_args *a) {
 
 typedef struct {
     const compute *c;
-    float *y, *cell;
-    const float *x, *w, *b;
-    int64_t n, d;
-    float eps;
-} rows_job;
+    const layer_norm_args *a;
+} layer_norm_job;
 
 static void layer_norm_part(void *arg, int part, int parts, int thread) {
-    const rows_job *j = arg;
-    span s = span_of(j->n, 1, part, parts);
+    const layer_norm_job *j = arg;
+    const layer_norm_args *a = j->a;
+    span s = span_of(a->n, 1, part, parts);
     (void)thread;
     for (int64_t i = s.from; i < s.to; i++) {
-        j->c->k.layer_norm(j->y + i * j->d, j->x + i * j->d, j->w, j->b, j->d, j->eps);
+        float *y = a->y + i * a->d;
+        j->c->k.layer_norm(y, a->x + i * a->d, a->w, a->b, a->d, a->eps);
+        if (a->yq) j->c->k.quantise(a->yq + i * quant_blocks(a->d), y, a->d);
     }
 }
 
-void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
-                   int64_t d, float eps) {
-    rows_job j = {.c = c, .y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = eps};
-    pool_run(c->pool, parts_of(c, n, n * d), layer_norm_part, &j);
+void op_layer_norm(compute *c, const layer_norm_args *a) {
+    layer_norm_job j = {c, a};
+    pool_run(c->pool, parts_of(c, a->n, (a->yq ? 2 : 1) * a->n * a->d), layer_norm_part, &j);
 }
+
+typedef struct {
+    const compute *c;
+    float *y;
+    const float *x, *w;
+    int64_t n, d;
+    float eps;
+} rows_job;
 
 static void rms_norm_part(void *arg, int part, int parts, int thread) {
     const rows_job *j = arg;
@@ -361,15 +380,16 @@ static void attend_packed(const attend_job *j, int64_t i, span h, float *s) {
 static void attend_heads(const attend_job *j, int64_t i, span h, float *scores) {
     const attend_item *it = &j->items[i];
     int64_t dh = j->s->dh, step = j->s->kv_type == DT_I8 ? kvpack_heads(dh) : 1;
-    if (!it->len) {
-        memset(it->out + h.from * dh, 0, (size_t)((h.to - h.from) * dh) * sizeof *it->out);
-        return;
-    }
-    for (int64_t at = h.from; at < h.to; at += step) {
+    if (!it->len) memset(it->out + h.from * dh, 0, (size_t)((h.to - h.from) * dh) * sizeof(float));
+    for (int64_t at = h.from; at < h.to && it->len; at += step) {
         if (j->s->kv_type == DT_I8)
             attend_packed(j, i, (span){at, MIN(at + step, h.to)}, scores);
         else
             attend_plain(j, i, at, scores);
+    }
+    if (it->outq) {
+        j->c->k.quantise(it->outq + h.from * dh / QUANT_BLOCK, it->out + h.from * dh,
+                         (h.to - h.from) * dh);
     }
 }
 
@@ -396,6 +416,7 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
            (s->kv_type == DT_I8 && s->dh <= ATTEND_I8_DH));
     for (int64_t i = 0; i < n; i++) {
         assert(s->kv_type != DT_I8 || !items[i].bias);
+        assert(!items[i].outq || s->dh % QUANT_BLOCK == 0);
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         j.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }

@@ -32,6 +32,11 @@ typedef struct {
     const void *data;
 } weight;
 
+// Rows of 8 bits, as packed weights are multiplied with (quant.h): row i's blocks at
+// i*quant_blocks(cols). An op that makes rows can make these of them where they are still in a
+// cache.
+typedef struct qblock qblock;
+
 typedef enum { ACT_NONE, ACT_RELU, ACT_GELU, ACT_ELU } activation;
 
 // y[i][o] = act(dot16(x_i, w_o, cols) + bias[o]) (+ y[i][o] when add), for i < n, o < w->rows.
@@ -43,6 +48,10 @@ typedef struct {
     const float *x;
     int64_t ldx;
     int64_t n;
+    // x in 8 bits, for packed weights; NULL: made here. Where it is given x itself is not read.
+    const qblock *xq;
+    // Gets y in 8 bits besides, unless NULL: of packed weights, w->rows a multiple of QUANT_BLOCK.
+    qblock *yq;
     const weight *w;
     const float *bias;
     activation act;
@@ -55,9 +64,16 @@ void op_linear(compute *c, const linear_args *a);
 // Several products that share nothing but the fork: q, k and v of one step, say.
 void op_linear_many(compute *c, const linear_args *a, int count);
 
-// Row-wise over x [n, d] into y [n, d] (y may be x). Sums are dot16-ordered.
-void op_layer_norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
-                   int64_t d, float eps);
+// Row-wise over x [n, d] into y [n, d] (y may be x). Sums are dot16-ordered. yq gets y in 8 bits,
+// unless NULL.
+typedef struct {
+    float *y;
+    qblock *yq;
+    const float *x, *w, *b;
+    int64_t n, d;
+    float eps;
+} layer_norm_args;
+void op_layer_norm(compute *c, const layer_norm_args *a);
 void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d,
                  float eps);
 
@@ -68,6 +84,7 @@ void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n
 typedef struct {
     const float *q;    // [heads * dh]
     float *out;        // [heads * dh]
+    qblock *outq;      // unless NULL, gets out in 8 bits; dh a multiple of QUANT_BLOCK
     const void *k, *v; // head h's at + h*kv_stride values of kv_type
     int64_t len;       // keys to attend to, 0: out is zero
     int64_t kv_stride; // attend_stride(shape, rows each head has room for)

@@ -20,11 +20,11 @@
 #define QUANT_ROWS 16  // rows of a panel
 
 // 32 values of x: scale * q. less8 is -8 times the sum of the q: what a weight offset of 8 costs.
-typedef struct {
+struct qblock {
     float scale;
     int32_t less8;
     int8_t q[QUANT_BLOCK];
-} qblock;
+};
 
 static inline bool quant_is(dtype t) {
     return t == DT_Q8 || t == DT_Q4;

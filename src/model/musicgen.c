@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "compute/quant.h"
 
 typedef struct {
     weight q, k, v, o;     // self-attention [d, d]
@@ -332,6 +333,7 @@ struct mg_scratch {
     int64_t rows_max, positions_max;
     float *x, *norm, *q, *k, *v, *ctx; // [rows_max, d]
     float *hidden;                     // [rows_max, ffn]
+    qblock *norm_q, *ctx_q, *hidden_q; // the same in 8 bits; NULL where nothing multiplies them so
     attend_item *item;                 // [rows_max]
     kv_row *put;                       // [rows_max]
     int64_t *pos;                      // [rows_max] where each row stands in its cache
@@ -339,6 +341,28 @@ struct mg_scratch {
     uint8_t *position_ready;           // [positions_max]
     arena own;
 };
+
+// Whether every product of a step is one of packed weights.
+static bool all_packed(const musicgen *m) {
+    bool packed = true;
+    for (int64_t k = 0; k < m->cfg.codebooks; k++) packed &= quant_is(m->head[k].type);
+    for (int64_t i = 0; i < m->cfg.layers; i++) {
+        const mg_layer *l = &m->layer[i];
+        const weight *w[] = {&l->q, &l->k, &l->v, &l->o, &l->fc1, &l->fc2, &l->cq, &l->co};
+        size_t count = ARRAY_LEN(w) - (m->cfg.melody ? 2 : 0);
+        for (size_t j = 0; j < count; j++) packed &= quant_is(w[j]->type);
+    }
+    return packed;
+}
+
+// Rows that are made piece by piece must be whole blocks in each.
+static void scratch_8_bits(mg_scratch *s, const mg_config *c) {
+    size_t row = (size_t)quant_blocks(c->d) * sizeof(qblock), n = (size_t)s->rows_max;
+    s->norm_q = arena_alloc(&s->own, n * row);
+    if (c->dh % QUANT_BLOCK == 0) s->ctx_q = arena_alloc(&s->own, n * row);
+    if (c->ffn % QUANT_BLOCK == 0)
+        s->hidden_q = arena_alloc(&s->own, n * (size_t)quant_blocks(c->ffn) * sizeof(qblock));
+}
 
 status mg_scratch_create(mg_scratch **out, const musicgen *m, compute *c, int64_t rows_max,
                          int64_t positions_max, err *e) {
@@ -353,6 +377,7 @@ status mg_scratch_create(mg_scratch **out, const musicgen *m, compute *c, int64_
     float **const rows[] = {&s->x, &s->norm, &s->q, &s->k, &s->v, &s->ctx};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) *rows[i] = arena_f32(&s->own, n, d);
     s->hidden = arena_f32(&s->own, n, (size_t)m->cfg.ffn);
+    if (all_packed(m)) scratch_8_bits(s, &m->cfg);
     s->item = arena_alloc(&s->own, n * sizeof *s->item);
     s->put = arena_alloc(&s->own, n * sizeof *s->put);
     s->pos = arena_alloc(&s->own, n * sizeof *s->pos);
@@ -437,44 +462,73 @@ static void enter(const musicgen *m, compute *c, mg_scratch *s, const mg_row *ro
     }
 }
 
-// next: what is read after w.
-static linear_args product(float *y, const weight *w, const float *x, int64_t n,
-                           const weight *next) {
-    return (linear_args){
-        .y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .n = n, .w = w, .next = next};
+// Rows that are multiplied with weights, and the same in 8 bits or NULL.
+typedef struct {
+    float *x;
+    qblock *q;
+    int64_t n;
+} factors;
+
+static factors normed(compute *c, mg_scratch *s, int64_t from, int64_t n, int64_t d, const float *w,
+                      const float *b) {
+    op_layer_norm(c, &(layer_norm_args){.y = s->norm,
+                                        .yq = s->norm_q,
+                                        .x = s->x + from * d,
+                                        .w = w,
+                                        .b = b,
+                                        .n = n,
+                                        .d = d,
+                                        .eps = NORM_EPS});
+    return (factors){s->norm, s->norm_q, n};
 }
 
-static void product_add(compute *c, float *y, const weight *w, const float *x, int64_t n,
+// next: what is read after w.
+static linear_args product(float *y, const weight *w, const factors *f, const weight *next) {
+    return (linear_args){.y = y,
+                         .ldy = w->rows,
+                         .x = f->x,
+                         .xq = f->q,
+                         .ldx = w->cols,
+                         .n = f->n,
+                         .w = w,
+                         .next = next};
+}
+
+static void product_add(compute *c, float *y, const weight *w, const factors *f,
                         const weight *next) {
-    linear_args a = product(y, w, x, n, next);
+    linear_args a = product(y, w, f, next);
     a.add = true;
     op_linear(c, &a);
+}
+
+// Row r's place among those that attention gives.
+static attend_item attended(const mg_scratch *s, const mg_config *c, int64_t r) {
+    return (attend_item){.q = s->q + r * c->d,
+                         .out = s->ctx + r * c->d,
+                         .outq = s->ctx_q ? s->ctx_q + r * quant_blocks(c->d) : NULL};
 }
 
 static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
                            int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
-    op_layer_norm(c, s->norm, s->x, l->attn_w, l->attn_b, n, d, NORM_EPS);
-    const linear_args qkv[] = {product(s->q, &l->q, s->norm, n, &l->o),
-                               product(s->k, &l->k, s->norm, n, &l->o),
-                               product(s->v, &l->v, s->norm, n, &l->o)};
+    const factors x = normed(c, s, 0, n, d, l->attn_w, l->attn_b), ctx = {s->ctx, s->ctx_q, n};
+    const linear_args qkv[] = {product(s->q, &l->q, &x, &l->o), product(s->k, &l->k, &x, &l->o),
+                               product(s->v, &l->v, &x, &l->o)};
     op_linear_many(c, qkv, 3);
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const mg_cache *cache = rows[r].cache;
         const kv_cache kv = self_cache(cache, i);
         s->put[r] = (kv_row){kv, s->k + r * d, s->v + r * d, s->pos[r]};
-        s->item[r] = (attend_item){.q = s->q + r * d,
-                                   .out = s->ctx + r * d,
-                                   .k = kv.k,
-                                   .v = kv.v,
-                                   .len = s->pos[r] + 1,
-                                   .kv_stride = attend_stride(&shape, cache->cap)};
+        attend_item *it = &s->item[r];
+        *it = attended(s, &m->cfg, r);
+        it->k = kv.k, it->v = kv.v, it->len = s->pos[r] + 1;
+        it->kv_stride = attend_stride(&shape, cache->cap);
     }
     op_cache_put(c, &shape, s->put, n);
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->o, s->ctx, n, m->cfg.melody ? &l->fc1 : &l->cq);
+    product_add(c, s->x, &l->o, &ctx, m->cfg.melody ? &l->fc1 : &l->cq);
 }
 
 // n: the rows with a text, which stand first. For the others the block adds exactly nothing.
@@ -482,40 +536,40 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
                             int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
-    op_layer_norm(c, s->norm, s->x, l->cross_w, l->cross_b, n, d, NORM_EPS);
-    const linear_args q = product(s->q, &l->cq, s->norm, n, &l->co);
+    const factors x = normed(c, s, 0, n, d, l->cross_w, l->cross_b), ctx = {s->ctx, s->ctx_q, n};
+    const linear_args q = product(s->q, &l->cq, &x, &l->co);
     op_linear(c, &q);
     const attend_shape shape = cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const mg_cache *cache = rows[r].cache;
         const kv_cache text = text_cache(cache, i);
-        s->item[r] = (attend_item){.q = s->q + r * d,
-                                   .out = s->ctx + r * d,
-                                   .k = text.k,
-                                   .v = text.v,
-                                   .len = cache->text_n,
-                                   .kv_stride = attend_stride(&shape, cache->text_cap)};
+        attend_item *it = &s->item[r];
+        *it = attended(s, &m->cfg, r);
+        it->k = text.k, it->v = text.v, it->len = cache->text_n;
+        it->kv_stride = attend_stride(&shape, cache->text_cap);
     }
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->co, s->ctx, n, &l->fc1);
+    product_add(c, s->x, &l->co, &ctx, &l->fc1);
 }
 
 static void feed_forward(const musicgen *m, compute *c, mg_scratch *s, int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
-    op_layer_norm(c, s->norm, s->x, l->ffn_w, l->ffn_b, n, m->cfg.d, NORM_EPS);
-    linear_args up = product(s->hidden, &l->fc1, s->norm, n, &l->fc2);
+    const factors x = normed(c, s, 0, n, m->cfg.d, l->ffn_w, l->ffn_b);
+    const factors hidden = {s->hidden, s->hidden_q, n};
+    linear_args up = product(s->hidden, &l->fc1, &x, &l->fc2);
     up.act = ACT_GELU;
+    up.yq = s->hidden_q;
     op_linear(c, &up);
-    product_add(c, s->x, &l->fc2, s->hidden, n, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);
+    product_add(c, s->x, &l->fc2, &hidden, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);
 }
 
 static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, int64_t n,
                   float *logits) {
     int64_t d = m->cfg.d, vocab = m->cfg.vocab, codebooks = m->cfg.codebooks;
     linear_args a[MG_CODEBOOKS_MAX];
-    op_layer_norm(c, s->norm, s->x + from * d, m->norm_w, m->norm_b, n, d, NORM_EPS);
+    const factors x = normed(c, s, from, n, d, m->norm_w, m->norm_b);
     for (int64_t k = 0; k < codebooks; k++) {
-        a[k] = product(logits + k * vocab, &m->head[k], s->norm, n, &m->layer[0].q);
+        a[k] = product(logits + k * vocab, &m->head[k], &x, &m->layer[0].q);
         a[k].ldy = codebooks * vocab;
     }
     op_linear_many(c, a, (int)codebooks);

@@ -350,11 +350,88 @@ static void test_cache_copy_of_panels(void) {
     same(want, got, 48, "attention over copied panels");
 }
 
+// ---- rows in 8 bits ----
+
+// A norm, two products, and attention before a third: every op makes its rows in 8 bits for the
+// next one (early), or leaves them to it.
+#define EARLY_N 9
+#define EARLY_D 160  // HEADS * DH
+#define EARLY_UP 992 // several parts, which cut blocks if they may
+typedef struct {
+    weight up, down;
+    dtype kv_type;
+    bool early;
+} early_case;
+
+static qblock early_q[3][EARLY_N * EARLY_UP / QUANT_BLOCK];
+
+static void early_attend(compute *c, float *ctx, const float *q, const early_case *k) {
+    attend_shape s = {.heads = HEADS, .dh = DH, .kv_type = k->kv_type, .scale = 0.17f};
+    attend_item items[EARLY_N];
+    for (int i = 0; i < EARLY_N; i++) {
+        items[i] =
+            (attend_item){.q = q + i * EARLY_D, .out = ctx + i * EARLY_D, .len = LEN / 9 * i};
+        items[i].k = narrow_bytes, items[i].v = narrow_bytes + 4 * HEADS * LEN * DH;
+        items[i].kv_stride = attend_stride(&s, LEN);
+        if (k->early) items[i].outq = early_q[2] + i * EARLY_D / QUANT_BLOCK;
+    }
+    op_attend(c, &s, items, EARLY_N);
+}
+
+static void run_early(compute *c, float *out, const void *arg) {
+    static float norm[EARLY_N * EARLY_D], hidden[EARLY_N * EARLY_UP], ctx[EARLY_N * EARLY_D];
+    const early_case *k = arg;
+    op_layer_norm(c, &(layer_norm_args){.y = norm,
+                                        .yq = k->early ? early_q[0] : NULL,
+                                        .x = x,
+                                        .w = y,
+                                        .b = y + 2000,
+                                        .n = EARLY_N,
+                                        .d = EARLY_D,
+                                        .eps = 1e-5f});
+    linear_args up = {.y = hidden, .ldy = EARLY_UP, .x = norm, .ldx = EARLY_D, .n = EARLY_N};
+    up.w = &k->up, up.act = ACT_GELU;
+    linear_args down = {.y = out, .ldy = EARLY_D, .x = hidden, .ldx = EARLY_UP, .n = EARLY_N};
+    down.w = &k->down;
+    linear_args after = {.y = hidden, .ldy = EARLY_UP, .x = ctx, .ldx = EARLY_D, .n = EARLY_N};
+    after.w = &k->up;
+    if (k->early) {
+        up.x = down.x = after.x = NULL;
+        up.xq = early_q[0], up.yq = early_q[1], down.xq = early_q[1], after.xq = early_q[2];
+    }
+    op_linear(c, &up);
+    op_linear(c, &down);
+    early_attend(c, ctx, out, k);
+    op_linear(c, &after);
+    memcpy(out + EARLY_N * EARLY_D, hidden, sizeof hidden);
+}
+
+static void test_early(void) {
+    static uint8_t up[EARLY_UP * EARLY_D * 2], down[EARLY_UP * EARLY_D * 2];
+    static float late[EARLY_N * (EARLY_D + EARLY_UP)];
+    for (int t = DT_Q8; t <= DT_Q4; t++) {
+        weight src = {.type = DT_F32, .rows = EARLY_UP, .cols = EARLY_D, .data = y};
+        early_case k = {.kv_type = t == DT_Q8 ? DT_I8 : DT_F32};
+        quant_pack(up, (dtype)t, &src);
+        k.up = (weight){(dtype)t, EARLY_UP, EARLY_D, up};
+        src.rows = EARLY_D, src.cols = EARLY_UP;
+        quant_pack(down, (dtype)t, &src);
+        k.down = (weight){(dtype)t, EARLY_D, EARLY_UP, down};
+        fill_caches(machines[0].c, k.kv_type);
+        run_early(machines[0].c, late, &k);
+        k.early = true;
+        on_every_machine("rows in 8 bits", run_early, &k, ARRAY_LEN(late));
+        same(late, want, ARRAY_LEN(late), "rows in 8 bits, early or late: %s",
+             dtype_name((dtype)t));
+    }
+}
+
 // ---- rows and elements ----
 
 static void run_layer_norm(compute *c, float *out, const void *arg) {
     (void)arg;
-    op_layer_norm(c, out, x, y, y + 2000, 37, 600, 1e-5f);
+    op_layer_norm(c, &(layer_norm_args){
+                         .y = out, .x = x, .w = y, .b = y + 2000, .n = 37, .d = 600, .eps = 1e-5f});
 }
 static void run_rms_norm(compute *c, float *out, const void *arg) {
     (void)arg;
@@ -559,6 +636,7 @@ void test_ops(void) {
     test_cache_put_packs();
     test_cache_copy();
     test_cache_copy_of_panels();
+    test_early();
     on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);
