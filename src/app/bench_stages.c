@@ -223,12 +223,20 @@ static timings timings_of(const bench *b, int64_t stems, double *room) {
                      .products = rows * (double)mg_step_values(b->m.lm)};
 }
 
+static double sum(const double *v, int64_t n) {
+    double all = 0;
+    for (int64_t i = 0; i < n; i++) all += v[i];
+    return all;
+}
+
+// A step is the median; steps a second are all of them over the time they took.
 static void report_steps(const bench *b, int64_t stems, timings *k) {
+    double rate = (double)b->steps / sum(k->spent, b->steps);
     double step = median(k->spent, b->steps), share = median(k->share, k->groups);
     double at = (double)b->position / b->m.frame_rate;
     bench_add(b, "step", stems, at, 1e3 * step, "ms", share);
-    bench_add(b, "steps", stems, at, 1 / step, "steps/s", share);
-    bench_add(b, "audio", stems, at, (double)stems / step / b->m.frame_rate, "x realtime", 0);
+    bench_add(b, "steps", stems, at, rate, "steps/s", share);
+    bench_add(b, "audio", stems, at, (double)stems * rate / b->m.frame_rate, "x realtime", 0);
     bench_add(b, "read", stems, at, k->moved / 1e9 / step, "GB/s", median(k->of_reads, k->groups));
 }
 
