@@ -54,7 +54,7 @@ INLINE v16 qscores16(const digits *q, int64_t h, const uint8_t *panel, ptrdiff_t
     UNROLLED
     for (int64_t i = 0; i < width; i += 4) {
         w64 w = w_q8(w_load(k + 16 * i));
-        __builtin_prefetch(k + 16 * i + ahead);
+        kern_fetch(k + 16 * i + ahead, 1, 0, true);
         hi = i_dot(hi, w, four(q_hi + i));
         lo = i_dot(lo, w, four(q_lo + i));
     }
@@ -116,7 +116,7 @@ INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const 
         const uint8_t *group = at + i / cols * 4 * width + i % cols * 64;
         digit_sums *to = &acc[i % cols];
         w64 w = w_q8(w_load(group));
-        __builtin_prefetch(group + ahead);
+        kern_fetch(group + ahead, 1, 0, true);
         to->hi = i_dot(to->hi, w, four(hi + i / cols * 4));
         to->lo = i_dot(to->lo, w, four(lo + i / cols * 4));
     }
