@@ -1,6 +1,7 @@
 """Speed beside PyTorch and ONNX Runtime, as ratios of one run on one machine.
 
-    build/peers/bin/python bench/run.py MODEL [--steps 500] [--threads 2] [--peers pytorch onnx] [--cache DIR] [--out bench.csv]
+    build/peers/bin/python bench/run.py MODEL [--steps 500] [--threads 2] [--peers pytorch onnx] [--rounds 1]
+                                      [--cache DIR] [--out bench.csv]
 
 Runs `stemforge bench` and the scripts of bench/peers on the same checkpoint, threads and steps, guided, from position 0
 (500 steps are 10 s), one stem and four (ONNX Runtime: one), the two sides in turn; prints each pair with its ratio, and
@@ -16,6 +17,7 @@ import csv
 import io
 import itertools
 import os
+import statistics
 import subprocess
 import sys
 
@@ -63,52 +65,59 @@ def value(rows, stage, stems, unit):
 
 
 def rivals(rows, precision, stems):
-    """The peer's rows that ours is compared with, the fastest first."""
+    """Which of the peer's rows ours is compared with, as (precision, mode), the fastest first."""
     found = [r for p, r in rows if precision in (None, p) and r["stems"] == str(stems)]
     found.sort(key=lambda r: -float(r["steps_per_s"]))
-    return found[:1] if precision else found
+    return [(r["precision"], r["mode"]) for r in (found[:1] if precision else found)]
 
 
-def compare(weights, mine, peer, row, stems):
-    """One line: our steps beside the peer's."""
-    rate, other = value(mine, "steps", stems, "steps/s"), float(row["steps_per_s"])
-    share = next(float(r["share"]) for r in mine if r["stage"] == "steps" and r["stems"] == str(stems))
-    roof = f", {100 * share:.0f}% of the roof" if share else ""
-    print(f"{weights:4} {stems} stem{'s' if stems > 1 else ' '}  {rate:6.1f} steps/s{roof}; "
-          f"{peer} {row['precision']} ({row['mode']}) {other:6.1f}; ratio {rate / other:.2f}")  # fmt: skip
+def theirs_per_s(rows, rival, stems):
+    return next(float(r["steps_per_s"]) for _, r in rows if (r["precision"], r["mode"], r["stems"]) == (*rival, str(stems)))
+
+
+def compare(weights, rounds, peer, rival, stems):
+    """One line: our steps beside the peer's; of several rounds the medians, and each round's ratio."""
+    rates = [value(mine[weights], "steps", stems, "steps/s") for mine, _ in rounds]
+    others = [theirs_per_s(rows[peer], rival, stems) for _, rows in rounds]
+    ratios = [x / y for x, y in zip(rates, others)]
+    each = f" ({', '.join(f'{r:.2f}' for r in ratios)})" if len(ratios) > 1 else ""
+    print(f"{weights:4} {stems} stem{'s' if stems > 1 else ' '}  {statistics.median(rates):6.1f} steps/s; {peer} {rival[0]} "
+          f"({rival[1]}) {statistics.median(others):6.1f}; ratio {statistics.median(ratios):.2f}{each}")  # fmt: skip
 
 
 def compare_rest(weights, mine, rows):
-    """Codec, load and memory, where the peer has its own."""
+    """Codec and load, where the peer has its own: the first round."""
     seconds, other = value(mine, "codec", 1, "s"), min(float(r["decode10_s"]) for r in rows)
     print(f"{weights:4} codec 10 s  {seconds:.3f} s; PyTorch {other:.3f}; ratio {other / seconds:.2f}")
     print(f"{weights:4} load  {value(mine, 'load', 0, 'ms') / 1000:.3f} s; PyTorch {float(rows[0]['load_s']):.3f} s")
 
 
-def report(args, mine, rows):
+def report(args, rounds):
+    mine, rows = rounds[0]
     for peer in args.peers:
         for weights, precision in PEERS[peer]["pairs"]:
             if weights not in mine:
                 continue
             for stems in args.stems:
-                for row in rivals(rows[peer], precision, stems):
-                    compare(weights, mine[weights], peer, row, stems)
+                for rival in rivals(rows[peer], precision, stems):
+                    compare(weights, rounds, peer, rival, stems)
             same = [r for p, r in rows[peer] if p == precision]
             if peer == "pytorch" and same:
                 compare_rest(weights, mine[weights], same)
 
 
-def save(path, mine, rows):
+def save(path, rounds):
     with open(path, "w", newline="", encoding="utf-8") as f:
         sheet = csv.writer(f)
-        sheet.writerow(["who", "precision", "what", "stems", "value", "unit"])
-        for weights, own in mine.items():
-            for r in own:
-                sheet.writerow(["stemforge", weights, r["stage"], r["stems"], r["value"], r["unit"]])
-        for peer, found in rows.items():
-            for precision, r in found:
-                for what in KEPT:
-                    sheet.writerow([f"{peer} {r['mode']}", precision, what, r["stems"], r[what], ""])
+        sheet.writerow(["round", "who", "precision", "what", "stems", "value", "unit"])
+        for i, (mine, rows) in enumerate(rounds):
+            for weights, own in mine.items():
+                for r in own:
+                    sheet.writerow([i, "stemforge", weights, r["stage"], r["stems"], r["value"], r["unit"]])
+            for peer, found in rows.items():
+                for precision, r in found:
+                    for what in KEPT:
+                        sheet.writerow([i, f"{peer} {r['mode']}", precision, what, r["stems"], r[what], ""])
     print(f"all rows: {path}")
 
 
@@ -142,12 +151,13 @@ def main():
     parser.add_argument("--precision", nargs="*", choices=("f32", "bf16", "int8"), default=["f32", "bf16", "int8"], help="theirs")
     parser.add_argument("--stems", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--mode", nargs="*", default=["generate", "lean"], help="PyTorch's: generate, lean, compiled")
+    parser.add_argument("--rounds", type=int, default=1, help="all of it so many times, where the machine changes meanwhile")
     parser.add_argument("--cache", help="folder for ONNX Runtime's exported files, kept; of one checkpoint only")
     parser.add_argument("--out", default="bench.csv")
     args = parser.parse_args()
-    mine, rows = measure(args)
-    report(args, mine, rows)
-    save(args.out, mine, rows)
+    rounds = [measure(args) for _ in range(args.rounds)]
+    report(args, rounds)
+    save(args.out, rounds)
 
 
 if __name__ == "__main__":
