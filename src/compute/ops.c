@@ -174,6 +174,7 @@ static void plain_many(compute *c, const linear_args *a, int count) {
     int parts = 1;
     for (int i = 0; i < count; i++) {
         assert(a[i].w->type <= DT_F16 || a[i].w->type == DT_BF16X8);
+        assert(!a[i].xq && !a[i].yq);
         parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
     fork_linear(c, &j, parts, plain_part);
@@ -217,6 +218,7 @@ static void packed_many(compute *c, const linear_args *a, int count) {
             quantise_rows(c, &j);
         int parts = 1;
         for (int i = 0; i < count; i++) {
+            assert(!a[i].yq || a[i].w->rows % QUANT_BLOCK == 0);
             parts = MAX(parts, gemm_packed_parts(&a[i], j.to - from, pool_threads(c->pool)));
         }
         fork_linear(c, &j, parts, packed_part);
