@@ -25,7 +25,7 @@ struct musicgen {
 };
 
 // The layout: per layer the keys [heads, cap, dh], then the values, so that one head's keys are
-// read in one run.
+// read in one run; DT_I8: kvpack.h's panels, all heads side by side.
 struct mg_cache {
     dtype type;
     int64_t layers, heads, dh;
