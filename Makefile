@@ -174,12 +174,12 @@ parity: $(BIN)
 quality: $(BIN)
 	$(PYTHON) tools/quality.py $(MODEL)
 
-# The shipped model, judged by what build/stemforge makes of held-out requests (tools/train/requirements.txt).
+# The shipped model, judged by what build/stemforge makes of held-out requests (train/requirements.txt).
 # ALSO="weights=q8 weights=q4 seed=1 model=DIR" sets variants beside it on the first 200 of them.
 WORK   ?= build/train
 N      ?= 1000
 model-eval: $(BIN)
-	$(PYTHON) tools/train/eval.py --work $(WORK) --model $(MODEL) --n $(N) $(ALSO:%=--also %) \
+	$(PYTHON) train/eval.py --work $(WORK) --model $(MODEL) --n $(N) $(ALSO:%=--also %) \
 	    --write docs/MODEL_CARD.md --pictures docs/img
 
 # For editors.

@@ -4,7 +4,7 @@
     python tools/parity.py --make small FOLDER       write a random checkpoint of the published shape
     python tools/parity.py --make medium-melody FOLDER
 
-A melody model gets a melody, one with our control track (tools/train/control.py) that track.
+A melody model gets a melody, one with our control track (train/control.py) that track.
 The engine is asked through its debug command `stemforge trace`, whose input and output tests/parity/README.md
 describes. The error of a tensor is its largest difference, relative to the reference's largest magnitude.
 Exit status 1 when a stage is above 1e-4 or an integer differs.

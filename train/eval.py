@@ -261,7 +261,7 @@ def variant(text, maker, work):
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    root = os.path.join(HERE, "..", "..")
+    root = os.path.join(HERE, "..")
     args.add_argument("--work", required=True)
     args.add_argument("--model", default=os.path.join(root, "models/stemforge-mini"))
     args.add_argument("--program", default=os.path.join(root, "build/stemforge"))
