@@ -23,13 +23,13 @@ CFLAGS  := -std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -D_POSIX_C_
 LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpng -lpthread -lm
 LDFLAGS := $(if $(SAN),-fsanitize=$(SAN))
 
-SRC      := $(sort $(wildcard src/*/*.c))
+SRC      := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 APP_SRC  := $(filter src/app/%,$(SRC))
 LIB_SRC  := $(filter-out src/app/%,$(SRC))
 obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIB      := $(OUT)/parts.a
 ENGINE   := $(OUT)/libstemforge.a
-ENGINE_SRC := $(sort $(wildcard $(addprefix src/,base/*.c compute/*.c audio/*.c format/*.c model/*.c engine/*.c)))
+ENGINE_SRC := $(filter $(addprefix src/,base/% compute/% audio/% format/% model/% engine/%),$(SRC))
 BIN      := $(OUT)/stemforge
 
 .PHONY: all test unit parity quality model-eval kern kern-neon corpus fuzz lint format install clean help
@@ -120,7 +120,7 @@ NEON_OUT  := build/neon
 NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
 NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/num.c base/fft.c \
-             audio/resample.c audio/post.c engine/chords.c engine/control.c) \
+             audio/resample.c audio/post.c engine/chords.c engine/musicgen/control.c) \
              $(wildcard src/compute/*.c) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)

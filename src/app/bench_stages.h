@@ -2,7 +2,7 @@
 #pragma once
 #include "app/bench_table.h"
 #include "engine/checkpoint.h"
-#include "engine/run.h"
+#include "engine/musicgen/run.h"
 #include "stemforge.h"
 
 #define BENCH_STEMS_MAX 64

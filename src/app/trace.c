@@ -5,7 +5,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
-#include "engine/trace.h"
+#include "engine/musicgen/trace.h"
 #include "stemforge.h"
 
 typedef struct {

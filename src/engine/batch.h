@@ -8,7 +8,7 @@
 #pragma once
 #include "base/mem.h"
 #include "compute/ops.h"
-#include "engine/run.h"
+#include "engine/musicgen/run.h"
 
 typedef struct batch batch;
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/hubdir.h"
-#include "model/sampler.h"
+#include "engine/musicgen/sampler.h"
 
 #define CONFIG_MAX ((size_t)4 << 20)
 

@@ -8,9 +8,9 @@
 #include "audio/post.h"
 #include "base/os.h"
 #include "engine/batch.h"
-#include "engine/condition.h"
+#include "engine/musicgen/condition.h"
+#include "engine/musicgen/texts.h"
 #include "engine/prompt.h"
-#include "engine/texts.h"
 #include "stemforge.h"
 
 #define PLACES_DEFAULT 16

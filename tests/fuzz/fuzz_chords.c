@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "engine/chords.h"
-#include "engine/control.h"
+#include "engine/musicgen/control.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -1,7 +1,7 @@
 // fuzz_encodec.c - the codec's and the chroma front end's configuration from any bytes.
 #include <stdlib.h>
 
-#include "model/chroma.h"
+#include "engine/musicgen/chroma.h"
 #include "model/encodec_net.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);

@@ -4,7 +4,7 @@
 #include "base/fft.h"
 #include "base/mem.h"
 #include "check.h"
-#include "engine/control.h"
+#include "engine/musicgen/control.h"
 
 static void digest_resampled(int from, int to) {
     enum { N = 5000 };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/chords.h"
-#include "engine/control.h"
+#include "engine/musicgen/control.h"
 
 static unsigned mask_of(int root, const char *tones) {
     unsigned mask = 0;

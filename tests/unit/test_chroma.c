@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/musicgen/chroma.h"
 #include "format/safetensors.h"
-#include "model/chroma.h"
 
 static chroma *open_default(void) {
     chroma_config cfg;

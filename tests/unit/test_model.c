@@ -8,10 +8,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "compute/rng.h"
+#include "engine/musicgen/delay.h"
+#include "engine/musicgen/sampler.h"
 #include "format/safetensors.h"
-#include "model/delay.h"
 #include "model/musicgen.h"
-#include "model/sampler.h"
 #include "model/t5.h"
 
 static const float *f32_at(const st_file *f, const char *name, const tensor **t) {

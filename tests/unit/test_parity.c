@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/run.h"
-#include "engine/trace.h"
+#include "engine/musicgen/run.h"
+#include "engine/musicgen/trace.h"
 
 #define TOLERANCE 1e-4 // of the tensor's peak
 

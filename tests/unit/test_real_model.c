@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/trace.h"
+#include "engine/musicgen/trace.h"
 
 static trace_result trace_text(const checkpoint *m, compute *c, const char *text) {
     err e;

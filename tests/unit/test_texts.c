@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/checkpoint.h"
-#include "engine/texts.h"
+#include "engine/musicgen/texts.h"
 
 #define LONG 1900 // tokens: some dozens of such texts are more than TEXTS_BYTES_MAX
 

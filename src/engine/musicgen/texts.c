@@ -1,5 +1,5 @@
 // texts.c - see texts.h.
-#include "engine/texts.h"
+#include "engine/musicgen/texts.h"
 
 #include <string.h>
 

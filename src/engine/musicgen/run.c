@@ -1,11 +1,11 @@
 // run.c - see run.h.
-#include "engine/run.h"
+#include "engine/musicgen/run.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "compute/rng.h"
-#include "model/delay.h"
+#include "engine/musicgen/delay.h"
 
 struct run {
     const musicgen *m;

@@ -1,11 +1,11 @@
 // trace.c - see trace.h.
-#include "engine/trace.h"
+#include "engine/musicgen/trace.h"
 
 #include <stdio.h>
 
 #include "audio/file.h"
-#include "engine/condition.h"
-#include "engine/run.h"
+#include "engine/musicgen/condition.h"
+#include "engine/musicgen/run.h"
 
 // What the stages of one run share.
 typedef struct {

@@ -1,5 +1,5 @@
 // condition.c - see condition.h.
-#include "engine/condition.h"
+#include "engine/musicgen/condition.h"
 
 #include "audio/file.h"
 

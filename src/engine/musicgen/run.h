@@ -16,8 +16,8 @@
 #pragma once
 #include "base/mem.h"
 #include "compute/ops.h"
+#include "engine/musicgen/sampler.h"
 #include "model/musicgen.h"
-#include "model/sampler.h"
 
 // Chroma rows of a window that starts at frame start, into out [chroma_length, bins]; returns how
 // many rows it wrote (the decoder tiles them), 0 for the null condition.

@@ -1,6 +1,6 @@
 // control.c - see control.h. Angles are double and num.h's, so the columns are the same bits
 // everywhere.
-#include "engine/control.h"
+#include "engine/musicgen/control.h"
 
 #include <math.h> // floor and fmod: exact
 #include <string.h>

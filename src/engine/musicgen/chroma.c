@@ -1,5 +1,5 @@
 // chroma.c - see chroma.h.
-#include "model/chroma.h"
+#include "engine/musicgen/chroma.h"
 
 #include <math.h>
 
