@@ -4,8 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/os.h"
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -34,16 +35,6 @@ bool log_level_parse(const char *name, log_level *out) {
     return false;
 }
 
-static size_t stamp(char *to, size_t cap) {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    struct tm tm;
-    gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(to, cap, "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(to + n, cap - n, ".%03ldZ", ts.tv_nsec / 1000000);
-    return n;
-}
-
 static void clean(char *s) {
     for (; *s; s++) {
         if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = ' ';
@@ -62,13 +53,13 @@ static void escape(char *to, size_t cap, const char *msg) {
 
 void log_write(log_level level, const char *module, const char *fmt, ...) {
     if (!log_on(level)) return;
-    char msg[1600], esc[3200], when[40], line[3500];
+    char msg[1600], esc[3200], when[OS_TIME_SIZE], line[3500];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
     clean(msg);
-    stamp(when, sizeof when);
+    os_time_text(when, os_time_ms(), true);
     int n;
     if (cfg.json) {
         escape(esc, sizeof esc, msg);

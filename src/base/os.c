@@ -223,6 +223,30 @@ bool os_is_terminal(int fd) {
     return isatty(fd) == 1;
 }
 
+void os_time_text(char out[OS_TIME_SIZE], int64_t time_ms, bool thousandths) {
+    int64_t ms = time_ms % 1000 + (time_ms % 1000 < 0 ? 1000 : 0); // 0..999 before 1970 too
+    time_t seconds = (time_t)((time_ms - ms) / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    size_t n = strftime(out, OS_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (thousandths) n += (size_t)snprintf(out + n, OS_TIME_SIZE - n, ".%03d", (int)ms);
+    snprintf(out + n, OS_TIME_SIZE - n, "Z");
+}
+
+void os_cond_init(pthread_cond_t *c) {
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms) {
+    int64_t until = os_clock_ns() + MAX(ms, 0) * 1000000;
+    struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    return pthread_cond_timedwait(c, mu, &at) == 0;
+}
+
 static volatile sig_atomic_t stop_count;
 
 static void on_stop(int sig) {

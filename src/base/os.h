@@ -1,6 +1,8 @@
 // os.h - files, clocks and signals: every call to the operating system that more than one layer
 // needs.
 #pragma once
+#include <pthread.h>
+
 #include "base/err.h"
 
 // A file mapped read-only, private. The kernel pages it in as it is touched. A file that shrinks
@@ -45,6 +47,18 @@ int os_cpu_count(void);          // processors this process may run on, at least
 size_t os_memory_peak(void);     // peak resident bytes of this process
 size_t os_memory_resident(void); // those now; 0 when the system does not say
 bool os_is_terminal(int fd);
+
+// A point in time as people and JSON read it, in UTC: "2026-03-04T05:06:07.890Z", or without the
+// thousandths: "2026-03-04T05:06:07Z".
+#define OS_TIME_SIZE 40
+void os_time_text(char out[OS_TIME_SIZE], int64_t time_ms, bool thousandths);
+
+// A condition variable that waits on the monotonic clock: a wall clock that is set back or forward
+// makes no wait longer or shorter. Use os_cond_init instead of pthread_cond_init; everything else
+// is pthread's.
+void os_cond_init(pthread_cond_t *c);
+// Waits until c is signalled (true) or ms milliseconds have passed (false). mu is held.
+bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms);
 
 // SIGINT and SIGTERM set a flag that os_stop_requested reads; a second signal ends the process.
 void os_stop_on_signals(void);

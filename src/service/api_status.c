@@ -1,8 +1,8 @@
 // api_status.c - the answers that no job is needed for: probes, metrics, the page, finished files.
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/os.h"
 #include "gen/openapi.h"
 #include "gen/page.h"
 #include "service/api_parts.h"
@@ -80,10 +80,9 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     const char *name = NULL;
     api_model_state model = api_model(a, &name);
     bool healthy = model == API_MODEL_AVAILABLE && !worker_broken(a->config.worker);
-    char when[40];
-    time_t now = time(NULL);
-    struct tm tm;
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", gmtime_r(&now, &tm));
+    char when[OS_TIME_SIZE];
+    os_time_text(when, os_time_ms(), false);
+    when[strlen(when) - 1] = 0; // the contract's timestamp has no zone
     json *v = json_new_object(), *s = json_new_object();
     json_set_str(v, "status", healthy ? "healthy" : "unhealthy");
     json_set_str(v, "timestamp", when);

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/os.h"
@@ -139,13 +138,8 @@ static void *beat(void *arg) {
     while (!v->stopping) {
         // Sleeps until there is progress to tell or a beat is due; then collects for PROGRESS_MS.
         int64_t left = HEARTBEAT_MS - (os_clock_ns() - beaten) / 1000000;
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        int64_t ns = until.tv_nsec + MAX(v->dirty ? PROGRESS_MS : left, 1) * 1000000;
-        until.tv_sec += ns / 1000000000;
-        until.tv_nsec = ns % 1000000000;
         bool was_dirty = v->dirty;
-        pthread_cond_timedwait(&v->wake, &v->mu, &until);
+        os_cond_wait_ms(&v->wake, &v->mu, was_dirty ? PROGRESS_MS : MAX(left, 1));
         if (was_dirty && !v->stopping) {
             v->dirty = false;
             // At most as many turns as there are jobs now, so that the beat is not put off.
@@ -167,7 +161,7 @@ status events_open(events **out, err *e) {
     events *v = *out = mem_calloc(1, sizeof *v);
     if (!v) return err_set(e, ERR_OOM, "events");
     pthread_mutex_init(&v->mu, NULL);
-    pthread_cond_init(&v->wake, NULL);
+    os_cond_init(&v->wake);
     v->beats = pthread_create(&v->heart, NULL, beat, v) == 0;
     if (v->beats) return OK;
     events_close(v);

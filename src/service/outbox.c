@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -52,16 +51,9 @@ static void rest(outbox *o, uint64_t seen, status rc) {
         int64_t left = due - os_time_ms();
         if (due != INT64_MAX && left > 0) ms = MIN(ms, left);
     }
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + ms * 1000000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
     pthread_mutex_lock(&o->mu);
     if (rc == ERR_NOT_FOUND && o->wakes == seen) o->idle = true;
-    while (!o->stopping && o->wakes == seen) {
-        if (pthread_cond_timedwait(&o->wake, &o->mu, &until)) break;
-    }
+    if (!o->stopping && o->wakes == seen) os_cond_wait_ms(&o->wake, &o->mu, ms);
     pthread_mutex_unlock(&o->mu);
 }
 
@@ -102,7 +94,7 @@ status outbox_open(outbox **out, job_store *jobs, hook *h, metrics *m, int threa
     o->metrics = m;
     o->threads = ids;
     pthread_mutex_init(&o->mu, NULL);
-    pthread_cond_init(&o->wake, NULL);
+    os_cond_init(&o->wake);
     for (; o->thread_count < threads; o->thread_count++) {
         if (pthread_create(&ids[o->thread_count], NULL, deliver, o)) break;
     }

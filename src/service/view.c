@@ -3,28 +3,19 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/os.h"
 #include "service/request.h"
 
 #define PARAMETERS_MAX ((size_t)256 << 10)
 
-void view_time(char out[VIEW_TIME_SIZE], int64_t wall_ms) {
-    time_t s = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    size_t n = strftime(out, VIEW_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, VIEW_TIME_SIZE - n, ".%03dZ", (int)(wall_ms % 1000));
-}
-
 static void set_time(json *j, const char *key, int64_t wall_ms) {
-    char text[VIEW_TIME_SIZE];
+    char text[OS_TIME_SIZE];
     if (!wall_ms) {
         json_set(j, key, json_new_null());
         return;
     }
-    view_time(text, wall_ms);
+    os_time_text(text, wall_ms, true);
     json_set_str(j, key, text);
 }
 
@@ -165,8 +156,8 @@ status view_callback(void *arg, const job *j, buf *body, err *e) {
     json_set_num(v, "processing_time_seconds", (double)(int64_t)(j->run_seconds * 1000) / 1000);
     json_set(v, "generated_stems", results_json(j, arg));
     if (j->state != JOB_COMPLETED) set_error(v, j);
-    char when[VIEW_TIME_SIZE];
-    view_time(when, j->ended_ms);
+    char when[OS_TIME_SIZE];
+    os_time_text(when, j->ended_ms, true);
     json_set_str(v, "timestamp", when);
     json_set_int(v, "random_seed", (int64_t)j->seed);
     status rc = json_write(body, v, JSON_TIGHT, e);

@@ -21,7 +21,3 @@ json *view_job_short(const job *j);
 // The callback's body, in the contract's order; parameters as they came, byte for byte. arg is the
 // blob_store. It is a job_render.
 status view_callback(void *arg, const job *j, buf *body, err *e);
-
-// 2026-03-04T05:06:07.890Z
-#define VIEW_TIME_SIZE 32
-void view_time(char out[VIEW_TIME_SIZE], int64_t wall_ms);

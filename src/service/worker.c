@@ -5,7 +5,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -64,16 +63,6 @@ typedef struct {
 
 static int64_t deadline_after(int64_t ms) {
     return os_clock_ns() + ms * 1000000;
-}
-
-// Sleeps up to ms, or until someone signals c. Called with w->mu.
-static void wait_ms(pthread_cond_t *c, worker *w, int64_t ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + ms * 1000000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
-    pthread_cond_timedwait(c, &w->mu, &until);
 }
 
 static bool over(const run *x) {
@@ -407,7 +396,7 @@ static void *work(void *arg) {
         }
         job_deinit(&j);
         pthread_mutex_lock(&w->mu);
-        if (rc && !w->stopping && w->wakes == seen) wait_ms(&w->wake, w, IDLE_MS);
+        if (rc && !w->stopping && w->wakes == seen) os_cond_wait_ms(&w->wake, &w->mu, IDLE_MS);
     }
     pthread_mutex_unlock(&w->mu);
     return NULL;
@@ -437,7 +426,7 @@ static void *keep(void *arg) {
     worker *w = arg;
     pthread_mutex_lock(&w->mu);
     while (!w->closing) {
-        wait_ms(&w->beat, w, MAX(w->config.lease_ms / 3, 50));
+        os_cond_wait_ms(&w->beat, &w->mu, MAX(w->config.lease_ms / 3, 50));
         if (w->closing) break;
         pthread_mutex_unlock(&w->mu);
         for (int i = 0; i < w->slot_count; i++) renew(&w->slots[i]);
@@ -478,7 +467,7 @@ static void *keep_house(void *arg) {
             purged = os_clock_ns();
         }
         pthread_mutex_lock(&w->mu);
-        if (!w->closing) wait_ms(&w->beat, w, w->config.storage_check_ms);
+        if (!w->closing) os_cond_wait_ms(&w->beat, &w->mu, w->config.storage_check_ms);
     }
     pthread_mutex_unlock(&w->mu);
     return NULL;
@@ -491,9 +480,9 @@ status worker_open(worker **out, const worker_config *c, err *e) {
     if (w->config.storage_check_ms <= 0) w->config.storage_check_ms = 10000;
     w->seconds_per_work = -1;
     pthread_mutex_init(&w->mu, NULL);
-    pthread_cond_init(&w->wake, NULL);
-    pthread_cond_init(&w->idle, NULL);
-    pthread_cond_init(&w->beat, NULL);
+    os_cond_init(&w->wake);
+    os_cond_init(&w->idle);
+    os_cond_init(&w->beat);
     w->slots = mem_calloc((size_t)c->workers, sizeof *w->slots);
     status rc = w->slots ? OK : err_set(e, ERR_OOM, "workers");
     w->house_runs = !rc && pthread_create(&w->keeper_of_house, NULL, keep_house, w) == 0;
@@ -564,7 +553,7 @@ void worker_drain(worker *w, int64_t deadline_ns) {
         if (left <= 0 && !atomic_exchange(&w->give_back, true)) {
             blob_stop(w->config.blobs); // an upload that hangs would outlast the grace
         }
-        wait_ms(&w->idle, w, left > 0 ? MIN(left, 1000) : 100);
+        os_cond_wait_ms(&w->idle, &w->mu, left > 0 ? MIN(left, 1000) : 100);
     }
     pthread_mutex_unlock(&w->mu);
 }

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/os.h"
 #include "store/azure_client.h"
 
 // Published with the emulator; not a secret.
@@ -441,17 +442,6 @@ status azure_authorization(const azure_account *a, const azure_to_sign *q, buf *
 // https://learn.microsoft.com/rest/api/storageservices/create-service-sas
 // https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas
 
-void azure_iso_date(char out[AZURE_ISO_SIZE], int64_t ms) {
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    char http[FETCH_DATE_SIZE]; // "Thu, 29 Feb 2024 12:34:56 GMT"
-    fetch_date_format(http, ms);
-    int month = 1;
-    while (month < 12 && memcmp(months + 3 * (month - 1), http + 8, 3)) month++;
-    char text[64];
-    snprintf(text, sizeof text, "%.4s-%02d-%.2sT%.8sZ", http + 12, month, http + 5, http + 17);
-    snprintf(out, AZURE_ISO_SIZE, "%.20s", text);
-}
-
 static void add_pair(buf *out, const char *name, const char *value) {
     if (out->n) buf_add_char(out, '&');
     buf_printf(out, "%s=", name);
@@ -459,14 +449,14 @@ static void add_pair(buf *out, const char *name, const char *value) {
 }
 
 typedef struct {
-    char start[AZURE_ISO_SIZE], expiry[AZURE_ISO_SIZE];
+    char start[OS_TIME_SIZE], expiry[OS_TIME_SIZE];
     const char *protocol; // "https" or ""
 } sas_life;
 
 static sas_life life_of(int64_t start_ms, int64_t end_ms, bool https_only) {
     sas_life l = {.protocol = https_only ? "https" : ""};
-    azure_iso_date(l.start, start_ms);
-    azure_iso_date(l.expiry, end_ms);
+    os_time_text(l.start, start_ms, false);
+    os_time_text(l.expiry, end_ms, false);
     return l;
 }
 

@@ -50,8 +50,5 @@ status azure_exchange_run(azure_client *c, azure_exchange *x, fetch_response *r,
 status azure_token_get(azure_client *c, char *out, size_t cap, err *e);
 // Forgets a token that was refused.
 void azure_token_drop(azure_client *c);
-// "2024-02-29T12:34:56Z".
-#define AZURE_ISO_SIZE 21
-void azure_iso_date(char out[AZURE_ISO_SIZE], int64_t ms);
 // Text between <tag> and </tag>; false when absent or longer than cap.
 bool azure_xml_find(const char *xml, const char *tag, char *out, size_t cap);

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/os.h"
 #include "store/azure_client.h"
 
 #define TOKEN_EARLY_MS (5 * 60 * 1000)
@@ -234,9 +235,9 @@ static status delegation_read(const char *xml, azure_delegation *d, err *e) {
 
 static status delegation_ask(azure_client *c, int64_t now_ms, bool once, azure_delegation *d,
                              err *e) {
-    char start[AZURE_ISO_SIZE], expiry[AZURE_ISO_SIZE], body[256];
-    azure_iso_date(start, now_ms - TOKEN_EARLY_MS);
-    azure_iso_date(expiry, now_ms + DELEGATION_MS);
+    char start[OS_TIME_SIZE], expiry[OS_TIME_SIZE], body[256];
+    os_time_text(start, now_ms - TOKEN_EARLY_MS, false);
+    os_time_text(expiry, now_ms + DELEGATION_MS, false);
     snprintf(body, sizeof body,
              "<?xml version=\"1.0\" encoding=\"utf-8\"?><KeyInfo><Start>%s</Start><Expiry>%s"
              "</Expiry></KeyInfo>",

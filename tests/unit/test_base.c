@@ -122,6 +122,16 @@ static uint64_t sum_of(bytes b) {
     return sum;
 }
 
+Test(os, a_time_is_written_in_utc_with_or_without_thousandths) {
+    char text[OS_TIME_SIZE];
+    os_time_text(text, 1772600767890, true);
+    cr_assert_str_eq(text, "2026-03-04T05:06:07.890Z");
+    os_time_text(text, 1772600767890, false);
+    cr_assert_str_eq(text, "2026-03-04T05:06:07Z");
+    os_time_text(text, -1, true);
+    cr_assert_str_eq(text, "1969-12-31T23:59:59.999Z");
+}
+
 Test(os, forgotten_pages_leave_memory_and_come_back) {
     enum { SIZE = 32 << 20, MARGIN = 4 << 20 };
     char dir[] = "/tmp/sf-os-XXXXXX", path[64];

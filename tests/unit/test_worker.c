@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "service/view.h"
 #include "service/worker.h"
+#include "wall_clock.h"
 
 typedef struct {
     char dir[64];
@@ -223,6 +224,31 @@ Test(worker, a_lease_is_renewed_for_as_long_as_a_job_runs) {
     await(g, "long", JOB_COMPLETED, &j);
     job_deinit(&j);
     cr_assert_eq(atomic_load(&g->made[0]), 1); // nobody else took it up meanwhile
+    rig_close(g);
+}
+
+// A wait that ends at a point of the wall clock lasts five minutes longer when the clock is set
+// back by that much after the wait began. Here the clock is ahead when each wait begins, which is
+// the same to such a wait.
+Test(worker, a_wall_clock_that_steps_back_five_minutes_loses_no_lease) {
+    rig *g = rig_open(100);
+    atomic_store(&g->hold, true);
+    wall_clock_shift(300 * 1000);
+    submit(g, "long");
+    await_entered(g);
+    os_sleep_ms(1200);  // four leases
+    submit(g, "other"); // wakes the second worker, which would take a job whose lease is over
+    job j;
+    await(g, "other", JOB_RUNNING, &j);
+    job_deinit(&j);
+    wall_clock_shift(0);
+    atomic_store(&g->hold, false);
+    await(g, "long", JOB_COMPLETED, &j);
+    cr_assert_eq(j.attempt, 1);
+    job_deinit(&j);
+    await(g, "other", JOB_COMPLETED, &j);
+    job_deinit(&j);
+    cr_assert_eq(atomic_load(&g->made[0]), 2); // once each
     rig_close(g);
 }
 
