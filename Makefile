@@ -29,7 +29,7 @@ LIB_SRC  := $(filter-out src/app/%,$(SRC))
 obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 LIB      := $(OUT)/parts.a
 ENGINE   := $(OUT)/libstemforge.a
-ENGINE_SRC := $(filter $(addprefix src/,base/% compute/% audio/% format/% model/% engine/%),$(SRC))
+ENGINE_SRC := $(filter $(addprefix src/,base/% compute/% audio/% format/% model/% request/% engine/%),$(SRC))
 BIN      := $(OUT)/stemforge
 
 .PHONY: all test unit parity quality model-eval kern kern-neon corpus fuzz lint format install clean help
@@ -120,7 +120,7 @@ NEON_OUT  := build/neon
 NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
 NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/num.c base/fft.c \
-             audio/resample.c audio/post.c engine/chords.c engine/musicgen/control.c) \
+             audio/resample.c audio/post.c request/chords.c engine/musicgen/control.c) \
              $(wildcard src/compute/*.c) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)

@@ -13,9 +13,10 @@ audio: base
 format: base compute
 store: base net
 model: base compute format
-engine: base compute format model audio
-service: base net store engine gen
-app: base compute format audio net store model engine service'
+request: base
+engine: base compute format model audio request
+service: base net store request gen
+app: base compute format audio net store model engine service request'
 bad=$(grep -rn '^#include "' src --include='*.[ch]' --include='*.cu' | awk -v allow="$allow" '
 BEGIN { n = split(allow, line, "\n")
         for (i = 1; i <= n; i++) { split(line[i], kv, ":"); ok[kv[1]] = " " kv[1] kv[2] " " } }

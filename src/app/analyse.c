@@ -8,7 +8,7 @@
 #include "audio/post.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "engine/chords.h"
+#include "request/chords.h"
 
 #define FILES_MAX 256
 #define BARS_MAX 4096

@@ -13,7 +13,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/os.h"
-#include "engine/chords.h"
+#include "request/chords.h"
 #include "stemforge.h"
 
 // Everything the command line says.

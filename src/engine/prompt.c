@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "engine/chords.h"
+#include "request/chords.h"
 
 const char *const prompt_stems[PROMPT_STEMS] = {"drums", "bass",  "guitar", "vocals",
                                                 "piano", "synth", "other"};

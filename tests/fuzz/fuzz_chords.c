@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/chords.h"
 #include "engine/musicgen/control.h"
+#include "request/chords.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

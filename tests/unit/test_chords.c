@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "engine/chords.h"
 #include "engine/musicgen/control.h"
+#include "request/chords.h"
 
 static unsigned mask_of(int root, const char *tones) {
     unsigned mask = 0;

@@ -5,7 +5,7 @@
 // chroma prefix of MusicGen-Melody, twelve values a column. All stems of a request get the same
 // columns, which is what keeps them together.
 #pragma once
-#include "engine/chords.h"
+#include "request/chords.h"
 
 #define CONTROL_WIDTH 12
 

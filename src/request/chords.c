@@ -1,6 +1,6 @@
 // chords.c - see chords.h. A name is read left to right by a table of tokens, the longest match
 // first; each token changes the set of tones built so far.
-#include "engine/chords.h"
+#include "request/chords.h"
 
 #include <math.h> // floor, fmod: exact
 #include <stdio.h>
