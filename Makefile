@@ -119,7 +119,7 @@ kern: $(OUT)/tests/run_kern
 NEON_OUT  := build/neon
 NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
-NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/num.c base/fft.c \
+NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/utf8.c base/num.c base/fft.c \
              audio/resample.c audio/post.c request/chords.c engine/musicgen/control.c) \
              $(wildcard src/compute/*.c) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c

@@ -323,3 +323,42 @@ status json_print(const json *j, json_style style, err *e) {
     buf_deinit(&b);
     return rc;
 }
+
+// The end of the JSON value or string that begins at i.
+static size_t value_end(bytes t, size_t i) {
+    size_t depth = 0;
+    for (; i < t.n; i++) {
+        uint8_t ch = t.p[i];
+        if (ch == '"') {
+            for (i++; i < t.n && t.p[i] != '"'; i++) i += t.p[i] == '\\';
+            if (!depth) return MIN(i + 1, t.n);
+        } else if (ch == '{' || ch == '[') {
+            depth++;
+        } else if (ch == '}' || ch == ']') {
+            if (depth <= 1) return depth ? i + 1 : i;
+            depth--;
+        } else if (!depth && (ch == ',' || ch <= ' ')) {
+            return i;
+        }
+    }
+    return t.n;
+}
+
+static size_t skip_blank(bytes t, size_t i, uint8_t also) {
+    while (i < t.n && (t.p[i] <= ' ' || t.p[i] == also)) i++;
+    return i;
+}
+
+bytes json_member_text(bytes t, const char *name) {
+    size_t want = strlen(name), i = skip_blank(t, 0, '{');
+    while (i < t.n && t.p[i] == '"') {
+        size_t key_end = value_end(t, i);
+        // A key written with escapes is not recognised; ours are plain words.
+        bool found = key_end - i == want + 2 && memcmp(t.p + i + 1, name, want) == 0;
+        size_t from = skip_blank(t, key_end, ':');
+        size_t to = value_end(t, from);
+        if (found) return (bytes){t.p + from, to - from};
+        i = skip_blank(t, to, ',');
+    }
+    return (bytes){0};
+}

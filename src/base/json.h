@@ -58,6 +58,10 @@ status json_opt_num(const json *obj, const char *path, double lo, double hi, dou
 status json_opt_str(const json *obj, const char *path, const char **out, err *e);
 status json_opt_bool(const json *obj, const char *path, bool *out, err *e);
 
+// The value of a top-level member of an object, byte for byte as it stands in text, which must be
+// JSON that json_parse took. Empty when absent, or when its key is written with escapes.
+bytes json_member_text(bytes text, const char *name);
+
 // Writing. A failed allocation gives NULL or false; json_write then reports ERR_OOM for a NULL
 // tree. json_set and json_add take the child, also on failure, and refuse a NULL child.
 json *json_new_object(void);

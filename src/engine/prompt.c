@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "request/chords.h"
 
 const char *const prompt_stems[PROMPT_STEMS] = {"drums", "bass",  "guitar", "vocals",
@@ -32,22 +33,6 @@ int prompt_find_stem(const char *name) {
     return -1;
 }
 
-// Length of the UTF-8 character at p and its code point; 0 when it is none (RFC 3629).
-static size_t read_character(const uint8_t *p, uint32_t *code) {
-    if (p[0] < 0x80) return *code = p[0], 1;
-    size_t n = p[0] >= 0xF0 ? 4 : p[0] >= 0xE0 ? 3 : 2;
-    if (p[0] < 0xC2 || p[0] > 0xF4) return 0;
-    uint32_t c = p[0] & (0x7Fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) return 0; // also at the NUL
-        c = c << 6 | (p[i] & 0x3Fu);
-    }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (c < least[n] || c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) return 0;
-    *code = c;
-    return n;
-}
-
 // Blanks of every kind, and control characters: C0, DEL, C1, line and paragraph separators.
 static bool is_gap(uint32_t c) {
     return c <= 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0x2028 || c == 0x2029;
@@ -55,27 +40,24 @@ static bool is_gap(uint32_t c) {
 
 // The cleaned text of at most max bytes into out [max + 1]; ASCII capitals lowered when asked.
 static void clean(char *out, size_t max, const char *text, bool lower) {
-    const uint8_t *p = (const uint8_t *)(text ? text : "");
+    bytes rest = bytes_of(text ? text : "");
     size_t n = 0;
     bool gap = false;
-    while (*p) {
-        uint32_t c = 0;
-        size_t len = read_character(p, &c);
-        if (len == 0) {
-            p++;
-            continue;
-        }
+    for (size_t step; rest.n; rest.p += step, rest.n -= step) {
+        uint32_t c;
+        size_t len = utf8_next(&c, rest.p, rest.n);
+        step = MAX(len, 1);
+        if (len == 0) continue;
         if (is_gap(c)) {
             gap = n > 0;
         } else {
             if (n + gap + len > max) break;
             if (gap) out[n++] = ' ';
             gap = false;
-            memcpy(out + n, p, len);
+            memcpy(out + n, rest.p, len);
             if (lower && c >= 'A' && c <= 'Z') out[n] = (char)(c + 32);
             n += len;
         }
-        p += len;
     }
     out[n] = 0;
 }

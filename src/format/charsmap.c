@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "format/unicode.h"
+#include "base/utf8.h"
 
 struct charsmap {
     uint32_t *units;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "format/tokenizer_parts.h"
 #include "format/unicode.h"
 

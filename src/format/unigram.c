@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "format/trie.h"
-#include "format/unicode.h"
 
 #define UNK_PENALTY 10.0
 

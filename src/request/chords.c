@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/utf8.h"
 
 #define DIM_SEVENTH 9
 
@@ -83,9 +83,7 @@ static bool begins(const char *s, const char *with) {
 
 // The place of the reader in characters, from 1.
 static int place(const reader *r) {
-    int n = 1;
-    for (const char *p = r->text; p < r->at; p++) n += (*p & 0xC0) != 0x80;
-    return n;
+    return 1 + (int)utf8_length((bytes){(const uint8_t *)r->text, (size_t)(r->at - r->text)});
 }
 
 static status wrong(const reader *r, const char *expected, err *e) {

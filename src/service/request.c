@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 static const char *const stem_names[] = {"drums", "bass",  "guitar", "vocals",
                                          "piano", "synth", "other"};
@@ -129,19 +130,13 @@ static double check_num(checker *c, const json *obj, const char *name, double lo
     return v;
 }
 
-static size_t utf8_length(const char *s) {
-    size_t n = 0;
-    for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
-    return n;
-}
-
 static const char *check_str(checker *c, const json *j, const char *pointer, size_t most) {
     if (!j) return NULL;
     if (!json_is_str(j)) {
         fault(c, pointer, "expected a string, found %s", json_kind(j));
         return NULL;
     }
-    size_t n = utf8_length(json_str_value(j));
+    size_t n = utf8_length(bytes_of(json_str_value(j)));
     if (n > most) {
         fault(c, pointer, "expected at most %zu characters, found %zu", most, n);
         return NULL;
@@ -303,43 +298,4 @@ void request_for_engine(const request *r, stemforge_request *q) {
 
 status request_canonical(const request *r, buf *out, err *e) {
     return json_write(out, r->tree, JSON_CANONICAL, e);
-}
-
-// The end of the JSON value or string that begins at i.
-static size_t value_end(bytes t, size_t i) {
-    size_t depth = 0;
-    for (; i < t.n; i++) {
-        uint8_t ch = t.p[i];
-        if (ch == '"') {
-            for (i++; i < t.n && t.p[i] != '"'; i++) i += t.p[i] == '\\';
-            if (!depth) return MIN(i + 1, t.n);
-        } else if (ch == '{' || ch == '[') {
-            depth++;
-        } else if (ch == '}' || ch == ']') {
-            if (depth <= 1) return depth ? i + 1 : i;
-            depth--;
-        } else if (!depth && (ch == ',' || ch <= ' ')) {
-            return i;
-        }
-    }
-    return t.n;
-}
-
-static size_t skip_blank(bytes t, size_t i, uint8_t also) {
-    while (i < t.n && (t.p[i] <= ' ' || t.p[i] == also)) i++;
-    return i;
-}
-
-bytes request_member_text(bytes t, const char *name) {
-    size_t want = strlen(name), i = skip_blank(t, 0, '{');
-    while (i < t.n && t.p[i] == '"') {
-        size_t key_end = value_end(t, i);
-        // A key written with escapes is not recognised; ours are plain words.
-        bool found = key_end - i == want + 2 && memcmp(t.p + i + 1, name, want) == 0;
-        size_t from = skip_blank(t, key_end, ':');
-        size_t to = value_end(t, from);
-        if (found) return (bytes){t.p + from, to - from};
-        i = skip_blank(t, to, ',');
-    }
-    return (bytes){0};
 }

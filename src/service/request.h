@@ -52,10 +52,6 @@ void request_for_engine(const request *r, stemforge_request *q);
 // Canonical text: keys sorted, no blanks; what "the same body" means. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);
 
-// The value of a top-level member of an object, byte for byte as it stands in text (which was
-// parsed before, so is known to be JSON). Empty when absent.
-bytes request_member_text(bytes text, const char *name);
-
 // The contract's rule for ids: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, no
 // "..", no dot at the end.
 bool request_id_ok(const char *s);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/os.h"
-#include "service/request.h"
 
 #define PARAMETERS_MAX ((size_t)256 << 10)
 
@@ -105,7 +104,7 @@ static void set_error(json *v, const job *j) {
 
 static json *parameters_json(const job *j) {
     json *p = NULL;
-    bytes text = j->request ? request_member_text(bytes_of(j->request), "parameters") : (bytes){0};
+    bytes text = j->request ? json_member_text(bytes_of(j->request), "parameters") : (bytes){0};
     if (text.n) json_parse(&p, text, PARAMETERS_MAX, NULL);
     if (json_is_object(p)) return p;
     json_free(p);
@@ -163,7 +162,7 @@ status view_callback(void *arg, const job *j, buf *body, err *e) {
     status rc = json_write(body, v, JSON_TIGHT, e);
     json_free(v);
     if (rc) return rc;
-    bytes p = j->request ? request_member_text(bytes_of(j->request), "parameters") : (bytes){0};
+    bytes p = j->request ? json_member_text(bytes_of(j->request), "parameters") : (bytes){0};
     if (!p.n || p.p[0] != '{') p = bytes_of("{}");
     body->n--; // opens the object again
     buf_add_str(body, ",\"parameters\":");

@@ -23,7 +23,7 @@ static void as_body(bytes text) {
         __builtin_trap();
     if (!(r.seconds > 0 && r.seconds <= 300) || r.stem_count < 1 || r.stem_count > 7)
         __builtin_trap();
-    bytes member = request_member_text(text, "parameters");
+    bytes member = json_member_text(text, "parameters");
     if (member.n && (member.p < text.p || member.p + member.n > text.p + text.n)) __builtin_trap();
     json *j = NULL;
     // A duplicate written with escapes is another name to the reader of raw text, never beyond it.

@@ -169,3 +169,16 @@ Test(os, atomic_write_replaces_whole_and_leaves_no_trace_of_a_failure) {
     unlink(path);
     cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
 }
+
+Test(json, gives_a_member_back_byte_for_byte) {
+    const char *text =
+        " {\"a\" : [1, {\"x\":\"}\\\"\"}] , \"parameters\":{ \"t\":1.50e+1 ,\"u\":\"]\"},"
+        "\"n\":12 }";
+    bytes p = json_member_text(bytes_of(text), "parameters");
+    cr_assert_eq(p.n, strlen("{ \"t\":1.50e+1 ,\"u\":\"]\"}"));
+    cr_assert_eq(memcmp(p.p, "{ \"t\":1.50e+1 ,\"u\":\"]\"}", p.n), 0);
+    p = json_member_text(bytes_of(text), "n");
+    cr_assert(p.n == 2 && memcmp(p.p, "12", 2) == 0);
+    cr_assert_eq(json_member_text(bytes_of(text), "x").n, 0);
+    cr_assert_eq(json_member_text(bytes_of("{}"), "x").n, 0);
+}

@@ -124,16 +124,3 @@ Test(request, the_same_body_in_another_order_has_the_same_canonical_text) {
     request_deinit(&a);
     request_deinit(&b);
 }
-
-Test(request, gives_a_member_back_byte_for_byte) {
-    const char *text =
-        " {\"a\" : [1, {\"x\":\"}\\\"\"}] , \"parameters\":{ \"t\":1.50e+1 ,\"u\":\"]\"},"
-        "\"n\":12 }";
-    bytes p = request_member_text(bytes_of(text), "parameters");
-    cr_assert_eq(p.n, strlen("{ \"t\":1.50e+1 ,\"u\":\"]\"}"));
-    cr_assert_eq(memcmp(p.p, "{ \"t\":1.50e+1 ,\"u\":\"]\"}", p.n), 0);
-    p = request_member_text(bytes_of(text), "n");
-    cr_assert(p.n == 2 && memcmp(p.p, "12", 2) == 0);
-    cr_assert_eq(request_member_text(bytes_of(text), "x").n, 0);
-    cr_assert_eq(request_member_text(bytes_of("{}"), "x").n, 0);
-}
