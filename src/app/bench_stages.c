@@ -12,7 +12,6 @@
 #define TEXT "Isolated drum kit track, rock style, 120 bpm"
 #define SECONDS 10 // of a stem, where a stage is not about a length of its own
 #define TIMES 3    // a stage is run so often where it is short; the best counts
-#define ROWS_MAX 256
 
 void bench_add(const bench *b, const char *stage, int64_t stems, double seconds, double value,
                const char *unit, double share) {
@@ -55,12 +54,13 @@ status bench_load(bench *b, int64_t stems, err *e) {
     b->text_gflops = roof_multiply(b->c, t5_widest(b->m.text));
     b->lm_gflops = roof_multiply(b->c, mg_widest(b->m.lm));
     bench_add(b, "multiply-add decoder", 0, 0, b->lm_gflops, "GFLOP/s", 1);
-    return mg_scratch_create(&b->scratch, b->m.lm, b->c, MAX(ROWS_MAX, 2 * stems), positions, e);
+    const decoder_limits limits = {.sequences = stems, .positions = positions};
+    return decoder_open(&b->decoder, b->m.lm, b->c, &limits, e);
 }
 
 void bench_unload(bench *b) {
     mem_free(b->text);
-    mg_scratch_free(b->scratch);
+    decoder_close(b->decoder);
     checkpoint_close(&b->m);
 }
 
@@ -73,62 +73,49 @@ static double least(const bench *b, double bytes_read, double products, double g
 
 typedef struct {
     run *r[BENCH_STEMS_MAX];
-    mg_row rows[2 * BENCH_STEMS_MAX];
+    seq *s[BENCH_STEMS_MAX];
     int64_t stems;
-    float *logits;
-    arena work;
 } stepper;
 
 static run_params params_of(const bench *b, int64_t frames, uint64_t seed) {
-    return (run_params){.text = b->text,
-                        .text_n = b->text_n,
-                        .text_rows = b->text_n,
-                        .sampling = {.temperature = 1, .top_k = 250, .guidance = 3},
-                        .seed = seed,
-                        .frames = frames,
-                        .window = MIN(frames, b->m.window),
-                        .stride = MIN(frames, b->m.stride),
-                        .cache_type = b->m.cache_type};
+    return (run_params){.seq = {.text = b->text,
+                                .text_n = b->text_n,
+                                .text_rows = b->text_n,
+                                .sampling = {.temperature = 1, .top_k = 250, .guidance = 3},
+                                .seed = seed,
+                                .frames = frames,
+                                .window = MIN(frames, b->m.window),
+                                .cache_type = b->m.cache_type},
+                        .stride = MIN(frames, b->m.stride)};
 }
 
 static status stepper_open(stepper *t, const bench *b, int64_t stems, const run_params *p, err *e) {
-    const mg_config *cfg = mg_get_config(b->m.lm);
     *t = (stepper){.stems = stems};
-    t->logits = mem_aligned((size_t)(2 * stems * cfg->codebooks * cfg->vocab) * sizeof *t->logits);
-    status rc = t->logits ? OK : err_set(e, ERR_OOM, "no memory for scores");
+    status rc = OK;
     for (int64_t i = 0; !rc && i < stems; i++) {
         run_params own = *p;
-        own.seed += (uint64_t)i;
-        rc = run_create(&t->r[i], b->m.lm, &own, e);
+        own.seq.seed += (uint64_t)i;
+        rc = run_create(&t->r[i], b->decoder, b->m.lm, &own, e);
+        if (!rc) t->s[i] = run_seq(t->r[i]);
     }
     return rc;
 }
 
 static void stepper_close(stepper *t) {
     for (int64_t i = 0; i < t->stems; i++) run_free(t->r[i]);
-    mem_free(t->logits);
-    arena_deinit(&t->work);
 }
 
-static status begin(stepper *t, const bench *b, err *e) {
+static status begin(stepper *t, err *e) {
     status rc = OK;
-    for (int64_t i = 0; !rc && i < t->stems; i++) {
-        if (run_needs_window(t->r[i]))
-            rc = run_begin_window(t->r[i], &(run_likes){0}, b->c, b->scratch, &t->work, e);
-        arena_reset(&t->work);
-    }
+    for (int64_t i = 0; !rc && i < t->stems; i++)
+        if (run_needs_window(t->r[i])) rc = run_begin_window(t->r[i], NULL, 0, e);
     return rc;
 }
 
-static void step(stepper *t, const bench *b) {
-    const mg_config *cfg = mg_get_config(b->m.lm);
-    int64_t n = t->stems, size = cfg->codebooks * cfg->vocab;
-    for (int64_t i = 0; i < n; i++) run_rows(t->r[i], &t->rows[i], &t->rows[n + i]);
-    mg_forward(b->m.lm, b->c, b->scratch, t->rows, 2 * n, t->logits, 2 * n);
-    run_scores scores[BENCH_STEMS_MAX];
-    for (int64_t i = 0; i < n; i++)
-        scores[i] = (run_scores){t->r[i], t->logits + i * size, t->logits + (n + i) * size};
-    run_accept(b->c, scores, n);
+static status step(stepper *t, const bench *b, err *e) {
+    status rc = decoder_step(b->decoder, t->s, (size_t)t->stems, e);
+    for (int64_t i = 0; i < t->stems && !rc; i++) run_stepped(t->r[i]);
+    return rc;
 }
 
 // --- text and the first token
@@ -169,8 +156,8 @@ static status first_token(bench *b, double *spent, err *e) {
     status rc = encode_text(b, e);
     const run_params p = params_of(b, (int64_t)(SECONDS * b->m.frame_rate), 0);
     if (!rc) rc = stepper_open(&t, b, 1, &p, e);
-    if (!rc) rc = begin(&t, b, e);
-    if (!rc) step(&t, b);
+    if (!rc) rc = begin(&t, e);
+    if (!rc) rc = step(&t, b, e);
     *spent = os_seconds() - from;
     stepper_close(&t);
     return rc;
@@ -242,11 +229,12 @@ static void report_steps(const bench *b, int64_t stems, timings *k) {
 
 // Some steps, with a look at the roofs after them; of the one before and this one, the higher
 // counts.
-static void time_group(bench *b, stepper *t, timings *k, double *spent, int64_t n) {
+static status time_group(bench *b, stepper *t, timings *k, double *spent, int64_t n, err *e) {
     double sorted[TOGETHER], read = b->read_gb, multiply = b->lm_gflops;
     for (int64_t i = 0; i < n; i++) {
         double from = os_seconds();
-        step(t, b);
+        status rc = step(t, b, e);
+        if (rc) return rc;
         sorted[i] = spent[i] = os_seconds() - from;
     }
     double took = median(sorted, n), now = roof_read(b->c);
@@ -255,11 +243,12 @@ static void time_group(bench *b, stepper *t, timings *k, double *spent, int64_t 
     k->share[k->groups] = least(b, k->moved, k->products, fmax(multiply, now_multiply)) / took;
     k->of_reads[k->groups++] = k->moved / 1e9 / took / b->read_gb;
     b->read_gb = now, b->lm_gflops = now_multiply;
+    return OK;
 }
 
 static status time_steps(bench *b, stepper *t, double *room, err *e) {
     double from = os_seconds();
-    status rc = begin(t, b, e);
+    status rc = begin(t, e);
     double prefill = os_seconds() - from, at = (double)b->position / b->m.frame_rate;
     if (rc) return rc;
     const mg_config *cfg = mg_get_config(b->m.lm);
@@ -272,9 +261,9 @@ static status time_steps(bench *b, stepper *t, double *room, err *e) {
     timings k = timings_of(b, t->stems, room);
     b->read_gb = roof_read(b->c);
     b->lm_gflops = roof_multiply(b->c, mg_widest(b->m.lm));
-    for (int64_t i = 0; i < b->steps; i += TOGETHER) {
-        time_group(b, t, &k, k.spent + i, MIN(TOGETHER, b->steps - i));
-    }
+    for (int64_t i = 0; i < b->steps && !rc; i += TOGETHER)
+        rc = time_group(b, t, &k, k.spent + i, MIN(TOGETHER, b->steps - i), e);
+    if (rc) return rc;
     add_memory(b, t->stems, at);
     report_steps(b, t->stems, &k);
     return OK;
@@ -287,9 +276,9 @@ status bench_steps(bench *b, int64_t stems, err *e) {
     int32_t *given = mem_calloc((size_t)(books * MAX(b->position, 1)), sizeof *given);
     double *room = mem_calloc((size_t)b->steps, 3 * sizeof *room);
     run_params p = params_of(b, frames, 0);
-    p.window = p.stride = frames;
-    p.given = given;
-    p.given_n = b->position;
+    p.seq.window = p.stride = frames;
+    p.seq.given = given;
+    p.seq.given_n = b->position;
     stepper t = {0};
     status rc = given && room ? OK : err_set(e, ERR_OOM, "no memory for a bench");
     if (!rc) rc = stepper_open(&t, b, stems, &p, e);
@@ -350,8 +339,8 @@ static status run_piece(bench *b, int64_t frames, int64_t *steps, double *spent,
     double from = os_seconds();
     status rc = stepper_open(&t, b, 1, &p, e);
     while (!rc && !run_done(t.r[0])) {
-        rc = begin(&t, b, e);
-        if (!rc) step(&t, b);
+        rc = begin(&t, e);
+        if (!rc) rc = step(&t, b, e);
     }
     *spent = os_seconds() - from;
     *steps = rc ? 0 : run_steps_total(t.r[0]);

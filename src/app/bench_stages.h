@@ -18,7 +18,7 @@ typedef struct {
     double read_gb, text_gflops, lm_gflops;
     compute *c;
     checkpoint m;
-    mg_scratch *scratch;
+    decoder *decoder;
     float *text; // states of a description, [text_n, text_dim]
     int64_t text_n;
 } bench;

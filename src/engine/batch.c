@@ -8,25 +8,20 @@
 #include "base/log.h"
 #include "base/os.h"
 
-// Prefills feed this many rows at a time: enough for the matrix products to be near their best.
-#define PREFILL_ROWS 256
-
 typedef struct {
     batch_job *job;
     batch_item *item;
 } place;
 
 struct batch {
-    const musicgen *m;
     compute *c;
     batch_limits limits;
 
     // The thread's own.
-    mg_scratch *scratch;
-    mg_row *rows;       // [2 * places]
-    float *logits;      // [2 * places, K, vocab]
-    place *running;     // [places]
-    run_scores *scores; // [places]
+    decoder *decoder;
+    place *running; // [places]
+    run **runs;     // [places] of them
+    seq **stepped;  // [places]
     arena work;
 
     pthread_t thread;
@@ -103,7 +98,7 @@ static void admit(batch *b, place p) {
     pthread_mutex_unlock(&b->mu);
     err e = {0};
     run *r = NULL;
-    status rc = p.item->begin(p.item->arg, b->c, &b->work, &r, &e);
+    status rc = p.item->begin(p.item->arg, b->decoder, b->c, &b->work, &r, &e);
     arena_reset(&b->work);
     pthread_mutex_lock(&b->mu);
     p.item->r = r;
@@ -137,45 +132,22 @@ static void begin_windows(batch *b) {
     for (size_t i = b->count; i-- > 0;) {
         run *r = b->running[i].item->r;
         if (!run_needs_window(r)) continue;
+        size_t n = b->count;
+        for (size_t j = 0; j < n; j++) b->runs[j] = b->running[j].item->r;
         pthread_mutex_unlock(&b->mu);
-        run_likes alike = {0};
-        for (size_t j = 0; j < b->count; j++) run_compare(&alike, r, b->running[j].item->r);
         err e = {0};
-        status rc = run_begin_window(r, &alike, b->c, b->scratch, &b->work, &e);
-        arena_reset(&b->work);
+        status rc = run_begin_window(r, b->runs, n, &e);
         pthread_mutex_lock(&b->mu);
         if (rc) finish(b, i, rc, &e);
     }
 }
 
-// Rows with a text first, as the decoder wants them.
-static int64_t gather(batch *b, size_t runs) {
-    int64_t n = 0, size = mg_get_config(b->m)->codebooks * mg_get_config(b->m)->vocab;
-    for (size_t i = 0; i < runs; i++) b->scores[i] = (run_scores){.r = b->running[i].item->r};
-    for (int with_text = 1; with_text >= 0; with_text--) {
-        for (size_t i = 0; i < runs; i++) {
-            run *r = b->scores[i].r;
-            mg_row row[2];
-            run_rows(r, &row[0], &row[1]);
-            for (int which = 0; which < (run_guided(r) ? 2 : 1); which++) {
-                if (mg_cache_has_text(row[which].cache) != (with_text == 1)) continue;
-                const float *scores = b->logits + n * size;
-                if (which)
-                    b->scores[i].null = scores;
-                else
-                    b->scores[i].cond = scores;
-                b->rows[n++] = row[which];
-            }
-        }
-    }
-    return n;
-}
-
 // One step of all running stems; mu is not held, and nobody else touches b->running.
-static void step(batch *b, size_t runs) {
-    int64_t n = gather(b, runs);
-    mg_forward(b->m, b->c, b->scratch, b->rows, n, b->logits, n);
-    run_accept(b->c, b->scores, (int64_t)runs);
+static status step(batch *b, size_t n, err *e) {
+    for (size_t i = 0; i < n; i++) b->stepped[i] = run_seq(b->running[i].item->r);
+    status rc = decoder_step(b->decoder, b->stepped, n, e);
+    for (size_t i = 0; i < n && !rc; i++) run_stepped(b->running[i].item->r);
+    return rc;
 }
 
 // Items whose runs are done, as long as the first of them, at most BATCH_TOGETHER.
@@ -196,7 +168,7 @@ typedef struct {
 } ending;
 
 static void end_together(batch *b, batch_item *const *it, size_t n, ending *out) {
-    for (size_t i = 0; i < n; i++) run_drop_caches(it[i]->r);
+    for (size_t i = 0; i < n; i++) seq_rest(run_seq(it[i]->r));
     out[0].rc = it[0]->end(it, n, b->c, &out[0].e);
     for (size_t i = 1; i < n; i++) out[i] = out[0];
     for (size_t i = 0; i < n && n > 1 && out[i].rc; i++) {
@@ -230,9 +202,11 @@ static void turn(batch *b) {
     size_t runs = b->count;
     pthread_mutex_unlock(&b->mu);
     double from = os_seconds();
-    step(b, runs);
+    err e = {0};
+    status rc = step(b, runs, &e);
     double spent = os_seconds() - from;
     pthread_mutex_lock(&b->mu);
+    for (size_t i = b->count; rc && i-- > 0;) finish(b, i, rc, &e);
     b->stats.steps++;
     b->stats.rows += runs;
     b->stats.busy_seconds += spent;
@@ -268,24 +242,20 @@ static void *thread_main(void *arg) {
 
 // --- open and close
 
-static status allocate(batch *b, err *e) {
-    const mg_config *cfg = mg_get_config(b->m);
-    size_t places = (size_t)b->limits.places, rows = 2 * places;
-    b->rows = mem_calloc(rows, sizeof *b->rows);
+static status allocate(batch *b, const musicgen *m, err *e) {
+    size_t places = (size_t)b->limits.places;
+    const decoder_limits limits = {.sequences = b->limits.places, .positions = b->limits.positions};
     b->running = mem_calloc(places, sizeof *b->running);
-    b->scores = mem_calloc(places, sizeof *b->scores);
-    b->logits = mem_aligned(rows * (size_t)(cfg->codebooks * cfg->vocab) * sizeof *b->logits);
-    if (!b->rows || !b->running || !b->scores || !b->logits)
-        return err_set(e, ERR_OOM, "no memory for a batch");
-    int64_t most = MAX((int64_t)rows, PREFILL_ROWS);
-    return mg_scratch_create(&b->scratch, b->m, b->c, most, b->limits.positions, e);
+    b->runs = mem_calloc(places, sizeof *b->runs);
+    b->stepped = mem_calloc(places, sizeof *b->stepped);
+    if (!b->running || !b->runs || !b->stepped) return err_set(e, ERR_OOM, "no memory for a batch");
+    return decoder_open(&b->decoder, m, b->c, &limits, e);
 }
 
 status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits *l, err *e) {
     *out = NULL;
     batch *b = mem_calloc(1, sizeof *b);
     if (!b) return err_set(e, ERR_OOM, "no memory for a batch");
-    b->m = m;
     b->c = c;
     b->limits = *l;
     pthread_mutex_init(&b->mu, NULL);
@@ -295,7 +265,7 @@ status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits
     pthread_cond_init(&b->work_come, &clock);
     pthread_cond_init(&b->item_done, &clock);
     pthread_condattr_destroy(&clock);
-    status rc = allocate(b, e);
+    status rc = allocate(b, m, e);
     if (!rc && pthread_create(&b->thread, NULL, thread_main, b))
         rc = err_set(e, ERR_OOM, "cannot start a thread");
     b->started = rc == OK;
@@ -322,12 +292,11 @@ void batch_close(batch *b) {
     pthread_cond_destroy(&b->work_come);
     pthread_cond_destroy(&b->item_done);
     pthread_mutex_destroy(&b->mu);
-    mg_scratch_free(b->scratch);
+    decoder_close(b->decoder);
     arena_deinit(&b->work);
-    mem_free(b->rows);
     mem_free(b->running);
-    mem_free(b->scores);
-    mem_free(b->logits);
+    mem_free(b->runs);
+    mem_free(b->stepped);
     mem_free(b);
 }
 

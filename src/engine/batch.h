@@ -21,7 +21,7 @@ typedef struct batch_item batch_item;
 struct batch_item {
     void *arg;
     // Encodes the text and makes the run. Scratch from work, which is reset afterwards.
-    status (*begin)(void *arg, compute *c, arena *work, run **out, err *e);
+    status (*begin)(void *arg, decoder *d, compute *c, arena *work, run **out, err *e);
     // Decodes the codes of finished runs, items[i]->r, which are equally long. When it fails for
     // several it is called again for each alone.
     status (*end)(batch_item *const *items, size_t n, compute *c, err *e);
@@ -47,7 +47,7 @@ typedef struct batch_job {
 
 typedef struct {
     int places;        // stems in a step at most
-    int64_t positions; // longest sequence, prefix included
+    int64_t positions; // of the longest sequence, prefix included
     size_t memory_max; // bytes of caches in all, 0: no limit
 } batch_limits;
 

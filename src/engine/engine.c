@@ -247,23 +247,23 @@ static run_params params_of(const stem *s) {
     const checkpoint *m = &q->g->model;
     int64_t window = window_of(s);
     return (run_params){
-        .text = s->text,
-        .text_n = (int64_t)s->ids.count,
-        .text_rows = (int64_t)s->ids.n,
+        .seq = {.text = s->text,
+                .text_n = (int64_t)s->ids.count,
+                .text_rows = (int64_t)s->ids.n,
+                .sampling = {.temperature = (float)r->temperature,
+                             .top_k = r->top_k >= 0 ? r->top_k : m->top_k,
+                             .top_p = (float)r->top_p,
+                             .guidance = (float)(r->guidance >= 0 ? r->guidance : m->guidance)},
+                .seed = r->seed,
+                .stream = name_stream(s->name),
+                .frames = q->frames,
+                .given = q->given,
+                .given_n = q->given_n,
+                .window = window,
+                .cache_type = m->cache_type},
+        .stride = MIN(m->stride, MAX(1, window * 3 / 5)),
         .chroma = condition_chroma,
         .chroma_arg = (void *)&q->cond,
-        .sampling = {.temperature = (float)r->temperature,
-                     .top_k = r->top_k >= 0 ? r->top_k : m->top_k,
-                     .top_p = (float)r->top_p,
-                     .guidance = (float)(r->guidance >= 0 ? r->guidance : m->guidance)},
-        .seed = r->seed,
-        .stream = name_stream(s->name),
-        .frames = q->frames,
-        .given = q->given,
-        .given_n = q->given_n,
-        .window = window,
-        .stride = MIN(m->stride, MAX(1, window * 3 / 5)),
-        .cache_type = m->cache_type,
     };
 }
 
@@ -282,7 +282,7 @@ static status encode_given(request *q, compute *c, err *e) {
     return rc;
 }
 
-static status stem_begin(void *arg, compute *c, arena *work, run **out, err *e) {
+static status stem_begin(void *arg, decoder *d, compute *c, arena *work, run **out, err *e) {
     stem *s = arg;
     const checkpoint *m = &s->of->g->model;
     s->text = mem_alloc(s->ids.count * (size_t)mg_get_config(m->lm)->text_dim * sizeof *s->text);
@@ -291,7 +291,7 @@ static status stem_begin(void *arg, compute *c, arena *work, run **out, err *e) 
                              (int64_t)s->ids.count, work, e);
     if (!rc) rc = encode_given(s->of, c, e);
     const run_params p = params_of(s);
-    return rc ? rc : run_create(out, m->lm, &p, e);
+    return rc ? rc : run_create(out, d, m->lm, &p, e);
 }
 
 static status make_room(stem *s, err *e) {
@@ -313,7 +313,7 @@ static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) 
         status rc = make_room(s, e);
         if (rc) return rc;
         int64_t frames = s->of->frames;
-        in[i] = (encodec_codes){run_codes(items[i]->r), frames, frames, channels};
+        in[i] = (encodec_codes){seq_codes(run_seq(items[i]->r)), frames, frames, channels};
         for (int ch = 0; ch < channels; ch++) *plane++ = s->planes + ch * s->samples;
     }
     status rc =
@@ -389,7 +389,7 @@ static status plan_stem(request *q, size_t i, err *e) {
     const run_params p = params_of(s);
     q->index[q->job.count] = i;
     q->items[q->job.count++] = (batch_item){
-        .arg = s, .begin = stem_begin, .end = stems_end, .bytes = run_cache_bytes(m->lm, &p)};
+        .arg = s, .begin = stem_begin, .end = stems_end, .bytes = seq_cache_bytes(m->lm, &p.seq)};
     return OK;
 }
 

@@ -207,37 +207,40 @@ static int64_t given_chroma(void *arg, float *out, int64_t start_frame) {
 // --- decoder
 
 static run_params params(tracer *t, int64_t frames) {
-    return (run_params){.text = t->text,
-                        .text_n = t->text_n,
-                        // Without a text the reference's unconditional branch has one zero row.
-                        .text_rows = t->has_text ? t->text_rows : 1,
-                        .text_null = !t->has_text,
-                        .chroma = t->chroma ? given_chroma : NULL,
-                        .chroma_arg = t,
-                        .sampling = t->sampling,
-                        .seed = t->seed,
-                        .frames = frames,
-                        .window = frames,
+    return (run_params){.seq = {.text = t->text,
+                                .text_n = t->text_n,
+                                // Without a text the reference's null branch has one zero row.
+                                .text_rows = t->has_text ? t->text_rows : 1,
+                                .text_null = !t->has_text,
+                                .sampling = t->sampling,
+                                .seed = t->seed,
+                                .frames = frames,
+                                .window = frames,
+                                .cache_type = t->m->cache_type},
                         .stride = frames,
-                        .cache_type = t->m->cache_type};
+                        .chroma = t->chroma ? given_chroma : NULL,
+                        .chroma_arg = t};
 }
 
-// Teacher forcing: feeds codes [K][S] as they are behind the prefix of one branch.
+// Teacher forcing: feeds codes [K][cols] as they are behind the prefix of one branch.
 static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, float *logits,
                      err *e) {
     const mg_config *lm = mg_get_config(t->m->lm);
-    int64_t prefix = lm->melody ? lm->chroma_length + MAX(t->text_rows, 1) : 0,
-            total = prefix + cols;
-    run_forced f = {.codes = codes, .cols = cols, .null = null, .logits = logits};
-    mg_scratch *s = NULL;
-    run *r = NULL;
-    run_params p = params(t, cols);
+    int64_t prefix = lm->melody ? lm->chroma_length + MAX(t->text_rows, 1) : 0;
+    const seq_forced f = {.codes = codes, .cols = cols, .null = null, .logits = logits};
+    const decoder_limits limits = {
+        .sequences = 1, .positions = prefix + cols + lm->codebooks + 1, .prefill = MAX(cols, 64)};
+    seq_params p = params(t, cols).seq;
     p.sampling.guidance = 3; // so that there is a null branch
-    status rc = mg_scratch_create(&s, t->m->lm, t->c, MAX(cols, 64), total + lm->codebooks + 1, e);
-    if (!rc) rc = run_create(&r, t->m->lm, &p, e);
-    if (!rc) rc = run_force(r, t->c, s, &t->out->own, &f, e);
-    run_free(r);
-    mg_scratch_free(s);
+    seq_window w = {.frames = cols};
+    if (!p.text_null && t->chroma) w.chroma = t->chroma, w.chroma_rows = t->chroma_n;
+    decoder *d = NULL;
+    seq *s = NULL;
+    status rc = decoder_open(&d, t->m->lm, t->c, &limits, e);
+    if (!rc) rc = seq_create(&s, d, &p, e);
+    if (!rc) rc = decoder_force(d, s, &w, &f, e);
+    seq_free(s);
+    decoder_close(d);
     return rc;
 }
 
@@ -288,10 +291,10 @@ static status trace_greedy(tracer *t, err *e) {
     if (given_n >= frames)
         return err_set(e, ERR_FORMAT, "greedy_frames: expected over %lld", (long long)given_n);
     run_params p = params(t, frames);
-    p.given = given;
-    p.given_n = given_n;
-    p.keep_first = true;
-    p.parallel = !delay;
+    p.seq.given = given;
+    p.seq.given_n = given_n;
+    p.seq.keep_first = true;
+    p.seq.parallel = !delay;
     int32_t *codes = ADD_I32(t, "greedy", lm->codebooks, frames);
     float *first = ADD_F32(t, "first", lm->codebooks, lm->vocab);
     return codes && first ? run_alone(t->m->lm, t->c, &p, codes, first, e) : no_memory(e);

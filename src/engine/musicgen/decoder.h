@@ -1,0 +1,94 @@
+// decoder.h - MusicGen's step behind one interface: the next column of codes of these sequences.
+//
+// What a device has to do for a stem is all here: keep its codes and its keys and values, prefill a
+// window, and in one step feed the last column, run the layers, apply guidance, draw the next
+// column and write it down. Windows, positions in the piece and counting stay with the caller
+// (run.h). decoder_cpu.c is the first implementation; a GPU brings a second one, and then
+// decoder_open chooses. The two other networks are one call each: t5_encode in texts.c, and
+// encodec_decoder_run in sound.c.
+//
+//     seq_create                            the codes of one stem; no caches yet
+//     decoder_begin(d, s, window)           caches, prefix, prompt
+//     decoder_step(d, sequences, n)         one column of each, until the window has its columns
+//     seq_rest, seq_codes                   the caches go, the codes stay
+//
+// The draw of codebook k in column p of window w has the number (w, p, k), so it depends on no
+// other draw. One thread uses a decoder and its sequences; decoder_step allocates nothing.
+#pragma once
+#include "base/mem.h"
+#include "compute/ops.h"
+#include "engine/musicgen/delay.h"
+#include "engine/musicgen/sampler.h"
+#include "model/musicgen.h"
+
+typedef struct decoder decoder;
+
+typedef struct {
+    int64_t sequences; // in one step at most
+    int64_t positions; // of the longest sequence, prefix included
+    int64_t prefill;   // rows that a prefill feeds at a time; 0: 256
+} decoder_limits;
+
+// m and c are borrowed until decoder_close.
+status decoder_open(decoder **out, const musicgen *m, compute *c, const decoder_limits *l, err *e);
+void decoder_close(decoder *d); // after its sequences; NULL is fine
+
+// One stem.
+typedef struct {
+    const float *text; // [text_n, text_dim] states of the text encoder, borrowed until seq_free
+    int64_t text_n;    // tokens with a mask of 1
+    int64_t text_rows; // with padding: rows of a melody model's prefix; >= text_n
+    bool text_null;    // no text at all: the unconditional branch alone
+    sampler_params sampling;
+    uint64_t seed, stream; // of the draws; stream: a number for the stem's name
+    int64_t frames;        // to make in all, the given ones included
+    const int32_t *given;  // [K][given_n] frames to go on from, borrowed for seq_create; or NULL
+    int64_t given_n;       // < frames
+    int64_t window;        // frames of its longest window
+    dtype cache_type;      // DT_F32, DT_BF16 or DT_I8
+    bool keep_first;       // keep the first step's scores, for a trace
+    bool parallel;         // no delay pattern, for a trace
+} seq_params;
+
+typedef struct seq seq;
+
+status seq_create(seq **out, decoder *d, const seq_params *p, err *e);
+void seq_free(seq *s); // NULL is fine
+// Bytes that the caches of such a sequence take while it runs.
+size_t seq_cache_bytes(const musicgen *m, const seq_params *p);
+
+// A window: frames start to start + frames - 1 of the piece, of which the first `known` are made.
+typedef struct {
+    int64_t index; // numbers the draws
+    int64_t start, frames, known;
+    // Melody models: rows [chroma_rows, bins] of the window's chroma; NULL: the null chroma.
+    const float *chroma;
+    int64_t chroma_rows;
+    // Sequences whose caches begin with the same chroma rows, which are then copied: in the
+    // conditional branch and in the null one. NULL: none.
+    const seq *like, *like_null;
+} seq_window;
+
+// Empties the caches of s and prefills them for the window w.
+status decoder_begin(decoder *d, seq *s, const seq_window *w, err *e);
+// The columns that steps make in a window of so many frames with `known` of them made.
+int64_t decoder_columns(const musicgen *m, const seq_params *p, int64_t frames, int64_t known);
+// Draws the next column of n different sequences, whose windows have begun and are not full.
+status decoder_step(decoder *d, seq *const *s, size_t n, err *e);
+
+bool seq_guided(const seq *s); // it has a null branch
+void seq_rest(seq *s);         // the caches go; the codes stay
+// The codes [K][frames], borrowed until seq_free. A device that is still at work is waited for.
+const int32_t *seq_codes(const seq *s);
+// The guided scores [K, vocab] of the first step; NULL before it and without keep_first.
+const float *seq_first(const seq *s);
+
+// Teacher forcing, for a trace: feeds columns as they are (no delay applied) behind the prefix of a
+// fresh sequence.
+typedef struct {
+    const int32_t *codes; // [K][cols], special codes included
+    int64_t cols;         // at most decoder_limits.prefill
+    bool null;            // through the null branch
+    float *logits;        // [cols, K, vocab]
+} seq_forced;
+status decoder_force(decoder *d, seq *s, const seq_window *w, const seq_forced *f, err *e);
