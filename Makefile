@@ -192,6 +192,7 @@ install: $(BIN) $(ENGINE)
 	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/stemforge
 	install -Dm644 $(ENGINE) $(DESTDIR)$(PREFIX)/lib/libstemforge.a
 	install -Dm644 src/stemforge.h $(DESTDIR)$(PREFIX)/include/stemforge.h
+	install -Dm644 src/stemforge_error.h $(DESTDIR)$(PREFIX)/include/stemforge_error.h
 	install -Dm644 docs/stemforge.1 $(DESTDIR)$(PREFIX)/share/man/man1/stemforge.1
 
 format:

@@ -1,8 +1,8 @@
 // stemforge.h - the engine: open a model, generate stems, follow progress, cancel.
 //
-// The one public header of libstemforge.a; it needs nothing but the C library. The command line and
-// the service use exactly this. Link with
-// -lstemforge -lsndfile -lpng -ljansson -lcrypto -lpthread -lm.
+// The public header of libstemforge.a, with stemforge_error.h beside it; they need nothing but the
+// C library. The command line and the service use exactly this. Link with -lstemforge -lsndfile
+// -lpng -ljansson -lcrypto -lpthread -lm.
 //
 //     stemforge_error e;
 //     stemforge_engine *g;
@@ -16,6 +16,7 @@
 //     if (stemforge_generate(g, &r, &ev, &e)) die(e.text);
 //     stemforge_close(g);
 //
+// A stemforge_error is filled when the function fails; NULL is fine.
 // Strings are UTF-8 and borrowed for the call. Every function may be called from any thread;
 // several threads may be inside stemforge_generate at once, and their stems then share the running
 // batch. The samples of a stem depend on the model, the request and its seed alone: not on threads,
@@ -25,29 +26,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stemforge_error.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-// The same numbers as base/err.h's status.
-enum {
-    STEMFORGE_OK = 0,
-    STEMFORGE_ERR_ARG,       // the request is wrong
-    STEMFORGE_ERR_NOT_FOUND, // no such model or file
-    STEMFORGE_ERR_LIMIT,     // a stated limit was reached
-    STEMFORGE_ERR_BUSY,
-    STEMFORGE_ERR_CONFLICT,
-    STEMFORGE_ERR_CANCELED, // asked to stop, and did
-    STEMFORGE_ERR_FORMAT,   // a file is not what it claims to be
-    STEMFORGE_ERR_IO,
-    STEMFORGE_ERR_OOM,
-    STEMFORGE_ERR_DEVICE,
-};
-
-typedef struct {
-    int code;
-    char text[508]; // one line: what was expected and what was found
-} stemforge_error;
 
 typedef struct stemforge_engine stemforge_engine;
 
@@ -74,7 +57,8 @@ stemforge_options stemforge_options_default(void);
 bool stemforge_weights_parse(const char *name, stemforge_weights *out);
 
 // Loads a model. *out is the caller's (stemforge_close). NULL on failure, and e says why.
-int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge_error *e);
+stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
+                                stemforge_error *e);
 // Cancels what runs, waits for it, frees everything. NULL is fine.
 void stemforge_close(stemforge_engine *g);
 
@@ -102,8 +86,8 @@ typedef struct {
 
 stemforge_request stemforge_request_default(void);
 
-// Checks a request without a model: STEMFORGE_ERR_ARG names the first wrong field.
-int stemforge_request_check(const stemforge_request *r, stemforge_error *e);
+// Checks a request without a model: STEMFORGE_ERR_ARG, and e->where is the first wrong field.
+stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e);
 
 // A finished stem: resampled, faded, normalised, exactly as long as asked for.
 typedef struct {
@@ -121,16 +105,18 @@ typedef struct {
     void *arg;
     // Each stem as soon as it is finished; the stem is valid during the call. Not STEMFORGE_OK ends
     // the request with that code and e.
-    int (*stem_done)(void *arg, size_t index, const stemforge_stem *stem, stemforge_error *e);
+    stemforge_status (*stem_done)(void *arg, size_t index, const stemforge_stem *stem,
+                                  stemforge_error *e);
     // done of total steps of stem index; about ten times a second while it runs.
     void (*progress)(void *arg, size_t index, int64_t done, int64_t total);
     // Asked often; true ends the request with STEMFORGE_ERR_CANCELED.
     bool (*canceled)(void *arg);
 } stemforge_events;
 
-// Blocks until every stem is done or one has failed. ev may be NULL.
-int stemforge_generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
-                       stemforge_error *e);
+// Blocks until every stem is done or one has failed; then e->where is that stem's name. ev may be
+// NULL.
+stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
+                                    const stemforge_events *ev, stemforge_error *e);
 
 typedef struct {
     const char *name;      // the model's name: the last part of its path or hub name

@@ -34,9 +34,9 @@ static status time_engine(bench *b, err *e) {
     o.isa = b->isa;
     o.weights = b->weights;
     stemforge_engine *g;
-    stemforge_error why;
     double from = os_seconds();
-    if (stemforge_open(&g, &o, &why)) return err_set(e, (status)why.code, "%s", why.text);
+    status rc = stemforge_open(&g, &o, e);
+    if (rc) return rc;
     bench_add(b, "load", 0, 0, 1e3 * (os_seconds() - from), "ms", 0);
     stemforge_close(g);
     return OK;

@@ -48,16 +48,12 @@ static status write_stem(output *out, const stemforge_stem *s, char *path, size_
                       e);
 }
 
-static int on_stem(void *arg, size_t index, const stemforge_stem *s, stemforge_error *error) {
+static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) {
     (void)index;
     output *out = arg;
     char path[OS_PATH_MAX];
-    err e = {0};
-    status rc = write_stem(out, s, path, sizeof path, &e);
-    if (rc) {
-        snprintf(error->text, sizeof error->text, "%s", e.text);
-        return (int)rc;
-    }
+    status rc = write_stem(out, s, path, sizeof path, e);
+    if (rc) return rc;
     out->seconds = s->seconds_spent;
     progress_end(&out->bar);
     if (!out->o->json && !out->o->quiet) {
@@ -68,9 +64,8 @@ static int on_stem(void *arg, size_t index, const stemforge_stem *s, stemforge_e
     json *j = json_new_object();
     bool ok = json_set_str(j, "stem", s->name) && json_set_str(j, "path", path) &&
               json_set_str(j, "prompt", s->prompt) && json_set_num(j, "seconds", s->seconds_spent);
-    if (json_add(out->files, j) && ok) return STEMFORGE_OK;
-    snprintf(error->text, sizeof error->text, "no memory for the report");
-    return STEMFORGE_ERR_OOM;
+    if (json_add(out->files, j) && ok) return OK;
+    return err_set(e, ERR_OOM, "no memory for the report");
 }
 
 static void on_progress(void *arg, size_t index, int64_t done, int64_t total) {
@@ -117,6 +112,13 @@ static void title(char *out, size_t cap, const stemforge_request *r) {
     }
 }
 
+// Of a failed stem, where is its name.
+static void name_stem(const stemforge_request *r, err *e) {
+    for (size_t i = 0; i < r->stem_count; i++) {
+        if (strcmp(e->where, r->stems[i]) == 0) err_within(e, "stem '%s'", r->stems[i]);
+    }
+}
+
 static status generate(const options *o, const stemforge_request *r, stemforge_engine *g, err *e) {
     output out = {.o = o, .r = r, .info = stemforge_engine_info(g), .files = json_new_array()};
     char what[128], recipe_path[OS_PATH_MAX];
@@ -128,11 +130,10 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
     const stemforge_events ev = {
         .arg = &out, .stem_done = on_stem, .progress = on_progress, .canceled = on_canceled};
-    stemforge_error se = {0};
-    rc = (status)stemforge_generate(g, r, &ev, &se);
+    rc = stemforge_generate(g, r, &ev, e);
     progress_end(&out.bar);
     if (rc) {
-        err_set(e, rc, "%s", se.text);
+        name_stem(r, e);
         goto done;
     }
     const recipe rec = {
@@ -265,8 +266,7 @@ static int run_engine(options *o, err *e) {
     so.isa = o->isa;
     (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
     stemforge_engine *g;
-    stemforge_error se = {0};
-    if (stemforge_open(&g, &so, &se)) return fail(se.text);
+    if (stemforge_open(&g, &so, e)) return fail(e->text);
     status rc = generate(o, &o->r, g, e);
     stemforge_close(g);
     if (rc == ERR_CANCELED) return fail("stopped");
@@ -282,7 +282,6 @@ int generate_main(int argc, char **argv) {
     recipe_file rec = {0};
     err e = {0};
     int code = 0;
-    stemforge_error se = {0};
     if (load_recipe(&o, &rec, argc, argv, &e)) {
         code = fail(e.text);
         goto done;
@@ -300,7 +299,7 @@ int generate_main(int argc, char **argv) {
         if (rc) code = usage(e.text);
     }
     if (!o.model && !code) code = usage("--model is missing");
-    if (!code && stemforge_request_check(&o.r, &se)) code = usage(se.text);
+    if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {
         code = usage("--weights: expected stored, f32, bf16, q8 or q4");

@@ -12,7 +12,7 @@ typedef struct {
     void (*unload)(void *model);
     void (*stats)(void *model, stemforge_stats *out); // NULL: none
     // Checks a request without a model; see request_limits. NULL: none.
-    int (*check)(const request *r, stemforge_error *e);
+    status (*check)(const request *r, err *e);
 } serve_model;
 
 // Runs until SIGTERM or SIGINT. The exit status: 0; 1 when it could not start or the model did not

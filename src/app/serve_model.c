@@ -6,13 +6,7 @@
 #include "app/serve.h"
 #include "audio/file.h"
 
-// Both speak of one vocabulary of errors, so a cast carries over.
-static status from_engine(int rc, const stemforge_error *why, err *e) {
-    return rc ? err_set(e, (status)rc, "%s", why->text) : OK;
-}
-
-static int generate(void *arg, const stemforge_request *r, const stemforge_events *ev,
-                    stemforge_error *e) {
+static status generate(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e) {
     return stemforge_generate(arg, r, ev, e);
 }
 
@@ -30,8 +24,7 @@ static status load(void **model, const config *c, worker_engine *info, err *e) {
     if (c->batch_max) o.batch_max = (int)c->batch_max;
     o.memory_max = (size_t)c->memory_max_mb << 20;
     stemforge_engine *g = NULL;
-    stemforge_error why = {0};
-    status rc = from_engine(stemforge_open(&g, &o, &why), &why, e);
+    status rc = stemforge_open(&g, &o, e);
     if (rc) return rc;
     *model = g;
     *info = (worker_engine){.arg = g,
@@ -50,7 +43,7 @@ static void stats(void *model, stemforge_stats *out) {
     *out = stemforge_engine_stats(model);
 }
 
-static int check(const request *r, stemforge_error *e) {
+static status check(const request *r, err *e) {
     stemforge_request q = stemforge_request_default();
     request_for_engine(r, &q);
     return stemforge_request_check(&q, e);

@@ -14,6 +14,7 @@ static void one_line(char *s) {
 
 static void set(err *e, status code, const char *fmt, va_list ap) {
     e->code = code;
+    e->where[0] = 0;
     vsnprintf(e->text, sizeof e->text, fmt, ap);
     one_line(e->text);
 }
@@ -47,15 +48,34 @@ status err_errno(err *e, const char *fmt, ...) {
 
 status err_within(err *e, const char *fmt, ...) {
     if (!e) return ERR_FORMAT;
-    char tail[sizeof e->text];
-    memcpy(tail, e->text, sizeof tail);
+    const err inner = *e;
     va_list ap;
     va_start(ap, fmt);
-    set(e, e->code, fmt, ap);
+    set(e, inner.code, fmt, ap);
     va_end(ap);
     size_t n = strlen(e->text);
-    snprintf(e->text + n, sizeof e->text - n, ": %s", tail);
+    snprintf(e->text + n, sizeof e->text - n, ": %s", inner.text);
+    memcpy(e->where, inner.where, sizeof e->where);
     return e->code;
+}
+
+status err_field(err *e, const char *field, const char *fmt, ...) {
+    if (!e) return ERR_ARG;
+    va_list ap;
+    va_start(ap, fmt);
+    set(e, ERR_ARG, fmt, ap);
+    va_end(ap);
+    err_about(e, "%s", field);
+    return err_within(e, "%s", field);
+}
+
+void err_about(err *e, const char *fmt, ...) {
+    if (!e) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->where, sizeof e->where, fmt, ap);
+    va_end(ap);
+    one_line(e->where);
 }
 
 const char *status_name(status s) {

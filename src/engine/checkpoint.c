@@ -38,8 +38,9 @@ static status parse(json **out, const checkpoint *m, const char *name, bool requ
     if (m->packed) {
         snprintf(path, sizeof path, "%.*s", (int)strcspn(name, "."), name);
         bytes text = pack_document(m->packed, path);
-        if (text.n || required) return json_parse(out, text, CONFIG_MAX, e);
-        return OK;
+        status rc = text.n || required ? json_parse(out, text, CONFIG_MAX, e) : OK;
+        if (rc) err_within(e, "%.200s: %s", m->path, path);
+        return rc;
     }
     status rc = os_path_join(path, sizeof path, m->path, name, e);
     if (rc) return rc;
@@ -103,18 +104,15 @@ static void forget_tensor(const void *file, const tensor *t) {
     if (m->files) st_forget(m->files, t);
 }
 
+// Errors name the file.
 static status open_words(checkpoint *m, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
-    if (!rc && m->packed)
-        rc = tok_open_packed(&m->words, pack_document(m->packed, "tokenizer"),
-                             pack_vocabulary(m->packed), e);
-    else if (!rc)
-        rc = tok_open(&m->words, path, e);
-    if (!rc && tok_vocab_size(m->words) > t5_get_config(m->text)->vocab) {
-        rc = err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
-                     tok_vocab_size(m->words), (long long)t5_get_config(m->text)->vocab);
-    }
+    if (rc) return rc;
+    if (!m->packed) return tok_open(&m->words, path, e);
+    rc = tok_open_packed(&m->words, pack_document(m->packed, "tokenizer"),
+                         pack_vocabulary(m->packed), e);
+    if (rc) err_within(e, "%.200s: tokenizer", m->path);
     return rc;
 }
 
@@ -169,6 +167,10 @@ static status check(const checkpoint *m, err *e) {
             e, ERR_FORMAT,
             "audio_encoder.codebook_size: expected at least the decoder's %lld, found %lld",
             (long long)lm->vocab, (long long)audio->codes);
+    }
+    if (tok_vocab_size(m->words) > t5_get_config(m->text)->vocab) {
+        return err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
+                       tok_vocab_size(m->words), (long long)t5_get_config(m->text)->vocab);
     }
     return OK;
 }
@@ -244,6 +246,17 @@ static status open_chroma(checkpoint *m, const json *preprocessor, err *e) {
     return chroma_open(&m->chroma, &c, e);
 }
 
+// The networks and what goes with them. Errors name a field or a tensor.
+static status understand(checkpoint *m, const checkpoint_options *o, const json *generation,
+                         const json *preprocessor, err *e) {
+    status rc = bind(m, o, e);
+    if (!rc) rc = check(m, e);
+    if (!rc) rc = read_windows(m, generation, e);
+    if (!rc && mg_get_config(m->lm)->melody && !m->has_grid) rc = open_chroma(m, preprocessor, e);
+    if (rc) err_within(e, "%.200s", m->path);
+    return rc;
+}
+
 static status load(checkpoint *m, const checkpoint_options *o, err *e) {
     json *generation = NULL, *preprocessor = NULL;
     status rc = pack_is(m->path) ? pack_open(&m->packed, m->path, e) : OK;
@@ -251,11 +264,8 @@ static status load(checkpoint *m, const checkpoint_options *o, err *e) {
     if (!rc) rc = parse(&generation, m, "generation_config.json", false, e);
     if (!rc) rc = parse(&preprocessor, m, "preprocessor_config.json", false, e);
     if (!rc && !m->packed) rc = st_open_model(&m->files, m->path, e);
-    if (!rc) rc = bind(m, o, e);
-    if (!rc) rc = check(m, e);
     if (!rc) rc = open_words(m, e);
-    if (!rc) rc = read_windows(m, generation, e);
-    if (!rc && mg_get_config(m->lm)->melody && !m->has_grid) rc = open_chroma(m, preprocessor, e);
+    if (!rc) rc = understand(m, o, generation, preprocessor, e);
     json_free(generation);
     json_free(preprocessor);
     return rc;
@@ -268,7 +278,6 @@ status checkpoint_open(checkpoint *out, const checkpoint_options *o, err *e) {
     rc = load(out, o, e);
     set_name(out, o->model);
     if (!rc) return OK;
-    if (e && !strstr(e->text, out->path)) err_within(e, "%.200s", out->path);
     checkpoint_close(out);
     return rc;
 }

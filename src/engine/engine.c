@@ -16,8 +16,9 @@
 #define PLACES_DEFAULT 16
 #define SECONDS_MIN 0.1
 #define SECONDS_MAX 600
-#define WINDOW_MIN 16 // frames
-#define WAIT_MS 100   // between looks at cancellation and progress
+#define WINDOW_MIN 16   // frames
+#define TOKENS_MAX 1000 // of a finished prompt
+#define WAIT_MS 100     // between looks at cancellation and progress
 
 struct stemforge_engine {
     checkpoint model;
@@ -28,20 +29,9 @@ struct stemforge_engine {
     resampler *to_rate;       // codec's rate to POST_RATE
 };
 
-_Static_assert((int)STEMFORGE_ERR_DEVICE == (int)ERR_DEVICE &&
-                   (int)STEMFORGE_ERR_FORMAT == (int)ERR_FORMAT,
-               "stemforge.h has the numbers of base/err.h");
 _Static_assert((int)STEMFORGE_WEIGHTS_Q4 == (int)WEIGHTS_Q4 &&
                    (int)STEMFORGE_WEIGHTS_BF16 == (int)WEIGHTS_BF16,
-               "and those of model/weights.h");
-
-static int give(stemforge_error *to, status rc, const err *from) {
-    if (to) {
-        to->code = (int)rc;
-        snprintf(to->text, sizeof to->text, "%s", rc ? from->text : "");
-    }
-    return (int)rc;
-}
+               "stemforge.h has the numbers of model/weights.h");
 
 const char *stemforge_version(void) {
     return STEMFORGE_VERSION;
@@ -83,18 +73,20 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     return rc ? rc : batch_open(&g->b, g->model.lm, g->c, &limits, e);
 }
 
-int stemforge_open(stemforge_engine **out, const stemforge_options *o, stemforge_error *error) {
+stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
+                                stemforge_error *e) {
+    err unasked;
+    if (!e) e = &unasked;
     *out = NULL;
-    err e = {0};
-    if (!o->model || !*o->model) return give(error, err_set(&e, ERR_ARG, "no model was named"), &e);
+    if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
     stemforge_engine *g = mem_calloc(1, sizeof *g);
-    if (!g) return give(error, err_set(&e, ERR_OOM, "no memory for an engine"), &e);
-    status rc = open_engine(g, o, &e);
+    if (!g) return err_set(e, ERR_OOM, "no memory for an engine");
+    status rc = open_engine(g, o, e);
     if (rc)
         stemforge_close(g);
     else
         *out = g;
-    return give(error, rc, &e);
+    return rc;
 }
 
 void stemforge_close(stemforge_engine *g) {
@@ -142,20 +134,21 @@ stemforge_request stemforge_request_default(void) {
 
 static status check_stems(const stemforge_request *r, err *e) {
     if (r->stem_count < 1 || r->stem_count > PROMPT_STEMS) {
-        return err_set(e, ERR_ARG, "stems: expected 1 to %d names, found %zu", PROMPT_STEMS,
-                       r->stem_count);
+        return err_field(e, "stems", "expected 1 to %d names, found %zu", PROMPT_STEMS,
+                         r->stem_count);
     }
     for (size_t i = 0; i < r->stem_count; i++) {
+        char field[32];
+        snprintf(field, sizeof field, "stems[%zu]", i);
         if (prompt_find_stem(r->stems[i]) < 0) {
-            return err_set(
-                e, ERR_ARG,
-                "stems[%zu]: expected drums, bass, guitar, vocals, piano, synth or other, found "
-                "\"%.40s\"",
-                i, r->stems[i]);
+            return err_field(
+                e, field,
+                "expected drums, bass, guitar, vocals, piano, synth or other, found \"%.40s\"",
+                r->stems[i]);
         }
         for (size_t j = 0; j < i; j++) {
             if (strcmp(r->stems[i], r->stems[j]) == 0) {
-                return err_set(e, ERR_ARG, "stems[%zu]: %s is there twice", i, r->stems[i]);
+                return err_field(e, field, "%s is there twice", r->stems[i]);
             }
         }
     }
@@ -164,7 +157,7 @@ static status check_stems(const stemforge_request *r, err *e) {
 
 static status check_range(const char *name, double v, double lo, double hi, err *e) {
     if (v >= lo && v <= hi) return OK;
-    return err_set(e, ERR_ARG, "%s: expected %g to %g, found %g", name, lo, hi, v);
+    return err_field(e, name, "expected %g to %g, found %g", lo, hi, v);
 }
 
 static status check_request(const stemforge_request *r, err *e) {
@@ -179,6 +172,7 @@ static status check_request(const stemforge_request *r, err *e) {
     if (!rc && r->key) {
         key k;
         rc = chords_parse_key(&k, r->key, e);
+        if (rc) err_about(e, "key");
         if (rc) err_within(e, "key");
     }
     if (!rc && r->chord_count) {
@@ -189,9 +183,8 @@ static status check_request(const stemforge_request *r, err *e) {
     return rc;
 }
 
-int stemforge_request_check(const stemforge_request *r, stemforge_error *error) {
-    err e = {0};
-    return give(error, check_request(r, &e), &e);
+stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e) {
+    return check_request(r, e);
 }
 
 // --- one request
@@ -323,9 +316,9 @@ static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) 
 
 static status check_given(const request *q, err *e) {
     if (q->given_n < q->frames) return OK;
-    return err_set(e, ERR_ARG,
-                   "seconds: expected more than the %.1f s of %s to go on from, found %g",
-                   (double)q->given_n / q->g->model.frame_rate, q->r->continue_from, q->r->seconds);
+    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
+                     (double)q->given_n / q->g->model.frame_rate, q->r->continue_from,
+                     q->r->seconds);
 }
 
 static status read_given_audio(request *q, err *e) {
@@ -358,6 +351,7 @@ static status read_given(request *q, err *e) {
     const char *dot = strrchr(path, '.');
     bool codes = dot && strcmp(dot, ".safetensors") == 0;
     status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
+    if (rc) err_about(e, "continue_from");
     return rc ? rc : check_given(q, e);
 }
 
@@ -377,12 +371,10 @@ static status plan_stem(request *q, size_t i, err *e) {
     status rc =
         prompt_build(&s->prompt, m->own_captions ? PROMPT_CAPTION : PROMPT_SENTENCE, &parts, e);
     if (!rc) rc = tok_encode(m->words, buf_bytes(&s->prompt), &s->ids, e);
-    if (!rc && (s->ids.count < 1 || s->ids.n > 1000)) {
-        rc = err_set(e, ERR_ARG, "prompt: %zu tokens, expected 1 to 1000", s->ids.n);
-    }
+    if (!rc && (s->ids.count < 1 || s->ids.n > TOKENS_MAX))
+        rc = err_field(e, "prompt", "%zu tokens, expected 1 to %d", s->ids.n, TOKENS_MAX);
     if (!rc && window_of(s) < WINDOW_MIN) {
-        rc = err_set(e, ERR_ARG, "prompt: %zu tokens leave no room for audio in %s", s->ids.n,
-                     m->name);
+        rc = err_field(e, "prompt", "%zu tokens leave no room for audio in %s", s->ids.n, m->name);
     }
     if (rc) return rc;
     if (r->skip && r->skip[i]) return OK;
@@ -431,9 +423,9 @@ static status deliver(request *q, size_t i, err *e) {
                                      .sample_rate = POST_RATE,
                                      .prompt = buf_str(&s->prompt),
                                      .seconds_spent = os_seconds() - q->started};
-        stemforge_error se = {0};
-        rc = (status)q->ev->stem_done(q->ev->arg, i, &done, &se);
-        if (rc) err_set(e, rc, "%s", se.text);
+        *e = (err){0};
+        rc = q->ev->stem_done(q->ev->arg, i, &done, e);
+        e->code = rc;
     }
     mem_free(out);
     return rc;
@@ -457,9 +449,10 @@ static status follow(request *q, err *e) {
         if (i < 0) continue;
         left--;
         const err *why = &q->items[i].why;
-        status rc = why->code ? err_set(e, why->code, "%s", why->text) : deliver(q, q->index[i], e);
-        if (rc)
-            return rc == ERR_CANCELED ? rc : err_within(e, "stem '%s'", q->stems[q->index[i]].name);
+        if (why->code) *e = *why;
+        status rc = why->code ? why->code : deliver(q, q->index[i], e);
+        if (rc) err_about(e, "%s", q->stems[q->index[i]].name);
+        if (rc) return rc;
     }
     return OK;
 }
@@ -478,24 +471,25 @@ static void request_close(request *q) {
     mem_free(q);
 }
 
-int stemforge_generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
-                       stemforge_error *error) {
+stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
+                                    const stemforge_events *ev, stemforge_error *e) {
     static const stemforge_events none;
-    err e = {0};
+    err unasked;
+    if (!e) e = &unasked;
     request *q = mem_calloc(1, sizeof *q);
-    if (!q) return give(error, err_set(&e, ERR_OOM, "no memory for a request"), &e);
+    if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->g = g;
     q->r = r;
     q->ev = ev ? ev : &none;
     q->started = os_seconds();
-    status rc = plan(q, &e);
+    status rc = plan(q, e);
     if (!rc && q->job.count) {
-        rc = batch_enter(g->b, &q->job, &e);
+        rc = batch_enter(g->b, &q->job, e);
         if (!rc) {
-            rc = follow(q, &e);
+            rc = follow(q, e);
             batch_leave(g->b, &q->job);
         }
     }
     request_close(q);
-    return give(error, rc, &e);
+    return rc;
 }

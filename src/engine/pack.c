@@ -152,7 +152,10 @@ status pack_open(pack **out, const char *path, err *e) {
     pack *p = mem_calloc(1, sizeof *p);
     if (!p) return err_set(e, ERR_OOM, "no memory for a model file");
     status rc = gguf_open(&p->file, path, e);
-    if (!rc) rc = read_views(p, e);
+    if (!rc) {
+        rc = read_views(p, e);
+        if (rc) err_within(e, "%s", path);
+    }
     if (rc)
         pack_close(p);
     else

@@ -375,17 +375,22 @@ status chords_parse_chord(chord *out, const char *name, err *e) {
 }
 
 static status check_progression(size_t count, double bpm, err *e) {
-    if (count < 1 || count > CHORDS_MAX)
-        return err_set(e, ERR_ARG, "%zu chords, expected 1 to %d", count, CHORDS_MAX);
-    if (!(bpm > 0 && bpm <= 1000))
-        return err_set(e, ERR_ARG, "tempo %g, expected above 0 and at most 1000", bpm);
-    return OK;
+    status rc = OK;
+    if (count < 1 || count > CHORDS_MAX) {
+        rc = err_set(e, ERR_ARG, "%zu chords, expected 1 to %d", count, CHORDS_MAX);
+        err_about(e, "chords");
+    } else if (!(bpm > 0 && bpm <= 1000)) {
+        rc = err_set(e, ERR_ARG, "tempo %g, expected above 0 and at most 1000", bpm);
+        err_about(e, "bpm");
+    }
+    return rc;
 }
 
 status chords_parse(progression *out, const char *const *names, size_t count, double bpm, err *e) {
     status rc = check_progression(count, bpm, e);
     for (size_t i = 0; !rc && i < count; i++) {
         rc = chords_parse_chord(&out->bars[i], names[i], e);
+        if (rc) err_about(e, "chords[%zu]", i);
         if (rc) err_within(e, "chord %zu of %zu", i + 1, count);
     }
     out->count = count;

@@ -35,7 +35,8 @@ typedef struct {
     double bpm;
 } progression;
 
-// names [count], 1 to CHORDS_MAX; bpm above 0. The error names the chord and its place.
+// names [count], 1 to CHORDS_MAX; bpm above 0. The error names the chord and its
+// place; where is "chords[i]".
 status chords_parse(progression *out, const char *const *names, size_t count, double bpm, err *e);
 // The same from one text, "Am F C G": names apart by blanks, bars (|), or commas outside
 // parentheses.

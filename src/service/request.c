@@ -227,14 +227,38 @@ static void check_callback(checker *c, const json *root) {
     c->r->callback_url = url;
 }
 
-// The engine names the first wrong field in words ("chord 3: ..."): which chords exist, what fits
-// the model, are its business.
+// A field of the engine's request as a place in the body: "chords[2]" is
+// "/parameters/chord_progression/2".
+static void point_at(char *pointer, size_t cap, const char *where) {
+    static const struct {
+        const char *field, *pointer;
+    } fields[] = {{"stems", "/target_stems"},
+                  {"bpm", "/parameters/target_bpm"},
+                  {"seconds", "/parameters/duration_seconds"},
+                  {"chords", "/parameters/chord_progression"},
+                  {"style", "/parameters/style"},
+                  {"key", "/parameters/key"},
+                  {"prompt", "/parameters/prompt"},
+                  {"temperature", "/parameters/temperature"}};
+    size_t n = strcspn(where, "["), i = 0;
+    while (i < ARRAY_LEN(fields) &&
+           (strlen(fields[i].field) != n || memcmp(fields[i].field, where, n)))
+        i++;
+    snprintf(pointer, cap, "%s", i < ARRAY_LEN(fields) ? fields[i].pointer : "/parameters");
+    size_t used = strlen(pointer);
+    if (where[n])
+        snprintf(pointer + used, cap - used, "/%.*s", (int)strcspn(where + n + 1, "]"),
+                 where + n + 1);
+}
+
+// Which chords exist, what fits the model, are the engine's business.
 static void ask_engine(checker *c) {
     if (!c->limits->engine_check || json_len(c->faults)) return;
-    stemforge_error why = {0};
-    if (c->limits->engine_check(c->r, &why) == STEMFORGE_OK) return;
-    fault(c, strstr(why.text, "chord") ? "/parameters/chord_progression" : "/parameters", "%s",
-          why.text);
+    err why = {0};
+    char pointer[80];
+    if (c->limits->engine_check(c->r, &why) == OK) return;
+    point_at(pointer, sizeof pointer, why.where);
+    fault(c, pointer, "%s", why.text);
 }
 
 status request_parse(request *out, bytes text, const request_limits *l, json **faults, err *e) {

@@ -34,8 +34,9 @@ typedef struct {
     // Judges callback_url: ERR_ARG and why. NULL: any http or https URL.
     status (*url_check)(const void *arg, const char *url, err *e);
     const void *url_arg;
-    // The engine's own check, asked when all else is right. NULL: none.
-    int (*engine_check)(const struct request *r, stemforge_error *e);
+    // The engine's own check, asked when all else is right; e->where is the engine's field. NULL:
+    // none.
+    status (*engine_check)(const struct request *r, err *e);
 } request_limits;
 
 // OK: *out is filled, the caller's (request_deinit). ERR_FORMAT: not JSON, e says where. ERR_ARG:

@@ -56,9 +56,8 @@ typedef struct {
     request *r;
     int64_t start_ns, stem_ns;
     bool timed_out;
-    double made;                        // seconds of audio this time
-    char failed[JOB_STEM_NAME_MAX + 1]; // the stem whose storing failed
-    const char *code;                   // why, when it was not the model
+    double made;      // seconds of audio this time
+    const char *code; // why, when it was not the model
 } run;
 
 static int64_t deadline_after(int64_t ms) {
@@ -156,7 +155,7 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
     return record_stem(x, stem->name, &r, e);
 }
 
-static int on_stem(void *arg, size_t i, const stemforge_stem *stem, stemforge_error *out) {
+static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
     run *x = arg;
     worker *w = x->w;
     double seconds = (double)stem->frames / stem->sample_rate;
@@ -167,30 +166,23 @@ static int on_stem(void *arg, size_t i, const stemforge_stem *stem, stemforge_er
     snprintf(label, sizeof label, "stem=\"%s\"", stem->name);
     metrics_add(w->config.metrics, "stemforge_audio_seconds_generated_total", label, seconds);
     x->made += seconds;
-    err e = {0};
-    status rc = land_stem(x, stem, &e);
+    status rc = land_stem(x, stem, e);
     if (rc) {
-        snprintf(x->failed, sizeof x->failed, "%s", stem->name);
         x->code = "upload_failed";
-        if (out) snprintf(out->text, sizeof out->text, "storing the stem: %.480s", e.text);
-        if (out) out->code = (int)rc;
-        return (int)rc;
+        err_within(e, "storing the stem");
+        return rc;
     }
     pthread_mutex_lock(&w->mu);
     if (i < JOB_STEMS_MAX) x->s->progress[i] = 1;
     pthread_mutex_unlock(&w->mu);
     events_progress(w->config.events, x->j->id, i, 1);
-    return STEMFORGE_OK;
+    return OK;
 }
 
-// The stem that a failure is about: the one whose storing failed, the one its text begins with, or
-// the first that is not there.
-static const char *failed_stem(const run *x, const stemforge_error *why) {
-    if (x->failed[0]) return x->failed;
+// The stem that a failure names; of one that names none, the first stem that is not there.
+static const char *failed_stem(const run *x, const err *why) {
     for (size_t i = 0; i < x->j->stem_count; i++) {
-        size_t n = strlen(x->j->stems[i].name);
-        if (strncmp(why->text, x->j->stems[i].name, n) == 0 && why->text[n] == ':')
-            return x->j->stems[i].name;
+        if (strcmp(why->where, x->j->stems[i].name) == 0) return x->j->stems[i].name;
     }
     for (size_t i = 0; i < x->j->stem_count; i++) {
         if (!x->j->stems[i].done && x->s->progress[i] < 1) return x->j->stems[i].name;
@@ -238,7 +230,7 @@ static void give_back(run *x, bool counted) {
              rc ? e.text : "");
 }
 
-static void end_failed(run *x, const stemforge_error *why) {
+static void end_failed(run *x, const err *why) {
     worker *w = x->w;
     const char *stem = failed_stem(x, why);
     char text[JOB_TEXT_MAX];
@@ -246,7 +238,7 @@ static void end_failed(run *x, const stemforge_error *why) {
     log_error("worker", "%s generation failed for stem '%s': %s", w->engine.family, stem,
               why->text);
     metrics_count(w->config.metrics, "stemforge_stem_errors_total", "stem=\"%s\"", stem);
-    if (why->code == STEMFORGE_ERR_DEVICE) {
+    if (why->code == ERR_DEVICE) {
         // Another process may do better; this one will not, so it claims nothing more.
         pthread_mutex_lock(&w->mu);
         w->stopping = true;
@@ -255,10 +247,10 @@ static void end_failed(run *x, const stemforge_error *why) {
         give_back(x, true);
         return;
     }
-    const char *code = x->code                          ? x->code
-                       : why->code == STEMFORGE_ERR_OOM ? "out_of_memory"
-                       : why->code == STEMFORGE_ERR_ARG ? "invalid"
-                                                        : "model_error";
+    const char *code = x->code                ? x->code
+                       : why->code == ERR_OOM ? "out_of_memory"
+                       : why->code == ERR_ARG ? "invalid"
+                                              : "model_error";
     end_job(x, JOB_FAILED, code, text);
 }
 
@@ -273,26 +265,23 @@ static void note_rate(run *x) {
     metrics_set(w->config.metrics, "stemforge_real_time_factor", NULL, x->made / MAX(spent, 1e-9));
 }
 
-static void settle(run *x, int rc, const stemforge_error *why) {
+static void settle(run *x, status rc, const err *why) {
     if (atomic_load(&x->s->lost)) {
         metrics_add(x->w->config.metrics, "stemforge_leases_lost_total", NULL, 1);
         log_warn("worker", "Lost the lease of request_id=%s, dropping the work", x->j->id);
-    } else if (rc == STEMFORGE_OK) {
+    } else if (rc == OK) {
         note_rate(x);
         end_job(x, JOB_COMPLETED, NULL, NULL);
-    } else if (rc == STEMFORGE_ERR_CANCELED && atomic_load(&x->s->canceled)) {
+    } else if (rc == ERR_CANCELED && atomic_load(&x->s->canceled)) {
         log_info("worker", "Canceled generation for request_id=%s", x->j->id);
         end_job(x, JOB_CANCELED, "canceled", "canceled on request");
-    } else if (rc == STEMFORGE_ERR_CANCELED && x->timed_out) {
-        char text[96];
-        snprintf(text, sizeof text, "not finished within %.0f seconds",
-                 x->w->config.job_seconds_max);
-        stemforge_error late = {.code = STEMFORGE_ERR_CANCELED};
-        snprintf(late.text, sizeof late.text, "%s", text);
+    } else if (rc == ERR_CANCELED && x->timed_out) {
+        err late;
+        err_set(&late, rc, "not finished within %.0f seconds", x->w->config.job_seconds_max);
         log_error("worker", "%s generation failed for stem '%s': %s", x->w->engine.family,
-                  failed_stem(x, &late), text);
-        end_job(x, JOB_FAILED, "timeout", text);
-    } else if (rc == STEMFORGE_ERR_CANCELED && atomic_load(&x->w->give_back)) {
+                  failed_stem(x, &late), late.text);
+        end_job(x, JOB_FAILED, "timeout", late.text);
+    } else if (rc == ERR_CANCELED && atomic_load(&x->w->give_back)) {
         give_back(x, false);
     } else {
         end_failed(x, why);
@@ -312,8 +301,8 @@ static void generate(run *x) {
                      x->r->seconds);
         }
     }
-    stemforge_error why = {0};
-    int rc = STEMFORGE_OK;
+    err why = {0};
+    status rc = OK;
     if (left) {
         stemforge_request q = w->engine.defaults;
         request_for_engine(x->r, &q);
@@ -341,9 +330,8 @@ static void run_job(slot *s, const job *j) {
     view_live live = {.seconds_left = -1};
     events_say(w->config.events, j->id, "status", view_job(j, &live, w->config.blobs), false);
     if (request_reparse(&r, bytes_of(j->request), &e)) {
-        stemforge_error why = {.code = STEMFORGE_ERR_ARG};
-        snprintf(why.text, sizeof why.text, "%s", e.text);
-        settle(&x, STEMFORGE_ERR_ARG, &why);
+        e.code = ERR_ARG;
+        settle(&x, ERR_ARG, &e);
     } else {
         generate(&x);
         request_deinit(&r);

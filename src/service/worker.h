@@ -36,8 +36,7 @@ typedef struct {
 typedef struct {
     void *arg; // of both functions
     // Of stemforge_generate's shape.
-    int (*generate)(void *arg, const stemforge_request *r, const stemforge_events *ev,
-                    stemforge_error *e);
+    status (*generate)(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e);
     // A stem as a WAV file's bytes, appended to out.
     status (*encode)(void *arg, const stemforge_stem *stem, buf *out, err *e);
     stemforge_request defaults; // stemforge_request_default()

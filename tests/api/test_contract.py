@@ -80,7 +80,7 @@ class Contract(Case):
     def test_the_engine_has_a_say_about_chords(self):
         a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "?"]}))
         self.assertEqual(a.code, 422)
-        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression")
+        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression/1")
 
     def test_nothing_wrong_is_queued(self):
         before = self.s.ask("GET", "/jobs?limit=500").json["jobs"]

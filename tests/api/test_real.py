@@ -74,7 +74,7 @@ class Real(Case):
     def test_the_engine_judges_chords(self):
         a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "H7x"]}))
         self.assertEqual(a.code, 422)
-        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression")
+        self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression/1")
 
     def test_the_batch_is_shared_and_measured(self):
         self.stems(self.body(5, ["drums", "bass", "guitar", "piano"]))

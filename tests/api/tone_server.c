@@ -23,12 +23,6 @@ static long word(const char *prompt, const char *name, long otherwise) {
     return at ? strtol(at + strlen(name), NULL, 10) : otherwise;
 }
 
-static int fail(stemforge_error *e, int code, const char *text) {
-    e->code = code;
-    snprintf(e->text, sizeof e->text, "%s", text);
-    return code;
-}
-
 // A triangle wave whose pitch follows from the seed and the stem: same request, same bytes.
 static void fill(float *x, int64_t frames, uint64_t seed, const char *name) {
     uint64_t h = seed * 0x9e3779b97f4a7c15u;
@@ -40,26 +34,24 @@ static void fill(float *x, int64_t frames, uint64_t seed, const char *name) {
     }
 }
 
-static int make(const stemforge_request *r, size_t i, const stemforge_events *ev,
-                stemforge_error *e) {
+static status make(const stemforge_request *r, size_t i, const stemforge_events *ev, err *e) {
     const char *failing = r->prompt ? strstr(r->prompt, "fail:") : NULL;
     size_t n = strlen(r->stems[i]);
     long ms = word(r->prompt, "slow:", 0);
     double start = os_seconds();
     for (int64_t t = 0; t < ms; t += 10) {
-        if (ev->canceled(ev->arg)) return fail(e, STEMFORGE_ERR_CANCELED, "canceled");
+        if (ev->canceled(ev->arg)) return err_set(e, ERR_CANCELED, "canceled");
         ev->progress(ev->arg, i, t, ms);
         atomic_fetch_add(&steps, 1);
         os_sleep_ms(10);
     }
-    if (ev->canceled(ev->arg)) return fail(e, STEMFORGE_ERR_CANCELED, "canceled");
-    if (r->prompt && strstr(r->prompt, "device"))
-        return fail(e, STEMFORGE_ERR_DEVICE, "device lost");
+    if (ev->canceled(ev->arg)) return err_set(e, ERR_CANCELED, "canceled");
+    if (r->prompt && strstr(r->prompt, "device")) return err_set(e, ERR_DEVICE, "device lost");
     if (failing && strncmp(failing + 5, r->stems[i], n) == 0)
-        return fail(e, STEMFORGE_ERR_FORMAT, "the tone broke");
+        return err_set(e, ERR_FORMAT, "the tone broke");
     int64_t frames = (int64_t)(r->seconds * RATE + 0.5);
     float *x = mem_alloc((size_t)frames * 2 * sizeof *x);
-    if (!x) return fail(e, STEMFORGE_ERR_OOM, "no memory for a tone");
+    if (!x) return err_set(e, ERR_OOM, "no memory for a tone");
     fill(x, frames, r->seed, r->stems[i]);
     stemforge_stem s = {.name = r->stems[i],
                         .samples = x,
@@ -68,18 +60,19 @@ static int make(const stemforge_request *r, size_t i, const stemforge_events *ev
                         .sample_rate = RATE,
                         .prompt = "tone",
                         .seconds_spent = os_seconds() - start};
-    int rc = ev->stem_done(ev->arg, i, &s, e);
+    status rc = ev->stem_done(ev->arg, i, &s, e);
     mem_free(x);
     return rc;
 }
 
-static int generate(void *arg, const stemforge_request *r, const stemforge_events *ev,
-                    stemforge_error *e) {
+// As the engine: where is the stem that failed.
+static status generate(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e) {
     (void)arg;
     atomic_fetch_add(&running, 1);
-    int rc = STEMFORGE_OK;
+    status rc = OK;
     for (size_t i = 0; i < r->stem_count && !rc; i++) {
         if (!r->skip || !r->skip[i]) rc = make(r, i, ev, e);
+        if (rc) err_about(e, "%s", r->stems[i]);
     }
     atomic_fetch_sub(&running, 1);
     return rc;
@@ -112,16 +105,15 @@ static void stats(void *model, stemforge_stats *out) {
 }
 
 // Stands in for the engine's look at chords.
-static int check(const request *r, stemforge_error *e) {
+static status check(const request *r, err *e) {
     for (size_t i = 0; i < r->chord_count; i++) {
         if (!strchr("ABCDEFGN", r->chords[i][0])) {
-            e->code = STEMFORGE_ERR_ARG;
-            snprintf(e->text, sizeof e->text, "chord %zu: expected a chord, found \"%s\"", i + 1,
-                     r->chords[i]);
-            return e->code;
+            char field[32];
+            snprintf(field, sizeof field, "chords[%zu]", i);
+            return err_field(e, field, "expected a chord, found \"%s\"", r->chords[i]);
         }
     }
-    return STEMFORGE_OK;
+    return OK;
 }
 
 int main(int argc, char **argv) {

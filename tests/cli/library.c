@@ -8,7 +8,7 @@ int buf_init(void) {
     return 7;
 }
 
-static int on_stem(void *arg, size_t i, const stemforge_stem *s, stemforge_error *e) {
+static stemforge_status on_stem(void *arg, size_t i, const stemforge_stem *s, stemforge_error *e) {
     (void)e;
     *(int *)arg += 1;
     printf("%zu %s %lld frames at %d Hz\n", i, s->name, (long long)s->frames, s->sample_rate);

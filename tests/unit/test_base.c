@@ -19,6 +19,22 @@ Test(err, text_is_one_line) {
     cr_assert_str_eq(e.text, "file x: a b 7");
 }
 
+Test(err, where_is_kept_apart_from_the_text) {
+    err e;
+    cr_assert_eq(err_field(&e, "bpm", "expected %d", 20), ERR_ARG);
+    cr_assert_str_eq(e.where, "bpm");
+    cr_assert_str_eq(e.text, "bpm: expected 20");
+    cr_assert_eq(err_within(&e, "request"), ERR_ARG);
+    cr_assert_str_eq(e.where, "bpm");
+    cr_assert_str_eq(e.text, "request: bpm: expected 20");
+    err_about(&e, "stems[%d]\n", 1);
+    cr_assert_str_eq(e.where, "stems[1] ");
+    err_set(&e, ERR_IO, "another");
+    cr_assert_str_eq(e.where, ""); // a new failure is about nothing yet
+    cr_assert_eq(err_field(NULL, "bpm", "expected %d", 20), ERR_ARG);
+    err_about(NULL, "bpm");
+}
+
 Test(buf, refuses_what_is_over_its_maximum_and_keeps_what_it_had) {
     buf b;
     buf_init(&b, 5);

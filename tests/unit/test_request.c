@@ -89,6 +89,40 @@ Test(request, names_each_wrong_field) {
     cr_assert_eq(parse(&r, "{", &faults), ERR_FORMAT);
 }
 
+static const char *engine_field; // what the engine finds wrong
+
+static status refuse(const request *r, err *e) {
+    (void)r;
+    err_set(e, ERR_ARG, "no");
+    err_about(e, "%s", engine_field);
+    return ERR_ARG;
+}
+
+Test(request, a_field_that_the_engine_names_becomes_a_pointer) {
+    static const char *const cases[][2] = {
+        {"stems[6]", "/target_stems/6"},
+        {"bpm", "/parameters/target_bpm"},
+        {"seconds", "/parameters/duration_seconds"},
+        {"chords", "/parameters/chord_progression"},
+        {"chords[255]", "/parameters/chord_progression/255"},
+        {"key", "/parameters/key"},
+        {"chordsx", "/parameters"},
+        {"", "/parameters"},
+    };
+    const request_limits asks = {.seconds_max = 60, .body_max = 65536, .engine_check = refuse};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        request r;
+        json *faults;
+        err e;
+        engine_field = cases[i][0];
+        const char *text = HEAD "\"target_stems\":[\"drums\"]}";
+        cr_assert_eq(request_parse(&r, bytes_of(text), &asks, &faults, &e), ERR_ARG);
+        const char *found = json_str_value(json_find(json_at(faults, 0), "pointer"));
+        cr_assert_str_eq(found, cases[i][1]);
+        json_free(faults);
+    }
+}
+
 Test(request, ids_cannot_leave_their_folder) {
     static const char *const bad[] = {"",    ".",  "..",  ".a",   "a.",   "a..b",
                                       "a/b", "-a", "a b", "a%2e", "a\\b", "\xc3\xa4"};

@@ -25,12 +25,12 @@ typedef struct {
     atomic_int made[7]; // by index of stem in the request
     atomic_bool hold;   // stems wait for this to become false
     int fail_at;        // index of the stem that fails; -1: none
-    int code;
+    bool fails_first;   // before any other ends
+    status code;
     atomic_bool entered;
 } rig;
 
-static int generate(void *arg, const stemforge_request *r, const stemforge_events *ev,
-                    stemforge_error *e) {
+static status generate(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e) {
     rig *g = arg;
     float silence[8] = {0};
     for (size_t i = 0; i < r->stem_count; i++) {
@@ -38,21 +38,23 @@ static int generate(void *arg, const stemforge_request *r, const stemforge_event
         ev->progress(ev->arg, i, 1, 2);
         atomic_store(&g->entered, true);
         while (atomic_load(&g->hold) && !ev->canceled(ev->arg)) os_sleep_ms(2);
-        if (ev->canceled(ev->arg)) return e->code = STEMFORGE_ERR_CANCELED;
-        if ((int)i == g->fail_at) {
-            snprintf(e->text, sizeof e->text, "%s: it broke", r->stems[i]);
-            return e->code = g->code;
+        if (ev->canceled(ev->arg)) return err_set(e, ERR_CANCELED, "canceled");
+        if ((int)i == g->fail_at || g->fails_first) {
+            err_set(e, g->code, "it broke");
+            err_about(e, "%s", r->stems[g->fail_at]); // as the engine does
+            return g->code;
         }
         stemforge_stem s = {.name = r->stems[i],
                             .samples = silence,
                             .frames = 4,
                             .channels = 2,
                             .sample_rate = 44100};
-        int rc = ev->stem_done(ev->arg, i, &s, e);
+        status rc = ev->stem_done(ev->arg, i, &s, e);
+        if (rc) err_about(e, "%s", r->stems[i]);
         if (rc) return rc;
         atomic_fetch_add(&g->made[i], 1);
     }
-    return STEMFORGE_OK;
+    return OK;
 }
 
 static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
@@ -82,6 +84,7 @@ static rig *rig_open(double seconds_max) {
     static rig g;
     log_setup(LOG_ERROR, false);
     g.fail_at = -1;
+    g.fails_first = false;
     snprintf(g.dir, sizeof g.dir, "/tmp/worker_XXXXXX");
     cr_assert_not_null(mkdtemp(g.dir));
     err e;
@@ -183,10 +186,27 @@ Test(worker, a_failing_stem_fails_the_job_and_keeps_what_landed) {
     job j;
     await(g, "bad", JOB_FAILED, &j);
     cr_assert_str_eq(j.error_code, "model_error");
-    cr_assert_not_null(strstr(j.error, "bass"));
+    cr_assert_str_eq(j.error, "stem 'bass': it broke");
     cr_assert(j.stems[0].done && !j.stems[1].done && !j.stems[2].done);
     job_deinit(&j);
     cr_assert_eq(metrics_get(g->metrics, "stemforge_stem_errors_total", "stem=\"bass\""), 1);
+    rig_close(g);
+}
+
+Test(worker, names_the_stem_that_failed_not_the_first_that_is_missing) {
+    rig *g = rig_open(100);
+    g->fail_at = 2;
+    g->fails_first = true;
+    g->code = ERR_OOM;
+    submit(g, "bad");
+    job j;
+    await(g, "bad", JOB_FAILED, &j);
+    cr_assert_str_eq(j.error_code, "out_of_memory");
+    cr_assert_str_eq(j.error, "stem 'piano': it broke");
+    cr_assert(!j.stems[0].done && !j.stems[1].done && !j.stems[2].done);
+    job_deinit(&j);
+    cr_assert_eq(metrics_get(g->metrics, "stemforge_stem_errors_total", "stem=\"piano\""), 1);
+    g->fails_first = false;
     rig_close(g);
 }
 

@@ -5,9 +5,9 @@
 
 static status read_melody(condition *k, const char *path, err *e) {
     if (!k->m->chroma) {
-        return err_set(e, ERR_ARG,
-                       "melody: %s was not made to follow one, expected a MusicGen-Melody model",
-                       k->m->name);
+        return err_field(e, "melody",
+                         "%s was not made to follow one, expected a MusicGen-Melody model",
+                         k->m->name);
     }
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
@@ -15,6 +15,7 @@ static status read_melody(condition *k, const char *path, err *e) {
     int rate = (int)chroma_get_config(k->m->chroma)->sample_rate;
     if (!rc) rc = file_clip_planes(&k->wave, &k->n, &clip, rate, 1, e);
     file_clip_deinit(&clip);
+    if (rc) err_about(e, "melody");
     k->kind = CONDITION_MELODY;
     return rc;
 }
@@ -22,7 +23,10 @@ static status read_melody(condition *k, const char *path, err *e) {
 static status default_chords(condition *k, const char *text, err *e) {
     key tonic = {0}; // C major
     status rc = text ? chords_parse_key(&tonic, text, e) : OK;
-    if (rc) return err_within(e, "key");
+    if (rc) {
+        err_about(e, "key");
+        return err_within(e, "key");
+    }
     chords_default(&k->chords, tonic, k->bpm);
     return OK;
 }
