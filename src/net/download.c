@@ -51,8 +51,12 @@ static bool is_redirect(int code) {
     return code == 301 || code == 302 || code == 303 || code == 307 || code == 308;
 }
 
-status download_send(const download *d, fetch_request *q, bool stay, char url_room[FETCH_URL_MAX],
-                     fetch_response *r, err *e) {
+// Sends q (method, URL, range, sink as set by the caller) and follows redirects; q's headers are
+// download's own. With stay, only redirects to a path are followed; one to a whole URL is the
+// answer, and its headers say what lies there. OK when there was an answer of any status; r as in
+// fetch_send. q's url is the last one's afterwards and lives in url_room.
+static status send_following(const download *d, fetch_request *q, bool stay,
+                             char url_room[FETCH_URL_MAX], fetch_response *r, err *e) {
     char bearer[4096];
     snprintf(bearer, sizeof bearer, "Bearer %s", d->token ? d->token : "");
     const fetch_header auth = {"Authorization", bearer};
@@ -119,7 +123,7 @@ status download_ask(const download *d, const char *method, const char *url, bool
         q.method = method;
         q.url = url;
         q.response_max = (int64_t)body_max;
-        rc = download_send(d, &q, stay, room, r, &why);
+        rc = send_following(d, &q, stay, room, r, &why);
         bool again = rc ? transient(r->failure) : later(r->code);
         if (!again || failures > d->retries_max) break;
         status waited = backoff(d, failures, r, rc ? why.text : "the hub is busy", &why);
@@ -238,7 +242,7 @@ static outcome attempt(job *w, char *room, fetch_response *r, err *e) {
     q.response_max = INT64_MAX / 2; // on_piece knows better
     q.total_ms = 0;
     w->begun = false;
-    return judge(w, download_send(w->d, &q, false, room, r, e), r, e);
+    return judge(w, send_following(w->d, &q, false, room, r, e), r, e);
 }
 
 static status fetch_all(job *w, err *e) {

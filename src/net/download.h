@@ -22,15 +22,8 @@ typedef struct {
     void *arg;
 } download;
 
-// Sends q (method, URL, range, sink as set by the caller) and follows redirects; q's headers are
-// download's own. With stay, only redirects to a path are followed; one to a whole URL is the
-// answer, and its headers say what lies there. OK when there was an answer of any status; r as in
-// fetch_send. q's url is the last one's afterwards and lives in url_room.
-status download_send(const download *d, fetch_request *q, bool stay, char url_room[FETCH_URL_MAX],
-                     fetch_response *r, err *e);
-
-// The same with retries, for answers small enough to keep in r->body. Answers that say "later"
-// (408, 429, 5xx) are tried again.
+// Asks for url and keeps the answer, of any status, in r->body. Redirects are followed; with stay,
+// only those to a path. Answers that say "later" (408, 429, 5xx) are tried again.
 status download_ask(const download *d, const char *method, const char *url, bool stay,
                     size_t body_max, fetch_response *r, err *e);
 

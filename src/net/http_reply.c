@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "net/http_parts.h"
+#include "net/http_server_inside.h"
 
 void http_add_header(http_request *q, const char *name, const char *value) {
     assert(q->header_count < HTTP_REPLY_HEADERS_MAX);

@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "net/http_parts.h"
+#include "net/http_server_inside.h"
 
 #define HEADER_FIELDS_MAX 64
 #define PATH_BYTES_MAX 2048
@@ -36,7 +36,8 @@ static int hex_value(char c) {
     return -1;
 }
 
-bool http_decode(char *s, bool is_query) {
+// Percent-decodes s in place; in a query '+' is a space and separators may be escaped.
+static bool decode(char *s, bool is_query) {
     char *to = s;
     for (; *s; s++) {
         if (is_query && *s == '+') {
@@ -59,7 +60,7 @@ bool http_decode(char *s, bool is_query) {
 }
 
 bool http_path_decode(char *s) {
-    return http_decode(s, false);
+    return decode(s, false);
 }
 
 typedef struct {
@@ -208,5 +209,5 @@ const char *http_query(const http_request *q, const char *name) {
     char *s = mem_strdup(raw);
     if (!s) return NULL;
     m->query[m->query_count++] = s;
-    return http_decode(s, true) ? s : "";
+    return decode(s, true) ? s : "";
 }

@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "net/http_parts.h"
+#include "net/http_server_inside.h"
 
 #define LISTEN_BACKLOG 1024
 // Slowest reader we keep: an answer must be taken at this rate, beside idle_ms.

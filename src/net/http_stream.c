@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "net/http_parts.h"
+#include "net/http_server_inside.h"
 
 void http_streams_end(http_server *s) {
     pthread_mutex_lock(&s->mu);

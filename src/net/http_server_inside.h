@@ -1,4 +1,4 @@
-// http_parts.h - what the files of the HTTP server share; for net/http_*.c alone.
+// http_server_inside.h - what the files of the HTTP server share; for net/http_*.c alone.
 //
 // http_server.c   listener, threads, connections and their deadlines
 // http_request.c  a request's head: what is refused before a handler sees it; what a handler asks
@@ -92,8 +92,6 @@ http_request *http_request_new(http_server *s, struct MHD_Connection *mhd, const
 void http_request_free(http_request *q); // NULL is fine
 // Looks at a request's head; answers it at once when it is no good.
 void http_request_judge(http_request *q);
-// Percent-decodes s in place; in a query '+' is a space and separators may be escaped.
-bool http_decode(char *s, bool is_query);
 
 // Hands the finished response over: at once when the request is still in the hands of the thread
 // that moves bytes, else by waking its connection. r NULL: the connection is closed.
