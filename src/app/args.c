@@ -14,7 +14,7 @@ void args_list_deinit(arg_list *l) {
     *l = (arg_list){0};
 }
 
-void args_help(const arg_command *c) {
+static void help(const arg_command *c) {
     printf("stemforge %s - %s\n\nusage: stemforge %s %s\n", c->name, c->about, c->name,
            c->synopsis);
     if (c->count) printf("\noptions:\n");
@@ -163,7 +163,7 @@ int args_parse(const arg_command *c, int argc, char **argv, const char **list, i
     *n = 0;
     for (int i = 1; i < argc; i++) {
         if (flags && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
-            args_help(c);
+            help(c);
             *exit_status = 0;
             return 1;
         }

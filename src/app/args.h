@@ -54,4 +54,3 @@ typedef struct {
 // error, which was printed).
 int args_parse(const arg_command *c, int argc, char **argv, const char **list, int *n,
                int *exit_status);
-void args_help(const arg_command *c);

@@ -17,17 +17,17 @@
 #define RATE_MAX 768000
 
 typedef struct {
-    const char *name, *suffix, *type;
+    const char *name, *suffix;
     int sf; // libsndfile's container and encoding
 } format_row;
 
 static const format_row formats[] = {
-    [FILE_WAV16] = {"wav", "wav", "audio/wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16},
-    [FILE_WAV24] = {"wav24", "wav", "audio/wav", SF_FORMAT_WAV | SF_FORMAT_PCM_24},
-    [FILE_WAV_F32] = {"wavf32", "wav", "audio/wav", SF_FORMAT_WAV | SF_FORMAT_FLOAT},
-    [FILE_FLAC16] = {"flac", "flac", "audio/flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16},
-    [FILE_FLAC24] = {"flac24", "flac", "audio/flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24},
-    [FILE_OGG] = {"ogg", "ogg", "audio/ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS},
+    [FILE_WAV16] = {"wav", "wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16},
+    [FILE_WAV24] = {"wav24", "wav", SF_FORMAT_WAV | SF_FORMAT_PCM_24},
+    [FILE_WAV_F32] = {"wavf32", "wav", SF_FORMAT_WAV | SF_FORMAT_FLOAT},
+    [FILE_FLAC16] = {"flac", "flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16},
+    [FILE_FLAC24] = {"flac24", "flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24},
+    [FILE_OGG] = {"ogg", "ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS},
 };
 
 status file_format_parse(file_format *out, const char *name, err *e) {
@@ -45,10 +45,6 @@ status file_format_parse(file_format *out, const char *name, err *e) {
 
 const char *file_format_suffix(file_format f) {
     return formats[f].suffix;
-}
-
-const char *file_format_type(file_format f) {
-    return formats[f].type;
 }
 
 // A file in memory. Writing grows data; reading leaves it NULL and uses image.

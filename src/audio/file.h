@@ -21,7 +21,6 @@ typedef enum {
 // lists them.
 status file_format_parse(file_format *out, const char *name, err *e);
 const char *file_format_suffix(file_format f); // "wav", "flac" or "ogg"
-const char *file_format_type(file_format f);   // "audio/wav", "audio/flac", "audio/ogg"
 
 #define FILE_TAG_MAX 8000 // bytes; a longer tag is cut between characters
 

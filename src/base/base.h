@@ -12,10 +12,8 @@
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NODISCARD __attribute__((warn_unused_result))
 #else
 #define PRINTF_LIKE(fmt, args)
-#define NODISCARD
 #endif
 
 // A read-only slice. It owns nothing; p may be NULL only when n is 0.

@@ -6,7 +6,7 @@
 #include "base/num.h"
 
 struct fft {
-    size_t n, half;
+    size_t half;
     uint32_t *order; // [half] where complex input j goes: j with its bits reversed
     double *w;       // [half/2, 2] exp(-2 pi j k / half)
     double *wr;      // [half/2 + 1, 2] exp(-2 pi j k / n), to separate the halves
@@ -35,7 +35,6 @@ status fft_open(fft **out, size_t n, err *e) {
         return err_set(e, ERR_ARG, "transform of %zu values, expected a power of two", n);
     fft *f = mem_calloc(1, sizeof *f);
     if (!f) return err_set(e, ERR_OOM, "no memory for a transform of %zu values", n);
-    f->n = n;
     f->half = n / 2;
     f->order = mem_alloc(f->half * sizeof *f->order);
     f->w = mem_alloc(f->half * sizeof *f->w);
@@ -57,10 +56,6 @@ void fft_close(fft *f) {
     mem_free(f->w);
     mem_free(f->wr);
     mem_free(f);
-}
-
-size_t fft_size(const fft *f) {
-    return f->n;
 }
 
 // One pass joins neighbouring transforms of len/2 into transforms of len.

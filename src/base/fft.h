@@ -13,7 +13,6 @@ typedef struct fft fft;
 // n: a power of two from FFT_SIZE_MIN to FFT_SIZE_MAX, else ERR_ARG. *out is the caller's.
 status fft_open(fft **out, size_t n, err *e);
 void fft_close(fft *f); // NULL is fine
-size_t fft_size(const fft *f);
 
 // X[k] = sum over i of x[i] exp(-2 pi j k i / n), for k = 0 to n/2.
 // x [n]; out [n/2 + 1, 2] real and imaginary parts, which also serves as scratch: no allocation.

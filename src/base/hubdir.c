@@ -97,7 +97,8 @@ static status ref_read(char out[HUBDIR_COMMIT_LEN + 1], const char *repo, const 
                    HUBDIR_COMMIT_LEN);
 }
 
-status hubdir_commit(char out[HUBDIR_COMMIT_LEN + 1], const hubdir_name *n, err *e) {
+// The commit that the cache has for n's revision, 40 digits and a NUL. ERR_NOT_FOUND when none.
+static status commit_of(char out[HUBDIR_COMMIT_LEN + 1], const hubdir_name *n, err *e) {
     if (hubdir_commit_is(n->revision)) {
         memcpy(out, n->revision, HUBDIR_COMMIT_LEN + 1);
         return OK;
@@ -110,7 +111,7 @@ status hubdir_commit(char out[HUBDIR_COMMIT_LEN + 1], const hubdir_name *n, err 
 static status snapshot_find(char *out, const hubdir_name *n, err *e) {
     char repo[OS_PATH_MAX], commit[HUBDIR_COMMIT_LEN + 1], snapshots[OS_PATH_MAX];
     status rc = hubdir_repo(repo, n, e);
-    if (!rc) rc = hubdir_commit(commit, n, e);
+    if (!rc) rc = commit_of(commit, n, e);
     if (!rc) rc = os_path_join(snapshots, sizeof snapshots, repo, "snapshots", e);
     if (!rc) rc = os_path_join(out, OS_PATH_MAX, snapshots, commit, e);
     if (!rc && !os_is_dir(out)) rc = ERR_NOT_FOUND;

@@ -29,8 +29,6 @@ bool hubdir_commit_is(const char *s); // 40 lower-case hex digits
 status hubdir_root(char *out, err *e);
 // ROOT/models--ORG--NAME.
 status hubdir_repo(char *out, const hubdir_name *n, err *e);
-// The commit that the cache has for n's revision, 40 digits and a NUL. ERR_NOT_FOUND when none.
-status hubdir_commit(char out[HUBDIR_COMMIT_LEN + 1], const hubdir_name *n, err *e);
 
 // What a user calls a model, to a path: a folder or file that exists as it is, else the cached
 // snapshot of ORG/NAME[@REVISION]. ERR_NOT_FOUND says where it was looked for and how to fetch it.

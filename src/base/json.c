@@ -155,9 +155,6 @@ double json_num_value(const json *j) {
 int64_t json_int_value(const json *j) {
     return json_integer_value(j);
 }
-bool json_bool_value(const json *j) {
-    return j && json_typeof(j) == JSON_TRUE;
-}
 
 status json_each(const json *obj, json_member f, void *arg, err *e) {
     if (!json_is_object(obj)) return OK;
@@ -260,12 +257,6 @@ json *json_new_str(const char *s) {
 json *json_new_int(int64_t v) {
     return json_integer(v);
 }
-json *json_new_num(double v) {
-    return isfinite(v) ? json_real(v) : NULL;
-}
-json *json_new_bool(bool v) {
-    return json_boolean(v);
-}
 json *json_new_null(void) {
     return json_null();
 }
@@ -283,16 +274,13 @@ bool json_set_int(json *obj, const char *key, int64_t v) {
     return json_set(obj, key, json_integer(v));
 }
 bool json_set_num(json *obj, const char *key, double v) {
-    return json_set(obj, key, json_new_num(v));
+    return json_set(obj, key, isfinite(v) ? json_real(v) : NULL);
 }
 bool json_set_bool(json *obj, const char *key, bool v) {
     return json_set(obj, key, json_boolean(v));
 }
 bool json_add(json *array, json *child) {
     return json_array_append_new(array, child) == 0;
-}
-bool json_equal_to(const json *a, const json *b) {
-    return json_equal(a, b) == 1;
 }
 
 static int to_buf(const char *p, size_t n, void *arg) {

@@ -36,7 +36,6 @@ const char *json_str_value(const json *j);        // NULL when no string
 size_t json_str_len(const json *j);               // bytes
 double json_num_value(const json *j);             // 0 when no number
 int64_t json_int_value(const json *j);            // 0 when no integer
-bool json_bool_value(const json *j);              // false when no boolean
 
 // Calls f for each member of obj in file order; stops at the first status that is not OK.
 typedef status (*json_member)(void *arg, const char *key, const json *value, err *e);
@@ -68,8 +67,6 @@ json *json_new_object(void);
 json *json_new_array(void);
 json *json_new_str(const char *s); // NULL when s is not UTF-8
 json *json_new_int(int64_t v);
-json *json_new_num(double v); // NULL for infinities and NaN
-json *json_new_bool(bool v);
 json *json_new_null(void);
 json *json_copy_of(const json *j); // deep
 bool json_set(json *obj, const char *key, json *child);
@@ -78,7 +75,6 @@ bool json_set_int(json *obj, const char *key, int64_t v);
 bool json_set_num(json *obj, const char *key, double v);
 bool json_set_bool(json *obj, const char *key, bool v);
 bool json_add(json *array, json *child);
-bool json_equal_to(const json *a, const json *b); // deep, key order ignored
 
 typedef enum {
     JSON_TIGHT,

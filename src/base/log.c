@@ -21,10 +21,6 @@ void log_setup(log_level most, bool json) {
     cfg.json = json;
 }
 
-bool log_on(log_level level) {
-    return level <= cfg.most;
-}
-
 bool log_level_parse(const char *name, log_level *out) {
     for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
         if (strcmp(name, level_names[i]) == 0) {
@@ -52,7 +48,7 @@ static void escape(char *to, size_t cap, const char *msg) {
 }
 
 void log_write(log_level level, const char *module, const char *fmt, ...) {
-    if (!log_on(level)) return;
+    if (level > cfg.most) return;
     char msg[1600], esc[3200], when[OS_TIME_SIZE], line[3500];
     va_list ap;
     va_start(ap, fmt);

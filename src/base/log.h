@@ -11,7 +11,6 @@ typedef enum { LOG_OFF = -1, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG } log_leve
 
 // Set once, before threads start. Defaults: LOG_INFO, text.
 void log_setup(log_level most, bool json);
-bool log_on(log_level level);
 bool log_level_parse(const char *name, log_level *out); // "error" "warn" "info" "debug"
 
 void log_write(log_level level, const char *module, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,10 +41,6 @@ status os_map_open(os_file_map *out, const char *path, err *e) {
 void os_map_close(os_file_map *m) {
     if (m->base) munmap(m->base, m->len);
     *m = (os_file_map){0};
-}
-
-void os_map_willneed(const os_file_map *m) {
-    if (m->base) madvise(m->base, m->len, MADV_WILLNEED);
 }
 
 void os_map_forget(const os_file_map *m, bytes part) {
@@ -203,11 +198,6 @@ int os_cpu_count(void) {
     CPU_ZERO(&set);
     if (sched_getaffinity(0, sizeof set, &set)) return 1;
     return MAX(1, CPU_COUNT(&set));
-}
-
-size_t os_memory_peak(void) {
-    struct rusage u;
-    return getrusage(RUSAGE_SELF, &u) ? 0 : (size_t)u.ru_maxrss * 1024;
 }
 
 size_t os_memory_resident(void) {

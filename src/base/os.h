@@ -15,7 +15,6 @@ typedef struct {
 
 status os_map_open(os_file_map *out, const char *path, err *e); // ERR_NOT_FOUND when absent
 void os_map_close(os_file_map *m);                              // zeroed or closed is fine
-void os_map_willneed(const os_file_map *m);                     // ask the kernel to read ahead
 // The pages that lie wholly in part, which is in m, leave this process; they come back from the
 // file when they are touched.
 void os_map_forget(const os_file_map *m, bytes part);
@@ -44,7 +43,6 @@ int64_t os_time_ms(void);  // since 1970, may jump
 double os_seconds(void);   // monotonic, for durations
 void os_sleep_ms(int ms);
 int os_cpu_count(void);          // processors this process may run on, at least 1
-size_t os_memory_peak(void);     // peak resident bytes of this process
 size_t os_memory_resident(void); // those now; 0 when the system does not say
 bool os_is_terminal(int fd);
 

@@ -418,10 +418,6 @@ const gguf_tensor *gguf_find(const gguf_file *f, const char *name) {
     return x ? &x->t : NULL;
 }
 
-void gguf_willneed(const gguf_file *f) {
-    os_map_willneed(&f->map);
-}
-
 void gguf_forget(const gguf_file *f, const char *prefix) {
     for (size_t i = 0; i < f->count; i++) {
         const gguf_tensor *t = &f->list[i].t;

@@ -62,7 +62,6 @@ bool gguf_is(const char *path);                               // begins like one
 size_t gguf_count(const gguf_file *f);
 const gguf_tensor *gguf_at(const gguf_file *f, size_t i); // ordered by name
 const gguf_tensor *gguf_find(const gguf_file *f, const char *name);
-void gguf_willneed(const gguf_file *f); // ask the kernel to read ahead
 // The tensors whose names begin so need not stay in memory: os_map_forget.
 void gguf_forget(const gguf_file *f, const char *prefix);
 

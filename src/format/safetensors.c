@@ -441,10 +441,6 @@ size_t st_data_size(const st_file *f) {
     return n;
 }
 
-void st_willneed(const st_file *f) {
-    for (size_t i = 0; i < f->part_count; i++) os_map_willneed(&f->parts[i].map);
-}
-
 void st_forget(const st_file *f, const tensor *t) {
     const bytes data = {t->data, (size_t)tensor_count(t) * dtype_size(t->type)};
     for (size_t i = 0; i < f->part_count; i++) {

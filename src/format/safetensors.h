@@ -46,7 +46,6 @@ const tensor *st_at(const st_file *f, size_t i);
 const char *st_metadata(const st_file *f, const char *key);
 
 size_t st_data_size(const st_file *f);             // bytes of all tensors
-void st_willneed(const st_file *f);                // ask the kernel to read ahead
 void st_forget(const st_file *f, const tensor *t); // one of f's: os_map_forget
 
 // Writing, for tools and tests. Tensors are stored in the order given, each padded to nothing: the

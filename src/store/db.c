@@ -113,7 +113,8 @@ static status status_of(int code) {
     }
 }
 
-status db_error(db *d, const char *what, err *e) {
+// The connection's last error as a status.
+static status last_error(db *d, const char *what, err *e) {
     int code = sqlite3_extended_errcode(d->conn);
     if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
         atomic_store(&d->poisoned, true);
@@ -141,7 +142,7 @@ status db_step(db *d, sqlite3_stmt *q, err *e) {
         sqlite3_reset(q);
         return ERR_NOT_FOUND;
     }
-    status rc = db_error(d, "step", e);
+    status rc = last_error(d, "step", e);
     sqlite3_reset(q);
     return rc;
 }
@@ -167,7 +168,7 @@ static status exec_text(db *d, const char *sql, err *e) {
     if (sqlite3_exec(d->conn, sql, NULL, NULL, NULL) == SQLITE_OK) return OK;
     char what[64];
     snprintf(what, sizeof what, "%.40s", sql);
-    return db_error(d, what, e);
+    return last_error(d, what, e);
 }
 
 // A statement that was left in the middle of its rows would keep its transaction open.
@@ -181,7 +182,7 @@ static void reset_all(db *d) {
 
 static status control_run(db *d, control which, err *e) {
     int code = sqlite3_step(d->control[which]);
-    status rc = code == SQLITE_DONE ? OK : db_error(d, controls[which], e);
+    status rc = code == SQLITE_DONE ? OK : last_error(d, controls[which], e);
     sqlite3_reset(d->control[which]);
     return rc;
 }
@@ -295,7 +296,7 @@ void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
 // First column of the first row as a number.
 static status ask_int(db *d, const char *sql, int64_t *out, err *e) {
     sqlite3_stmt *q = NULL;
-    if (sqlite3_prepare_v2(d->conn, sql, -1, &q, NULL)) return db_error(d, sql, e);
+    if (sqlite3_prepare_v2(d->conn, sql, -1, &q, NULL)) return last_error(d, sql, e);
     status rc = db_step(d, q, e);
     if (rc == OK) *out = sqlite3_column_int64(q, 0);
     if (rc == ERR_NOT_FOUND) *out = 0, rc = OK;
@@ -356,7 +357,7 @@ static status prepare_all(db *d, const db_schema *s, err *e) {
     for (int i = 0; i < T_COUNT; i++) {
         if (sqlite3_prepare_v3(d->conn, controls[i], -1, SQLITE_PREPARE_PERSISTENT, &d->control[i],
                                NULL)) {
-            return db_error(d, controls[i], e);
+            return last_error(d, controls[i], e);
         }
     }
     d->stmts = mem_calloc(s->statement_count, sizeof *d->stmts);
@@ -365,7 +366,7 @@ static status prepare_all(db *d, const db_schema *s, err *e) {
         const char *sql = s->statements[d->stmt_count];
         if (sqlite3_prepare_v3(d->conn, sql, -1, SQLITE_PREPARE_PERSISTENT,
                                &d->stmts[d->stmt_count], NULL)) {
-            return db_error(d, sql, e);
+            return last_error(d, sql, e);
         }
     }
     return OK;
@@ -376,7 +377,7 @@ static status connect(db *d, const char *path, err *e) {
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &d->conn, flags, NULL);
     if (!d->conn) return err_set(e, ERR_OOM, "database: connection");
-    if (code) return db_error(d, path, e);
+    if (code) return last_error(d, path, e);
     if (sqlite3_db_readonly(d->conn, "main") == 1) {
         return err_set(e, ERR_IO, "database: %s is read-only", path);
     }

@@ -41,7 +41,6 @@ sqlite3_stmt *db_stmt(db *d, size_t index);
 status db_step(db *d, sqlite3_stmt *q, err *e);
 // Steps a statement that gives no row.
 status db_exec(db *d, sqlite3_stmt *q, err *e);
-status db_error(db *d, const char *what, err *e); // the connection's last error as a status
 int db_changes(db *d);
 int64_t db_insert_id(db *d); // rowid of the last INSERT
 

@@ -455,75 +455,76 @@ Test(fetch, url_refuses_what_is_not_plain_http) {
     cr_assert_eq(fetch_url_parse(&u, long_url, NULL), OK);
 }
 
+static const struct {
+    const char *text;
+    fetch_addr_kind want;
+} address_cases[] = {
+    {"8.8.8.8", FETCH_ADDR_PUBLIC},
+    {"1.1.1.1", FETCH_ADDR_PUBLIC},
+    {"9.255.255.255", FETCH_ADDR_PUBLIC},
+    {"11.0.0.0", FETCH_ADDR_PUBLIC},
+    {"172.15.255.255", FETCH_ADDR_PUBLIC},
+    {"172.32.0.0", FETCH_ADDR_PUBLIC},
+    {"100.63.255.255", FETCH_ADDR_PUBLIC},
+    {"100.128.0.0", FETCH_ADDR_PUBLIC},
+    {"223.255.255.255", FETCH_ADDR_PUBLIC},
+    {"168.63.129.17", FETCH_ADDR_PUBLIC},
+    {"10.0.0.0", FETCH_ADDR_PRIVATE},
+    {"10.255.255.255", FETCH_ADDR_PRIVATE},
+    {"127.0.0.1", FETCH_ADDR_PRIVATE},
+    {"172.16.0.0", FETCH_ADDR_PRIVATE},
+    {"172.31.255.255", FETCH_ADDR_PRIVATE},
+    {"192.168.1.1", FETCH_ADDR_PRIVATE},
+    {"100.64.0.1", FETCH_ADDR_PRIVATE},
+    {"198.19.255.255", FETCH_ADDR_PRIVATE},
+    {"0.0.0.0", FETCH_ADDR_NEVER},
+    {"0.1.2.3", FETCH_ADDR_NEVER},
+    {"169.254.169.254", FETCH_ADDR_NEVER},
+    {"168.63.129.16", FETCH_ADDR_NEVER},
+    {"100.100.100.200", FETCH_ADDR_NEVER},
+    {"192.0.0.192", FETCH_ADDR_NEVER},
+    {"224.0.0.1", FETCH_ADDR_NEVER},
+    {"240.0.0.1", FETCH_ADDR_NEVER},
+    {"255.255.255.255", FETCH_ADDR_NEVER},
+    {"2606:4700::1111", FETCH_ADDR_PUBLIC},
+    {"::", FETCH_ADDR_NEVER},
+    {"::1", FETCH_ADDR_PRIVATE},
+    {"::ffff:127.0.0.1", FETCH_ADDR_PRIVATE},
+    {"::ffff:169.254.169.254", FETCH_ADDR_NEVER},
+    {"::ffff:8.8.8.8", FETCH_ADDR_PUBLIC},
+    {"::10.0.0.1", FETCH_ADDR_PRIVATE},
+    {"64:ff9b::a9fe:a9fe", FETCH_ADDR_NEVER},
+    {"64:ff9b::a00:1", FETCH_ADDR_PRIVATE},
+    {"64:ff9b::808:808", FETCH_ADDR_PUBLIC},
+    {"64:ff9b:1::808:808", FETCH_ADDR_PRIVATE},
+    {"2002:a9fe:a9fe::", FETCH_ADDR_NEVER},
+    {"2002:a00:1::", FETCH_ADDR_PRIVATE},
+    {"2001::5601:5601", FETCH_ADDR_NEVER}, // Teredo of ~0x56015601 = 169.254.169.254
+    {"fc00::1", FETCH_ADDR_PRIVATE},
+    {"fdff::1", FETCH_ADDR_PRIVATE},
+    {"fd00:ec2::254", FETCH_ADDR_NEVER},
+    {"fe80::1", FETCH_ADDR_NEVER},
+    {"febf::1", FETCH_ADDR_NEVER},
+    {"fec0::1", FETCH_ADDR_PRIVATE},
+    {"ff02::1", FETCH_ADDR_NEVER},
+    {"::ffff:0:8.8.8.8", FETCH_ADDR_NEVER},
+    {"4000::1", FETCH_ADDR_NEVER},
+};
+
 Test(fetch, addresses_are_judged_by_their_ranges) {
-    static const struct {
-        const char *text;
-        fetch_addr_kind want;
-    } cases[] = {
-        {"8.8.8.8", FETCH_ADDR_PUBLIC},
-        {"1.1.1.1", FETCH_ADDR_PUBLIC},
-        {"9.255.255.255", FETCH_ADDR_PUBLIC},
-        {"11.0.0.0", FETCH_ADDR_PUBLIC},
-        {"172.15.255.255", FETCH_ADDR_PUBLIC},
-        {"172.32.0.0", FETCH_ADDR_PUBLIC},
-        {"100.63.255.255", FETCH_ADDR_PUBLIC},
-        {"100.128.0.0", FETCH_ADDR_PUBLIC},
-        {"223.255.255.255", FETCH_ADDR_PUBLIC},
-        {"168.63.129.17", FETCH_ADDR_PUBLIC},
-        {"10.0.0.0", FETCH_ADDR_PRIVATE},
-        {"10.255.255.255", FETCH_ADDR_PRIVATE},
-        {"127.0.0.1", FETCH_ADDR_PRIVATE},
-        {"172.16.0.0", FETCH_ADDR_PRIVATE},
-        {"172.31.255.255", FETCH_ADDR_PRIVATE},
-        {"192.168.1.1", FETCH_ADDR_PRIVATE},
-        {"100.64.0.1", FETCH_ADDR_PRIVATE},
-        {"198.19.255.255", FETCH_ADDR_PRIVATE},
-        {"0.0.0.0", FETCH_ADDR_NEVER},
-        {"0.1.2.3", FETCH_ADDR_NEVER},
-        {"169.254.169.254", FETCH_ADDR_NEVER},
-        {"168.63.129.16", FETCH_ADDR_NEVER},
-        {"100.100.100.200", FETCH_ADDR_NEVER},
-        {"192.0.0.192", FETCH_ADDR_NEVER},
-        {"224.0.0.1", FETCH_ADDR_NEVER},
-        {"240.0.0.1", FETCH_ADDR_NEVER},
-        {"255.255.255.255", FETCH_ADDR_NEVER},
-        {"2606:4700::1111", FETCH_ADDR_PUBLIC},
-        {"::", FETCH_ADDR_NEVER},
-        {"::1", FETCH_ADDR_PRIVATE},
-        {"::ffff:127.0.0.1", FETCH_ADDR_PRIVATE},
-        {"::ffff:169.254.169.254", FETCH_ADDR_NEVER},
-        {"::ffff:8.8.8.8", FETCH_ADDR_PUBLIC},
-        {"::10.0.0.1", FETCH_ADDR_PRIVATE},
-        {"64:ff9b::a9fe:a9fe", FETCH_ADDR_NEVER},
-        {"64:ff9b::a00:1", FETCH_ADDR_PRIVATE},
-        {"64:ff9b::808:808", FETCH_ADDR_PUBLIC},
-        {"64:ff9b:1::808:808", FETCH_ADDR_PRIVATE},
-        {"2002:a9fe:a9fe::", FETCH_ADDR_NEVER},
-        {"2002:a00:1::", FETCH_ADDR_PRIVATE},
-        {"2001::5601:5601", FETCH_ADDR_NEVER}, // Teredo of ~0x56015601 = 169.254.169.254
-        {"fc00::1", FETCH_ADDR_PRIVATE},
-        {"fdff::1", FETCH_ADDR_PRIVATE},
-        {"fd00:ec2::254", FETCH_ADDR_NEVER},
-        {"fe80::1", FETCH_ADDR_NEVER},
-        {"febf::1", FETCH_ADDR_NEVER},
-        {"fec0::1", FETCH_ADDR_PRIVATE},
-        {"ff02::1", FETCH_ADDR_NEVER},
-        {"::ffff:0:8.8.8.8", FETCH_ADDR_NEVER},
-        {"4000::1", FETCH_ADDR_NEVER},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(address_cases); i++) {
         struct sockaddr_storage s = {0};
-        if (strchr(cases[i].text, ':')) {
+        if (strchr(address_cases[i].text, ':')) {
             struct sockaddr_in6 *a = (void *)&s;
             a->sin6_family = AF_INET6;
-            cr_assert_eq(inet_pton(AF_INET6, cases[i].text, &a->sin6_addr), 1);
+            cr_assert_eq(inet_pton(AF_INET6, address_cases[i].text, &a->sin6_addr), 1);
         } else {
             struct sockaddr_in *a = (void *)&s;
             a->sin_family = AF_INET;
-            cr_assert_eq(inet_pton(AF_INET, cases[i].text, &a->sin_addr), 1);
+            cr_assert_eq(inet_pton(AF_INET, address_cases[i].text, &a->sin_addr), 1);
         }
-        cr_assert_eq(fetch_addr_classify((struct sockaddr *)&s), cases[i].want, "%s",
-                     cases[i].text);
+        cr_assert_eq(fetch_addr_classify((struct sockaddr *)&s), address_cases[i].want, "%s",
+                     address_cases[i].text);
     }
     struct sockaddr unix_socket = {.sa_family = AF_UNIX};
     cr_assert_eq(fetch_addr_classify(&unix_socket), FETCH_ADDR_NEVER);
