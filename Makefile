@@ -162,7 +162,7 @@ fuzz: $(FUZZ_OUT)/fuzz_$(T)
 test: unit kern corpus
 
 lint:
-	@tools/lint.sh
+	@python3 tools/lint.py
 
 # Every stage against live transformers (tools/requirements.txt): make parity MODEL=dir
 PYTHON ?= python3
