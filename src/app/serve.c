@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "app/args.h"
+#include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -23,7 +24,6 @@
 typedef struct {
     const config *c;
     const serve_model *m;
-    char name[128]; // of the model
     job_store *jobs;
     blob_store *blobs;
     hook *hook;
@@ -198,26 +198,20 @@ static void close_all(service *s) {
     if (s->model) s->m->unload(s->model);
 }
 
-// Callers see the model's last path part: "facebook/musicgen-small" is "musicgen-small".
-static void name_model(service *s) {
-    const char *path = s->c->model;
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t from = n;
-    while (from && path[from - 1] != '/') from--;
-    snprintf(s->name, sizeof s->name, "%.*s", (int)(n - from), path + from);
-}
-
 static void *load(void *arg) {
     service *s = arg;
+    const char *family = s->m->family;
     worker_engine g = {0};
     err e;
-    log_info("serve", "Loading MusicGen model (%s)...", s->name);
+    char asked[128];
+    hubdir_short_name(asked, sizeof asked, s->c->model);
+    log_info("serve", "Loading %s model (%s)...", family, asked);
     status rc = s->m->load(&s->model, s->c, &g, &e);
     if (rc) {
-        log_error("serve", "MusicGen model %s: %s", s->name, e.text);
+        log_error("serve", "%s model %s: %s", family, asked, e.text);
     } else {
-        log_info("serve", "MusicGen loaded successfully (model: %s)", s->name);
+        log_info("serve", "%s loaded successfully (model: %s)", family, s->m->name(s->model));
+        g.family = family;
         rc = worker_start(s->worker, &g, &e);
         if (rc) log_error("serve", "%s", e.text);
     }
@@ -226,7 +220,7 @@ static void *load(void *arg) {
         api_set_model(s->api, API_MODEL_NONE, NULL, NULL, NULL);
         atomic_store(&s->load_failed, true);
     } else {
-        api_set_model(s->api, API_MODEL_AVAILABLE, s->name, s->m->stats, s->model);
+        api_set_model(s->api, API_MODEL_AVAILABLE, s->m->name(s->model), s->m->stats, s->model);
         log_info("serve", "Models initialized successfully");
     }
     atomic_store(&s->loaded, true);
@@ -297,7 +291,6 @@ int serve_run(int argc, char **argv, const serve_model *m) {
     os_stop_on_signals();
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
-    name_model(&s);
     warn_settings(&c);
     if (c.use_gpu)
         log_error("serve", "USE_GPU=true: this build has no CUDA device to use");

@@ -6,9 +6,12 @@
 #include "service/worker.h"
 
 typedef struct {
-    // Loads the model of the settings; takes long. *model is handed to the others. info gets its
-    // functions and defaults, name the model's name.
-    status (*load)(void **model, const config *c, worker_engine *info, err *e);
+    const char *family; // for log lines: "MusicGen"
+    // Loads the model of the settings; takes long. *model is handed to the others. engine gets its
+    // functions and defaults.
+    status (*load)(void **model, const config *c, worker_engine *engine, err *e);
+    // The name that callers see, borrowed until unload.
+    const char *(*name)(void *model);
     void (*unload)(void *model);
     void (*stats)(void *model, stemforge_stats *out); // NULL: none
     // Checks a request without a model; see request_limits. NULL: none.

@@ -16,7 +16,7 @@ static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
                        e);
 }
 
-static status load(void **model, const config *c, worker_engine *info, err *e) {
+static status load(void **model, const config *c, worker_engine *engine, err *e) {
     stemforge_options o = stemforge_options_default();
     o.model = c->model;
     o.threads = (int)c->threads;
@@ -27,12 +27,13 @@ static status load(void **model, const config *c, worker_engine *info, err *e) {
     status rc = stemforge_open(&g, &o, e);
     if (rc) return rc;
     *model = g;
-    *info = (worker_engine){.arg = g,
-                            .generate = generate,
-                            .encode = encode,
-                            .defaults = stemforge_request_default(),
-                            .family = "MusicGen"};
+    *engine = (worker_engine){
+        .arg = g, .generate = generate, .encode = encode, .defaults = stemforge_request_default()};
     return OK;
+}
+
+static const char *name(void *model) {
+    return stemforge_engine_info(model).name;
 }
 
 static void unload(void *model) {
@@ -50,6 +51,6 @@ static status check(const request *r, err *e) {
 }
 
 int serve_main(int argc, char **argv) {
-    const serve_model musicgen = {load, unload, stats, check};
+    const serve_model musicgen = {"MusicGen", load, name, unload, stats, check};
     return serve_run(argc, argv, &musicgen);
 }

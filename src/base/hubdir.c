@@ -133,3 +133,17 @@ status hubdir_find_model(char *out, const char *name, err *e) {
     }
     return snapshot_find(out, &n, e);
 }
+
+void hubdir_short_name(char *out, size_t cap, const char *model) {
+    const char *snapshot = strstr(model, "/snapshots/");
+    size_t n = snapshot ? (size_t)(snapshot - model) : strlen(model);
+    while (n > 1 && model[n - 1] == '/') n--;
+    size_t from = n;
+    while (from && model[from - 1] != '/') from--;
+    if (strncmp(model + from, "models--", 8) == 0) {
+        for (size_t i = from; i + 2 < n; i++) {
+            if (model[i] == '-' && model[i + 1] == '-') from = i + 2;
+        }
+    }
+    snprintf(out, cap, "%.*s", (int)(n - from), model + from);
+}

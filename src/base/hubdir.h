@@ -33,3 +33,7 @@ status hubdir_repo(char *out, const hubdir_name *n, err *e);
 // What a user calls a model, to a path: a folder or file that exists as it is, else the cached
 // snapshot of ORG/NAME[@REVISION]. ERR_NOT_FOUND says where it was looked for and how to fetch it.
 status hubdir_find_model(char *out, const char *name, err *e);
+
+// The model's name as people say it: the last part of ORG/NAME or of a path; of a path into a cache
+// the NAME of its repository, never a commit. Cut to cap.
+void hubdir_short_name(char *out, size_t cap, const char *model);

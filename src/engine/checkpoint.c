@@ -8,27 +8,14 @@
 
 #define CONFIG_MAX ((size_t)4 << 20)
 
-// ORG/NAME gives NAME; a snapshot folder of a cache gives its model's name; else the last folder.
+// A packed file says its name; else the way the model was asked for does.
 static void set_name(checkpoint *m, const char *model) {
-    char text[OS_PATH_MAX];
     bytes own = m->packed ? pack_model_name(m->packed) : (bytes){0};
-    if (own.n) {
+    if (own.n)
         snprintf(m->name, sizeof m->name, "%.*s", (int)MIN(own.n, (size_t)120),
                  (const char *)own.p);
-        return;
-    }
-    snprintf(text, sizeof text, "%s", model);
-    char *snapshot = strstr(text, "/snapshots/");
-    if (snapshot) *snapshot = 0;
-    size_t n = strlen(text);
-    while (n > 1 && text[n - 1] == '/') text[--n] = 0;
-    const char *slash = strrchr(text, '/'), *last = slash ? slash + 1 : text;
-    const char *dashes = strstr(last, "--");
-    while (dashes) {
-        last = dashes + 2;
-        dashes = strstr(last, "--");
-    }
-    snprintf(m->name, sizeof m->name, "%.120s", last);
+    else
+        hubdir_short_name(m->name, sizeof m->name, model);
 }
 
 // name: "config.json". A packed file has the same document without the suffix.

@@ -1,5 +1,5 @@
 """The product itself: `stemforge serve` with the real engine and a small checkpoint of random weights."""
-import re, threading, unittest
+import pathlib, re, shutil, tempfile, threading, unittest
 from lib import OUT, ROOT, Case, Server, eventually, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -80,6 +80,17 @@ class Real(Case):
         self.stems(self.body(5, ["drums", "bass", "guitar", "piano"]))
         self.assertGreater(self.s.metric("stemforge_batch_occupancy"), 1)
         self.assertGreater(self.s.metric("stemforge_model_steps_total"), 10)
+
+    def test_a_model_in_a_hub_cache_has_its_repositorys_name(self):
+        with tempfile.TemporaryDirectory() as cache:
+            snapshot = pathlib.Path(cache) / "models--org--tiny-gen" / "snapshots" / ("0123456789" * 4)
+            shutil.copytree(MODEL, snapshot)
+            s = self.serve(binary=PROGRAM, flags=["serve", "--model", str(snapshot)])
+            eventually("it is loaded", lambda: s.ask("GET", "/health").json.get("model"))
+            self.assertEqual(s.ask("GET", "/health").json["model"], "tiny-gen")
+            self.assertIn('model="tiny-gen"', s.ask("GET", "/metrics").body.decode())
+            self.assertIn("Loading MusicGen model (tiny-gen)...", s.log())
+            self.assertIn("MusicGen loaded successfully (model: tiny-gen)", s.log())
 
     def test_a_model_that_is_not_there_ends_start_up(self):
         s = self.serve(binary=PROGRAM, flags=["serve", "--model", "/nonexistent/model-x"], ready=False)

@@ -84,15 +84,20 @@ static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
                        e);
 }
 
-static status load(void **model, const config *c, worker_engine *info, err *e) {
+static status load(void **model, const config *c, worker_engine *engine, err *e) {
     (void)c;
     const char *ms = getenv("TONE_LOAD_MS");
     os_sleep_ms(ms ? (int)strtol(ms, NULL, 10) : 0);
     if (getenv("TONE_LOAD_FAIL")) return err_set(e, ERR_NOT_FOUND, "no such model");
     static char handle;
     *model = &handle;
-    *info = (worker_engine){.generate = generate, .encode = encode, .family = "MusicGen"};
+    *engine = (worker_engine){.generate = generate, .encode = encode};
     return OK;
+}
+
+static const char *name(void *model) {
+    (void)model;
+    return "tone";
 }
 
 static void unload(void *model) {
@@ -117,6 +122,6 @@ static status check(const request *r, err *e) {
 }
 
 int main(int argc, char **argv) {
-    const serve_model tone = {load, unload, stats, check};
+    const serve_model tone = {"MusicGen", load, name, unload, stats, check};
     return serve_run(argc, argv, &tone);
 }

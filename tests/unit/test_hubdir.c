@@ -83,3 +83,21 @@ Test(hubdir, finds_a_folder_or_a_cached_snapshot) {
     snprintf(path, sizeof path, "rm -r %s", dir);
     cr_assert_eq(system(path), 0);
 }
+
+Test(hubdir, a_short_name_is_what_people_call_the_model) {
+    static const char *const cases[][2] = {
+        {"facebook/musicgen-small", "musicgen-small"},
+        {"models/stemforge-mini/", "stemforge-mini"},
+        {"/data/my--own", "my--own"},
+        {"alone", "alone"},
+        {"/h/hub/models--org--tiny-gen/snapshots/0123456789012345678901234567890123456789",
+         "tiny-gen"},
+        {"/h/hub/models--tiny/snapshots/0123456789012345678901234567890123456789/", "tiny"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char name[16];
+        hubdir_short_name(name, sizeof name, cases[i][0]);
+        cr_assert_eq(strncmp(name, cases[i][1], 15), 0, "%s: %s", cases[i][0], name);
+    }
+}
