@@ -71,7 +71,7 @@ static status read_config(mg_config *c, const json *root, err *e) {
     if (!c->melody) return OK;
     c->chroma_bins = 12;
     c->chroma_length = 235;
-    rc = json_opt_int(root, "num_chroma", 1, 256, &c->chroma_bins, e);
+    rc = json_opt_int(root, "num_chroma", 1, MG_CHROMA_MAX, &c->chroma_bins, e);
     return rc ? rc : json_opt_int(root, "chroma_length", 1, 16384, &c->chroma_length, e);
 }
 
@@ -164,7 +164,7 @@ void mg_project_text(const musicgen *m, compute *c, float *out, const float *sta
 void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma,
                        int64_t rows) {
     int64_t bins = m->cfg.chroma_bins, length = m->cfg.chroma_length, d = m->cfg.d;
-    float silence[256] = {1}; // what the reference makes of silence: bin 0
+    float silence[MG_CHROMA_MAX] = {1}; // what the reference makes of silence: bin 0
     if (!chroma || rows < 1) {
         chroma = silence;
         rows = 1;

@@ -16,6 +16,7 @@
 
 #define MG_CODEBOOKS_MAX 16
 #define MG_POSITIONS_MAX 65536
+#define MG_CHROMA_MAX 256 // bins of a row of chroma
 
 typedef struct {
     int64_t d, layers, heads, dh, ffn;
