@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/near.h"
 
 void args_list_deinit(arg_list *l) {
     for (size_t i = 0; i < l->texts; i++) mem_free(l->text[i]);
@@ -37,37 +38,14 @@ static int usage_error(const arg_command *c, const char *what, const char *which
     return EXIT_USAGE;
 }
 
-// Edit distance, for "did you mean": small words only.
-static size_t distance(const char *a, const char *b) {
-    size_t row[64], n = strlen(b);
-    if (strlen(a) > 62 || n > 62) return 99;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; *a; a++, i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t up = row[j];
-            row[j] = MIN(MIN(row[j], row[j - 1]) + 1, diagonal + (*a != b[j - 1]));
-            diagonal = up;
-        }
+static int unknown(const arg_command *c, const char *name, size_t n) {
+    near meant = {.word = name, .n = n};
+    for (size_t i = 0; i < c->count && n; i++) {
+        if (c->options[i].name) near_try(&meant, c->options[i].name);
     }
-    return row[n];
-}
-
-static int unknown(const arg_command *c, const char *name) {
-    const char *near = NULL;
-    size_t best = 3;
-    for (size_t i = 0; i < c->count; i++) {
-        if (c->options[i].name && distance(name, c->options[i].name) < best) {
-            near = c->options[i].name;
-            best = distance(name, near);
-        }
-    }
-    char text[200];
-    if (near)
-        snprintf(text, sizeof text, "unknown option --%.60s, did you mean --%s?", name, near);
-    else
-        snprintf(text, sizeof text, "unknown option --%.60s", name);
+    char maybe[NEAR_TEXT], text[200];
+    near_text(maybe, &meant, "--");
+    snprintf(text, sizeof text, "unknown option --%.*s%s", (int)MIN(n, (size_t)60), name, maybe);
     return usage_error(c, text, "");
 }
 
@@ -145,8 +123,9 @@ static const arg_option *find(const arg_command *c, const char *name, size_t n) 
 // One "--name[=value]" at argv[*i]; moves *i over a value of its own.
 static int option(const arg_command *c, int argc, char **argv, int *i) {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
-    const arg_option *o = find(c, name, equals ? (size_t)(equals - name) : strlen(name));
-    if (!o) return unknown(c, name);
+    size_t n = equals ? (size_t)(equals - name) : strlen(name);
+    const arg_option *o = find(c, name, n);
+    if (!o) return unknown(c, name, n);
     const char *value = equals ? equals + 1 : NULL;
     if (o->kind == ARG_FLAG && value) return usage_error(c, "no value is expected for --", o->name);
     if (o->kind != ARG_FLAG && !value) {

@@ -101,7 +101,8 @@ static int with_model(const options *o, const char *name,
     err e = {0};
     checkpoint m = {0};
     compute *c = NULL;
-    status rc = compute_open(&c, (int)o->threads, NULL, &e);
+    status rc = os_can_write(o->out, &e);
+    if (!rc) rc = compute_open(&c, (int)o->threads, NULL, &e);
     if (!rc)
         rc =
             checkpoint_open(&m, &(checkpoint_options){.model = o->model, .need_encoder = true}, &e);

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/near.h"
 #include "base/os.h"
 #include "stemforge.h"
 
@@ -211,6 +212,19 @@ static const option *find_flag(const char *name, size_t n) {
     return NULL;
 }
 
+static status unknown_flag(const char *name, size_t n, err *e) {
+    char flags[ARRAY_LEN(table)][NAME_MAX_], maybe[NEAR_TEXT];
+    near meant = {.word = name, .n = n};
+    for (size_t i = 0; i < ARRAY_LEN(table) && n; i++) {
+        if (table[i].kind == TITLE) continue;
+        flag_name(&table[i], flags[i]);
+        near_try(&meant, flags[i]);
+    }
+    near_text(maybe, &meant, "--");
+    return err_set(e, ERR_ARG, "unknown flag --%.*s%s; see --help", (int)MIN(n, (size_t)60), name,
+                   maybe);
+}
+
 static status from_flags(config *c, int argc, char **argv, err *e) {
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
@@ -227,7 +241,7 @@ static status from_flags(config *c, int argc, char **argv, err *e) {
         const char *name = a + 2, *equal = strchr(name, '=');
         size_t n = equal ? (size_t)(equal - name) : strlen(name);
         const option *o = find_flag(name, n);
-        if (!o) return err_set(e, ERR_ARG, "unknown flag --%.*s; see --help", (int)n, name);
+        if (!o) return unknown_flag(name, n, e);
         if (!equal && i + 1 == argc) return err_set(e, ERR_ARG, "--%s: expected a value", name);
         status rc = set_option(c, o, equal ? equal + 1 : argv[++i], e);
         if (rc) return rc;

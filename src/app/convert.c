@@ -74,7 +74,9 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     checkpoint m = {0};
     checkpoint_record r = {0};
     compute *c;
-    status rc = compute_open(&c, 0, NULL, e);
+    status rc = os_can_write(o->out, e);
+    if (rc) return err_within(e, "--out");
+    rc = compute_open(&c, 0, NULL, e);
     const checkpoint_options files = {.model = o->model,
                                       .lm_type = (weights_type)type,
                                       .c = c,

@@ -123,11 +123,11 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
     output out = {.o = o, .r = r, .info = stemforge_engine_info(g), .files = json_new_array()};
     char what[128], recipe_path[OS_PATH_MAX];
     status rc = file_format_parse(&out.format, o->format, e);
-    if (!rc) rc = os_mkdirs(o->out, e);
     if (!rc) rc = os_path_join(recipe_path, sizeof recipe_path, o->out, "recipe.json", e);
     if (rc) goto done;
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
+    out.bar.audio_seconds = r->seconds * (double)r->stem_count;
     const stemforge_events ev = {
         .arg = &out, .stem_done = on_stem, .progress = on_progress, .canceled = on_canceled};
     rc = stemforge_generate(g, r, &ev, e);
@@ -259,6 +259,22 @@ static status split_chords(char *text, size_t cap, const char **names, size_t *n
     return OK;
 }
 
+// Whether all that will be written can be, before the work.
+static status check_out(const options *o, err *e) {
+    file_format format;
+    char name[64], path[OS_PATH_MAX];
+    status rc = file_format_parse(&format, o->format, e);
+    if (!rc) rc = os_mkdirs(o->out, e);
+    for (size_t i = 0; !rc && i <= o->r.stem_count; i++) {
+        bool stem = i < o->r.stem_count;
+        snprintf(name, sizeof name, "%s.%s", stem ? o->r.stems[i] : "recipe",
+                 stem ? file_format_suffix(format) : "json");
+        rc = os_path_join(path, sizeof path, o->out, name, e);
+        if (!rc) rc = os_can_write(path, e);
+    }
+    return rc ? err_within(e, "--out") : OK;
+}
+
 static int run_engine(options *o, err *e) {
     stemforge_options so = stemforge_options_default();
     so.model = o->model;
@@ -266,14 +282,19 @@ static int run_engine(options *o, err *e) {
     so.isa = o->isa;
     (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
     stemforge_engine *g;
+    if (check_out(o, e)) return fail(e->text);
     if (stemforge_open(&g, &so, e)) return fail(e->text);
     status rc = generate(o, &o->r, g, e);
     stemforge_close(g);
-    if (rc == ERR_CANCELED) return fail("stopped");
+    if (rc == ERR_CANCELED) {
+        fail("stopped");
+        return os_stop_status();
+    }
     return rc ? fail(e->text) : 0;
 }
 
 int generate_main(int argc, char **argv) {
+    os_stop_on_signals();
     static char chord_text[CHORDS_MAX * (CHORDS_NAME_MAX + 1)];
     static const char *chord_names[CHORDS_MAX];
     options o = {

@@ -1,10 +1,11 @@
 // main.c - finds the command.
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "app/args.h"
 #include "app/commands.h"
-#include "base/os.h"
+#include "base/near.h"
 
 static const struct {
     const char *name;
@@ -35,6 +36,16 @@ static void help(FILE *to) {
     fprintf(to, "\nstemforge COMMAND --help says more. Exit status: 0 ok, 1 failure, 2 usage.\n");
 }
 
+static int unknown(const char *name) {
+    near meant = {.word = name};
+    char maybe[NEAR_TEXT];
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) near_try(&meant, commands[i].name);
+    near_text(maybe, &meant, "");
+    if (*name) fprintf(stderr, "stemforge: unknown command \"%.60s\"%s\n\n", name, maybe);
+    help(stderr);
+    return EXIT_USAGE;
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
@@ -45,11 +56,9 @@ int main(int argc, char **argv) {
         help(stdout);
         return 0;
     }
-    os_stop_on_signals();
+    signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(name, commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
     }
-    if (*name) fprintf(stderr, "stemforge: unknown command \"%.60s\"\n\n", name);
-    help(stderr);
-    return EXIT_USAGE;
+    return unknown(name);
 }

@@ -7,6 +7,7 @@
 #include "audio/file.h"
 #include "audio/post.h"
 #include "base/mem.h"
+#include "base/os.h"
 
 #define FILES_MAX 64
 
@@ -70,7 +71,8 @@ int mix_main(int argc, char **argv) {
         fprintf(stderr, "stemforge mix: --format: %s\n", e.text);
         return EXIT_USAGE;
     }
-    status rc = OK;
+    status rc = os_can_write(out, &e);
+    if (rc) err_within(&e, "--out");
     for (int i = 0; !rc && i < n; i++) rc = add_file(&s, files[i], &e);
     if (!rc) {
         post_normalise(s.x, s.frames * POST_CHANNELS, POST_PEAK);

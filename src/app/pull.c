@@ -49,7 +49,7 @@ static int pull(hub_options *o, const char *revision, bool quiet) {
     progress_end(&v.bar);
     if (rc) {
         fprintf(stderr, "stemforge pull: %s\n", e.text);
-        return 1;
+        return rc == ERR_CANCELED ? os_stop_status() : 1;
     }
     printf("%s\n", path);
     return 0;
@@ -78,6 +78,7 @@ int pull_main(int argc, char **argv) {
                            1,
                            1};
     int n, code;
+    os_stop_on_signals();
     if (args_parse(&c, argc, argv, &name, &n, &code)) return code;
     o.name = name;
     o.include = include.item;

@@ -22,7 +22,9 @@ static status trace(const options *o, weights_type type, err *e) {
     const char *slash = strrchr(o->run, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - o->run) : 1, slash ? o->run : ".");
     const checkpoint_options files = {.model = o->model, .lm_type = type, .need_encoder = true};
-    status rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
+    status rc = os_can_write(o->out, e);
+    if (rc) return err_within(e, "--out");
+    rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
     if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
     if (!rc) rc = checkpoint_open(&m, &files, e);
     if (!rc) rc = trace_run(&r, &m, c, run, dir, e);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -163,6 +164,15 @@ status os_write_atomic(const char *path, bytes data, err *e) {
     return os_atomic_commit(f, e);
 }
 
+status os_can_write(const char *path, err *e) {
+    os_atomic_file *f;
+    if (os_is_dir(path))
+        return err_set(e, ERR_ARG, "expected a file to write, %s is a folder", path);
+    status rc = os_atomic_open(&f, path, e);
+    if (!rc) os_atomic_abandon(f);
+    return rc;
+}
+
 status os_path_join(char *out, size_t cap, const char *dir, const char *name, err *e) {
     size_t n = strlen(dir);
     const char *sep = n && dir[n - 1] == '/' ? "" : "/";
@@ -213,6 +223,14 @@ bool os_is_terminal(int fd) {
     return isatty(fd) == 1;
 }
 
+int os_terminal_columns(int fd) {
+    struct winsize w;
+    if (ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col) return w.ws_col;
+    const char *said = getenv("COLUMNS");
+    long n = said ? strtol(said, NULL, 10) : 0;
+    return n > 0 && n < 10000 ? (int)n : 80;
+}
+
 void os_time_text(char out[OS_TIME_SIZE], int64_t time_ms, bool thousandths) {
     int64_t ms = time_ms % 1000 + (time_ms % 1000 < 0 ? 1000 : 0); // 0..999 before 1970 too
     time_t seconds = (time_t)((time_ms - ms) / 1000);
@@ -237,11 +255,11 @@ bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms) {
     return pthread_cond_timedwait(c, mu, &at) == 0;
 }
 
-static volatile sig_atomic_t stop_count;
+static volatile sig_atomic_t stop_signal;
 
 static void on_stop(int sig) {
-    (void)sig;
-    if (++stop_count > 1) _exit(130);
+    if (stop_signal) _exit(128 + sig);
+    stop_signal = sig;
 }
 
 void os_stop_on_signals(void) {
@@ -253,5 +271,9 @@ void os_stop_on_signals(void) {
 }
 
 bool os_stop_requested(void) {
-    return stop_count > 0;
+    return stop_signal != 0;
+}
+
+int os_stop_status(void) {
+    return 128 + stop_signal;
 }

@@ -27,6 +27,10 @@ status os_mkdirs(const char *path, err *e); // with parents; existing is OK
 // the folder: after OK the file survives a crash, and nobody ever sees half of it.
 status os_write_atomic(const char *path, bytes data, err *e);
 
+// Whether a file could be written there now, asked before long work: its folder takes a file, and
+// the path is no folder itself. Leaves nothing behind.
+status os_can_write(const char *path, err *e);
+
 // A file written piece by piece and then moved under its final name, or abandoned without a trace.
 typedef struct os_atomic_file os_atomic_file;
 status os_atomic_open(os_atomic_file **out, const char *path, err *e);
@@ -61,3 +65,7 @@ bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms);
 // SIGINT and SIGTERM set a flag that os_stop_requested reads; a second signal ends the process.
 void os_stop_on_signals(void);
 bool os_stop_requested(void);
+int os_stop_status(void); // the exit status of a process that was stopped: 130 after Ctrl-C
+
+// The width of the terminal at fd, else COLUMNS, else 80; at least 1.
+int os_terminal_columns(int fd);

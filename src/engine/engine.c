@@ -6,6 +6,7 @@
 
 #include "audio/file.h"
 #include "audio/post.h"
+#include "base/near.h"
 #include "base/os.h"
 #include "engine/batch.h"
 #include "engine/musicgen/condition.h"
@@ -132,6 +133,16 @@ stemforge_request stemforge_request_default(void) {
     return (stemforge_request){.seconds = 10, .temperature = 1, .top_k = -1, .guidance = -1};
 }
 
+static status no_such_stem(const char *field, const char *name, err *e) {
+    char maybe[NEAR_TEXT];
+    near meant = {.word = name};
+    for (size_t i = 0; i < PROMPT_STEMS; i++) near_try(&meant, prompt_stems[i]);
+    near_text(maybe, &meant, "");
+    return err_field(
+        e, field, "expected drums, bass, guitar, vocals, piano, synth or other, found \"%.40s\"%s",
+        name, maybe);
+}
+
 static status check_stems(const stemforge_request *r, err *e) {
     if (r->stem_count < 1 || r->stem_count > PROMPT_STEMS) {
         return err_field(e, "stems", "expected 1 to %d names, found %zu", PROMPT_STEMS,
@@ -140,12 +151,7 @@ static status check_stems(const stemforge_request *r, err *e) {
     for (size_t i = 0; i < r->stem_count; i++) {
         char field[32];
         snprintf(field, sizeof field, "stems[%zu]", i);
-        if (prompt_find_stem(r->stems[i]) < 0) {
-            return err_field(
-                e, field,
-                "expected drums, bass, guitar, vocals, piano, synth or other, found \"%.40s\"",
-                r->stems[i]);
-        }
+        if (prompt_find_stem(r->stems[i]) < 0) return no_such_stem(field, r->stems[i], e);
         for (size_t j = 0; j < i; j++) {
             if (strcmp(r->stems[i], r->stems[j]) == 0) {
                 return err_field(e, field, "%s is there twice", r->stems[i]);

@@ -34,6 +34,11 @@ status help 0 "$bin" --help
 status version 0 "$bin" --version
 status "no command" 2 "$bin"
 status "unknown command" 2 "$bin" sing
+status "a mistyped command" 2 "$bin" genrate
+if head -n 1 "$tmp/err" | grep -qF 'unknown command "genrate", did you mean generate?'; then ok; else no "$(head -n 1 "$tmp/err")"; fi
+fails "a mistyped stem" 2 'found "drum", did you mean drums?' "$bin" generate --model $mono --stem drum
+fails "a mistyped setting" 2 "unknown flag --prot, did you mean --port?" "$bin" serve --prot=80
+fails "no setting at all" 2 "unknown flag --kazoo; see --help" "$bin" serve --kazoo
 status "generate --help" 0 "$bin" generate --help
 fails "no model" 2 "--model is missing" "$bin" generate --stem drums
 fails "unknown flag" 2 "did you mean --seed" "$bin" generate --sede 4
@@ -230,13 +235,31 @@ fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
 fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
 fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"
 
-# SIGINT ends it cleanly: status 1, nothing half-written.
+# What cannot be written is told before the work: the model is not even looked for.
+: >"$tmp/file"
+mkdir -p "$tmp/taken/drums.wav"
+fails "--out is a file" 1 "--out: " "$bin" generate --model no/such --stem drums --out "$tmp/file"
+fails "a stem is a folder" 1 "--out: expected a file to write, $tmp/taken/drums.wav is a folder" \
+    "$bin" generate --model no/such --stem drums --out "$tmp/taken"
+fails "convert --out" 1 "--out: cannot create" "$bin" convert no/such --out "$tmp/none/x.gguf"
+fails "trace --out" 1 "--out: cannot create" "$bin" trace no/such --case "$tmp/case.json" --out "$tmp/none/x"
+fails "mix --out" 1 "--out: cannot create" "$bin" mix "$tmp/none/a.wav" --out "$tmp/none/x"
+fails "encode to nowhere" 1 "cannot create" "$bin" encode --model no/such "$tmp/none/a.wav" "$tmp/none/x"
+if [ "$(ls "$tmp/taken")" = drums.wav ]; then ok; else no "the look left $(ls "$tmp/taken")"; fi
+
+# The progress line on terminals of any width.
+for columns in 200 80 40 20 5; do
+    status "progress in $columns columns" 0 python3 tests/cli/terminal.py $columns "$bin" generate --model $mono --stem drums \
+        --stem bass --duration 20 --seed 1 --out "$tmp/tty"
+done
+
+# SIGINT ends it cleanly: status 130, nothing half-written.
 "$bin" generate --model $mono --stem drums --duration 600 --quiet --out "$tmp/int" 2>"$tmp/err" &
 pid=$!
 sleep 1
 kill -INT $pid
 wait $pid
-if [ $? = 1 ] && grep -q stopped "$tmp/err" && [ -z "$(ls -A "$tmp/int")" ]; then ok
+if [ $? = 130 ] && grep -q stopped "$tmp/err" && [ -z "$(ls -A "$tmp/int")" ]; then ok
 else no "SIGINT: $(cat "$tmp/err") $(ls "$tmp/int")"; fi
 
 # --- the library as somebody else's program meets it
