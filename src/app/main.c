@@ -1,11 +1,11 @@
 // main.c - finds the command.
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "app/args.h"
 #include "app/commands.h"
 #include "base/near.h"
+#include "base/os.h"
 
 static const struct {
     const char *name;
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
         help(stdout);
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
+    os_end_on_signals(); // generate, pull and serve ask instead
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(name, commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);
     }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,8 @@ struct os_atomic_file {
     char path[OS_PATH_MAX], temp[OS_PATH_MAX + 32];
 };
 
+static _Atomic(const char *) unfinished; // temporary file of the last os_atomic_open, for on_end
+
 status os_atomic_open(os_atomic_file **out, const char *path, err *e) {
     *out = NULL;
     size_t n = strlen(path);
@@ -96,6 +99,7 @@ status os_atomic_open(os_atomic_file **out, const char *path, err *e) {
         mem_free(f);
         return rc;
     }
+    unfinished = f->temp;
     *out = f;
     return OK;
 }
@@ -130,6 +134,7 @@ static status fsync_dir_of(const char *path, err *e) {
 
 void os_atomic_abandon(os_atomic_file *f) {
     if (!f) return;
+    unfinished = NULL;
     if (f->fd >= 0) close(f->fd);
     unlink(f->temp);
     mem_free(f);
@@ -147,6 +152,7 @@ status os_atomic_commit(os_atomic_file *f, err *e) {
         os_atomic_abandon(f);
         return rc;
     }
+    unfinished = NULL;
     rc = fsync_dir_of(f->path, e);
     mem_free(f);
     return rc;
@@ -262,12 +268,26 @@ static void on_stop(int sig) {
     stop_signal = sig;
 }
 
-void os_stop_on_signals(void) {
-    struct sigaction sa = {.sa_handler = on_stop};
+static void on_end(int sig) {
+    const char *temp = unfinished;
+    if (temp) unlink(temp);
+    raise(sig); // the handler is reset: the parent sees the signal
+}
+
+static void on_signals(void (*handler)(int), int flags) {
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = flags};
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void os_stop_on_signals(void) {
+    on_signals(on_stop, 0);
+}
+
+void os_end_on_signals(void) {
+    on_signals(on_end, (int)SA_RESETHAND);
 }
 
 bool os_stop_requested(void) {

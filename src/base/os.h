@@ -65,6 +65,9 @@ bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms);
 // SIGINT and SIGTERM set a flag that os_stop_requested reads; a second signal ends the process.
 void os_stop_on_signals(void);
 bool os_stop_requested(void);
+// For commands that do not ask: the same signals end the process at once, and the unfinished
+// os_atomic_file of a process that has one at a time leaves no trace.
+void os_end_on_signals(void);
 int os_stop_status(void); // the exit status of a process that was stopped: 130 after Ctrl-C
 
 // The width of the terminal at fd, else COLUMNS, else 80; at least 1.

@@ -1,8 +1,10 @@
 // test_base.c - errors, buffers, arenas, JSON, digests, files.
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -184,6 +186,36 @@ Test(os, atomic_write_replaces_whole_and_leaves_no_trace_of_a_failure) {
     cr_assert_eq(os_write_atomic("/tmp/sf-none/x/y", bytes_of("z"), &e), ERR_NOT_FOUND);
     unlink(path);
     cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
+}
+
+Test(os, a_signal_ends_a_command_without_half_a_file) {
+    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/f", dir);
+    pid_t child = fork();
+    if (child == 0) {
+        os_atomic_file *f;
+        os_end_on_signals();
+        if (os_atomic_open(&f, path, NULL) == OK &&
+            os_atomic_write(f, bytes_of("half"), NULL) == OK)
+            raise(SIGINT);
+        _exit(0);
+    }
+    int ended = 0;
+    cr_assert_eq(waitpid(child, &ended, 0), child);
+    cr_assert(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGINT);
+    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
+}
+
+Test(os, can_write_says_so_beforehand_and_leaves_nothing) {
+    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
+    err e;
+    cr_assert_not_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/f", dir);
+    cr_assert_eq(os_can_write(path, &e), OK);
+    cr_assert_eq(os_can_write(dir, &e), ERR_ARG);
+    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
+    cr_assert_eq(os_can_write(path, &e), ERR_NOT_FOUND);
 }
 
 Test(json, gives_a_member_back_byte_for_byte) {
