@@ -27,8 +27,8 @@ typedef struct {
     analyse_tempo tempo; // the best between 60 and 200
     analyse_tempo near;  // the best near the tempo asked for
     size_t onsets;
-    double share,
-        shifted; // of the energy in the chords' tones; the mean over the eleven wrong keys
+    double share;   // of the energy in the chords' tones
+    double shifted; // its mean over the eleven wrong keys
     double seconds;
 } report;
 

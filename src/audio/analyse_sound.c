@@ -9,8 +9,8 @@
 
 #define CHROMA_LOW 50.0
 #define CHROMA_HIGH 2100.0
-#define CHROMA_WINDOW_SECONDS                                                                      \
-    0.18 // tells semitones apart from 100 Hz up; lower notes by their partials
+// Tells semitones apart from 100 Hz up; lower notes by their partials.
+#define CHROMA_WINDOW_SECONDS 0.18
 
 // The frequency of the peak at bin k, in bins, by a parabola through the logarithms.
 static double peak_bin(const float *p, size_t k) {

@@ -2,12 +2,20 @@
 //
 // kern_avx2.c, kern_avx512.c and kern_neon.c define v16 and the functions below, then include this
 // file:
-//   v16 is the sixteen lanes of kern.h, in however many registers.
-//   v_set v_load v_store v_bf16 v_f16 (loads that widen) v_add v_sub v_mul v_div
-//   v_fma(a,b,c) = a*b + c   v_max(a,b) = a > b ? a : b   v_min(a,b) = a < b ? a : b
-//   v_pick(a,b,x,y) = a < b ? x : y v_abs v_with_sign(x, of) v_pow2(n) = 2^n for integral n in
-//   [-127, 127] v_bytes(p, a, b): a's and b's integral values in [-127, 127] as 32 bytes v_sum(a) =
-//   sum16   v_top(a) = max16   v_sums(a) = {sum16(a[0]), ..., sum16(a[15])}
+//   v16                 the sixteen lanes of kern.h, in however many registers
+//   v_set v_load v_store
+//   v_bf16 v_f16        loads that widen
+//   v_add v_sub v_mul v_div v_abs
+//   v_fma(a, b, c)      a*b + c
+//   v_max(a, b)         a > b ? a : b
+//   v_min(a, b)         a < b ? a : b
+//   v_pick(a, b, x, y)  a < b ? x : y
+//   v_with_sign(x, of)  |x| with the sign of `of`
+//   v_pow2(n)           2^n for integral n in [-127, 127]
+//   v_bytes(p, a, b)    a's and b's integral values in [-127, 127] as 32 bytes at p
+//   v_sum(a)            sum16
+//   v_top(a)            max16
+//   v_sums(a)           {sum16(a[0]), ..., sum16(a[15])}
 #pragma once
 #include <math.h>
 

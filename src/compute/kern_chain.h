@@ -1,13 +1,15 @@
-// kern_chain.h - products as chains of fma, sixteen weight rows in the lanes of a vector; included
-// behind kern_body.h.
+// kern_chain.h - products as chains of fma, sixteen weight rows in vector lanes; after kern_body.h.
 //
 // The including file defines, besides v16,
-//   v_put_bf16(p, a)   sixteen values, none of them denormal, rounded to bf16 as f32_to_bf16
-//   vpair: sixteen pairs of bf16. vp_load(p), vp_all(p): one pair in every lane; vp_dot(acc, a, b):
-//   lane + product of second values, then + product of first values. With V_PAIR_HALVES it defines
-//   v_odd(p), v_even(p) instead: second and first values of sixteen pairs, widened
-//   CHAIN_PANELS, CHAIN_X: panels (4, 2 or 1) and x rows of the largest tile; CHAIN_SHAPES and
-//   CHAIN_ALL, its functions
+//   v_put_bf16(p, a)    sixteen values, none of them denormal, rounded to bf16 as f32_to_bf16
+//   vpair               sixteen pairs of bf16
+//   vp_load(p)
+//   vp_all(p)           one pair in every lane
+//   vp_dot(acc, a, b)   lane + product of second values, then + product of first values
+//   With V_PAIR_HALVES it defines these instead of the four above:
+//   v_odd(p) v_even(p)  second and first values of sixteen pairs, widened
+//   CHAIN_PANELS, CHAIN_X       panels (4, 2 or 1) and x rows of the largest tile
+//   CHAIN_SHAPES and CHAIN_ALL  its functions
 #pragma once
 
 #ifdef V_PAIR_HALVES

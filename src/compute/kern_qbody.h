@@ -1,12 +1,16 @@
-// kern_qbody.h - products of packed weights, written once over sixteen rows in the lanes of a
-// vector.
+// kern_qbody.h - products of packed weights, written once over sixteen rows in vector lanes.
 //
 // The including file defines, besides v16 (v_set v_mul v_fma v_f16 v_store):
-//   w64: a group of 64 bytes as it lies in a panel; w_load; w_q8 w_q4_low w_q4_high make weights of
-//   it i16: sixteen int32 lanes; i_start(less8, shift) for weights that are q + (8 << shift),
-//   i_float i_dot(acc, w, x4): lane r += the four weights of row r times the four bytes of x4
-//   QTILE_PANELS, QTILE_X, QTILE_SHAPES, QTILE_ALL: tiles of one panel by up to QTILE_X x rows, and
-//   where QTILE_PANELS is 2 of two by up to QPAIR_X
+//   w64                     a group of 64 bytes as it lies in a panel
+//   w_load
+//   w_q8 w_q4_low w_q4_high  make weights of it
+//   i16                     sixteen int32 lanes
+//   i_start(less8, shift)   for weights that are q + (8 << shift)
+//   i_float
+//   i_dot(acc, w, x4)       lane r += the four weights of row r times the four bytes of x4
+//   QTILE_PANELS, QTILE_X, QTILE_SHAPES, QTILE_ALL
+//                           tiles of one panel by up to QTILE_X x rows, and where QTILE_PANELS is 2
+//                           of two by up to QPAIR_X
 #pragma once
 #include "compute/kern.h"
 #include "compute/kern_lanes.h"

@@ -5,9 +5,8 @@
 // differs: sixteen rows make a panel, and a panel holds, block after block,
 //   16 scales, one a row: f16, little endian
 //   Q8: 8 groups of 64 bytes; group g holds columns 4g..4g+3 of row 0, of row 1, ... as q + 128
-//   Q4: 4 groups of 64 bytes; group g holds in its low halves (q + 8) columns 4g..4g+3 of row 0, of
-//   row
-//       1, ... and in its high halves columns 16+4g..16+4g+3
+//   Q4: 4 groups of 64 bytes; group g holds in its low halves columns 4g..4g+3 of row 0, of row 1,
+//       ... as q + 8, and in its high halves columns 16+4g..16+4g+3
 // so that a kernel has sixteen rows in the lanes of one register and never adds across lanes. Rows
 // and columns are filled up with zeros. A panel's bytes lie together: reading is one stream.
 //

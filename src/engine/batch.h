@@ -60,8 +60,8 @@ status batch_enter(batch *b, batch_job *j, err *e);
 int batch_wait(batch *b, batch_job *j, int ms);
 void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *total);
 void batch_cancel(batch *b, batch_job *j); // its items fail with ERR_CANCELED soon
-void batch_leave(batch *b,
-                 batch_job *j); // cancels, and waits until the batch has let go of the items
+// Cancels, and waits until the batch has let go of the items.
+void batch_leave(batch *b, batch_job *j);
 
 typedef struct {
     uint64_t steps, rows; // since open; rows counts stems

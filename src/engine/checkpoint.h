@@ -38,9 +38,8 @@ typedef struct {
     chroma *chroma; // melody models without a grid, else NULL
     bool has_grid;  // trained with the grid control track instead of chroma
     control_grid grid;
-    bool own_captions; // trained on our own captions
-    dtype
-        cache_type; // of keys and values: as narrow as the weights asked for, here or at conversion
+    bool own_captions;      // trained on our own captions
+    dtype cache_type;       // of keys and values: as narrow as the weights, here or at conversion
     double frame_rate;      // frames a second
     int64_t window, stride; // frames; see run.h
     int top_k;              // the model's own defaults

@@ -24,11 +24,10 @@ typedef enum {
 typedef struct {
     const char *stem; // required
     const char *style;
-    const char *key; // "A minor", as chords_parse_key reads it
-    const char
-        *chords;       // "Am F C G": in sentences only, captions leave harmony to the control track
-    const char *words; // the user's own
-    double bpm;        // written with at most one decimal
+    const char *key;    // "A minor", as chords_parse_key reads it
+    const char *chords; // "Am F C G": in sentences only, captions leave harmony to the grid
+    const char *words;  // the user's own
+    double bpm;         // written with at most one decimal
 } prompt_parts;
 
 // Appends the line to out. Control characters and bytes that are not UTF-8 are dropped, runs of

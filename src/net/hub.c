@@ -1,10 +1,12 @@
 // hub.c - see hub.h.
 //
 // What it asks the hub:
-//   GET  /api/models/ORG/NAME/revision/REVISION      {"sha": commit, "siblings": [{"rfilename":
-//   f}]} HEAD /ORG/NAME/resolve/COMMIT/FILE               X-Linked-Etag or ETag, X-Linked-Size or
-//   length GET  /ORG/NAME/resolve/COMMIT/FILE               the bytes, mostly by a redirect
-//   elsewhere
+//   GET  /api/models/ORG/NAME/revision/REVISION
+//            -> {"sha": commit, "siblings": [{"rfilename": file}]}
+//   HEAD /ORG/NAME/resolve/COMMIT/FILE
+//            -> X-Linked-Etag or ETag, X-Linked-Size or length
+//   GET  /ORG/NAME/resolve/COMMIT/FILE
+//            -> the bytes, mostly by a redirect elsewhere
 // The ETag of a large file is the SHA-256 of its bytes; of a small one it is its git blob id.
 #define _GNU_SOURCE // symlink
 #include "net/hub.h"

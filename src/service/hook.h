@@ -44,8 +44,8 @@ typedef enum {
 typedef struct {
     hook_outcome outcome;
     int code; // HTTP status, 0 when there was no answer
-    const char
-        *label; // for metrics: "2xx" "3xx" "4xx" "410" "429" "5xx" "timeout" "connect" "blocked"
+    // For metrics: "2xx" "3xx" "4xx" "410" "429" "5xx" "timeout" "connect" "blocked".
+    const char *label;
     int64_t retry_after_ms; // -1 unless the receiver asked for a delay; at most an hour
     double seconds;
     char text[256]; // why, in one line; "" when delivered. Never holds the answer's body.
@@ -63,11 +63,10 @@ status hook_sign(const char *secret, const char *webhook_id, int64_t timestamp_s
 
 typedef struct {
     char id[JOB_ID_MAX + 1];
-    char
-        url[HOOK_URL_MAX + 1]; // without its query, for the log line "Sent success callback to URL"
-    bool ended_well;           // the job completed: success callback; else error callback
-    int attempt;               // 1 for the first
-    job_hook_state state;      // after this attempt: delivered, pending (a retry is due), dead
+    char url[HOOK_URL_MAX + 1]; // without its query, for the line "Sent success callback to URL"
+    bool ended_well;            // the job completed: success callback; else error callback
+    int attempt;                // 1 for the first
+    job_hook_state state;       // after this attempt: delivered, pending (a retry is due), dead
     hook_result result;
 } hook_report;
 
