@@ -73,14 +73,14 @@ $(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 ifeq ($(ARCH),x86_64)
-%/src/compute/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
-%/src/compute/kern_avxvnni.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavxvnni
-%/src/compute/kern_avx512.o: ISA_FLAGS := $(AVX512)
-%/src/compute/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
-%/src/compute/kern_avx512bf16.o: ISA_FLAGS := $(AVX512) -mavx512bf16
+%/src/compute/cpu/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
+%/src/compute/cpu/kern_avxvnni.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavxvnni
+%/src/compute/cpu/kern_avx512.o: ISA_FLAGS := $(AVX512)
+%/src/compute/cpu/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
+%/src/compute/cpu/kern_avx512bf16.o: ISA_FLAGS := $(AVX512) -mavx512bf16
 endif
 ifeq ($(ARCH),aarch64)
-%/src/compute/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod
+%/src/compute/cpu/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod
 endif
 
 # The public library: the engine's layers in one object that shows stemforge_* and nothing else.
@@ -121,11 +121,11 @@ NEON_CC   ?= aarch64-linux-gnu-gcc
 NEON_QEMU ?= qemu-aarch64
 NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/utf8.c base/num.c base/fft.c \
              audio/resample.c audio/post.c request/chords.c engine/musicgen/control.c) \
-             $(wildcard src/compute/*.c) $(KERN_SRC)
+             $(filter src/compute/%,$(SRC)) $(KERN_SRC)
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) $(NEON_FLAGS) -c $< -o $@
-$(NEON_OUT)/src/compute/kern_dotprod.o: NEON_FLAGS := -march=armv8.2-a+dotprod
+$(NEON_OUT)/src/compute/cpu/kern_dotprod.o: NEON_FLAGS := -march=armv8.2-a+dotprod
 $(NEON_OUT)/run_kern: $(NEON_SRC:%.c=$(NEON_OUT)/%.o)
 	@echo 'ld  $@'; $(NEON_CC) -static -o $@ $^ -lpthread -lm
 kern-neon: $(NEON_OUT)/run_kern $(OUT)/tests/run_kern

@@ -5,7 +5,7 @@
 //   dot16(a, b, n): sixteen sums, element i goes to sum i % 16 by fma in rising i, as if n were
 //   filled up to a multiple of 16 with zeros; then the sums are added pairwise: 8+8, 4+4, 2+2, 1+1
 //   (s[j] + s[j+8], then j+4, j+2, j+1).
-// Transcendental functions are ours (kern_math), never libm's. kern.h has the rest to the bit.
+// Transcendental functions are ours (math.h), never libm's. kern.h has the rest to the bit.
 //
 // A compute owns the threads. Ops are called by one thread at a time; they fork, join, and never
 // allocate. Pointers may be unaligned. Strides (ld*) count floats.
@@ -23,7 +23,7 @@ void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);
 const char *compute_isa(const compute *c);
 
-// A weight matrix [rows, cols]: y = x W^T. Row-major; DT_BF16X8 lies as strip.h says, DT_Q8 and
+// A weight matrix [rows, cols]: y = x W^T. Row-major; DT_BF16X8 lies as bf16x8.h says, DT_Q8 and
 // DT_Q4 are packed as quant.h says, and their products are in its order. Borrowed data, may be
 // unaligned (mapped file).
 typedef struct {

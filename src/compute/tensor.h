@@ -18,7 +18,7 @@ typedef enum {
     DT_CHAIN_F32, // weights of convolutions, in panels: chain.h
     DT_CHAIN_BF16,
     DT_I8,     // cached keys and values, with a scale a row: kvpack.h
-    DT_BF16X8, // bf16 weights, eight rows side by side: strip.h
+    DT_BF16X8, // bf16 weights, eight rows side by side: bf16x8.h
 } dtype;
 
 #define TENSOR_DIMS_MAX 6

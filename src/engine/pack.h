@@ -7,7 +7,7 @@
 //   stemforge.packing    "panels16-v2": how matrices of the types below are laid out
 //   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, as
 //                        the kernels read it, so that loading is page faults. TYPE q8, q4:
-//                        compute/quant.h; bf16x8: compute/strip.h; c32, c16: f32 and bf16 of
+//                        compute/quant.h; bf16x8: compute/bf16x8.h; c32, c16: f32 and bf16 of
 //                        compute/chain.h
 //   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON
 //                        files; that of the tokenizer without its vocabulary, which is the tensor

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "compute/bf16x8.h"
 #include "compute/chain.h"
 #include "compute/quant.h"
-#include "compute/strip.h"
 
 #define NAME_MAX_LEN 256
 

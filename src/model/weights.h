@@ -31,7 +31,7 @@ typedef struct {
 
 weights_source weights_from_st(const st_file *f); // f must outlive what is bound
 
-// BF16: matrices are laid out as compute/strip.h says. Q8, Q4: they are packed as compute/quant.h
+// BF16: matrices are laid out as compute/bf16x8.h says. Q8, Q4: they are packed as compute/quant.h
 // says, and multiply rows rounded to 8 bits.
 typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8, WEIGHTS_Q4 } weights_type;
 

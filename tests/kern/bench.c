@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "check.h"
-#include "compute/gemm.h"
+#include "compute/cpu/gemm.h"
 
 #define ARENA ((int64_t)192 << 20) // bytes of weights: more than any cache
 static uint8_t *arena_bytes;

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "compute/cpu.h"
+#include "compute/cpu/isa.h"
 #include "compute/rng.h"
 
 long check_count, check_failed;

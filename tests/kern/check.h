@@ -3,7 +3,7 @@
 // The program needs nothing but src/compute and plain files of other layers (no library), so that
 // it cross-compiles.
 #pragma once
-#include "compute/kern.h"
+#include "compute/cpu/kern.h"
 
 // Numbers of the check, and what went wrong. A failed check prints one line and the run goes on.
 extern long check_count, check_failed;

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "check.h"
-#include "compute/cpu.h"
+#include "compute/cpu/isa.h"
 
 static const int64_t sizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 192, 1000};
 static const dtype types[] = {DT_F32, DT_BF16, DT_F16};

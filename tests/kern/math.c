@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "check.h"
-#include "compute/kern_math.h"
+#include "compute/math.h"
 #include "compute/rng.h"
 
 static double ulp_error(float got, double want) {

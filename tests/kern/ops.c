@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "check.h"
-#include "compute/pool.h"
+#include "compute/cpu/pool.h"
 
 #define CAP (1 << 20)
 static float x[CAP], y[CAP], want[CAP], got[CAP];

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compute/strip.h"
+#include "compute/bf16x8.h"
 #include "model/weights.h"
 
 typedef struct {

@@ -1,4 +1,4 @@
-// kern_math.h - exp, expm1, tanh, sigmoid, erf, ELU and GELU in f32: the constants, and the plain
+// math.h - exp, expm1, tanh, sigmoid, erf, ELU and GELU in f32: the constants, and the plain
 // C.
 //
 // The vector kernels evaluate the same expressions over the same constants in the same order, so

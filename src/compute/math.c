@@ -1,5 +1,5 @@
-// kern_math.c - see kern_math.h; and the scalar functions of ops.h.
-#include "compute/kern_math.h"
+// math.c - see math.h; and the scalar functions of ops.h.
+#include "compute/math.h"
 
 #include <math.h>
 #include <string.h>

@@ -12,8 +12,8 @@
 //                           tiles of one panel by up to QTILE_X x rows, and where QTILE_PANELS is 2
 //                           of two by up to QPAIR_X
 #pragma once
-#include "compute/kern.h"
-#include "compute/kern_lanes.h"
+#include "compute/cpu/kern.h"
+#include "compute/cpu/kern_lanes.h"
 
 // How far ahead of the sums a single tile fetches, in bytes: the best of 1024 to 16384 on Zen 5.
 #define QAHEAD 8192
@@ -159,7 +159,7 @@ static void qdots(const qdots_args *a) {
     }
 }
 
-#include "compute/kern_qattend.h"
+#include "compute/cpu/kern_qattend.h"
 
 static void fill_packed(kern_table *k) {
     k->qdots = qdots;

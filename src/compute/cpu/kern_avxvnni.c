@@ -1,9 +1,9 @@
 // kern_avxvnni.c - packed weights over AVX-VNNI, 256 bits wide: processors without AVX-512 since
-// 2021; only called after cpu.c has found it. x86-64 only.
-#include "compute/kern.h"
+// 2021; only called after isa.c has found it. x86-64 only.
+#include "compute/cpu/kern.h"
 
 #if defined(__x86_64__)
-#include "compute/vec_avx2.h"
+#include "compute/cpu/vec_avx2.h"
 
 // The weights stay unsigned, q + offset; what that adds to a block's sum is taken off at its start.
 static inline w64 w_q8(w64 w) {
@@ -31,7 +31,7 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
 #define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2) QTILE_FNS(1, 3) QTILE_FNS(1, 4)
 #define QTILE_ALL                                                                                  \
     { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2), QTILE_NAMES(1, 3), QTILE_NAMES(1, 4) }
-#include "compute/kern_qbody.h"
+#include "compute/cpu/kern_qbody.h"
 
 void kern_init_avxvnni(kern_table *k) {
     fill_packed(k);

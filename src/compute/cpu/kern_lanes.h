@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "compute/kern_math.h"
+#include "compute/math.h"
 
 #define INLINE static inline __attribute__((always_inline))
 // Loops over registers: arrays of v16 become registers only where every index is a constant.

@@ -1,8 +1,8 @@
-// kern_avx512.c - the kernels over AVX-512; only called after cpu.c has found it. x86-64 only.
-#include "compute/kern.h"
+// kern_avx512.c - the kernels over AVX-512; only called after isa.c has found it. x86-64 only.
+#include "compute/cpu/kern.h"
 
 #if defined(__x86_64__)
-#include "compute/vec_avx512.h"
+#include "compute/cpu/vec_avx512.h"
 
 // 24 sums, 4 weights and an x of the 32 registers.
 #define TILE_ROWS 4
@@ -65,7 +65,7 @@ static inline v16 vp_dot(v16 acc, vpair a, vpair b) {
 #define CHAIN_SHAPES CHAIN_FNS(4) CHAIN_FNS(2) CHAIN_FNS(1)
 #define CHAIN_ALL CHAIN_NAMES(4), CHAIN_NAMES(2), CHAIN_NAMES(1)
 
-#include "compute/kern_body.h"
+#include "compute/cpu/kern_body.h"
 
 #ifdef KERN_BF16
 void kern_init_avx512bf16(kern_table *k) {

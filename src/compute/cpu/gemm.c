@@ -3,7 +3,7 @@
 // A product never splits its sum over cols, so any blocking gives the same bits. Two regimes:
 //   few x rows: they stay in cache while the weights stream by once, in blocks of rows;
 //   many: a panel of weights stays in L2 while tiles of x rows pass over it, chunk by chunk.
-#include "compute/gemm.h"
+#include "compute/cpu/gemm.h"
 
 #define FEW_VALUES ((int64_t)64 << 10)    // and values: 256 KiB
 #define TILE_N 6                          // x rows a tile: every instruction set's tile divides it

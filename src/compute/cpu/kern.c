@@ -1,7 +1,7 @@
 // kern.c - see kern.h. Compiled for the baseline CPU.
-#include "compute/kern.h"
+#include "compute/cpu/kern.h"
 
-#include "compute/cpu.h"
+#include "compute/cpu/isa.h"
 
 void kern_init(kern_table *k, unsigned flags) {
     kern_init_ref(k); // every slot is filled and right before any is fast

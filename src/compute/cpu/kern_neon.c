@@ -1,11 +1,10 @@
-// kern_avx2.c - the kernels over AVX2, FMA and F16C; only called after cpu.c has found them. x86-64
-// only.
-#include "compute/kern.h"
+// kern_neon.c - the kernels over NEON. AArch64 only.
+#include "compute/cpu/kern.h"
 
-#if defined(__x86_64__)
-#include "compute/vec_avx2.h"
+#if defined(__aarch64__)
+#include "compute/cpu/vec_neon.h"
 
-// 6 sums in 12 of the 16 registers.
+// 6 sums in 24 of the 32 registers.
 #define TILE_ROWS 2
 #define TILE_X 3
 #define NARROW_ROWS 4
@@ -29,35 +28,16 @@
 #define CHAIN_ALL                                                                                  \
     { CHAIN_NAME(1, 1), CHAIN_NAME(1, 2), CHAIN_NAME(1, 3), CHAIN_NAME(1, 4) }
 
-#include "compute/kern_body.h"
+#include "compute/cpu/kern_body.h"
 
-static inline w64 w_minus(w64 w, int less) {
-    __m256i l = _mm256_set1_epi8((char)less);
-    return (w64){_mm256_sub_epi8(w.lo, l), _mm256_sub_epi8(w.hi, l)};
-}
-static inline w64 w_q8(w64 w) {
-    return w_minus(w, 128);
-}
-static inline w64 w_q4_low(w64 w) {
-    __m256i mask = _mm256_set1_epi8(15);
-    return w_minus((w64){_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)}, 8);
-}
-static inline w64 w_q4_high(w64 w) {
-    return w_q4_low((w64){_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)});
-}
-static inline i16 i_start(int32_t less8, unsigned shift) {
-    (void)less8, (void)shift; // the weights have their signs
-    return (i16){_mm256_setzero_si256(), _mm256_setzero_si256()};
-}
-// The instruction wants one unsigned side: |x| and w with x's sign. Two products of at most 127 *
-// 127 fit 16 bits.
-static inline __m256i dot8(__m256i acc, __m256i w, __m256i x, __m256i size) {
-    __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(w, x));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
+// Two products of at most 127 * 127 fit 16 bits; pairs of pairs are added to 32.
 static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
-    __m256i x = _mm256_set1_epi32(x4), size = _mm256_abs_epi8(x);
-    return (i16){dot8(acc.lo, w.lo, x, size), dot8(acc.hi, w.hi, x, size)};
+    int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(x4));
+    for (int i = 0; i < 4; i++) {
+        int16x8_t lo = vmull_s8(vget_low_s8(w.q[i]), vget_low_s8(x));
+        acc.q[i] = vpadalq_s16(acc.q[i], vpaddq_s16(lo, vmull_high_s8(w.q[i], x)));
+    }
+    return acc;
 }
 
 #define QTILE_PANELS 1
@@ -65,9 +45,9 @@ static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
 #define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2)
 #define QTILE_ALL                                                                                  \
     { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2) }
-#include "compute/kern_qbody.h"
+#include "compute/cpu/kern_qbody.h"
 
-void kern_init_avx2(kern_table *k) {
+void kern_init_neon(kern_table *k) {
     fill_table(k);
     fill_packed(k);
 }

@@ -19,8 +19,8 @@
 #pragma once
 #include <math.h>
 
-#include "compute/kern.h"
-#include "compute/kern_lanes.h"
+#include "compute/cpu/kern.h"
+#include "compute/cpu/kern_lanes.h"
 
 INLINE size_t type_size(dtype type) {
     return type == DT_F32 ? 4 : 2;
@@ -37,7 +37,7 @@ INLINE v16 v_read_n(const uint8_t *p, dtype type, int64_t n) {
     return v_read(t, type);
 }
 
-// ---- exp and its family: the expressions of kern_math.c ----
+// ---- exp and its family: the expressions of math.c ----
 
 INLINE v16 v_reduced_expm1(v16 x, v16 *n) {
     v16 round = v_set(MATH_ROUND);
@@ -103,7 +103,7 @@ INLINE v16 v_gelu(v16 x) {
     return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1.0f), e));
 }
 
-#include "compute/kern_dots.h"
+#include "compute/cpu/kern_dots.h"
 
 // ---- what follows a product ----
 
@@ -389,7 +389,7 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
     }
 }
 
-#include "compute/kern_chain.h"
+#include "compute/cpu/kern_chain.h"
 
 static void fill_table(kern_table *k) {
     *k = (kern_table){

@@ -1,5 +1,5 @@
-// strip.c - see strip.h.
-#include "compute/strip.h"
+// bf16x8.c - see bf16x8.h.
+#include "compute/bf16x8.h"
 
 size_t strip_size(int64_t rows, int64_t cols) {
     size_t n;

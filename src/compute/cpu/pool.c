@@ -1,5 +1,5 @@
 // pool.c - see pool.h.
-#include "compute/pool.h"
+#include "compute/cpu/pool.h"
 
 #include <assert.h>
 #include <pthread.h>

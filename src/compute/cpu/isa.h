@@ -1,4 +1,4 @@
-// cpu.h - which instruction sets this CPU and its operating system allow.
+// isa.h - which instruction sets this CPU and its operating system allow.
 //
 // Compiled for the baseline CPU. An instruction set whose registers the OS will not save is not
 // there.

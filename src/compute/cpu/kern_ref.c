@@ -3,8 +3,8 @@
 // Nothing here is tuned. It is compiled for the baseline CPU, where fmaf is a call.
 #include <math.h>
 
-#include "compute/kern.h"
-#include "compute/kern_math.h"
+#include "compute/cpu/kern.h"
+#include "compute/math.h"
 
 static float value(const void *p, dtype type, int64_t i) {
     const uint8_t *at = (const uint8_t *)p + (size_t)i * dtype_size(type);

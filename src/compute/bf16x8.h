@@ -1,4 +1,4 @@
-// strip.h - bf16 weights with eight rows side by side, so that a product reads one stream of
+// bf16x8.h - bf16 weights with eight rows side by side, so that a product reads one stream of
 // memory.
 //
 // DT_BF16X8: eight rows make a strip, and a strip holds, for every sixteen columns, those of row 0,

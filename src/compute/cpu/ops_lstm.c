@@ -1,4 +1,4 @@
-// lstm.c - op_lstm of ops.h: the steps of one layer as rounds of the pool.
+// ops_lstm.c - op_lstm of ops.h: the steps of one layer as rounds of the pool.
 //
 // A step reads the whole recurrent matrix for a few rows of h, so its time is that of reading. Each
 // thread owns some cells and the four stretches of weights that make their gates, and goes from
@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "compute/gemm.h"
+#include "compute/cpu/gemm.h"
 
 #define GRAIN 32           // cells: two panels of packed weights, a block of quantised h
 #define PART_WEIGHTS 65536 // below, a fork costs more than it saves

@@ -1,5 +1,5 @@
 // kvpack.c - see kvpack.h.
-#include "compute/kvpack.h"
+#include "compute/cpu/kvpack.h"
 
 // Begins a row: writes its unit. Returns its panel's integers.
 static uint8_t *begin_row(uint8_t *to, const kvpack_place *at, float unit) {

@@ -8,18 +8,18 @@
 //   max16: as sum16 with a > b ? a : b in place of a + b.
 // Kernels run on the calling thread, never allocate, and take pointers of any alignment.
 #pragma once
+#include "compute/bf16x8.h"
 #include "compute/chain.h"
-#include "compute/kvpack.h"
+#include "compute/cpu/kvpack.h"
 #include "compute/ops.h"
 #include "compute/quant.h"
-#include "compute/strip.h"
 
 // Products of a block of weight rows with a block of x rows: out[j*ldo + r] = dot16(x_j, w_r,
 // cols).
 typedef struct {
     float *out;
     int64_t ldo;
-    const void *w; // row r at w + r*ldw values, or in strips (strip.h); then ldw does not count
+    const void *w; // row r at w + r*ldw values, or in strips (bf16x8.h); then ldw does not count
     dtype type;    // DT_F32, DT_BF16, DT_F16
     bool strips;
     int64_t ldw, rows;
@@ -151,7 +151,7 @@ typedef struct {
     void (*widen)(float *out, const void *p, dtype type, int64_t n);
 } kern_table;
 
-// Fills every slot with the best that flags (of cpu.h) allow.
+// Fills every slot with the best that flags (of isa.h) allow.
 void kern_init(kern_table *k, unsigned flags);
 
 void kern_init_ref(kern_table *k);

@@ -1,5 +1,5 @@
-// cpu.c - see cpu.h.
-#include "compute/cpu.h"
+// isa.c - see isa.h.
+#include "compute/cpu/isa.h"
 
 #include <string.h>
 

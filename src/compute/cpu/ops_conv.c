@@ -1,11 +1,11 @@
-// chain.c - see chain.h.
+// ops_conv.c - see chain.h.
 #include "compute/chain.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-#include "compute/gemm.h"
+#include "compute/cpu/gemm.h"
 
 #define PARTS_PER_THREAD 4                 // so that a thread that lags leaves its rest to others
 #define PART_PRODUCTS ((int64_t)256 << 10) // some microseconds

@@ -6,8 +6,8 @@
 
 #include "base/mem.h"
 #include "base/os.h"
-#include "compute/cpu.h"
-#include "compute/gemm.h"
+#include "compute/cpu/gemm.h"
+#include "compute/cpu/isa.h"
 
 // Values a part should have at least: below, a fork costs more than it saves.
 #define FORK_VALUES ((int64_t)4 << 10)

@@ -1,9 +1,9 @@
-// kern_vnni.c - packed weights over AVX-512 VNNI; only called after cpu.c has found it. x86-64
+// kern_vnni.c - packed weights over AVX-512 VNNI; only called after isa.c has found it. x86-64
 // only.
-#include "compute/kern.h"
+#include "compute/cpu/kern.h"
 
 #if defined(__x86_64__)
-#include "compute/vec_avx512.h"
+#include "compute/cpu/vec_avx512.h"
 
 typedef __m512i w64;
 typedef __m512i i16;
@@ -52,7 +52,7 @@ static inline v16 i_float(i16 a) {
         QTILE_NAMES(2, 1), QTILE_NAMES(2, 2), QTILE_NAMES(2, 3), QTILE_NAMES(2, 4),                \
             QTILE_NAMES(2, 5), QTILE_NAMES(2, 6)                                                   \
     }
-#include "compute/kern_qbody.h"
+#include "compute/cpu/kern_qbody.h"
 
 void kern_init_vnni(kern_table *k) {
     fill_packed(k);

@@ -2,8 +2,8 @@
 //
 // Also the inside of a `compute`, which gemm.c and ops.c share.
 #pragma once
-#include "compute/kern.h"
-#include "compute/pool.h"
+#include "compute/cpu/kern.h"
+#include "compute/cpu/pool.h"
 
 // What one thread works in.
 typedef struct {
