@@ -1,6 +1,7 @@
 // roof.h - what this machine can do at most, measured: reading memory, and multiplying.
 #pragma once
 #include "compute/chain.h"
+#include "compute/ops.h"
 
 // GB/s that all threads together read, the best of several rounds over more memory than any cache
 // holds: sums of plain loads, fetched ahead, and nothing else. It takes tens of milliseconds; other

@@ -21,32 +21,34 @@
 // at multiples of `rows` from the first row of y on, so callers who want the same bits however a
 // sequence is cut begin at such a multiple.
 #pragma once
-#include "compute/ops.h"
+#include "compute/types.h"
 
 #define CHAIN_TINY 0x1p-48f
-#define CHAIN_WINDOW 4 // rows of x in a window, and products
+#define CHAIN_TILE 4 // rows of x in a window, and products
 
 // Row r and column k are in panel r/16: of F32 at [k][r%16], of BF16 at [k/2][r%16][k%2]. As a
 // tensor or a weight such a matrix has type DT_CHAIN_F32 or DT_CHAIN_BF16.
 typedef struct {
     dtype type; // DT_F32 or DT_BF16
     int64_t rows, cols;
-    int fast;   // taps of a convolution by windows: the columns are P0, P1, P2, P3; else 0
+    int taps;   // of a convolution by Winograd tiles, whose columns are P0, P1, P2, P3; else 0
     void *data; // chain_size bytes, zero where nothing was put; a packed file's are read only
 } chain_weight;
 
+// Bytes of one panel: sixteen rows of cols columns.
+size_t chain_panel_size(dtype type, int64_t cols);
 // Bytes of rows x cols; false when they overflow.
 bool chain_size(size_t *out, dtype type, int64_t rows, int64_t cols);
-// The matrix, data not set, of a convolution with `taps` taps over rows of `in` values; by windows
-// where `step`, the distance of windows of x, and the shape allow.
+// The matrix, data not set, of a convolution with `taps` taps over rows of `in` values, whose inputs
+// lie `step` rows apart. It goes by Winograd tiles where step and shape allow.
 chain_weight chain_conv_weight(dtype type, int64_t rows, int64_t in, int64_t taps, int64_t step);
 // Puts n values of a row from column col on; BF16 rounds.
 void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, int64_t n);
 // Puts the values of a row for inputs col to col + n; tap[j] has those of tap j.
 void chain_put_taps(const chain_weight *w, int64_t row, int64_t col, const float *const *tap,
                     int64_t taps, int64_t n);
-// Rows of y in a window; 1 where there are none.
-int64_t chain_window_rows(const chain_weight *w);
+// Rows of y that one Winograd tile gives; 1 for matrices without tiles.
+int64_t chain_tile_rows(const chain_weight *w);
 
 // y[i][o] = act(sum_k x_i[k] w_o[k] + bias[o]) (+ y[i][o] when add), as op_linear. x is of w's
 // type, laid by chain_lay when BF16, and ldx counts its values; rows may overlap.

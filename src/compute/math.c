@@ -1,10 +1,8 @@
-// math.c - see math.h; and the scalar functions of ops.h.
+// math.c - see math.h.
 #include "compute/math.h"
 
 #include <math.h>
 #include <string.h>
-
-#include "compute/ops.h"
 
 // a > b ? a : b and a < b ? a : b, exactly so: the second operand when one is NaN.
 static float max2(float a, float b) {
@@ -40,25 +38,25 @@ static float reduced_expm1(float x, float *n) {
     return fmaf(r * r, q, r);
 }
 
-float kern_exp(float x) {
+float math_exp(float x) {
     float n, m = reduced_expm1(min2(MATH_EXP_HI, max2(MATH_EXP_LO, x)), &n);
     float half = round_even(n * 0.5f); // in two steps: 2^n alone may overflow or underflow
     return (m + 1.0f) * pow2(half) * pow2(n - half);
 }
 
-float kern_expm1(float x) {
+float math_expm1(float x) {
     float n, m = reduced_expm1(min2(MATH_EXPM1_HI, max2(MATH_EXPM1_LO, x)), &n);
     float s = pow2(n);
     return fmaf(s, m, s - 1.0f);
 }
 
-float kern_tanh(float x) {
-    float t = kern_expm1(2.0f * min2(10.0f, fabsf(x)));
+float math_tanh(float x) {
+    float t = math_expm1(2.0f * min2(10.0f, fabsf(x)));
     return copysignf(t / (t + 2.0f), x);
 }
 
-float kern_sigmoid(float x) {
-    return 1.0f / (1.0f + kern_exp(-x));
+float math_sigmoid(float x) {
+    return 1.0f / (1.0f + math_exp(-x));
 }
 
 static float erf_small(float a) {
@@ -81,30 +79,20 @@ static float erf_large(float a) {
     t = fmaf(t, a, MATH_T2);
     t = fmaf(t, a, MATH_T1);
     t = fmaf(t, a, MATH_T0);
-    return 1.0f - kern_exp(t);
+    return 1.0f - math_exp(t);
 }
 
-float kern_erf(float x) {
+float math_erf(float x) {
     float a = fabsf(x);
     return copysignf(a < MATH_ERF_SPLIT ? erf_small(a) : erf_large(a), x);
 }
 
-float kern_elu(float x) {
-    return 0.0f < x ? x : kern_expm1(x);
+float math_elu(float x) {
+    return 0.0f < x ? x : math_expm1(x);
 }
 
-float kern_gelu(float x) {
-    return (0.5f * x) * (1.0f + kern_erf(x * 0x1.6a09e6p-1f));
-}
-
-float math_exp(float x) {
-    return kern_exp(x);
-}
-float math_tanh(float x) {
-    return kern_tanh(x);
-}
-float math_erf(float x) {
-    return kern_erf(x);
+float math_gelu(float x) {
+    return (0.5f * x) * (1.0f + math_erf(x * 0x1.6a09e6p-1f));
 }
 
 // log(x) = e ln 2 + log(m), m in [sqrt(1/2), sqrt 2): log(m) = 2 atanh((m-1) / (m+1)) by its
@@ -122,50 +110,4 @@ float math_log(float x) {
     double s = (v - 1.0) / (v + 1.0), s2 = s * s, p = 0;
     for (int i = 21; i >= 1; i -= 2) p = fma(p, s2, 1.0 / i);
     return (float)fma((double)e, 0x1.62e42fefa39efp-1, 2.0 * s * p);
-}
-
-// x = n pi/2 + r with |r| <= pi/4; pi/2 in three parts of 33 bits and what is left, so n * part is
-// exact for |n| < 2^20.
-static double reduce_quarter(double x, int64_t *n) {
-    double k = (x * 0x1.45f306dc9c883p-1 + 0x1.8p52) - 0x1.8p52;
-    *n = (int64_t)k;
-    double r = fma(-k, 0x1.921fb54400000p+0, x);
-    r = fma(-k, 0x1.0b4611a600000p-34, r);
-    r = fma(-k, 0x1.3198a2e000000p-69, r);
-    return fma(-k, 0x1.b839a252049c1p-104, r);
-}
-
-// Taylor to the 19th and 18th power: what is left out is below 2^-60 for |r| <= pi/4.
-static double sin_poly(double r) {
-    double u = r * r, p = -1.0 / 121645100408832000.0;
-    static const double c[] = {
-        1.0 / 355687428096000.0, -1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0,
-        1.0 / 362880.0,          -1.0 / 5040.0,          1.0 / 120.0,        -1.0 / 6.0};
-    for (size_t i = 0; i < ARRAY_LEN(c); i++) p = fma(p, u, c[i]);
-    return fma(r * u, p, r);
-}
-
-static double cos_poly(double r) {
-    double u = r * r, p = -1.0 / 6402373705728000.0;
-    static const double c[] = {
-        1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0, -1.0 / 3628800.0,
-        1.0 / 40320.0,          -1.0 / 720.0,         1.0 / 24.0,        -0.5};
-    for (size_t i = 0; i < ARRAY_LEN(c); i++) p = fma(p, u, c[i]);
-    return fma(u, p, 1.0);
-}
-
-// sin of x plus quarter turns.
-static double sin_turned(double x, int64_t quarters) {
-    int64_t n;
-    double r = reduce_quarter(x, &n);
-    int64_t q = (n + quarters) & 3;
-    double s = q & 1 ? cos_poly(r) : sin_poly(r);
-    return q & 2 ? -s : s;
-}
-
-double math_cos(double x) {
-    return sin_turned(x, 1);
-}
-double math_sin(double x) {
-    return sin_turned(x, 0);
 }

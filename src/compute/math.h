@@ -1,5 +1,4 @@
-// math.h - exp, expm1, tanh, sigmoid, erf, ELU and GELU in f32: the constants, and the plain
-// C.
+// math.h - exp, expm1, tanh, sigmoid, erf, log, ELU and GELU in f32: constants and plain C.
 //
 // The vector kernels evaluate the same expressions over the same constants in the same order, so
 // every instruction set gives the bits of these functions. Worst errors over every float of the
@@ -45,10 +44,11 @@
 #define MATH_T1 -0x1.212626p+0f
 #define MATH_T0 0x1.62d882p-13f
 
-float kern_exp(float x);
-float kern_expm1(float x); // of x in [-inf, 88]
-float kern_tanh(float x);
-float kern_sigmoid(float x);
-float kern_erf(float x);
-float kern_elu(float x);  // x > 0 ? x : expm1(x)
-float kern_gelu(float x); // (0.5 x) (1 + erf(x / sqrt 2))
+float math_exp(float x);
+float math_expm1(float x); // of x in [-inf, 88]
+float math_tanh(float x);
+float math_sigmoid(float x);
+float math_erf(float x);
+float math_elu(float x);  // x > 0 ? x : expm1(x)
+float math_gelu(float x); // (0.5 x) (1 + erf(x / sqrt 2))
+float math_log(float x);

@@ -11,9 +11,7 @@
 // allocate. Pointers may be unaligned. Strides (ld*) count floats.
 #pragma once
 #include "base/err.h"
-#include "compute/tensor.h"
-
-typedef struct compute compute;
+#include "compute/types.h"
 
 // threads 0: STEMFORGE_THREADS, else as many as the process may use. isa NULL: the best this
 // machine has (or what the environment's STEMFORGE_ISA says); else "scalar", "avx2", "avx512",
@@ -22,22 +20,6 @@ status compute_open(compute **out, int threads, const char *isa, err *e);
 void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);
 const char *compute_isa(const compute *c);
-
-// A weight matrix [rows, cols]: y = x W^T. Row-major; DT_BF16X8 lies as bf16x8.h says, DT_Q8 and
-// DT_Q4 are packed as quant.h says, and their products are in its order. Borrowed data, may be
-// unaligned (mapped file).
-typedef struct {
-    dtype type; // DT_F32, DT_BF16, DT_F16, DT_BF16X8, DT_Q8 or DT_Q4
-    int64_t rows, cols;
-    const void *data;
-} weight;
-
-// Rows of 8 bits, as packed weights are multiplied with (quant.h): row i's blocks at
-// i*quant_blocks(cols). An op that makes rows can make these of them where they are still in a
-// cache.
-typedef struct qblock qblock;
-
-typedef enum { ACT_NONE, ACT_RELU, ACT_GELU, ACT_ELU } activation;
 
 // y[i][o] = act(dot16(x_i, w_o, cols) + bias[o]) (+ y[i][o] when add), for i < n, o < w->rows.
 // bias may be NULL (then nothing is added). x_i = x + i*ldx; ldx may be smaller than cols: rows
@@ -64,18 +46,19 @@ void op_linear(compute *c, const linear_args *a);
 // Several products that share nothing but the fork: q, k and v of one step, say.
 void op_linear_many(compute *c, const linear_args *a, int count);
 
-// Row-wise over x [n, d] into y [n, d] (y may be x). Sums are dot16-ordered. yq gets y in 8 bits,
-// unless NULL.
+// Each row of x [n, d] by itself into y [n, d] (y may be x). yq: unless NULL, gets y in 8 bits.
+// layer: y = (x - mean) / sqrt(variance + eps) * w + b.   rms: y = x / sqrt(mean of x^2 + eps) * w.
+// Sums are in dot16's order.
 typedef struct {
     float *y;
     qblock *yq;
-    const float *x, *w, *b;
+    const float *x, *w;
+    const float *b; // op_layer_norm's only
     int64_t n, d;
     float eps;
-} layer_norm_args;
-void op_layer_norm(compute *c, const layer_norm_args *a);
-void op_rms_norm(compute *c, float *y, const float *x, const float *w, int64_t n, int64_t d,
-                 float eps);
+} norm_args;
+void op_layer_norm(compute *c, const norm_args *a);
+void op_rms_norm(compute *c, const norm_args *a);
 
 // Attention of one query row over one sequence's keys and values.
 // For each head h: s_j = dot16(q_h, k_jh, dh) * scale (+ bias_h[j]); e_j = exp(s_j - max); out_h =
@@ -124,7 +107,6 @@ void op_cache_put(compute *c, const attend_shape *s, const kv_row *rows, int64_t
 // Copies rows 0 to n-1 of one cache to another, in which rows after them are lost.
 void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n);
 
-void op_elu(compute *c, float *y, const float *x, int64_t n); // x > 0 ? x : expm1(x)
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 
 // One layer of an LSTM over n steps of some rows, whose input halves z [n, rows, 4*d] hold the
@@ -145,11 +127,3 @@ void op_embed(float *y, const weight *table, const int32_t *ids, int64_t n, bool
 
 // Runs f(arg, part, parts) for part 0..parts-1, each exactly once, over the threads; joins.
 void op_parallel(compute *c, int parts, void (*f)(void *arg, int part, int parts), void *arg);
-
-// Scalar functions for host code, the same bits as the kernels use.
-float math_exp(float x);
-float math_tanh(float x);
-float math_erf(float x);
-float math_log(float x);
-double math_cos(double x); // for tables; our own, |x| up to 1e6
-double math_sin(double x);

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "compute/tensor.h"
+
 int64_t quant_blocks(int64_t cols) {
     return (cols + QUANT_BLOCK - 1) / QUANT_BLOCK;
 }

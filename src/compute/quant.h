@@ -13,17 +13,9 @@
 // Products: the x rows are quantised to 8 bits by blocks of 32 too (qblock). The sum over a block
 // is exact; the blocks are added in order: acc = fma((float)sum, d * x's scale, acc), from +0.
 #pragma once
-#include "compute/ops.h"
+#include "compute/types.h"
 
-#define QUANT_BLOCK 32 // columns that share a scale
-#define QUANT_ROWS 16  // rows of a panel
-
-// 32 values of x: scale * q. less8 is -8 times the sum of the q: what a weight offset of 8 costs.
-struct qblock {
-    float scale;
-    int32_t less8;
-    int8_t q[QUANT_BLOCK];
-};
+#define QUANT_ROWS 16 // rows of a panel
 
 static inline bool quant_is(dtype t) {
     return t == DT_Q8 || t == DT_Q4;

@@ -31,6 +31,10 @@ const char *dtype_name(dtype t) {
     return types[t].name;
 }
 
+bool dtype_is_float(dtype t) {
+    return t == DT_F32 || t == DT_BF16 || t == DT_F16;
+}
+
 int64_t tensor_count(const tensor *t) {
     int64_t n = 1;
     for (int i = 0; i < t->dims; i++) n *= t->shape[i];
@@ -80,7 +84,7 @@ uint16_t f32_to_f16(float f) {
 
 void tensor_read_f32(float *out, const tensor *t, int64_t from, int64_t n) {
     const uint8_t *p = (const uint8_t *)t->data + (size_t)from * types[t->type].size;
-    assert(t->type == DT_F32 || t->type == DT_BF16 || t->type == DT_F16);
+    assert(dtype_is_float(t->type));
     if (t->type == DT_F32) {
         memcpy(out, p, (size_t)n * 4);
         return;

@@ -2,24 +2,7 @@
 #pragma once
 #include <string.h>
 
-#include "base/base.h"
-
-typedef enum {
-    DT_F32,
-    DT_BF16,
-    DT_F16,
-    DT_I64,
-    DT_I32,
-    DT_U8,
-    DT_BOOL,
-    DT_OTHER, // known to exist, never computed with
-    DT_Q8,    // weights of 8 and 4 bits with a scale a block of 32, packed in panels: quant.h
-    DT_Q4,
-    DT_CHAIN_F32, // weights of convolutions, in panels: chain.h
-    DT_CHAIN_BF16,
-    DT_I8,     // cached keys and values, with a scale a row: kvpack.h
-    DT_BF16X8, // bf16 weights, eight rows side by side: bf16x8.h
-} dtype;
+#include "compute/types.h"
 
 #define TENSOR_DIMS_MAX 6
 
@@ -34,6 +17,7 @@ typedef struct {
 
 size_t dtype_size(dtype t);      // bytes of one value; 0 for DT_OTHER and weights that are packed
 const char *dtype_name(dtype t); // "F32", ... as safetensors spells it
+bool dtype_is_float(dtype t);    // DT_F32, DT_BF16 or DT_F16: the value is all there is
 int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
 // "[2049, 64]" into out.
 void tensor_shape_text(char *out, size_t cap, const int64_t *shape, int dims);

@@ -312,7 +312,7 @@ int64_t encodec_frame_count(const encodec *k, int64_t samples) {
 
 // Of one row.
 static int64_t conv_products(const sea_conv *l) {
-    return l->w.rows * l->w.cols / chain_window_rows(&l->w);
+    return l->w.rows * l->w.cols / chain_tile_rows(&l->w);
 }
 
 int64_t encodec_products(const encodec *k) {

@@ -157,7 +157,7 @@ typedef struct {
 // n rows of x.
 static factors normed(compute *c, mg_scratch *s, const float *x, int64_t n, int64_t d,
                       const mg_norm *norm) {
-    layer_norm_args a = {.y = s->norm, .yq = s->norm_q, .x = x, .n = n, .d = d, .eps = NORM_EPS};
+    norm_args a = {.y = s->norm, .yq = s->norm_q, .x = x, .n = n, .d = d, .eps = NORM_EPS};
     a.w = norm->w, a.b = norm->b;
     op_layer_norm(c, &a);
     return (factors){s->norm, s->norm_q, n};

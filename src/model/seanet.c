@@ -25,8 +25,8 @@ static int64_t conv_keep(const sea_conv *l) {
 }
 
 static int64_t conv_held_max(const sea_conv *l) {
-    int64_t span = conv_span(l) + (chain_window_rows(&l->w) - 1) * l->stride;
-    return MAX(MAX(span, conv_keep(l)), conv_pad_left(l));
+    int64_t reach = conv_span(l) + (chain_tile_rows(&l->w) - 1) * l->stride;
+    return MAX(MAX(reach, conv_keep(l)), conv_pad_left(l));
 }
 
 bool sea_conv_tail_init(const sea_conv *l, sea_tail *s, arena *a) {
@@ -56,7 +56,7 @@ static int64_t conv_step(const sea_conv *l) {
 }
 
 static size_t conv_list_size(const sea_conv *l, int64_t n) {
-    int64_t rows = conv_rows_most(l, n) + CHAIN_WINDOW;
+    int64_t rows = conv_rows_most(l, n) + CHAIN_TILE;
     if (l->dilation > 1) rows += sea_conv_rows_max(l, n) * l->k;
     return size_align((size_t)rows * sizeof(float *), 64);
 }
@@ -100,7 +100,7 @@ static int64_t conv_list(const sea_conv *l, sea_tail *s, const sea_input *in, co
         pad_right(l, s, x);
         x += conv_pad_right(l, s->seen);
     }
-    for (int i = 0; i < CHAIN_WINDOW; i++) x[i] = s->zero; // a last, partial window may look there
+    for (int i = 0; i < CHAIN_TILE; i++) x[i] = s->zero; // a last, partial window may look there
     return x - row;
 }
 
@@ -154,7 +154,7 @@ static void conv_multiply(compute *c, const sea_conv *l, const float **row, cons
                          .elu = in->elu,
                          .work = (uint8_t *)in->work + conv_list_size(l, in->n)};
     if (l->dilation > 1) {
-        const float **list = (const float **)in->work + conv_rows_most(l, in->n) + CHAIN_WINDOW;
+        const float **list = (const float **)in->work + conv_rows_most(l, in->n) + CHAIN_TILE;
         list_dilated(l, list, row, m);
         a.rows = list;
     }
@@ -170,7 +170,7 @@ static int64_t conv_count(const sea_conv *l, const sea_tail *s, int64_t rows, bo
     int64_t left = s->base + rows - s->given * l->stride - conv_span(l);
     if (!s->started || left < 0) return 0;
     int64_t m = left / l->stride + 1;
-    return last ? m : m - m % chain_window_rows(&l->w);
+    return last ? m : m - m % chain_tile_rows(&l->w);
 }
 
 // Keeps what later windows, or a reflection at the end, will need.

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "compute/math.h"
+
 typedef struct {
     weight q, k, v, o, wi, wo;
     const float *norm_attn, *norm_ffn; // [d_model]
@@ -138,6 +140,12 @@ static void fill_bias(const t5 *m, scratch *s, int64_t n) {
     }
 }
 
+// RMS norm of the n rows of x into y.
+static void norm(compute *c, const t5 *m, float *y, const float *x, const float *w, int64_t n) {
+    float eps = (float)m->cfg.eps;
+    op_rms_norm(c, &(norm_args){.y = y, .x = x, .w = w, .n = n, .d = m->cfg.d_model, .eps = eps});
+}
+
 static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
     int64_t d = m->cfg.d_model, inner = m->cfg.heads * m->cfg.d_kv;
     const attend_shape shape = {.heads = m->cfg.heads,
@@ -145,7 +153,7 @@ static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, in
                                 .kv_type = DT_F32,
                                 .scale = 1,
                                 .bias_stride = 2 * n - 1};
-    op_rms_norm(c, s->norm, s->x, b->norm_attn, n, d, (float)m->cfg.eps);
+    norm(c, m, s->norm, s->x, b->norm_attn, n);
     const linear_args qkv[] = {
         {.y = s->q, .ldy = inner, .x = s->norm, .ldx = d, .n = n, .w = &b->q},
         {.y = s->k, .ldy = inner, .x = s->norm, .ldx = d, .n = n, .w = &b->k},
@@ -171,7 +179,7 @@ static void attention(const t5 *m, const t5_block *b, compute *c, scratch *s, in
 
 static void feed_forward(const t5 *m, const t5_block *b, compute *c, scratch *s, int64_t n) {
     int64_t d = m->cfg.d_model, ff = m->cfg.d_ff;
-    op_rms_norm(c, s->norm, s->x, b->norm_ffn, n, d, (float)m->cfg.eps);
+    norm(c, m, s->norm, s->x, b->norm_ffn, n);
     op_linear(c, &(linear_args){.y = s->hidden,
                                 .ldy = ff,
                                 .x = s->norm,
@@ -207,7 +215,7 @@ status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_
         attention(m, &m->block[i], c, &s, n);
         feed_forward(m, &m->block[i], c, &s, n);
     }
-    op_rms_norm(c, out, s.x, m->norm_final, n, m->cfg.d_model, (float)m->cfg.eps);
+    norm(c, m, out, s.x, m->norm_final, n);
     return OK;
 }
 

@@ -146,7 +146,7 @@ size_t weight_size(const weight *m) {
     switch (m->type) {
     case DT_Q8:
     case DT_Q4: return quant_size(m->type, m->rows, m->cols);
-    case DT_BF16X8: return strip_size(m->rows, m->cols);
+    case DT_BF16X8: return bf16x8_size(m->rows, m->cols);
     case DT_CHAIN_F32: return chain_size(&size, DT_F32, m->rows, m->cols) ? size : 0;
     case DT_CHAIN_BF16: return chain_size(&size, DT_BF16, m->rows, m->cols) ? size : 0;
     default: return (size_t)(m->rows * m->cols) * dtype_size(m->type);
@@ -175,7 +175,7 @@ static void convert_part(void *arg, int part, int parts) {
     if (quant_is(j->type))
         quant_pack_panels(j->to, j->type, j->from, from / QUANT_ROWS, quant_panels(to));
     else if (j->type == DT_BF16X8)
-        strip_pack_rows(j->to, j->from, from, to);
+        bf16x8_pack_rows(j->to, j->from, from, to);
     else
         widen(j->to, j->from, from, to);
 }

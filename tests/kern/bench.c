@@ -97,7 +97,7 @@ typedef struct {
 
 static size_t bytes_of_weight(const weight *w) {
     if (quant_is(w->type)) return quant_size(w->type, w->rows, w->cols);
-    if (w->type == DT_BF16X8) return strip_size(w->rows, w->cols);
+    if (w->type == DT_BF16X8) return bf16x8_size(w->rows, w->cols);
     return (size_t)(w->rows * w->cols) * dtype_size(w->type);
 }
 
@@ -190,7 +190,12 @@ static void forks(void *arg) {
 
 static void elu_walk(void *arg) {
     (void)arg;
-    op_elu(machine, y, x, 1 << 20);
+    chain_lay(machine, &(chain_lay_args){.y = y,
+                                         .type = DT_F32,
+                                         .rows = (const float *[]){x},
+                                         .n = 1,
+                                         .cols = 1 << 20,
+                                         .elu = true});
 }
 
 void bench(int threads) {

@@ -89,9 +89,9 @@ static const struct {
     const char *name, *level;
     unsigned without;
 } all_levels[] = {
-    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", CPU_VNNI},
-    {"avx2", "avx2", 0},     {"avx2 without vnni", "avx2", CPU_AVXVNNI},
-    {"neon", "neon", 0},     {"neon without dotprod", "neon", CPU_DOTPROD},
+    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", ISA_VNNI},
+    {"avx2", "avx2", 0},     {"avx2 without vnni", "avx2", ISA_AVXVNNI},
+    {"neon", "neon", 0},     {"neon without dotprod", "neon", ISA_DOTPROD},
     {"scalar", "scalar", 0},
 };
 
@@ -100,7 +100,7 @@ const char *const *levels(void) {
     size_t n = 0;
     for (size_t i = 0; i + 1 < ARRAY_LEN(all_levels); i++) {
         unsigned flags;
-        if (cpu_level(cpu_flags(), all_levels[i].level, &flags)) have[n++] = all_levels[i].name;
+        if (isa_level(isa_flags(), all_levels[i].level, &flags)) have[n++] = all_levels[i].name;
     }
     have[n] = NULL;
     return have;
@@ -111,7 +111,7 @@ kern_table table_of(const char *level) {
     unsigned flags = 0;
     size_t i = 0;
     while (strcmp(all_levels[i].name, level)) i++;
-    cpu_level(cpu_flags(), all_levels[i].level, &flags);
+    isa_level(isa_flags(), all_levels[i].level, &flags);
     kern_init(&k, flags & ~all_levels[i].without);
     return k;
 }

@@ -4,6 +4,7 @@
 // it cross-compiles.
 #pragma once
 #include "compute/cpu/kern.h"
+#include "compute/ops.h"
 
 // Numbers of the check, and what went wrong. A failed check prints one line and the run goes on.
 extern long check_count, check_failed;

@@ -72,7 +72,7 @@ static void test_dots(void) {
 static void strips_case(int64_t cols, int64_t rows, int64_t n) {
     static uint8_t strips[CAP * 2 + 1];
     weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
-    strip_pack(strips + 1, &src);
+    bf16x8_pack(strips + 1, &src);
     dots_args a = {.ldo = rows + 2, .w = strips + 1, .type = DT_BF16, .strips = true, .rows = rows};
     a.x = x + 1, a.ldx = cols + 5, a.n = n, a.cols = cols;
     at_every_level("dots of strips", run_dots, &a, NULL, cols, rows, n);
@@ -85,7 +85,7 @@ static void strips_case(int64_t cols, int64_t rows, int64_t n) {
     mark(got);
     run_dots(&ref, got, &plain);
     same(want, got, CAP, "strips, and row by row: %lld %lld", (long long)rows, (long long)cols);
-    ref.widen(wide, strips + 1, DT_BF16, (int64_t)strip_size(rows, cols) / 2);
+    ref.widen(wide, strips + 1, DT_BF16, (int64_t)bf16x8_size(rows, cols) / 2);
     a.w = wide, a.type = DT_F32;
     at_every_level("dots of widened strips", run_dots, &a, NULL, cols, rows, n);
     same(want, z, CAP, "strips, and widened: %lld %lld", (long long)rows, (long long)cols);
@@ -97,8 +97,8 @@ static void test_strips(void) {
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         for (size_t c = 0; c < ARRAY_LEN(cols); c++)
             for (size_t n = 0; n < ARRAY_LEN(ns); n++) strips_case(cols[c], rows[r], ns[n]);
-    expect(strip_size(17, 33) == 3 * 3 * 256, "the size of strips");
-    expect(strip_size(INT64_MAX, 2) == 0, "the size of strips that cannot be");
+    expect(bf16x8_size(17, 33) == 3 * 3 * 256, "the size of strips");
+    expect(bf16x8_size(INT64_MAX, 2) == 0, "the size of strips that cannot be");
 }
 
 // ---- packed weights ----
@@ -187,19 +187,19 @@ static void run_chain(const kern_table *k, float *out, const void *arg) {
 // The level "avx512" has the processor's bf16 product where there is one; this is the other.
 static void chain_in_halves(const chain_args *a) {
     unsigned flags;
-    if (!cpu_level(cpu_flags(), "avx512", &flags)) return;
+    if (!isa_level(isa_flags(), "avx512", &flags)) return;
     kern_table k;
-    kern_init(&k, flags & ~(unsigned)CPU_BF16);
+    kern_init(&k, flags & ~(unsigned)ISA_BF16);
     memcpy(got, z, sizeof got);
     run_chain(&k, got, a);
     same(want, got, CAP, "avx512 without bf16: chain %lld %lld %lld", (long long)a->cols,
          (long long)a->rows, (long long)a->n);
 }
 
-// fast: taps of a convolution by windows, of `cols` inputs.
-static void chain_case(dtype type, int fast, int64_t cols, int64_t rows, int64_t n, int kind) {
-    if (fast) cols *= CHAIN_WINDOW;
-    chain_args a = {.type = type, .fast = fast, .rows = rows, .cols = cols, .n = n};
+// taps: of a convolution by Winograd tiles, of `cols` inputs.
+static void chain_case(dtype type, int taps, int64_t cols, int64_t rows, int64_t n, int kind) {
+    if (taps) cols *= CHAIN_TILE;
+    chain_args a = {.type = type, .taps = taps, .rows = rows, .cols = cols, .n = n};
     a.ldy = rows + 2;
     a.w = type == DT_F32 ? (const void *)(y + 1) : (const void *)(chain_w + 1);
     a.x = type == DT_F32 ? (const void *)(x + 1) : (const void *)(chain_x + 1);
@@ -223,38 +223,38 @@ static void test_chain(void) {
     for (size_t c = 0; c < ARRAY_LEN(cols); c++)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
             for (size_t n = 0; n < ARRAY_LEN(ns); n++, kind++) {
-                int fast = cols[c] == 16 ? kind % 2 + 2 : 0;
+                int taps = cols[c] == 16 ? kind % 2 + 2 : 0;
                 chain_case(DT_F32, 0, cols[c], rows[r], ns[n], kind);
                 chain_case(DT_BF16, 0, cols[c], rows[r], ns[n], kind);
-                if (fast) chain_case(DT_F32, fast, cols[c], rows[r], ns[n], kind / 2);
-                if (fast) chain_case(DT_BF16, fast, cols[c], rows[r], ns[n], kind / 2);
+                if (taps) chain_case(DT_F32, taps, cols[c], rows[r], ns[n], kind / 2);
+                if (taps) chain_case(DT_BF16, taps, cols[c], rows[r], ns[n], kind / 2);
             }
 }
 
-static void run_windows(const kern_table *k, float *out, const void *arg) {
+static void run_winograd(const kern_table *k, float *out, const void *arg) {
     static uint16_t halves[CAP];
-    windows_args a = *(const windows_args *)arg;
+    winograd_args a = *(const winograd_args *)arg;
     a.y = a.type == DT_F32 ? (void *)(out + 1) : (void *)(halves + 1);
     memset(halves, 0x55, sizeof halves);
-    k->windows(&a);
+    k->winograd(&a);
     for (int i = 0; a.type == DT_BF16 && i < CAP; i++) out[i] = bf16_to_f32(halves[i]);
 }
 
 // Rows that lie anywhere: here overlapping each other, in no order.
-static void test_windows(void) {
+static void test_winograd(void) {
     const float *rows[24];
     for (int i = 0; i < 24; i++) rows[i] = x + 1 + i * 7 % 24 * 5;
     for (int64_t cols = 16; cols <= 64; cols += 16)
         for (int64_t n = 0; n <= 4; n++)
             for (int kind = 0; kind < 8; kind++) {
-                windows_args a = {.rows = rows, .n = n, .cols = cols, .elu = kind & 1};
+                winograd_args a = {.rows = rows, .n = n, .cols = cols, .elu = kind & 1};
                 a.step = kind & 2 ? 3 : 2;
                 a.type = kind & 4 ? DT_BF16 : DT_F32;
-                at_every_level("windows", run_windows, &a, NULL, cols, n, kind);
+                at_every_level("winograd", run_winograd, &a, NULL, cols, n, kind);
             }
 }
 
-// What windows give is the convolution itself, but for rounding.
+// What Winograd tiles give is the convolution itself, but for rounding.
 enum { CONV_IN = 32, CONV_OUT = 17, CONV_N = 7 };
 
 static void check_conv_row(const float *out, const float *const *rows, int taps, int t, int o) {
@@ -269,7 +269,7 @@ static void check_conv_row(const float *out, const float *const *rows, int taps,
     expect((off < 0 ? -off : off) <= 1e-6 * size, "%d taps, row %d, %d: %g off", taps, t, o, off);
 }
 
-static void test_conv_by_windows(int taps) {
+static void test_conv_by_tiles(int taps) {
     static float data[2 * 4 * CONV_IN * 16], work[16 * CONV_IN], out[CONV_N * CONV_OUT];
     chain_weight w = chain_conv_weight(DT_F32, CONV_OUT, CONV_IN, taps, 1);
     w.data = data;
@@ -281,7 +281,8 @@ static void test_conv_by_windows(int taps) {
     const float *rows[2 * CONV_N];
     for (int i = 0; i < 2 * CONV_N; i++) rows[i] = x + i * CONV_IN;
     compute *c;
-    expect(compute_open(&c, 1, "scalar", NULL) == OK && w.fast == taps, "a convolution by windows");
+    expect(compute_open(&c, 1, "scalar", NULL) == OK && w.taps == taps,
+           "a convolution by Winograd tiles");
     chain_conv_args a = {.to = {.y = out, .ldy = CONV_OUT, .n = CONV_N, .w = &w}};
     a.rows = rows, a.in = CONV_IN, a.step = 1, a.work = work;
     chain_conv(c, &a);
@@ -499,8 +500,8 @@ void test_kernels(void) {
     test_dots();
     test_strips();
     test_chain();
-    test_conv_by_windows(2);
-    test_conv_by_windows(3);
+    test_conv_by_tiles(2);
+    test_conv_by_tiles(3);
     test_qdots();
     test_packing();
     test_finish();
@@ -509,7 +510,7 @@ void test_kernels(void) {
     test_packed_attention_at_its_ends();
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
-        test_windows();
+        test_winograd();
         for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
             const int64_t n = sizes[s];
             at_every_level("layer_norm", run_layer_norm, &n, NULL, n, odd, 0);

@@ -111,7 +111,7 @@ static void test_batch(dtype type, int64_t rows, int64_t cols, int64_t n) {
 // Strips, and: the bits of the same weights row by row.
 static void strips_shape(int64_t rows, int64_t cols, int64_t n) {
     weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
-    strip_pack(narrow_bytes + 1, &src);
+    bf16x8_pack(narrow_bytes + 1, &src);
     linear_case k = {.w = src};
     k.w.type = DT_BF16X8, k.w.data = narrow_bytes + 1;
     k.a = (linear_args){.ldy = rows, .x = x + 1, .ldx = cols + 1, .n = n, .w = &k.w, .bias = y};
@@ -381,14 +381,14 @@ static void early_attend(compute *c, float *ctx, const float *q, const early_cas
 static void run_early(compute *c, float *out, const void *arg) {
     static float norm[EARLY_N * EARLY_D], hidden[EARLY_N * EARLY_UP], ctx[EARLY_N * EARLY_D];
     const early_case *k = arg;
-    op_layer_norm(c, &(layer_norm_args){.y = norm,
-                                        .yq = k->early ? early_q[0] : NULL,
-                                        .x = x,
-                                        .w = y,
-                                        .b = y + 2000,
-                                        .n = EARLY_N,
-                                        .d = EARLY_D,
-                                        .eps = 1e-5f});
+    op_layer_norm(c, &(norm_args){.y = norm,
+                                  .yq = k->early ? early_q[0] : NULL,
+                                  .x = x,
+                                  .w = y,
+                                  .b = y + 2000,
+                                  .n = EARLY_N,
+                                  .d = EARLY_D,
+                                  .eps = 1e-5f});
     linear_args up = {.y = hidden, .ldy = EARLY_UP, .x = norm, .ldx = EARLY_D, .n = EARLY_N};
     up.w = &k->up, up.act = ACT_GELU;
     linear_args down = {.y = out, .ldy = EARLY_D, .x = hidden, .ldx = EARLY_UP, .n = EARLY_N};
@@ -430,16 +430,21 @@ static void test_early(void) {
 
 static void run_layer_norm(compute *c, float *out, const void *arg) {
     (void)arg;
-    op_layer_norm(c, &(layer_norm_args){
-                         .y = out, .x = x, .w = y, .b = y + 2000, .n = 37, .d = 600, .eps = 1e-5f});
+    op_layer_norm(
+        c, &(norm_args){.y = out, .x = x, .w = y, .b = y + 2000, .n = 37, .d = 600, .eps = 1e-5f});
 }
 static void run_rms_norm(compute *c, float *out, const void *arg) {
     (void)arg;
-    op_rms_norm(c, out, out, y, 37, 600, 1e-6f);
+    op_rms_norm(c, &(norm_args){.y = out, .x = out, .w = y, .n = 37, .d = 600, .eps = 1e-6f});
 }
 static void run_elu(compute *c, float *out, const void *arg) {
     (void)arg;
-    op_elu(c, out, x, 50001);
+    chain_lay(c, &(chain_lay_args){.y = out,
+                                   .type = DT_F32,
+                                   .rows = (const float *[]){x},
+                                   .n = 1,
+                                   .cols = 50001,
+                                   .elu = true});
 }
 static void run_add(compute *c, float *out, const void *arg) {
     (void)arg;
@@ -463,7 +468,7 @@ static void lstm_shape(dtype type, int64_t d, int64_t rows, int64_t n) {
     if (quant_is(type))
         quant_pack(narrow_bytes, type, &src);
     else if (type == DT_BF16X8)
-        strip_pack(narrow_bytes, &src);
+        bf16x8_pack(narrow_bytes, &src);
     else
         narrow(narrow_bytes, y, type, 4 * d * d);
     const lstm_args a = {.w = &w, .n = n, .rows = rows, .d = d};

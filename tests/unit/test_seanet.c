@@ -58,12 +58,12 @@ static double padded(const float *x, int64_t n, int64_t m, int64_t ch, int64_t i
 // The reference's convolution, straight from its text: pad, then correlate. Returns the rows.
 static int64_t conv_naive(const sea_conv *l, const float *plain, const float *x, int64_t n,
                           double *y) {
-    int64_t span = (l->k - 1) * l->dilation + 1, pad = span - l->stride;
-    double frames = (double)(n - span + pad) / (double)l->stride + 1;
-    int64_t extra = ((int64_t)ceil(frames) - 1) * l->stride + span - pad - n;
+    int64_t reach = (l->k - 1) * l->dilation + 1, pad = reach - l->stride;
+    double frames = (double)(n - reach + pad) / (double)l->stride + 1;
+    int64_t extra = ((int64_t)ceil(frames) - 1) * l->stride + reach - pad - n;
     int64_t right = pad / 2 + extra, left = pad - pad / 2, longest = MAX(left, right);
     int64_t m = l->reflect && n <= longest ? longest + 1 : n;
-    int64_t rows = (left + n + right - span) / l->stride + 1;
+    int64_t rows = (left + n + right - reach) / l->stride + 1;
     for (int64_t t = 0; t < rows; t++) {
         for (int64_t o = 0; o < l->out; o++) {
             double sum = l->bias[o];

@@ -75,10 +75,10 @@ Test(weights, matrices_convert_to_the_type_asked_for_and_tables_do_not) {
         cr_assert_eq(wide.type, DT_F32);
         cr_assert_arr_eq(wide.data, FOUR, sizeof FOUR);
         cr_assert_eq(narrow.type, DT_BF16X8); // row 1 follows the sixteen columns of row 0
-        cr_assert_eq(weight_size(&narrow), STRIP_ROWS * STRIP_COLS * 2);
+        cr_assert_eq(weight_size(&narrow), BF16X8_ROWS * BF16X8_COLS * 2);
         cr_assert_arr_eq(narrow.data, FOUR_BF16, 4);
-        cr_assert_arr_eq((const uint16_t *)narrow.data + STRIP_COLS, (const uint8_t *)FOUR_BF16 + 4,
-                         4);
+        cr_assert_arr_eq((const uint16_t *)narrow.data + BF16X8_COLS,
+                         (const uint8_t *)FOUR_BF16 + 4, 4);
         cr_assert_eq(table.data, FILE_A[i].t.data);
         arena_deinit(&a);
     }

@@ -5,20 +5,16 @@
 //   many: a panel of weights stays in L2 while tiles of x rows pass over it, chunk by chunk.
 #include "compute/cpu/gemm.h"
 
+#include "compute/tensor.h"
+
 #define FEW_VALUES ((int64_t)64 << 10)    // and values: 256 KiB
 #define TILE_N 6                          // x rows a tile: every instruction set's tile divides it
 #define PANEL_ROWS 512                    // at most
 #define CHUNK_VALUES ((int64_t)512 << 10) // x values that pass over all panels: 2 MiB
 #define WIDEN_ROWS 48                     // x rows from which widening a panel first pays
-#define PARTS_PER_THREAD 4                // so that a thread that lags leaves its rest to others
 #define PART_COST ((int64_t)64 << 10)     // weights, a few microseconds of reading
 #define PART_ROWS 32                      // weight rows: a block of y in 8 bits
 #define PART_X 60                         // x rows, for each of which weights are read again
-
-span span_of(int64_t n, int64_t grain, int part, int parts) {
-    int64_t units = (n + grain - 1) / grain;
-    return (span){MIN(n, units * part / parts * grain), MIN(n, units * (part + 1) / parts * grain)};
-}
 
 static bool in_strips(const weight *w) {
     return w->type == DT_BF16X8;
@@ -31,10 +27,11 @@ static dtype value_type(const weight *w) {
 
 // Values of n rows: whole strips where the weights lie in strips.
 static int64_t row_values(const weight *w, int64_t n) {
-    return in_strips(w) ? (n + STRIP_ROWS - 1) / STRIP_ROWS * strip_values(w->cols) : n * w->cols;
+    return in_strips(w) ? (n + BF16X8_ROWS - 1) / BF16X8_ROWS * bf16x8_values(w->cols)
+                        : n * w->cols;
 }
 
-// Blocks begin at multiples of STRIP_ROWS.
+// Blocks begin at multiples of BF16X8_ROWS.
 static const uint8_t *weight_row(const weight *w, int64_t row) {
     return (const uint8_t *)w->data + (size_t)row_values(w, row) * dtype_size(value_type(w));
 }
@@ -93,7 +90,7 @@ static void panel_pass(const compute *c, const linear_args *a, span w, span x,
 }
 
 static int64_t panel_rows(int64_t cols) {
-    int64_t rows = GEMM_PANEL / MAX(cols, 1);
+    int64_t rows = COMPUTE_PANEL / MAX(cols, 1);
     return MIN(PANEL_ROWS, MAX(8, rows / 8 * 8));
 }
 
@@ -101,8 +98,8 @@ static void many_rows(const compute *c, const linear_args *a, span w, span x, fl
     int64_t cols = a->w->cols, rows = panel_rows(cols);
     int64_t step = MAX(1, MIN(cols, MAX(a->ldx, 1)));
     int64_t chunk = MAX(TILE_N, CHUNK_VALUES / step / TILE_N * TILE_N);
-    bool widen =
-        a->w->type != DT_F32 && x.to - x.from >= WIDEN_ROWS && row_values(a->w, rows) <= GEMM_PANEL;
+    bool widen = a->w->type != DT_F32 && x.to - x.from >= WIDEN_ROWS &&
+                 row_values(a->w, rows) <= COMPUTE_PANEL;
     for (int64_t i = x.from; i < x.to; i += chunk) {
         span part = {i, MIN(i + chunk, x.to)};
         for (int64_t r = w.from; r < w.to; r += rows) {
@@ -122,7 +119,7 @@ static bool cuts_x(const linear_args *a) {
 }
 
 int gemm_parts(const linear_args *a, int threads) {
-    int64_t most = (int64_t)threads * PARTS_PER_THREAD;
+    int64_t most = (int64_t)threads * COMPUTE_PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * (1 + a->n / 4) / PART_COST;
     int64_t pieces = cuts_x(a) ? a->n / PART_X : a->w->rows / PART_ROWS;
     return (int)MAX(1, MIN(most, MIN(cost, pieces)));
@@ -171,7 +168,7 @@ static bool packed_cuts_x(const linear_args *a, int64_t n) {
 }
 
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads) {
-    int64_t most = (int64_t)threads * PARTS_PER_THREAD;
+    int64_t most = (int64_t)threads * COMPUTE_PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * (1 + n / 8) / PART_COST;
     int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows) / PART_PANELS;
     return (int)MAX(1, MIN(most, MIN(cost, pieces)));

@@ -1,35 +1,6 @@
 // gemm.h - matrix products over the kernel table: cache blocks and the division among threads.
-//
-// Also the inside of a `compute`, which gemm.c and ops.c share.
 #pragma once
-#include "compute/cpu/kern.h"
-#include "compute/cpu/pool.h"
-
-// What one thread works in.
-typedef struct {
-    float *panel;  // weights widened to f32: GEMM_PANEL values
-    float *scores; // attention rows of KVPACK_HEADS heads: scores_max values each
-} thread_scratch;
-
-#define GEMM_PANEL ((int64_t)128 << 10) // 512 KiB: half of a core's L2 cache
-
-// Blocks of quantised x at most: a million values. More x rows than fit go in several rounds.
-#define GEMM_QBLOCKS ((int64_t)32 << 10)
-
-struct compute {
-    pool *pool;
-    kern_table k;
-    const char *isa;
-    qblock *qx;              // [GEMM_QBLOCKS]
-    int64_t scores_max;      // a multiple of 16
-    thread_scratch *scratch; // [threads]
-};
-
-// The half-open range of n things that falls to one of parts; cut at multiples of grain.
-typedef struct {
-    int64_t from, to;
-} span;
-span span_of(int64_t n, int64_t grain, int part, int parts);
+#include "compute/cpu/compute.h"
 
 // Into how many parts a product falls for this many threads.
 int gemm_parts(const linear_args *a, int threads);

@@ -16,21 +16,21 @@ static uint64_t xcr0(void) {
 #define XCR0_YMM 0x06u // SSE and AVX state
 #define XCR0_ZMM 0xe6u // and the mask registers, upper halves and upper sixteen
 
-unsigned cpu_flags(void) {
+unsigned isa_flags(void) {
     unsigned a, b, c, d, flags = 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const unsigned need1 = bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C;
     if ((c & need1) != need1 || (xcr0() & XCR0_YMM) != XCR0_YMM) return 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2)) return 0;
-    flags |= CPU_AVX2;
+    flags |= ISA_AVX2;
     unsigned more = 0, none;
     if (a >= 1) __get_cpuid_count(7, 1, &more, &none, &none, &none);
-    if (more & bit_AVXVNNI) flags |= CPU_AVXVNNI;
+    if (more & bit_AVXVNNI) flags |= ISA_AVXVNNI;
     const unsigned need7 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
     if ((b & need7) != need7 || (xcr0() & XCR0_ZMM) != XCR0_ZMM) return flags;
-    flags |= CPU_AVX512;
-    if (c & bit_AVX512VNNI) flags |= CPU_VNNI;
-    if (more & bit_AVX512BF16) flags |= CPU_BF16;
+    flags |= ISA_AVX512;
+    if (c & bit_AVX512VNNI) flags |= ISA_VNNI;
+    if (more & bit_AVX512BF16) flags |= ISA_BF16;
     return flags;
 }
 #elif defined(__aarch64__)
@@ -38,11 +38,11 @@ unsigned cpu_flags(void) {
 
 #define HWCAP_BIT_ASIMDDP (1UL << 20)
 
-unsigned cpu_flags(void) {
-    return CPU_NEON | (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP ? CPU_DOTPROD : 0u);
+unsigned isa_flags(void) {
+    return ISA_NEON | (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP ? ISA_DOTPROD : 0u);
 }
 #else
-unsigned cpu_flags(void) {
+unsigned isa_flags(void) {
     return 0;
 }
 #endif
@@ -51,13 +51,13 @@ static const struct {
     const char *name;
     unsigned needs, leaves;
 } levels[] = {
-    {"avx512", CPU_AVX512, CPU_AVX512 | CPU_VNNI | CPU_BF16 | CPU_AVX2 | CPU_AVXVNNI},
-    {"avx2", CPU_AVX2, CPU_AVX2 | CPU_AVXVNNI},
-    {"neon", CPU_NEON, CPU_NEON | CPU_DOTPROD},
+    {"avx512", ISA_AVX512, ISA_AVX512 | ISA_VNNI | ISA_BF16 | ISA_AVX2 | ISA_AVXVNNI},
+    {"avx2", ISA_AVX2, ISA_AVX2 | ISA_AVXVNNI},
+    {"neon", ISA_NEON, ISA_NEON | ISA_DOTPROD},
     {"scalar", 0, 0},
 };
 
-bool cpu_level(unsigned have, const char *name, unsigned *out) {
+bool isa_level(unsigned have, const char *name, unsigned *out) {
     for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
         if (strcmp(name, levels[i].name)) continue;
         if ((have & levels[i].needs) != levels[i].needs) return false;
@@ -67,7 +67,7 @@ bool cpu_level(unsigned have, const char *name, unsigned *out) {
     return false;
 }
 
-const char *cpu_level_name(unsigned flags) {
+const char *isa_level_name(unsigned flags) {
     size_t i = 0;
     while ((flags & levels[i].needs) != levels[i].needs) i++; // scalar needs nothing: it ends
     return levels[i].name;

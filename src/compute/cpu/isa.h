@@ -6,21 +6,21 @@
 #include "base/base.h"
 
 enum {
-    CPU_AVX2 = 1 << 0,    // AVX2, FMA, F16C
-    CPU_AVX512 = 1 << 1,  // AVX-512 F, BW, DQ, VL; implies CPU_AVX2
-    CPU_VNNI = 1 << 2,    // AVX-512 VNNI; implies CPU_AVX512
-    CPU_NEON = 1 << 3,    // AArch64: always there
-    CPU_DOTPROD = 1 << 4, // AArch64 integer dot products; implies CPU_NEON
-    CPU_BF16 = 1 << 5,    // AVX-512 BF16; implies CPU_AVX512
-    CPU_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies CPU_AVX2
+    ISA_AVX2 = 1 << 0,    // AVX2, FMA, F16C
+    ISA_AVX512 = 1 << 1,  // AVX-512 F, BW, DQ, VL; implies ISA_AVX2
+    ISA_VNNI = 1 << 2,    // AVX-512 VNNI; implies ISA_AVX512
+    ISA_NEON = 1 << 3,    // AArch64: always there
+    ISA_DOTPROD = 1 << 4, // AArch64 integer dot products; implies ISA_NEON
+    ISA_BF16 = 1 << 5,    // AVX-512 BF16; implies ISA_AVX512
+    ISA_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies ISA_AVX2
 };
 
 // What this process may use, as a set of the bits above.
-unsigned cpu_flags(void);
+unsigned isa_flags(void);
 
 // The flags that the named level leaves of have: "scalar", "avx2", "avx512", "neon". False when the
 // name is unknown or the level needs a bit that have lacks.
-bool cpu_level(unsigned have, const char *name, unsigned *out);
+bool isa_level(unsigned have, const char *name, unsigned *out);
 
 // "avx512", "avx2", "neon" or "scalar": the level that flags amount to.
-const char *cpu_level_name(unsigned flags);
+const char *isa_level_name(unsigned flags);

@@ -11,8 +11,8 @@
 #include "compute/bf16x8.h"
 #include "compute/chain.h"
 #include "compute/cpu/kvpack.h"
-#include "compute/ops.h"
 #include "compute/quant.h"
+#include "compute/tensor.h"
 
 // Products of a block of weight rows with a block of x rows: out[j*ldo + r] = dot16(x_j, w_r,
 // cols).
@@ -69,7 +69,7 @@ typedef struct {
     const float *const *rows;
     int64_t n, step, cols;
     bool elu;
-} windows_args;
+} winograd_args;
 
 // chain.h's products of weight panels with x rows.
 typedef struct {
@@ -78,7 +78,7 @@ typedef struct {
     int64_t ldy;
     const void *w; // the first panel; the next follows it
     dtype type;    // of w and x: DT_F32 or DT_BF16
-    int fast;      // taps of a convolution by windows, else 0
+    int taps;      // of a convolution by Winograd tiles, else 0
     int64_t rows, cols;
     const void *x;  // rows, or windows, at x + j*ldx
     int64_t ldx, n; // n: rows of y
@@ -102,7 +102,7 @@ typedef struct {
     void (*chain)(const chain_args *a);
     // y[i] = bf16 of x[i], or of its ELU; 0 when that is below CHAIN_TINY
     void (*pack)(uint16_t *y, const float *x, int64_t n, bool elu);
-    void (*windows)(const windows_args *a);
+    void (*winograd)(const winograd_args *a);
     void (*qdots)(const qdots_args *a);
     // One row of x [cols] to blocks; past the end x is 0. With m = max16 of the lanes
     // |x[i]| > |x[i+16]| ? |x[i]| : |x[i+16]|: scale = m * (1/127); q = x * (127 / m) rounded to

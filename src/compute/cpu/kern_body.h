@@ -396,7 +396,7 @@ static void fill_table(kern_table *k) {
         .dots = dots,
         .chain = chain,
         .pack = pack,
-        .windows = windows,
+        .winograd = winograd,
         .qdots = k->qdots, // these of the level below, until a file of their own improves them
         .qscores = k->qscores,
         .qweigh = k->qweigh,

@@ -108,54 +108,54 @@ static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
 }
 
 // Sixteen columns of all windows: rows that two windows share are read once.
-INLINE void windows_strip(const windows_args *a, int64_t col, const int step, const bool elu_first,
+INLINE void winograd_cols(const winograd_args *a, int64_t col, const int step, const bool elu_first,
                           const dtype type) {
-    v16 d[CHAIN_WINDOW];
+    v16 d[CHAIN_TILE];
     const float *const *row = a->rows;
     int64_t to = col;
     UNROLLED
-    for (int j = 0; j < CHAIN_WINDOW - step; j++) {
+    for (int j = 0; j < CHAIN_TILE - step; j++) {
         d[j] = v_load(*row++ + col);
         if (elu_first) d[j] = v_elu(d[j]);
     }
     for (int64_t g = 0; g < a->n; g++) {
         UNROLLED
-        for (int j = CHAIN_WINDOW - step; j < CHAIN_WINDOW; j++) {
+        for (int j = CHAIN_TILE - step; j < CHAIN_TILE; j++) {
             d[j] = v_load(*row++ + col);
             if (elu_first) d[j] = v_elu(d[j]);
         }
-        const v16 e[CHAIN_WINDOW] = {v_sub(d[0], d[2]), v_add(d[1], d[2]), v_sub(d[2], d[1]),
-                                     v_sub(d[3], d[1])};
+        const v16 e[CHAIN_TILE] = {v_sub(d[0], d[2]), v_add(d[1], d[2]), v_sub(d[2], d[1]),
+                                   v_sub(d[3], d[1])};
         UNROLLED
-        for (int j = 0; j < CHAIN_WINDOW; j++, to += a->cols) {
+        for (int j = 0; j < CHAIN_TILE; j++, to += a->cols) {
             if (type == DT_F32)
                 v_store((float *)a->y + to, e[j]);
             else
                 v_put_bf16((uint16_t *)a->y + to, v_not_tiny(e[j]));
         }
         UNROLLED
-        for (int j = 0; j < CHAIN_WINDOW - step; j++) d[j] = d[j + step];
+        for (int j = 0; j < CHAIN_TILE - step; j++) d[j] = d[j + step];
     }
 }
 
-INLINE void windows_of(const windows_args *a, const bool elu_first, const dtype type) {
+INLINE void winograd_as(const winograd_args *a, const bool elu_first, const dtype type) {
     for (int64_t col = 0; col < a->cols; col += 16) {
         if (a->step == 3)
-            windows_strip(a, col, 3, elu_first, type);
+            winograd_cols(a, col, 3, elu_first, type);
         else
-            windows_strip(a, col, 2, elu_first, type);
+            winograd_cols(a, col, 2, elu_first, type);
     }
 }
 
-static void windows(const windows_args *a) {
+static void winograd(const winograd_args *a) {
     if (a->elu && a->type == DT_BF16)
-        windows_of(a, true, DT_BF16);
+        winograd_as(a, true, DT_BF16);
     else if (a->elu)
-        windows_of(a, true, DT_F32);
+        winograd_as(a, true, DT_F32);
     else if (a->type == DT_BF16)
-        windows_of(a, false, DT_BF16);
+        winograd_as(a, false, DT_BF16);
     else
-        windows_of(a, false, DT_F32);
+        winograd_as(a, false, DT_F32);
 }
 
 // Lane by lane of one panel: its bias, how many of its weight rows there are, and its rows of y.
@@ -225,12 +225,12 @@ static void put_tile(const chain_args *a, int64_t row, int64_t from, const float
 
 // The four products of nx windows, [4][nx, width] in memory that has room for CHAIN_SUMS vectors
 // each, become rows of y [nx, rows, width].
-static void join_windows(float *y, const float *p, int64_t width, int64_t nx, int rows) {
+static void join_tiles(float *y, const float *p, int64_t width, int64_t nx, int rows) {
     for (int64_t j = 0; j < nx; j++, y += (rows - 1) * width, p += width) {
         for (int64_t c = 0; c < width; c += 16, y += 16) {
-            v16 v[CHAIN_WINDOW];
+            v16 v[CHAIN_TILE];
             UNROLLED
-            for (int i = 0; i < CHAIN_WINDOW; i++) v[i] = v_load(p + i * CHAIN_SUMS * 16 + c);
+            for (int i = 0; i < CHAIN_TILE; i++) v[i] = v_load(p + i * CHAIN_SUMS * 16 + c);
             v16 even = v_add(v[1], v[2]), odd = v_sub(v[1], v[2]);
             v_store(y, v_add(v[0], even));
             v_store(y + width, rows == 2 ? v_add(odd, v[3]) : odd);
@@ -241,14 +241,14 @@ static void join_windows(float *y, const float *p, int64_t width, int64_t nx, in
 
 // Rows of y that one x row, or one window, gives.
 INLINE int64_t rows_each(const chain_args *a) {
-    return a->fast ? CHAIN_WINDOW + 1 - a->fast : 1;
+    return a->taps ? CHAIN_TILE + 1 - a->taps : 1;
 }
 
-static void put_windows(const chain_args *a, int64_t row, int64_t from, const float *sums,
-                        int64_t width, int64_t nx) {
+static void put_tiles(const chain_args *a, int64_t row, int64_t from, const float *sums,
+                      int64_t width, int64_t nx) {
     int64_t rows = rows_each(a);
     float y[CHAIN_ROWS * CHAIN_SUMS * 16];
-    join_windows(y, sums, width, nx, (int)rows);
+    join_tiles(y, sums, width, nx, (int)rows);
     put_tile(a, row, from * rows, y, width, MIN(nx * rows, a->n - from * rows));
 }
 
@@ -258,9 +258,9 @@ INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int
     size_t panel = (size_t)(type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 64;
     const uint8_t *w = (const uint8_t *)a->w + (size_t)(row / 16) * panel;
     const uint8_t *x = (const uint8_t *)a->x + (size_t)(from * a->ldx) * (type == DT_F32 ? 4 : 2);
-    int products = a->fast ? CHAIN_WINDOW : 1;
+    int products = a->taps ? CHAIN_TILE : 1;
     // Through memory: the ways to finish, inlined here, would cost the loop above its registers.
-    float out[CHAIN_WINDOW * CHAIN_SUMS * 16];
+    float out[CHAIN_TILE * CHAIN_SUMS * 16];
     for (int i = 0; i < products; i++) {
         v16 acc[CHAIN_SUMS];
         UNROLLED
@@ -271,8 +271,8 @@ INLINE void chain_tile(const chain_args *a, int64_t row, int64_t from, const int
         w += panel / (size_t)products;
         x += (size_t)(a->cols / products) * (type == DT_F32 ? 4 : 2);
     }
-    if (a->fast)
-        put_windows(a, row, from, out, 16 * panels, nx);
+    if (a->taps)
+        put_tiles(a, row, from, out, 16 * panels, nx);
     else
         put_tile(a, row, from, out, 16 * panels, nx);
 }

@@ -154,15 +154,15 @@ static void dots_group(const dots_args *a, const tile_plan *p, tile_args t) {
 // one tile fetches from a little further on in the stream instead.
 static void strip_groups(const dots_args *a, const tile_plan *p, tile_args t, int64_t from,
                          int64_t to, int64_t group) {
-    const size_t size = type_size(a->type), strip = (size_t)strip_values(a->cols) * size;
-    size_t calls = (size_t)(STRIP_ROWS / group * p->tiles), ahead = AHEAD_GROUP;
+    const size_t size = type_size(a->type), strip = (size_t)bf16x8_values(a->cols) * size;
+    size_t calls = (size_t)(BF16X8_ROWS / group * p->tiles), ahead = AHEAD_GROUP;
     if (calls > 1) ahead = strip * ((AHEAD_GROUP + strip - 1) / MAX(strip, 1));
-    t.step = STRIP_COLS * size, t.next = STRIP_ROWS * t.step;
+    t.step = BF16X8_COLS * size, t.next = BF16X8_ROWS * t.step;
     t.ahead_step = t.next / calls, t.ahead_apart = t.ahead_step / (size_t)group;
     for (int64_t r = from; r < to; r += group) {
-        const uint8_t *first = (const uint8_t *)a->w + (size_t)(r / STRIP_ROWS) * strip;
-        size_t before = (size_t)(r % STRIP_ROWS / group * p->tiles);
-        t.w = first + (size_t)(r % STRIP_ROWS) * t.step, t.out = a->out + r;
+        const uint8_t *first = (const uint8_t *)a->w + (size_t)(r / BF16X8_ROWS) * strip;
+        size_t before = (size_t)(r % BF16X8_ROWS / group * p->tiles);
+        t.w = first + (size_t)(r % BF16X8_ROWS) * t.step, t.out = a->out + r;
         t.ahead = first + ahead + before * (strip / calls);
         dots_group(a, p, t);
     }
@@ -173,8 +173,8 @@ static void dots_strips(const dots_args *a) {
     bool narrow = a->n <= NARROW_X;
     int64_t group = narrow ? NARROW_ROWS : TILE_ROWS, whole = a->rows / group * group;
     tile_plan plan = narrow ? tiles_of(a, tiles_narrow, NARROW_X) : tiles_of(a, tiles_wide, TILE_X);
-    plan.share = (size_t)strip_values(a->cols) * type_size(a->type) /
-                 (size_t)(STRIP_ROWS / group * plan.tiles);
+    plan.share = (size_t)bf16x8_values(a->cols) * type_size(a->type) /
+                 (size_t)(BF16X8_ROWS / group * plan.tiles);
     strip_groups(a, &plan, t, 0, whole, group);
     plan = tiles_of(a, tiles_single, TILE_X);
     strip_groups(a, &plan, t, whole, a->rows, 1);

@@ -46,10 +46,10 @@ static float dot16(const void *p, dtype type, int64_t from, const float *x, int6
 
 // dot16 of row r of strips with x.
 static float strip_dot16(const dots_args *a, int64_t r, const float *x) {
-    int64_t row = r / STRIP_ROWS * strip_values(a->cols) + r % STRIP_ROWS * STRIP_COLS;
+    int64_t row = r / BF16X8_ROWS * bf16x8_values(a->cols) + r % BF16X8_ROWS * BF16X8_COLS;
     float lane[16] = {0};
     for (int64_t i = 0; i < (a->cols + 15) / 16 * 16; i++) {
-        int64_t at = row + i / STRIP_COLS * STRIP_ROWS * STRIP_COLS + i % STRIP_COLS;
+        int64_t at = row + i / BF16X8_COLS * BF16X8_ROWS * BF16X8_COLS + i % BF16X8_COLS;
         lane[i % 16] = fmaf(value(a->w, a->type, at), i < a->cols ? x[i] : 0, lane[i % 16]);
     }
     return sum16(lane);
@@ -136,8 +136,8 @@ static float chain_bf16(const uint16_t *w, const uint16_t *x, int64_t cols) {
 static float activate(float v, activation act) {
     switch (act) {
     case ACT_RELU: return 0.0f < v ? v : 0.0f;
-    case ACT_GELU: return kern_gelu(v);
-    case ACT_ELU: return kern_elu(v);
+    case ACT_GELU: return math_gelu(v);
+    case ACT_ELU: return math_elu(v);
     case ACT_NONE: break;
     }
     return v;
@@ -153,22 +153,22 @@ static void finish(float *y, const float *s, const float *bias, int64_t n, activ
 
 static void pack(uint16_t *y, const float *x, int64_t n, bool elu_first) {
     for (int64_t i = 0; i < n; i++) {
-        float v = elu_first ? kern_elu(x[i]) : x[i];
+        float v = elu_first ? math_elu(x[i]) : x[i];
         y[i] = f32_to_bf16(fabsf(v) < CHAIN_TINY ? 0.0f : v);
     }
 }
 
-static void windows(const windows_args *a) {
+static void winograd(const winograd_args *a) {
     for (int64_t i = 0; i < a->n * a->cols; i++) {
         int64_t g = i / a->cols, k = i % a->cols;
-        float d[CHAIN_WINDOW];
-        for (int j = 0; j < CHAIN_WINDOW; j++) {
+        float d[CHAIN_TILE];
+        for (int j = 0; j < CHAIN_TILE; j++) {
             float v = a->rows[g * a->step + j][k];
-            d[j] = a->elu ? kern_elu(v) : v;
+            d[j] = a->elu ? math_elu(v) : v;
         }
-        const float e[CHAIN_WINDOW] = {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]};
-        for (int j = 0; j < CHAIN_WINDOW; j++) {
-            int64_t to = (g * CHAIN_WINDOW + j) * a->cols + k;
+        const float e[CHAIN_TILE] = {d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]};
+        for (int j = 0; j < CHAIN_TILE; j++) {
+            int64_t to = (g * CHAIN_TILE + j) * a->cols + k;
             if (a->type == DT_F32)
                 ((float *)a->y)[to] = e[j];
             else
@@ -189,12 +189,12 @@ static float chain_sum(const chain_args *a, int64_t r, const void *x, int64_t fr
 
 // Row j of y, before the bias.
 static float chain_row(const chain_args *a, int64_t j, int64_t r) {
-    int64_t rows = a->fast ? CHAIN_WINDOW + 1 - a->fast : 1, at = j % rows;
+    int64_t rows = a->taps ? CHAIN_TILE + 1 - a->taps : 1, at = j % rows;
     const uint8_t *x = (const uint8_t *)a->x + (size_t)(j / rows * a->ldx) * dtype_size(a->type);
-    if (!a->fast) return chain_sum(a, r, x, 0, a->cols);
-    float p[CHAIN_WINDOW];
-    for (int i = 0; i < CHAIN_WINDOW; i++) {
-        int64_t in = a->cols / CHAIN_WINDOW;
+    if (!a->taps) return chain_sum(a, r, x, 0, a->cols);
+    float p[CHAIN_TILE];
+    for (int i = 0; i < CHAIN_TILE; i++) {
+        int64_t in = a->cols / CHAIN_TILE;
         p[i] = chain_sum(a, r, x, i * in, (i + 1) * in);
     }
     float v = at % 2 ? p[1] - p[2] : p[1] + p[2];
@@ -249,7 +249,7 @@ static float scores(float *s, const float *q, const kv_rows *k, float scale, con
 static float softmax(float *s, int64_t len, float max) {
     float lane[16] = {0};
     for (int64_t j = 0; j < (len + 15) / 16 * 16; j++) {
-        s[j] = kern_exp(s[j] - max);
+        s[j] = math_exp(s[j] - max);
         lane[j % 16] = lane[j % 16] + s[j];
     }
     return sum16(lane);
@@ -353,7 +353,7 @@ static void qweigh(float *out, const float *s, const kv_panels *v, const float *
 }
 
 static void elu(float *y, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = kern_elu(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = math_elu(x[i]);
 }
 
 static void add(float *y, const float *x, int64_t n) {
@@ -362,10 +362,10 @@ static void add(float *y, const float *x, int64_t n) {
 
 static void lstm(float *h, float *cell, const float *z, int64_t ld, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        float in = kern_sigmoid(z[i]), forget = kern_sigmoid(z[ld + i]);
-        float gate = kern_tanh(z[2 * ld + i]), out = kern_sigmoid(z[3 * ld + i]);
+        float in = math_sigmoid(z[i]), forget = math_sigmoid(z[ld + i]);
+        float gate = math_tanh(z[2 * ld + i]), out = math_sigmoid(z[3 * ld + i]);
         cell[i] = fmaf(forget, cell[i], in * gate);
-        h[i] = out * kern_tanh(cell[i]);
+        h[i] = out * math_tanh(cell[i]);
     }
 }
 
@@ -378,7 +378,7 @@ void kern_init_ref(kern_table *k) {
         .dots = dots,
         .chain = chain,
         .pack = pack,
-        .windows = windows,
+        .winograd = winograd,
         .qdots = qdots,
         .quantise = quantise,
         .finish = finish,

@@ -11,12 +11,14 @@
 // beside its fellows of the same sum, and sixteen sums lie in the lanes of one register. Columns
 // are filled up to a multiple of 16; what lies there, and in rows not yet put, is multiplied by 0.
 #pragma once
-#include "compute/ops.h"
+#include <string.h>
+
+#include "base/base.h"
 
 #define KVPACK_ROWS 16
-#define KVPACK_WIDTH ATTEND_I8_DH // columns, of all heads together, that kernels take at once
-#define KVPACK_HEADS 16           // heads
-#define KVPACK_RUN 256            // rows whose values are summed exactly
+#define KVPACK_WIDTH 1024 // columns, of all heads together, that kernels take at once
+#define KVPACK_HEADS 16   // heads
+#define KVPACK_RUN 256    // rows whose values are summed exactly
 
 static inline int64_t kvpack_width(int64_t dh) {
     return (dh + 15) / 16 * 16;

@@ -15,11 +15,11 @@ typedef struct {
     const compute *c;
     const lstm_args *a;
     qblock *q[2]; // h of the step before and of this one, [rows, blocks]: packed weights read those
-} job;
+} lstm_fork;
 
 // Adds what weight rows w give to their gates of step t.
-static void gate_rows(const job *j, int64_t t, span w) {
-    const lstm_args *a = j->a;
+static void gate_rows(const lstm_fork *f, int64_t t, span w) {
+    const lstm_args *a = f->a;
     const linear_args step = {.y = a->z + t * a->rows * 4 * a->d,
                               .ldy = 4 * a->d,
                               .x = t ? a->y + (t - 1) * a->rows * a->d : a->h,
@@ -27,54 +27,54 @@ static void gate_rows(const job *j, int64_t t, span w) {
                               .n = a->rows,
                               .w = a->w,
                               .add = true};
-    gemm_block(j->c, &step, w, j->q[t % 2]);
+    gemm_block(f->c, &step, w, f->q[t % 2]);
 }
 
 // All gates of cells s: four stretches of weight rows. Gates that may share a panel are one
 // stretch. Every other step goes through them backwards: what it begins with was read last, so some
 // of it lies in the core's own cache.
-static void gates(const job *j, int64_t t, span s) {
-    int64_t d = j->a->d, stretches = d % GRAIN ? 1 : 4;
+static void gates(const lstm_fork *f, int64_t t, span s) {
+    int64_t d = f->a->d, stretches = d % GRAIN ? 1 : 4;
     if (stretches == 1) s = (span){0, 4 * d};
     int64_t each = (s.to - s.from + GEMM_BLOCK_ROWS - 1) / GEMM_BLOCK_ROWS;
     for (int64_t i = 0; i < stretches * each; i++) {
         int64_t at = t % 2 ? stretches * each - 1 - i : i, from = at / each * d;
         int64_t r = s.from + at % each * GEMM_BLOCK_ROWS;
-        gate_rows(j, t, (span){from + r, from + MIN(r + GEMM_BLOCK_ROWS, s.to)});
+        gate_rows(f, t, (span){from + r, from + MIN(r + GEMM_BLOCK_ROWS, s.to)});
     }
 }
 
-static void quantise(const job *j, int64_t t, const float *h, span s) {
-    int64_t blocks = quant_blocks(j->a->d);
-    for (int64_t i = 0; i < j->a->rows && quant_is(j->a->w->type); i++) {
-        j->c->k.quantise(j->q[t % 2] + i * blocks + s.from / QUANT_BLOCK, h + i * j->a->d + s.from,
+static void quantise(const lstm_fork *f, int64_t t, const float *h, span s) {
+    int64_t blocks = quant_blocks(f->a->d);
+    for (int64_t i = 0; i < f->a->rows && quant_is(f->a->w->type); i++) {
+        f->c->k.quantise(f->q[t % 2] + i * blocks + s.from / QUANT_BLOCK, h + i * f->a->d + s.from,
                          s.to - s.from);
     }
 }
 
 static void step_part(void *arg, int round, int part, int parts, int thread) {
-    const job *j = arg;
-    const lstm_args *a = j->a;
+    const lstm_fork *f = arg;
+    const lstm_args *a = f->a;
     int64_t t = round, d = a->d;
     span s = span_of(d, GRAIN, part, parts);
     (void)thread;
-    gates(j, t, s);
+    gates(f, t, s);
     float *h = a->y + t * a->rows * d;
     const float *z = a->z + t * a->rows * 4 * d;
     for (int64_t i = 0; i < a->rows; i++) {
-        j->c->k.lstm(h + i * d + s.from, a->cell + i * d + s.from, z + i * 4 * d + s.from, d,
+        f->c->k.lstm(h + i * d + s.from, a->cell + i * d + s.from, z + i * 4 * d + s.from, d,
                      s.to - s.from);
     }
-    quantise(j, t + 1, h, s);
+    quantise(f, t + 1, h, s);
 }
 
 void op_lstm(compute *c, const lstm_args *a) {
-    job j = {.c = c, .a = a, .q = {c->qx, c->qx + a->rows * quant_blocks(a->d)}};
-    assert(a->rows <= LSTM_ROWS_MAX && 2 * a->rows * quant_blocks(a->d) <= GEMM_QBLOCKS);
+    lstm_fork f = {.c = c, .a = a, .q = {c->qx, c->qx + a->rows * quant_blocks(a->d)}};
+    assert(a->rows <= LSTM_ROWS_MAX && 2 * a->rows * quant_blocks(a->d) <= COMPUTE_QBLOCKS);
     if (!a->n) return;
     int64_t most = MIN(pool_threads(c->pool), POOL_ROUND_PARTS_MAX);
     int64_t pieces = a->d % GRAIN ? 1 : MIN(a->d / GRAIN, 4 * a->d * a->d / PART_WEIGHTS);
-    quantise(&j, 0, a->h, (span){0, a->d});
-    pool_run_rounds(c->pool, (int)a->n, (int)MAX(1, MIN(most, pieces)), step_part, &j);
+    quantise(&f, 0, a->h, (span){0, a->d});
+    pool_run_rounds(c->pool, (int)a->n, (int)MAX(1, MIN(most, pieces)), step_part, &f);
     memcpy(a->h, a->y + (a->n - 1) * a->rows * a->d, (size_t)(a->rows * a->d) * sizeof *a->h);
 }

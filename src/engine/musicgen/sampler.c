@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compute/ops.h"
+#include "compute/math.h"
 
 void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n) {
     if (!null) {
