@@ -78,7 +78,7 @@ static void multiply_part(void *arg, int part, int parts) {
     float out[6 * 4];
     dots_args d = {.out = out, .ldo = 4, .w = arena_bytes, .type = DT_F32, .ldw = 768, .rows = 4};
     d.x = x, d.ldx = 768, d.n = 6, d.cols = 768;
-    for (int i = 0; i < 2000; i++) ((const kern_table *)arg)->dots(&d);
+    for (int i = 0; i < 2000; i++) ((const kern_table *)arg)->products.dots(&d);
     sink[part] += (uint64_t)out[0];
 }
 #define MULTIPLY_FMAS (2000.0 * 4 * 6 * 768)

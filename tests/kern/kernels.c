@@ -44,7 +44,7 @@ static void at_every_level(const char *what, run_fn f, const void *arg, const fl
 static void run_dots(const kern_table *k, float *out, const void *arg) {
     dots_args a = *(const dots_args *)arg;
     a.out = out + 1;
-    k->dots(&a);
+    k->products.dots(&a);
 }
 
 static void dots_case(dtype type, int64_t cols, int64_t rows, int64_t n, int64_t ldx) {
@@ -70,25 +70,28 @@ static void test_dots(void) {
 
 // Strips give the bits of the same values row by row, as bf16 and widened to f32.
 static void strips_case(int64_t cols, int64_t rows, int64_t n) {
-    static uint8_t strips[CAP * 2 + 1];
+    static uint8_t interleaved[CAP * 2 + 1];
     weight src = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
-    bf16x8_pack(strips + 1, &src);
-    dots_args a = {.ldo = rows + 2, .w = strips + 1, .type = DT_BF16, .strips = true, .rows = rows};
+    bf16x8_pack(interleaved + 1, &src);
+    dots_args a = {
+        .ldo = rows + 2, .w = interleaved + 1, .type = DT_BF16, .interleaved = true, .rows = rows};
     a.x = x + 1, a.ldx = cols + 5, a.n = n, a.cols = cols;
-    at_every_level("dots of strips", run_dots, &a, NULL, cols, rows, n);
+    at_every_level("dots of interleaved rows", run_dots, &a, NULL, cols, rows, n);
     memcpy(z, want, sizeof z);
     kern_table ref;
     kern_init_ref(&ref);
     narrow(narrow_bytes, y, DT_BF16, rows * cols);
     dots_args plain = a;
-    plain.w = narrow_bytes, plain.ldw = cols, plain.strips = false;
+    plain.w = narrow_bytes, plain.ldw = cols, plain.interleaved = false;
     mark(got);
     run_dots(&ref, got, &plain);
-    same(want, got, CAP, "strips, and row by row: %lld %lld", (long long)rows, (long long)cols);
-    ref.widen(wide, strips + 1, DT_BF16, (int64_t)bf16x8_size(rows, cols) / 2);
+    same(want, got, CAP, "interleaved rows, and row by row: %lld %lld", (long long)rows,
+         (long long)cols);
+    ref.rows.widen(wide, interleaved + 1, DT_BF16, (int64_t)bf16x8_size(rows, cols) / 2);
     a.w = wide, a.type = DT_F32;
-    at_every_level("dots of widened strips", run_dots, &a, NULL, cols, rows, n);
-    same(want, z, CAP, "strips, and widened: %lld %lld", (long long)rows, (long long)cols);
+    at_every_level("dots of widened interleaved rows", run_dots, &a, NULL, cols, rows, n);
+    same(want, z, CAP, "interleaved rows, and widened: %lld %lld", (long long)rows,
+         (long long)cols);
 }
 
 static void test_strips(void) {
@@ -97,8 +100,8 @@ static void test_strips(void) {
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         for (size_t c = 0; c < ARRAY_LEN(cols); c++)
             for (size_t n = 0; n < ARRAY_LEN(ns); n++) strips_case(cols[c], rows[r], ns[n]);
-    expect(bf16x8_size(17, 33) == 3 * 3 * 256, "the size of strips");
-    expect(bf16x8_size(INT64_MAX, 2) == 0, "the size of strips that cannot be");
+    expect(bf16x8_size(17, 33) == 3 * 3 * 256, "the size of interleaved rows");
+    expect(bf16x8_size(INT64_MAX, 2) == 0, "the size of interleaved rows that cannot be");
 }
 
 // ---- packed weights ----
@@ -109,7 +112,7 @@ static uint8_t packed[2 * CAP + 64];
 static void run_qdots(const kern_table *k, float *out, const void *arg) {
     qdots_args a = *(const qdots_args *)arg;
     a.out = out + 1;
-    k->qdots(&a);
+    k->packed.dots(&a);
 }
 
 static void qdots_case(dtype type, int64_t rows, int64_t cols, int64_t n) {
@@ -119,7 +122,7 @@ static void qdots_case(dtype type, int64_t rows, int64_t cols, int64_t n) {
     a.blocks = quant_blocks(cols), a.ldo = a.panels * QUANT_ROWS + 3;
     kern_table ref;
     kern_init_ref(&ref);
-    for (int64_t j = 0; j < n; j++) ref.quantise(xq + j * a.blocks, x + 1 + j * cols, cols);
+    for (int64_t j = 0; j < n; j++) ref.rows.quantise(xq + j * a.blocks, x + 1 + j * cols, cols);
     at_every_level("qdots", run_qdots, &a, NULL, rows, cols, n);
 }
 
@@ -137,7 +140,7 @@ static void test_qdots(void) {
 static void run_quantise(const kern_table *k, float *out, const void *arg) {
     int64_t cols = *(const int64_t *)arg;
     memset(xq, 7, sizeof xq);
-    k->quantise(xq, x + 1, cols);
+    k->rows.quantise(xq, x + 1, cols);
     for (int64_t b = 0; b < quant_blocks(cols); b++) {
         *out++ = xq[b].scale, *out++ = (float)xq[b].less8;
         for (int i = 0; i < QUANT_BLOCK; i++) *out++ = (float)xq[b].q[i];
@@ -181,7 +184,7 @@ static uint16_t chain_w[CAP], chain_x[CAP];
 static void run_chain(const kern_table *k, float *out, const void *arg) {
     chain_args a = *(const chain_args *)arg;
     a.y = out + 1;
-    k->chain(&a);
+    k->codec.chain(&a);
 }
 
 // The level "avx512" has the processor's bf16 product where there is one; this is the other.
@@ -217,8 +220,8 @@ static void test_chain(void) {
     static const int64_t rows[] = {1, 3, 15, 16, 17, 32, 48, 64, 100, 128};
     kern_table ref;
     kern_init_ref(&ref);
-    ref.pack(chain_x, x, CAP, false);
-    ref.pack(chain_w, y, CAP, false);
+    ref.codec.pack(chain_x, x, CAP, false);
+    ref.codec.pack(chain_w, y, CAP, false);
     int kind = 0;
     for (size_t c = 0; c < ARRAY_LEN(cols); c++)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
@@ -236,7 +239,7 @@ static void run_winograd(const kern_table *k, float *out, const void *arg) {
     winograd_args a = *(const winograd_args *)arg;
     a.y = a.type == DT_F32 ? (void *)(out + 1) : (void *)(halves + 1);
     memset(halves, 0x55, sizeof halves);
-    k->winograd(&a);
+    k->codec.winograd(&a);
     for (int i = 0; a.type == DT_BF16 && i < CAP; i++) out[i] = bf16_to_f32(halves[i]);
 }
 
@@ -300,7 +303,7 @@ static void run_pack(const kern_table *k, float *out, const void *arg) {
     static uint16_t halves[CAP + 1];
     const pack_case *c = arg;
     memset(halves, 0x55, sizeof halves);
-    k->pack(halves + 1, x + 1, c->n, c->elu);
+    k->codec.pack(halves + 1, x + 1, c->n, c->elu);
     for (int64_t i = 0; i < MIN(CAP, c->n + 20); i++) out[i] = bf16_to_f32(halves[i]);
 }
 
@@ -319,7 +322,7 @@ typedef struct {
 
 static void run_finish(const kern_table *k, float *out, const void *arg) {
     const finish_case *c = arg;
-    k->finish(out + 1, x + 1, c->bias ? y + 1 : NULL, c->n, c->act, c->add);
+    k->products.finish(out + 1, x + 1, c->bias ? y + 1 : NULL, c->n, c->act, c->add);
 }
 
 static void test_finish(void) {
@@ -336,10 +339,10 @@ static void test_finish(void) {
 // ---- norms ----
 
 static void run_layer_norm(const kern_table *k, float *out, const void *n) {
-    k->layer_norm(out + 1, x + 1, y + 1, z + 1, *(const int64_t *)n, 1e-5f);
+    k->norms.layer_norm(out + 1, x + 1, y + 1, z + 1, *(const int64_t *)n, 1e-5f);
 }
 static void run_rms_norm(const kern_table *k, float *out, const void *n) {
-    k->rms_norm(out + 1, x + 1, y + 1, *(const int64_t *)n, 1e-6f);
+    k->norms.rms_norm(out + 1, x + 1, y + 1, *(const int64_t *)n, 1e-6f);
 }
 
 // ---- attention ----
@@ -351,23 +354,23 @@ typedef struct {
 
 static void run_scores(const kern_table *k, float *out, const void *arg) {
     const kv_case *c = arg;
-    out[0] = k->scores(out + 1, x + 1, &c->kv, 0.125f, c->bias ? z + 1 : NULL);
+    out[0] = k->attention.scores(out + 1, x + 1, &c->kv, 0.125f, c->bias ? z + 1 : NULL);
 }
 static void run_weigh(const kern_table *k, float *out, const void *arg) {
     const kv_case *c = arg;
-    k->weigh(out + 1, x + 1, &c->kv, 0.7f);
+    k->attention.weigh(out + 1, x + 1, &c->kv, 0.7f);
 }
 static void run_softmax(const kern_table *k, float *out, const void *n) {
     int64_t len = *(const int64_t *)n;
     for (int64_t j = len; j % 16; j++) out[1 + j] = -INFINITY; // as scores leaves it
-    out[0] = k->softmax(out + 1, len, 2.5f);
+    out[0] = k->attention.softmax(out + 1, len, 2.5f);
 }
 
 static void run_quantise_row(const kern_table *k, float *out, const void *arg) {
     int64_t n = *(const int64_t *)arg;
     int8_t *q = (int8_t *)narrow_bytes + 2;
     memset(q, 0x55, (size_t)n + 64);
-    k->quantise_row(q, out, x + 1, n);
+    k->rows.quantise_row(q, out, x + 1, n);
     for (int64_t i = 0; i < n + 64; i++) out[1 + i] = (float)q[i];
 }
 
@@ -392,7 +395,7 @@ static void test_attention(void) {
 
 static void run_qscores(const kern_table *k, float *out, const void *arg) {
     const kv_panels *p = arg;
-    k->qscores(out + KVPACK_HEADS + 1, out, x + 1, p, 0.125f);
+    k->packed_attention.scores(out + KVPACK_HEADS + 1, out, x + 1, p, 0.125f);
 }
 static void run_qweigh(const kern_table *k, float *out, const void *arg) {
     const kv_panels *p = arg;
@@ -403,7 +406,7 @@ static void run_qweigh(const kern_table *k, float *out, const void *arg) {
         by[h] = 0.7f + (float)h;
         for (int64_t j = p->len; j % 16; j++) s[1 + h * p->lds + j] = 0; // as softmax leaves it
     }
-    k->qweigh(out + 1, s + 1, p, by);
+    k->packed_attention.weigh(out + 1, s + 1, p, by);
 }
 
 // A cache of one head more than p has; where no row is lies what must not be seen.
@@ -415,7 +418,7 @@ static void fill_panels(uint8_t *to, const kv_panels *p, bool values) {
         int8_t q[KVPACK_WIDTH];
         float unit;
         const kvpack_place at = {p->heads + 1, i % p->heads, p->dh, i / p->heads};
-        ref.quantise_row(q, &unit, y + (i * p->dh) % (CAP / 2), p->dh);
+        ref.rows.quantise_row(q, &unit, y + (i * p->dh) % (CAP / 2), p->dh);
         (values ? kvpack_put_value : kvpack_put_key)(to, &at, q, unit);
     }
 }
@@ -472,19 +475,19 @@ static void test_packed_attention_at_its_ends(void) {
 // ---- element by element ----
 
 static void run_elu(const kern_table *k, float *out, const void *n) {
-    k->elu(out + 1, x + 1, *(const int64_t *)n);
+    k->codec.elu(out + 1, x + 1, *(const int64_t *)n);
 }
 static void run_add(const kern_table *k, float *out, const void *n) {
-    k->add(out + 1, x + 1, *(const int64_t *)n);
+    k->rows.add(out + 1, x + 1, *(const int64_t *)n);
 }
 static void run_lstm(const kern_table *k, float *out, const void *n) {
     int64_t d = *(const int64_t *)n;
     memcpy(out + CAP / 2, z, (size_t)d * sizeof *out); // the cells
-    k->lstm(out + 1, out + CAP / 2, x + 1, d + 3, d);
+    k->codec.lstm(out + 1, out + CAP / 2, x + 1, d + 3, d);
 }
 static void run_widen(const kern_table *k, float *out, const void *arg) {
     const kv_rows *v = arg;
-    k->widen(out + 1, v->p, v->type, v->len);
+    k->rows.widen(out + 1, v->p, v->type, v->len);
 }
 
 static void test_widen(int64_t n) {

@@ -115,11 +115,11 @@ static void strips_shape(int64_t rows, int64_t cols, int64_t n) {
     linear_case k = {.w = src};
     k.w.type = DT_BF16X8, k.w.data = narrow_bytes + 1;
     k.a = (linear_args){.ldy = rows, .x = x + 1, .ldx = cols + 1, .n = n, .w = &k.w, .bias = y};
-    on_every_machine("linear of strips", run_linear, &k, n * rows);
+    on_every_machine("linear of interleaved rows", run_linear, &k, n * rows);
     narrow(narrow_bytes, y, DT_BF16, rows * cols);
     k.w.type = DT_BF16, k.w.data = narrow_bytes;
     run_linear(machines[machine_count - 1].c, got, &k);
-    same(want, got, n * rows, "linear of strips, and of rows: n %lld", (long long)n);
+    same(want, got, n * rows, "linear of interleaved rows, and of rows: n %lld", (long long)n);
 }
 
 static void test_linear(void) {

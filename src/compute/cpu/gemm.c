@@ -16,19 +16,19 @@
 #define PART_ROWS 32                      // weight rows: a block of y in 8 bits
 #define PART_X 60                         // x rows, for each of which weights are read again
 
-static bool in_strips(const weight *w) {
+static bool interleaved(const weight *w) {
     return w->type == DT_BF16X8;
 }
 
 // The type of the values, however they lie.
 static dtype value_type(const weight *w) {
-    return in_strips(w) ? DT_BF16 : w->type;
+    return interleaved(w) ? DT_BF16 : w->type;
 }
 
-// Values of n rows: whole strips where the weights lie in strips.
+// Values that n rows take: whole strips of eight if the rows are interleaved.
 static int64_t row_values(const weight *w, int64_t n) {
-    return in_strips(w) ? (n + BF16X8_ROWS - 1) / BF16X8_ROWS * bf16x8_values(w->cols)
-                        : n * w->cols;
+    return interleaved(w) ? (n + BF16X8_ROWS - 1) / BF16X8_ROWS * bf16x8_values(w->cols)
+                          : n * w->cols;
 }
 
 // Blocks begin at multiples of BF16X8_ROWS.
@@ -40,8 +40,8 @@ static const uint8_t *weight_row(const weight *w, int64_t row) {
 static void finish_block(const compute *c, const linear_args *a, const float *out, int64_t ldo,
                          span w, span x) {
     for (int64_t i = x.from; i < x.to; i++) {
-        c->k.finish(a->y + i * a->ldy + w.from, out + (i - x.from) * ldo,
-                    a->bias ? a->bias + w.from : NULL, w.to - w.from, a->act, a->add);
+        c->k.products.finish(a->y + i * a->ldy + w.from, out + (i - x.from) * ldo,
+                             a->bias ? a->bias + w.from : NULL, w.to - w.from, a->act, a->add);
     }
 }
 
@@ -51,7 +51,7 @@ static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span 
         .ldo = ldo,
         .w = weight_row(a->w, w.from),
         .type = value_type(a->w),
-        .strips = in_strips(a->w),
+        .interleaved = interleaved(a->w),
         .ldw = a->w->cols,
         .rows = w.to - w.from,
         .x = a->x + x.from * a->ldx,
@@ -65,7 +65,7 @@ static void plain_block(const compute *c, const linear_args *a, span w, span x, 
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
     dots_args d = block_args(a, out, GEMM_BLOCK_ROWS, w, x);
     d.cached = cached;
-    c->k.dots(&d);
+    c->k.products.dots(&d);
     finish_block(c, a, out, GEMM_BLOCK_ROWS, w, x);
 }
 
@@ -84,7 +84,7 @@ static void panel_pass(const compute *c, const linear_args *a, span w, span x,
         dots_args d = block_args(a, out, PANEL_ROWS, w, tile);
         d.cached = true;
         if (widened) d.w = widened, d.type = DT_F32;
-        c->k.dots(&d);
+        c->k.products.dots(&d);
         finish_block(c, a, out, PANEL_ROWS, w, tile);
     }
 }
@@ -105,8 +105,8 @@ static void many_rows(const compute *c, const linear_args *a, span w, span x, fl
         for (int64_t r = w.from; r < w.to; r += rows) {
             span panel = {r, MIN(r + rows, w.to)};
             if (widen) {
-                c->k.widen(scratch, weight_row(a->w, r), value_type(a->w),
-                           row_values(a->w, panel.to - r));
+                c->k.rows.widen(scratch, weight_row(a->w, r), value_type(a->w),
+                                row_values(a->w, panel.to - r));
             }
             panel_pass(c, a, panel, part, widen ? scratch : NULL);
         }
@@ -152,12 +152,12 @@ static void packed_block(const compute *c, const linear_args *a, span p, span x,
         .out = out, .ldo = GEMM_BLOCK_ROWS, .type = a->w->type, .x = q, .cached = cached};
     d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
-    c->k.qdots(&d);
+    c->k.packed.dots(&d);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
     finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
     for (int64_t i = x.from; a->yq && i < x.to; i++) {
         qblock *yq = a->yq + (i * a->w->rows + rows.from) / QUANT_BLOCK;
-        c->k.quantise(yq, a->y + i * a->ldy + rows.from, rows.to - rows.from);
+        c->k.rows.quantise(yq, a->y + i * a->ldy + rows.from, rows.to - rows.from);
     }
 }
 

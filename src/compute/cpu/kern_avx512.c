@@ -1,79 +1,36 @@
-// kern_avx512.c - the kernels over AVX-512; only called after isa.c has found it. x86-64 only.
+// kern_avx512.c - the kernels for AVX-512 F, BW, DQ and VL (x86-64), without packed weights.
+//
+// Packed weights need AVX-512 VNNI (kern_vnni.c). A processor without it keeps AVX2's kernels for
+// them.
+#include <math.h>
+
 #include "compute/cpu/kern.h"
+#include "compute/math.h"
 
 #if defined(__x86_64__)
+#define LEVEL avx512
+// Register tiles. 24 sums, 4 weights and one activation take 29 of the 32 registers.
+#define TILES_WIDE(F) F(4, 1) F(4, 2) F(4, 3) F(4, 4) F(4, 5) F(4, 6)
+#define TILES_NARROW(F) F(8, 1) F(8, 2)
+#define TILES_SINGLE(F) F(1, 1) F(1, 2) F(1, 3) F(1, 4) F(1, 5) F(1, 6)
+#define CHAIN_PANELS_OF(F, n) F(n, 1) F(n, 2) F(n, 3) F(n, 4) F(n, 5) F(n, 6)
+#define CHAIN_BLOCKS(F) CHAIN_PANELS_OF(F, 4) CHAIN_PANELS_OF(F, 2) CHAIN_PANELS_OF(F, 1)
+
 #include "compute/cpu/vec_avx512.h"
 
-// 24 sums, 4 weights and an x of the 32 registers.
-#define TILE_ROWS 4
-#define TILE_X 6
-#define NARROW_ROWS 8
-#define NARROW_X 2
-#define TILE_SHAPES                                                                                \
-    TILE_FNS(4, 1)                                                                                 \
-    TILE_FNS(4, 2)                                                                                 \
-    TILE_FNS(4, 3)                                                                                 \
-    TILE_FNS(4, 4)                                                                                 \
-    TILE_FNS(4, 5)                                                                                 \
-    TILE_FNS(4, 6)                                                                                 \
-    TILE_FNS(8, 1)                                                                                 \
-    TILE_FNS(8, 2)                                                                                 \
-    TILE_FNS(1, 1)                                                                                 \
-    TILE_FNS(1, 2)                                                                                 \
-    TILE_FNS(1, 3)                                                                                 \
-    TILE_FNS(1, 4)                                                                                 \
-    TILE_FNS(1, 5)                                                                                 \
-    TILE_FNS(1, 6)
-#define TILE_WIDE                                                                                  \
-    TILE_NAMES(4, 1), TILE_NAMES(4, 2), TILE_NAMES(4, 3), TILE_NAMES(4, 4), TILE_NAMES(4, 5),      \
-        TILE_NAMES(4, 6)
-#define TILE_NARROW TILE_NAMES(8, 1), TILE_NAMES(8, 2)
-#define TILE_SINGLE                                                                                \
-    TILE_NAMES(1, 1), TILE_NAMES(1, 2), TILE_NAMES(1, 3), TILE_NAMES(1, 4), TILE_NAMES(1, 5),      \
-        TILE_NAMES(1, 6)
+#include "compute/cpu/level_tmpl.h"
+#include "compute/cpu/math_tmpl.h"
 
-#ifdef KERN_BF16
-typedef __m512bh vpair;
-static inline vpair vp_load(const uint16_t *p) {
-    return (__m512bh)_mm512_loadu_si512(p);
-}
-static inline vpair vp_all(const uint16_t *p) {
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return (__m512bh)_mm512_set1_epi32(both);
-}
-static inline v16 vp_dot(v16 acc, vpair a, vpair b) {
-    return _mm512_dpbf16_ps(acc, a, b);
-}
-#else
-#define V_PAIR_HALVES
-#endif
-#define CHAIN_PANELS 4
-#define CHAIN_X 6
-#define CHAIN_FNS(panels)                                                                          \
-    CHAIN_FN(panels, 1)                                                                            \
-    CHAIN_FN(panels, 2)                                                                            \
-    CHAIN_FN(panels, 3)                                                                            \
-    CHAIN_FN(panels, 4)                                                                            \
-    CHAIN_FN(panels, 5)                                                                            \
-    CHAIN_FN(panels, 6)
-#define CHAIN_NAMES(panels)                                                                        \
-    {                                                                                              \
-        CHAIN_NAME(panels, 1), CHAIN_NAME(panels, 2), CHAIN_NAME(panels, 3),                       \
-            CHAIN_NAME(panels, 4), CHAIN_NAME(panels, 5), CHAIN_NAME(panels, 6)                    \
-    }
-#define CHAIN_SHAPES CHAIN_FNS(4) CHAIN_FNS(2) CHAIN_FNS(1)
-#define CHAIN_ALL CHAIN_NAMES(4), CHAIN_NAMES(2), CHAIN_NAMES(1)
+#include "compute/cpu/attend_tmpl.h"
+#include "compute/cpu/conv_tmpl.h"
+#include "compute/cpu/dots_tmpl.h"
+#include "compute/cpu/rows_tmpl.h"
 
-#include "compute/cpu/kern_body.h"
-
-#ifdef KERN_BF16
-void kern_init_avx512bf16(kern_table *k) {
-    fill_table(k);
-}
-#else
 void kern_init_avx512(kern_table *k) {
-    fill_table(k);
+    k->products = products_avx512;
+    k->attention = attention_avx512;
+    k->norms = norms_avx512;
+    k->rows = rows_avx512;
+    k->codec = codec_avx512;
 }
-#endif
 #endif

@@ -1,23 +1,25 @@
-// kern_dotprod.c - packed weights over NEON's integer dot products (Armv8.2). AArch64 only.
+// kern_dotprod.c - the kernels of packed weights for NEON's integer dot product (Armv8.2).
+#include <math.h>
+
 #include "compute/cpu/kern.h"
+#include "compute/math.h"
 
 #if defined(__aarch64__)
+#ifndef __ARM_FEATURE_DOTPROD
+#error "kern_dotprod.c is compiled without the dot product: see NEON_FLAGS in the Makefile"
+#endif
+#define LEVEL dotprod
+#define PACKED_TILES(F) F(1, 1) F(1, 2)
+
 #include "compute/cpu/vec_neon.h"
 
-static inline i16 i_dot(i16 acc, w64 w, int32_t x4) {
-    int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(x4));
-    for (int i = 0; i < 4; i++) acc.q[i] = vdotq_s32(acc.q[i], w.q[i], x);
-    return acc;
-}
+#include "compute/cpu/level_tmpl.h"
 
-#define QTILE_PANELS 1
-#define QTILE_X 2
-#define QTILE_SHAPES QTILE_FNS(1, 1) QTILE_FNS(1, 2)
-#define QTILE_ALL                                                                                  \
-    { QTILE_NAMES(1, 1), QTILE_NAMES(1, 2) }
-#include "compute/cpu/kern_qbody.h"
+#include "compute/cpu/packed_attend_tmpl.h"
+#include "compute/cpu/packed_dots_tmpl.h"
 
 void kern_init_dotprod(kern_table *k) {
-    fill_packed(k);
+    k->packed = packed_dotprod;
+    k->packed_attention = packed_attention_dotprod;
 }
 #endif

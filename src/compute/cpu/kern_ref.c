@@ -59,8 +59,8 @@ static void dots(const dots_args *a) {
     for (int64_t j = 0; j < a->n; j++) {
         const float *x = a->x + j * a->ldx;
         for (int64_t r = 0; r < a->rows; r++) {
-            a->out[j * a->ldo + r] =
-                a->strips ? strip_dot16(a, r, x) : dot16(a->w, a->type, r * a->ldw, x, a->cols);
+            a->out[j * a->ldo + r] = a->interleaved ? strip_dot16(a, r, x)
+                                                    : dot16(a->w, a->type, r * a->ldw, x, a->cols);
         }
     }
 }
@@ -375,24 +375,12 @@ static void widen(float *out, const void *p, dtype type, int64_t n) {
 
 void kern_init_ref(kern_table *k) {
     *k = (kern_table){
-        .dots = dots,
-        .chain = chain,
-        .pack = pack,
-        .winograd = winograd,
-        .qdots = qdots,
-        .quantise = quantise,
-        .finish = finish,
-        .layer_norm = layer_norm,
-        .rms_norm = rms_norm,
-        .scores = scores,
-        .softmax = softmax,
-        .weigh = weigh,
-        .quantise_row = quantise_row,
-        .qscores = qscores,
-        .qweigh = qweigh,
-        .elu = elu,
-        .add = add,
-        .lstm = lstm,
-        .widen = widen,
+        .products = {.dots = dots, .finish = finish},
+        .packed = {.dots = qdots},
+        .attention = {.scores = scores, .softmax = softmax, .weigh = weigh},
+        .packed_attention = {.scores = qscores, .weigh = qweigh},
+        .norms = {.layer_norm = layer_norm, .rms_norm = rms_norm},
+        .rows = {.quantise = quantise, .quantise_row = quantise_row, .add = add, .widen = widen},
+        .codec = {.chain = chain, .winograd = winograd, .pack = pack, .elu = elu, .lstm = lstm},
     };
 }

@@ -45,8 +45,8 @@ static void attend_plain(const attend_fork *f, int64_t i, int64_t h, float *s) {
     kv_rows k = {.type = as->kv_type, .dh = as->dh, .len = it->len}, v = k;
     k.p = head_at(it->k, as, it->kv_stride, h), v.p = head_at(it->v, as, it->kv_stride, h);
     k.next = v.p, v.next = next_keys(f, i, h);
-    float max = t->scores(s, it->q + h * as->dh, &k, as->scale, bias);
-    t->weigh(it->out + h * as->dh, s, &v, 1.0f / t->softmax(s, it->len, max));
+    float max = t->attention.scores(s, it->q + h * as->dh, &k, as->scale, bias);
+    t->attention.weigh(it->out + h * as->dh, s, &v, 1.0f / t->attention.softmax(s, it->len, max));
 }
 
 // Heads h of an item, as many as the kernels take at once.
@@ -59,9 +59,10 @@ static void attend_packed(const attend_fork *f, int64_t i, span h, float *s) {
     k.stride = as->heads * kvpack_panel_size(as->dh), k.lds = f->c->scores_max, v = k;
     k.p = head_at(it->k, as, 0, h.from), v.p = head_at(it->v, as, 0, h.from);
     k.next = v.p, v.next = next_keys(f, i, h.to - 1);
-    t->qscores(s, by, it->q + h.from * as->dh, &k, as->scale);
-    for (int64_t n = 0; n < k.heads; n++) by[n] = 1.0f / t->softmax(s + n * k.lds, it->len, by[n]);
-    t->qweigh(it->out + h.from * as->dh, s, &v, by);
+    t->packed_attention.scores(s, by, it->q + h.from * as->dh, &k, as->scale);
+    for (int64_t n = 0; n < k.heads; n++)
+        by[n] = 1.0f / t->attention.softmax(s + n * k.lds, it->len, by[n]);
+    t->packed_attention.weigh(it->out + h.from * as->dh, s, &v, by);
 }
 
 static void attend_heads(const attend_fork *f, int64_t i, span h, float *scores) {
@@ -75,8 +76,8 @@ static void attend_heads(const attend_fork *f, int64_t i, span h, float *scores)
             attend_plain(f, i, at, scores);
     }
     if (it->outq) {
-        f->c->k.quantise(it->outq + h.from * dh / QUANT_BLOCK, it->out + h.from * dh,
-                         (h.to - h.from) * dh);
+        f->c->k.rows.quantise(it->outq + h.from * dh / QUANT_BLOCK, it->out + h.from * dh,
+                              (h.to - h.from) * dh);
     }
 }
 
@@ -124,7 +125,7 @@ static void put_plain(const compute *c, const attend_shape *s, uint8_t *head, co
                       int64_t pos) {
     uint8_t *to = head + (size_t)(pos * s->dh) * dtype_size(s->kv_type);
     if (s->kv_type == DT_BF16)
-        c->k.pack((uint16_t *)(void *)to, x, s->dh, false);
+        c->k.codec.pack((uint16_t *)(void *)to, x, s->dh, false);
     else
         memcpy(to, x, (size_t)s->dh * sizeof *x);
 }
@@ -133,9 +134,9 @@ static void put_packed(const compute *c, const attend_shape *s, const kv_row *r,
     int8_t q[ATTEND_I8_DH];
     float unit;
     const kvpack_place at = {s->heads, h, s->dh, r->pos};
-    c->k.quantise_row(q, &unit, r->k + h * s->dh, s->dh);
+    c->k.rows.quantise_row(q, &unit, r->k + h * s->dh, s->dh);
     kvpack_put_key(r->to.k, &at, q, unit);
-    c->k.quantise_row(q, &unit, r->v + h * s->dh, s->dh);
+    c->k.rows.quantise_row(q, &unit, r->v + h * s->dh, s->dh);
     kvpack_put_value(r->to.v, &at, q, unit);
 }
 

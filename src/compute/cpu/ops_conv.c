@@ -29,13 +29,13 @@ static uint8_t *x_at(const chain_linear_args *a, int64_t row) {
 
 static void make_tiles(const compute *c, const chain_conv_args *v, span x) {
     int64_t step = chain_tile_rows(v->to.w);
-    c->k.winograd(&(winograd_args){.y = x_at(&v->to, x.from),
-                                   .type = v->to.w->type,
-                                   .rows = v->rows + x.from,
-                                   .n = (x.to - x.from + step - 1) / step,
-                                   .step = step,
-                                   .cols = v->in,
-                                   .elu = v->elu});
+    c->k.codec.winograd(&(winograd_args){.y = x_at(&v->to, x.from),
+                                         .type = v->to.w->type,
+                                         .rows = v->rows + x.from,
+                                         .n = (x.to - x.from + step - 1) / step,
+                                         .step = step,
+                                         .cols = v->in,
+                                         .elu = v->elu});
 }
 
 static void linear_part(void *arg, int part, int parts, int thread) {
@@ -49,7 +49,7 @@ static void linear_part(void *arg, int part, int parts, int thread) {
         w = span_of(a->w->rows, PART_ROWS, part, parts);
     if (w.from == w.to || x.from == x.to) return;
     if (f->conv) make_tiles(f->c, f->conv, x);
-    f->c->k.chain(&(chain_args){
+    f->c->k.codec.chain(&(chain_args){
         .y = (uint8_t *)a->y + (size_t)(x.from * a->ldy + w.from) * dtype_size(a->y_type),
         .y_type = a->y_type,
         .ldy = a->ldy,
@@ -110,9 +110,9 @@ static void lay_part(void *arg, int part, int parts, int thread) {
         run = run_of(a->rows + i, s.to - i, a->cols);
         void *y = (uint8_t *)a->y + (size_t)(i * a->cols) * dtype_size(a->type);
         if (a->type == DT_BF16)
-            f->c->k.pack(y, a->rows[i], run * a->cols, a->elu);
+            f->c->k.codec.pack(y, a->rows[i], run * a->cols, a->elu);
         else if (a->elu)
-            f->c->k.elu(y, a->rows[i], run * a->cols);
+            f->c->k.codec.elu(y, a->rows[i], run * a->cols);
         else
             memcpy(y, a->rows[i], (size_t)(run * a->cols) * sizeof(float));
     }

@@ -64,7 +64,7 @@ static void quantise_part(void *arg, int part, int parts, int thread) {
     (void)thread;
     for (int64_t i = s.from; i < s.to; i++) {
         const float *x = f->a->x + (f->from + i) * f->a->ldx;
-        f->c->k.quantise(f->c->qx + i * quant_blocks(cols), x, cols);
+        f->c->k.rows.quantise(f->c->qx + i * quant_blocks(cols), x, cols);
     }
 }
 

@@ -47,8 +47,8 @@ static void gates(const lstm_fork *f, int64_t t, span s) {
 static void quantise(const lstm_fork *f, int64_t t, const float *h, span s) {
     int64_t blocks = quant_blocks(f->a->d);
     for (int64_t i = 0; i < f->a->rows && quant_is(f->a->w->type); i++) {
-        f->c->k.quantise(f->q[t % 2] + i * blocks + s.from / QUANT_BLOCK, h + i * f->a->d + s.from,
-                         s.to - s.from);
+        f->c->k.rows.quantise(f->q[t % 2] + i * blocks + s.from / QUANT_BLOCK,
+                              h + i * f->a->d + s.from, s.to - s.from);
     }
 }
 
@@ -62,8 +62,8 @@ static void step_part(void *arg, int round, int part, int parts, int thread) {
     float *h = a->y + t * a->rows * d;
     const float *z = a->z + t * a->rows * 4 * d;
     for (int64_t i = 0; i < a->rows; i++) {
-        f->c->k.lstm(h + i * d + s.from, a->cell + i * d + s.from, z + i * 4 * d + s.from, d,
-                     s.to - s.from);
+        f->c->k.codec.lstm(h + i * d + s.from, a->cell + i * d + s.from, z + i * 4 * d + s.from, d,
+                           s.to - s.from);
     }
     quantise(f, t + 1, h, s);
 }

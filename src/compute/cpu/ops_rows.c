@@ -20,10 +20,10 @@ static void norm_part(void *arg, int part, int parts, int thread) {
     for (int64_t i = s.from; i < s.to; i++) {
         float *y = a->y + i * a->d;
         if (f->layer)
-            f->k->layer_norm(y, a->x + i * a->d, a->w, a->b, a->d, a->eps);
+            f->k->norms.layer_norm(y, a->x + i * a->d, a->w, a->b, a->d, a->eps);
         else
-            f->k->rms_norm(y, a->x + i * a->d, a->w, a->d, a->eps);
-        if (a->yq) f->k->quantise(a->yq + i * quant_blocks(a->d), y, a->d);
+            f->k->norms.rms_norm(y, a->x + i * a->d, a->w, a->d, a->eps);
+        if (a->yq) f->k->rows.quantise(a->yq + i * quant_blocks(a->d), y, a->d);
     }
 }
 
@@ -54,7 +54,7 @@ static void add_part(void *arg, int part, int parts, int thread) {
     const add_fork *f = arg;
     span s = span_of(f->n, 16, part, parts);
     (void)thread;
-    f->k->add(f->y + s.from, f->x + s.from, s.to - s.from);
+    f->k->rows.add(f->y + s.from, f->x + s.from, s.to - s.from);
 }
 
 void op_add(compute *c, float *y, const float *x, int64_t n) {

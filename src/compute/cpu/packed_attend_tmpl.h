@@ -1,28 +1,29 @@
-// kern_qattend.h - attention over keys and values of 8 bits, in the terms of kern_qbody.h, which
-// includes it: keys are weight rows in the lanes, columns of values are.
-#pragma once
+// packed_attend_tmpl.h - template: attention over keys and values of 8 bits (kvpack.h).
+//
+// Keys are the weight rows in the lanes of a register; of values the columns are.
 
-// What is multiplied with them: x[i] is nearly unit * (128*hi[i] + lo[i]), and 0 past the end. For
-// each head as many as fill up its width, or a run of rows.
+// Vectors in two 8-bit digits: x[i] is nearly unit * (128*hi[i] + lo[i]), and 0 past the end. It holds
+// queries (`width` values a head), or the probabilities of KVPACK_RUN rows a head.
 typedef struct {
     float unit[KVPACK_HEADS];
-    int32_t less8[KVPACK_HEADS][2]; // of hi and of lo, as in qblock
+    int32_t less8[KVPACK_HEADS][2]; // qblock's less8 of hi and of lo
     int8_t hi[KVPACK_HEADS * KVPACK_RUN], lo[KVPACK_HEADS * KVPACK_RUN];
 } digits;
 
-INLINE void digits16(int8_t *hi, int8_t *lo, v16 sum[2], v16 x, v16 by) {
-    v16 t = v_mul(x, by), h = v_quantum(t), l = v_quantum(v_mul(v_sub(t, h), v_set(128.0f)));
+// Splits sixteen values into digits and adds these to sum[0] (hi) and sum[1] (lo).
+INLINE void digits16(int8_t *hi, int8_t *lo, f32x16 sum[2], f32x16 x, f32x16 by) {
+    f32x16 t = v_mul(x, by), h = v_quantum(t), l = v_quantum(v_mul(v_sub(t, h), v_set(128.0f)));
     int8_t both[32];
     v_bytes(both, h, l);
     memcpy(hi, both, 16), memcpy(lo, both + 16, 16);
     sum[0] = v_add(sum[0], h), sum[1] = v_add(sum[1], l);
 }
 
-// Head h's n values, which begin at `at`.
+// Splits the n values x of head h into digits, from index `at` on.
 INLINE void digits_of(digits *d, int64_t h, int64_t at, const float *x, int64_t n) {
     float m = v_largest(x, n);
-    v16 by = v_set(127.0f / (m > DIGITS_LEAST ? m : DIGITS_LEAST));
-    v16 sum[2] = {v_set(0.0f), v_set(0.0f)};
+    f32x16 by = v_set(127.0f / (m > DIGITS_LEAST ? m : DIGITS_LEAST));
+    f32x16 sum[2] = {v_set(0.0f), v_set(0.0f)};
     int8_t *hi = d->hi + at, *lo = d->lo + at;
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) digits16(hi + i, lo + i, sum, v_load(x + i), by);
@@ -32,13 +33,13 @@ INLINE void digits_of(digits *d, int64_t h, int64_t at, const float *x, int64_t 
     d->less8[h][1] = -8 * (int32_t)v_sum(sum[1]);
 }
 
-// Sums of both digits as one, rounded once: each is exact as a float, under 2^24.
-INLINE v16 digits_join(i16 hi, i16 lo) {
+// 128 * hi + lo, rounded once. Both sums are below 2^24, so they are exact as f32.
+INLINE f32x16 digits_join(i32x16 hi, i32x16 lo) {
     return v_fma(i_float(hi), v_set(128.0f), i_float(lo));
 }
 
-// From the panels of some rows to those that are fetched meanwhile, 16 heads' on: past the last,
-// the first of what is read next.
+// Distance from the panels of row `row` to the panels to prefetch, KVPACK_HEADS heads ahead. Past the
+// last panel these are the first ones of k->next.
 INLINE ptrdiff_t panels_ahead(const kv_panels *k, int64_t row) {
     int64_t n = (k->len + KVPACK_ROWS - 1) / KVPACK_ROWS, at = row / KVPACK_ROWS;
     int64_t to = at + MIN(n, KVPACK_HEADS / k->heads);
@@ -46,14 +47,15 @@ INLINE ptrdiff_t panels_ahead(const kv_panels *k, int64_t row) {
     return p - (k->p + at * k->stride);
 }
 
-INLINE v16 qscores16(const digits *q, int64_t h, const uint8_t *panel, ptrdiff_t ahead,
-                     const int64_t width) {
-    i16 hi = i_start(q->less8[h][0], 4), lo = i_start(q->less8[h][1], 4);
+// Scores of head h and the sixteen keys of a panel, without the query's unit.
+INLINE f32x16 qscores16(const digits *q, int64_t h, const uint8_t *panel, ptrdiff_t ahead,
+                        const int64_t width) {
+    i32x16 hi = i_start(q->less8[h][0], 4), lo = i_start(q->less8[h][1], 4);
     const uint8_t *k = panel + KVPACK_ROWS * 4;
     const int8_t *q_hi = q->hi + h * width, *q_lo = q->lo + h * width;
     UNROLLED
     for (int64_t i = 0; i < width; i += 4) {
-        w64 w = w_q8(w_load(k + 16 * i));
+        u8x64 w = w_q8(w_load(k + 16 * i));
         kern_fetch(k + 16 * i + ahead, 1, 0, true);
         hi = i_dot(hi, w, four(q_hi + i));
         lo = i_dot(lo, w, four(q_lo + i));
@@ -61,16 +63,17 @@ INLINE v16 qscores16(const digits *q, int64_t h, const uint8_t *panel, ptrdiff_t
     return v_mul(digits_join(hi, lo), v_load((const float *)(const void *)panel));
 }
 
-INLINE void qscores_rows(float *s, v16 *top, const digits *q, const kv_panels *k, int64_t row,
+// Scores of all heads and the sixteen keys from `row` on; top: the largest so far of each head.
+INLINE void qscores_rows(float *s, f32x16 *top, const digits *q, const kv_panels *k, int64_t row,
                          float scale, const int64_t width) {
     const uint8_t *panel = k->p + row / KVPACK_ROWS * k->stride;
     const ptrdiff_t ahead = panels_ahead(k, row);
     const int64_t rest = k->len - row;
     for (int64_t h = 0; h < k->heads; h++, panel += kvpack_panel_size(width)) {
-        __builtin_prefetch(k->next + (panel - k->p)); // the values' units, which are read first
-        v16 v = qscores16(q, h, panel, ahead, width);
+        __builtin_prefetch(k->next + (panel - k->p)); // units of the values: they are read first
+        f32x16 v = qscores16(q, h, panel, ahead, width);
         v = v_mul(v, v_set(q->unit[h] * scale));
-        v16 both = v_max(top[h], v);
+        f32x16 both = v_max(top[h], v);
         if (rest < 16)
             v = v_first_n(v, v_set(-INFINITY), rest), both = v_first_n(both, top[h], rest);
         v_store(s + h * k->lds + row, v);
@@ -81,7 +84,7 @@ INLINE void qscores_rows(float *s, v16 *top, const digits *q, const kv_panels *k
 INLINE void qscores_as(float *s, float *max, const float *q, const kv_panels *k, float scale,
                        const int64_t width) {
     digits d;
-    v16 top[KVPACK_HEADS];
+    f32x16 top[KVPACK_HEADS];
     for (int64_t h = 0; h < k->heads; h++) {
         digits_of(&d, h, h * width, q + h * k->dh, k->dh);
         top[h] = v_set(-INFINITY);
@@ -90,8 +93,8 @@ INLINE void qscores_as(float *s, float *max, const float *q, const kv_panels *k,
     for (int64_t h = 0; h < k->heads; h++) max[h] = v_top(top[h]);
 }
 
-static void qscores(float *s, float *max, const float *q, const kv_panels *k, float scale) {
-    if (k->dh == 64) // as MusicGen's: all in line
+static void FN(qscores)(float *s, float *max, const float *q, const kv_panels *k, float scale) {
+    if (k->dh == 64) // a constant width unrolls the loops; 64 is MusicGen's
         qscores_as(s, max, q, k, scale, 64);
     else
         qscores_as(s, max, q, k, scale, kvpack_width(k->dh));
@@ -99,13 +102,13 @@ static void qscores(float *s, float *max, const float *q, const kv_panels *k, fl
 
 // ---- values ----
 
-// Sums of sixteen columns in both digits.
+// The sums of sixteen columns, one for each digit.
 typedef struct {
-    i16 hi, lo;
+    i32x16 hi, lo;
 } digit_sums;
 
-// Adds sixteen rows, whose digits begin at hi and lo, of 16*cols columns; at: the first of their
-// groups.
+// Adds sixteen rows to the sums of 16*cols columns. at: the first group of these columns; hi, lo: the
+// digits of the rows.
 INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const uint8_t *at,
                      ptrdiff_t ahead, const int cols, const int64_t width) {
     digit_sums acc[4];
@@ -115,7 +118,7 @@ INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const 
     for (int i = 0; i < 4 * cols; i++) {
         const uint8_t *group = at + i / cols * 4 * width + i % cols * 64;
         digit_sums *to = &acc[i % cols];
-        w64 w = w_q8(w_load(group));
+        u8x64 w = w_q8(w_load(group));
         kern_fetch(group + ahead, 1, 0, true);
         to->hi = i_dot(to->hi, w, four(hi + i / cols * 4));
         to->lo = i_dot(to->lo, w, four(lo + i / cols * 4));
@@ -124,7 +127,7 @@ INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const 
     for (int i = 0; i < cols; i++) sum[i] = acc[i];
 }
 
-// Adds rows row.. to row+15 of every head; in: where they begin in x.
+// Adds rows row to row + 15 of every head. `in` is the index of the first in x.
 INLINE void qweigh_rows(digit_sums *sum, const digits *x, const kv_panels *v, int64_t row,
                         int64_t in, const int64_t width) {
     const uint8_t *panel = v->p + row / KVPACK_ROWS * v->stride;
@@ -139,20 +142,20 @@ INLINE void qweigh_rows(digit_sums *sum, const digits *x, const kv_panels *v, in
     }
 }
 
-// What rows row.. of a head are weighed with, n of them: into digits.
+// Splits the weights of head h and its n rows from `row` on, times their units, into digits.
 INLINE void qweigh_digits(digits *x, const float *s, const kv_panels *v, int64_t h, int64_t row,
                           int64_t n) {
     const uint8_t *panel = v->p + row / KVPACK_ROWS * v->stride + h * kvpack_panel_size(v->dh);
     float e[KVPACK_RUN];
     s += h * v->lds + row;
     for (int64_t j = 0; j < n; j += 16, panel += v->stride) {
-        v16 unit = v_load((const float *)(const void *)panel), by = v_load(s + j);
+        f32x16 unit = v_load((const float *)(const void *)panel), by = v_load(s + j);
         v_store(e + j, v_pick(v_set(0.0f), by, v_mul(by, unit), v_set(0.0f)));
     }
     digits_of(x, h, h * KVPACK_RUN, e, (n + 15) / 16 * 16);
 }
 
-// One run of rows: total [heads, width] += their values times what s and their units say.
+// Adds one run of rows, from `row` on, to total [heads, width].
 INLINE void qweigh_run(float *total, const float *s, const kv_panels *v, int64_t row,
                        const int64_t width) {
     const int64_t n = MIN(KVPACK_RUN, v->len - row), cols = width / 16;
@@ -167,24 +170,29 @@ INLINE void qweigh_run(float *total, const float *s, const kv_panels *v, int64_t
     }
     for (int64_t j = 0; j < n; j += 16) qweigh_rows(sum, &x, v, row + j, j, width);
     for (int64_t i = 0; i < v->heads * cols; i++) {
-        v16 exact = digits_join(sum[i].hi, sum[i].lo), unit = v_set(x.unit[i / cols]);
+        f32x16 exact = digits_join(sum[i].hi, sum[i].lo), unit = v_set(x.unit[i / cols]);
         v_store(total + 16 * i, v_fma(exact, unit, v_load(total + 16 * i)));
     }
 }
 
-static void qweigh(float *out, const float *s, const kv_panels *v, const float *by) {
+static void FN(qweigh)(float *out, const float *s, const kv_panels *v, const float *by) {
     const int64_t width = kvpack_width(v->dh);
     float total[KVPACK_WIDTH] = {0};
     for (int64_t j = 0; j < v->len; j += KVPACK_RUN) {
-        if (v->dh == 64) // as MusicGen's: all in line
+        if (v->dh == 64) // as in qscores
             qweigh_run(total, s, v, j, 64);
         else
             qweigh_run(total, s, v, j, width);
     }
     for (int64_t h = 0; h < v->heads; h++) {
         for (int64_t c = 0; c < v->dh; c += 16) {
-            v16 a = v_mul(v_load(total + h * width + c), v_set(by[h]));
+            f32x16 a = v_mul(v_load(total + h * width + c), v_set(by[h]));
             v_store_n(out + h * v->dh + c, a, MIN(16, v->dh - c));
         }
     }
 }
+
+static const kern_packed_attention FN(packed_attention) = {
+    .scores = FN(qscores),
+    .weigh = FN(qweigh),
+};

@@ -1,36 +1,29 @@
-// kern_qbody.h - products of packed weights, written once over sixteen rows in vector lanes.
+// packed_dots_tmpl.h - template: products of weights of 8 and 4 bits (quant.h).
 //
-// The including file defines, besides v16 (v_set v_mul v_fma v_f16 v_store):
-//   w64                     a group of 64 bytes as it lies in a panel
-//   w_load
-//   w_q8 w_q4_low w_q4_high  make weights of it
-//   i16                     sixteen int32 lanes
-//   i_start(less8, shift)   for weights that are q + (8 << shift)
-//   i_float
-//   i_dot(acc, w, x4)       lane r += the four weights of row r times the four bytes of x4
-//   QTILE_PANELS, QTILE_X, QTILE_SHAPES, QTILE_ALL
-//                           tiles of one panel by up to QTILE_X x rows, and where QTILE_PANELS is 2
-//                           of two by up to QPAIR_X
-#pragma once
-#include "compute/cpu/kern.h"
-#include "compute/cpu/kern_lanes.h"
+// A tile is one or two panels of sixteen weight rows times some activation rows (x rows). The level
+// lists the tiles it has as PACKED_TILES(F): F(panels, x rows).
+#if !defined(PACKED_TILES)
+#error "define PACKED_TILES before packed_dots_tmpl.h, as kern_avx2.c does"
+#endif
 
-// How far ahead of the sums a single tile fetches, in bytes: the best of 1024 to 16384 on Zen 5.
+#define QTILE_ONE(panels, nx) +((panels) == 1)
+#define QTILE_TWO(panels, nx) +((panels) == 2)
+enum {
+    QTILE_X = 0 PACKED_TILES(QTILE_ONE), // the most x rows of one panel,
+    QPAIR_X = 0 PACKED_TILES(QTILE_TWO), // of two panels
+    QTILE_PANELS = QPAIR_X ? 2 : 1
+};
+
+// Distance in bytes at which a single tile prefetches. 8192: the best of 1024 to 16384 on Zen 5.
 #define QAHEAD 8192
 
-INLINE int32_t four(const int8_t *p) {
-    int32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// Panels against some rows of x.
+// The operands of a tile.
 typedef struct {
-    const uint8_t *w; // the first panel; the second lies panel bytes on
-    size_t panel;
-    const uint8_t *ahead; // what to fetch meanwhile for each: ahead_step bytes each block
+    const uint8_t *w;     // the first panel
+    size_t panel;         // bytes of a panel: the second follows the first
+    const uint8_t *ahead; // what to prefetch for each panel: ahead_step bytes a block
     size_t ahead_step;
-    bool once;       // no other tile reads them
+    bool once;       // no other tile reads these panels
     const qblock *x; // rows `blocks` apart
     int64_t blocks;
     float *out; // rows ldo apart
@@ -38,13 +31,13 @@ typedef struct {
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
-// The integer sums of one block: of panel p, whose integers begin at w + p*panel, and the block x[j
-// * blocks] of x row j. What is loaded of x serves all panels.
-INLINE void qsums8(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
+// Adds one block of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x row
+// j its block at x[j * blocks]. Each value of x is loaded once for both panels.
+INLINE void qsums8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
                    const int panels, const int nx) {
     UNROLLED
     for (int g = 0; g < 8; g++) {
-        w64 v[2];
+        u8x64 v[2];
         UNROLLED
         for (int p = 0; p < panels; p++) v[p] = w_q8(w_load(w + p * t->panel + 64 * g));
         UNROLLED
@@ -55,14 +48,15 @@ INLINE void qsums8(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock
     }
 }
 
-INLINE void qsums4(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
+// The same for weights of 4 bits.
+INLINE void qsums4(i32x16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
                    const int panels, const int nx) {
     UNROLLED
     for (int g = 0; g < 4; g++) {
-        w64 lo[2], hi[2];
+        u8x64 lo[2], hi[2];
         UNROLLED
         for (int p = 0; p < panels; p++) {
-            w64 both = w_load(w + p * t->panel + 64 * g);
+            u8x64 both = w_load(w + p * t->panel + 64 * g);
             lo[p] = w_q4_low(both), hi[p] = w_q4_high(both);
         }
         UNROLLED
@@ -73,11 +67,11 @@ INLINE void qsums4(i16 *sum, const uint8_t *w, const qtile_args *t, const qblock
     }
 }
 
-// One block: acc[j*panels + p] of x row j and panel p.
-INLINE void qtile_block(v16 *acc, const uint8_t *w, const qtile_args *t, const qblock *x,
+// Adds one block to the results: acc[j*panels + p] is that of x row j and panel p.
+INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const qtile_args *t, const qblock *x,
                         const int panels, const int nx, const dtype type) {
-    i16 sum[2 * QTILE_X];
-    v16 d[2];
+    i32x16 sum[2 * QTILE_X];
+    f32x16 d[2];
     UNROLLED
     for (int i = 0; i < panels * nx; i++)
         sum[i] = i_start(x[i / panels * t->blocks].less8, type == DT_Q8 ? 4 : 0);
@@ -89,7 +83,7 @@ INLINE void qtile_block(v16 *acc, const uint8_t *w, const qtile_args *t, const q
     for (int p = 0; p < panels; p++) d[p] = v_f16(w + p * t->panel);
     UNROLLED
     for (int i = 0; i < panels * nx; i++) {
-        v16 scale = v_mul(d[i % panels], v_set(x[i / panels * t->blocks].scale));
+        f32x16 scale = v_mul(d[i % panels], v_set(x[i / panels * t->blocks].scale));
         acc[i] = v_fma(i_float(sum[i]), scale, acc[i]);
     }
 }
@@ -97,7 +91,7 @@ INLINE void qtile_block(v16 *acc, const uint8_t *w, const qtile_args *t, const q
 INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dtype type) {
     const uint8_t *w = t->w, *ahead = t->ahead;
     const int size = 32 + (type == DT_Q8 ? 512 : 256);
-    v16 acc[2 * QTILE_X];
+    f32x16 acc[2 * QTILE_X];
     UNROLLED
     for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
     for (int64_t b = 0; b < t->blocks; b++, w += size, ahead += t->ahead_step) {
@@ -116,23 +110,21 @@ INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dty
         qtile(t, panels, nx, type);                                                                \
     }
 #define QTILE_FNS(panels, nx)                                                                      \
-    QTILE_FN(qtile_##panels##_##nx##_q8, panels, nx, DT_Q8)                                        \
-    QTILE_FN(qtile_##panels##_##nx##_q4, panels, nx, DT_Q4)
-#define QTILE_NAMES(panels, nx)                                                                    \
-    { qtile_##panels##_##nx##_q8, qtile_##panels##_##nx##_q4 }
+    QTILE_FN(FN(qtile_##panels##_##nx##_q8), panels, nx, DT_Q8)                                    \
+    QTILE_FN(FN(qtile_##panels##_##nx##_q4), panels, nx, DT_Q4)
 
-QTILE_SHAPES // QTILE_FNS(1, nx) for 1 to QTILE_X, and QTILE_FNS(2, nx) for 1 to QPAIR_X
+PACKED_TILES(QTILE_FNS)
 
-    static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {QTILE_ALL};
+#define QTILE_ENTRY(panels, nx)                                                                    \
+    [(panels)-1][(nx)-1] = {FN(qtile_##panels##_##nx##_q8), FN(qtile_##panels##_##nx##_q4)},
 
-#ifndef QPAIR_X
-#define QPAIR_X 1
-#endif
+// [panels - 1][x rows - 1][DT_Q8, DT_Q4]
+static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENTRY)};
 
-// One panel, or two, against all x rows in tiles of nearly equal width. One tile fetches a little
-// ahead of itself; several share the fetching of what comes next. From the shared cache the
-// hardware fetches as fast by itself, and needs no instructions for it.
-static void qdots_panels(const qdots_args *a, qtile_args t, int panels) {
+// One or two panels times all x rows, in tiles of nearly equal width. A single tile prefetches QAHEAD
+// bytes ahead in its panel; several share the prefetching of the next panels. Cached weights are not
+// prefetched: from the shared cache the hardware is as fast by itself.
+static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
     int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
     int64_t least = a->n / tiles, wider = a->n % tiles;
     t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.blocks * tiles), t.once = tiles == 1;
@@ -144,9 +136,9 @@ static void qdots_panels(const qdots_args *a, qtile_args t, int panels) {
     }
 }
 
-// Two panels at once share what is loaded of x; but where one tile does for all x rows, it is bound
-// by reading, and one stream is read faster than two.
-static void qdots(const qdots_args *a) {
+// Two panels at once share the loads of x. If one tile takes all x rows, reading weights is the limit,
+// and then one panel at a time is faster: one stream of memory instead of two.
+static void FN(qdots)(const qdots_args *a) {
     if (a->n < 1) return;
     const size_t block = a->type == DT_Q8 ? 544 : 288;
     qtile_args t = {.w = a->w, .x = a->x, .blocks = a->blocks, .out = a->out, .ldo = a->ldo};
@@ -154,15 +146,9 @@ static void qdots(const qdots_args *a) {
     const int step = a->n > QTILE_X ? QTILE_PANELS : 1;
     for (int64_t p = 0; p < a->panels; p += step) {
         int panels = (int)MIN(step, a->panels - p);
-        qdots_panels(a, t, panels);
+        FN(qdots_panels)(a, t, panels);
         t.w += (size_t)panels * t.panel, t.out += panels * QUANT_ROWS;
     }
 }
 
-#include "compute/cpu/kern_qattend.h"
-
-static void fill_packed(kern_table *k) {
-    k->qdots = qdots;
-    k->qscores = qscores;
-    k->qweigh = qweigh;
-}
+static const kern_packed FN(packed) = {.dots = FN(qdots)};
