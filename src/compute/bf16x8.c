@@ -10,7 +10,7 @@ size_t bf16x8_size(int64_t rows, int64_t cols) {
     return size_mul(&n, strips, (size_t)bf16x8_values(cols) * sizeof(uint16_t)) ? n : 0;
 }
 
-// Sixteen columns of one row, or the last n of them.
+// Writes n values, at most sixteen columns of one row, and zeros after them.
 static void put_piece(uint8_t *to, const tensor *t, int64_t from, int64_t n) {
     float v[BF16X8_COLS] = {0};
     uint16_t h[BF16X8_COLS];

@@ -44,7 +44,7 @@ int64_t chain_tile_rows(const chain_weight *w) {
     return w->taps ? CHAIN_TILE + 1 - w->taps : 1;
 }
 
-// P1 and P2 of n inputs, PUT_BLOCK at most.
+// Writes P1 and P2 of n inputs, at most PUT_BLOCK, from input `at` of each tap on.
 static void put_sums(const chain_weight *w, int64_t row, int64_t col, const float *const *tap,
                      int64_t at, int64_t n) {
     float one[PUT_BLOCK], minus_one[PUT_BLOCK];

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-// a > b ? a : b and a < b ? a : b, exactly so: the second operand when one is NaN.
+// Unlike fmaxf and fminf, these give the second operand when one is NaN, as the vector kernels do.
 static float max2(float a, float b) {
     return a > b ? a : b;
 }
@@ -40,7 +40,7 @@ static float reduced_expm1(float x, float *n) {
 
 float math_exp(float x) {
     float n, m = reduced_expm1(min2(MATH_EXP_HI, max2(MATH_EXP_LO, x)), &n);
-    float half = round_even(n * 0.5f); // in two steps: 2^n alone may overflow or underflow
+    float half = round_even(n * 0.5f); // two factors: 2^n alone may overflow or underflow
     return (m + 1.0f) * pow2(half) * pow2(n - half);
 }
 
@@ -95,15 +95,15 @@ float math_gelu(float x) {
     return (0.5f * x) * (1.0f + math_erf(x * 0x1.6a09e6p-1f));
 }
 
-// log(x) = e ln 2 + log(m), m in [sqrt(1/2), sqrt 2): log(m) = 2 atanh((m-1) / (m+1)) by its
-// series, in double, so that the one rounding to float is all the error there is.
+// log(x) = e ln 2 + log(m) with m in [sqrt(1/2), sqrt 2), and log(m) = 2 atanh((m-1) / (m+1)) by
+// its series. It is computed in double, so the only error is one rounding to float.
 float math_log(float x) {
     if (!(x > 0.0f)) return x == 0.0f ? -INFINITY : NAN;
     if (x > 0x1.fffffep127f) return x;
     double v = (double)x;
     uint64_t u;
     memcpy(&u, &v, sizeof u);
-    int64_t e = (int64_t)((u - 0x3fe6a09e667f3bcdu) >> 52); // below sqrt(1/2): one less
+    int64_t e = (int64_t)((u - 0x3fe6a09e667f3bcdu) >> 52); // one less if m is below sqrt(1/2)
     if (e >= 2048) e -= 4096;
     u -= (uint64_t)e << 52;
     memcpy(&v, &u, sizeof v);

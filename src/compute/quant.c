@@ -12,7 +12,7 @@ int64_t quant_panels(int64_t rows) {
     return (rows + QUANT_ROWS - 1) / QUANT_ROWS;
 }
 
-// Bytes of one block of a panel.
+// Bytes of one block in a panel: sixteen scales and sixteen rows of 32 values.
 static size_t block_size(dtype type) {
     assert(quant_is(type));
     return QUANT_ROWS * 2 + QUANT_ROWS * QUANT_BLOCK / (type == DT_Q8 ? 1 : 2);
@@ -28,9 +28,9 @@ size_t quant_size(dtype type, int64_t rows, int64_t cols) {
     return size_mul(&n, (size_t)quant_panels(rows), quant_panel_size(type, cols)) ? n : 0;
 }
 
-// The scale of a block: the f16 that stands for it in the file.
+// The scale of a block of 32 values, as the f16 that is stored.
 static uint16_t scale_of(dtype type, const float *v) {
-    float most = 0; // the value of largest magnitude, the first of equals
+    float most = 0; // the value of largest magnitude; the first if several are equal
     for (int i = 0; i < QUANT_BLOCK; i++) {
         float a = v[i] < 0 ? -v[i] : v[i], m = most < 0 ? -most : most;
         if (a > m && a <= 65504.0f * 8) most = v[i];
@@ -39,7 +39,7 @@ static uint16_t scale_of(dtype type, const float *v) {
     return f32_to_f16((most < 0 ? -most : most) / 127.0f);
 }
 
-// v / d to the nearest, halves away from 0, within [lo, hi]. NaN becomes 0.
+// v / d rounded to the nearest integer, halves away from 0, and limited to [lo, hi]. NaN gives 0.
 static int quantum(float v, float d, int lo, int hi) {
     if (d == 0.0f || v != v) return 0;
     float q = v / d;
@@ -48,7 +48,7 @@ static int quantum(float v, float d, int lo, int hi) {
     return (int)(q < 0 ? q - 0.5f : q + 0.5f);
 }
 
-// Row `lane` of one block: v holds its 32 values.
+// Writes the 32 values v as row `lane` of a block.
 static void pack_block(uint8_t *block, dtype type, int lane, const float *v) {
     uint16_t h = scale_of(type, v);
     float d = f16_to_f32(h);

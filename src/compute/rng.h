@@ -1,7 +1,7 @@
 // rng.h - counter-based random numbers: the same noise on every machine and thread count.
 //
 // Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011).
-// A number is a pure function of (key, counter): nobody holds a state, any draw can be made in any
+// A number is a pure function of (key, counter). There is no state, so draws can be made in any
 // order.
 #pragma once
 #include "base/base.h"

@@ -74,7 +74,7 @@ uint16_t f32_to_f16(float f) {
     if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00);
     if (a >= 0x477ff000) return (uint16_t)(sign | 0x7c00); // 65520 and above round to infinity
     if (a < 0x38800000) {                                  // below the smallest normal half
-        // Adding 0.5 aligns the value so that the sum's last bits are the subnormal half, rounded.
+        // In the sum with 0.5, the last bits of the fraction are the subnormal half, rounded.
         float s = f32_from_bits(a) + 0.5f;
         return (uint16_t)(sign | (f32_bits(s) - 0x3f000000));
     }

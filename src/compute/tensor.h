@@ -1,4 +1,4 @@
-// tensor.h - dtype, shape and a pointer: a view of numbers that somebody else owns.
+// tensor.h - a view of numbers that somebody else owns: dtype, shape and pointer; bf16 and f16.
 #pragma once
 #include <string.h>
 
@@ -6,8 +6,8 @@
 
 #define TENSOR_DIMS_MAX 6
 
-// Row-major and dense: the last axis is contiguous. data may be unaligned for its type when it
-// points into a mapped file; kernels load unaligned.
+// A dense, row-major array: the last axis is contiguous. data may point into a mapped file, so it
+// may be unaligned for its type.
 typedef struct {
     dtype type;
     int dims;                       // 0: a scalar
@@ -17,12 +17,12 @@ typedef struct {
 
 size_t dtype_size(dtype t);      // bytes of one value; 0 for DT_OTHER and weights that are packed
 const char *dtype_name(dtype t); // "F32", ... as safetensors spells it
-bool dtype_is_float(dtype t);    // DT_F32, DT_BF16 or DT_F16: the value is all there is
+bool dtype_is_float(dtype t);    // DT_F32, DT_BF16 or DT_F16
 int64_t tensor_count(const tensor *t); // values in all; shapes were checked for overflow at load
-// "[2049, 64]" into out.
+// Writes a shape to out: "[2049, 64]".
 void tensor_shape_text(char *out, size_t cap, const int64_t *shape, int dims);
 
-// bf16 is the upper half of an f32; rounding is to nearest even, NaN stays NaN.
+// bf16 is the upper half of an f32. f32_to_bf16 rounds to nearest even and keeps NaN.
 static inline float bf16_to_f32(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
     float f;

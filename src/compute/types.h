@@ -37,8 +37,8 @@ typedef struct {
 
 #define QUANT_BLOCK 32 // columns that share a scale
 
-// 32 activations in 8 bits: x[i] is scale * q[i]. less8 is -8 times the sum of q: what a weight
-// stored with an offset of 8 adds too much.
+// 32 activations in 8 bits: x[i] is scale * q[i]. less8 is -8 times the sum of q; it cancels the
+// offset of 8 with which weights are stored.
 typedef struct {
     float scale;
     int32_t less8;

@@ -1,7 +1,7 @@
-// conv_tmpl.h - template: the codec's kernels: products and Winograd tiles of chain.h, ELU, LSTM cells.
+// conv_tmpl.h - template: the kernels of the codec: products and Winograd tiles of chain.h, LSTM.
 //
-// A block of a product is 1, 2 or 4 panels of sixteen weight rows times some rows of x, whose sums all
-// stay in registers. The level lists the blocks it has as CHAIN_BLOCKS(F): F(panels, x rows).
+// A block of a product is 1, 2 or 4 panels of sixteen weight rows times some rows of x, whose sums
+// all stay in registers. The level lists the blocks it has as CHAIN_BLOCKS(F): F(panels, x rows).
 //
 // bf16x32 is sixteen pairs of bf16. p_all: one pair in every lane. p_dot(acc, a, b): each lane plus
 // the product of its second values, then plus that of its first values.
@@ -188,7 +188,8 @@ INLINE void put_sums(const put_lanes *l, const float *sums, int64_t width, int64
     }
 }
 
-// Finishes in one of the ways that the codec uses most, each with code of its own. False: another way.
+// Finishes in one of the ways that the codec uses most, each with code of its own. False: another
+// way.
 static bool FN(put_known)(const chain_args *a, const put_lanes *l, const float *sums, int64_t width,
                           int64_t nx) {
     if (a->act == ACT_NONE && a->y_type == DT_F32 && !a->add)
@@ -259,8 +260,8 @@ static void FN(put_tiles)(const chain_args *a, int64_t row, int64_t from, const 
     FN(put_tile)(a, row, from * rows, y, width, MIN(nx * rows, a->n - from * rows));
 }
 
-// Multiplies the weight rows from `row` on with rows of x, or Winograd tiles, from `from` on. Each call
-// has constant panels, nx and type.
+// Multiplies the weight rows from `row` on with rows of x, or Winograd tiles, from `from` on. Each
+// call has constant panels, nx and type.
 INLINE void chain_block(const chain_args *a, int64_t row, int64_t from, const int panels,
                         const int nx, const dtype type) {
     size_t panel = (size_t)(type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 64;
@@ -303,7 +304,8 @@ CHAIN_BLOCKS(CHAIN_FNS)
 // [panels][x rows - 1][DT_F32, DT_BF16]
 static const chain_fn chain_fns[CHAIN_PANELS + 1][CHAIN_X][2] = {CHAIN_BLOCKS(CHAIN_ENTRY)};
 
-// Some panels stay in the cache while all rows of x pass over them, in blocks of nearly equal width.
+// Some panels stay in the cache while all rows of x pass over them, in blocks of nearly equal
+// width.
 static void FN(chain)(const chain_args *a) {
     if (a->n < 1) return;
     int64_t n = (a->n + rows_each(a) - 1) / rows_each(a); // rows of x, or Winograd tiles

@@ -63,8 +63,8 @@ INLINE void tile_rest(f32x16 *acc, const tile_args *t, const uint8_t *w, int64_t
     tile_step(acc, wt[0], 64, xt[0], 16, rows, nx, type);
 }
 
-// The whole tile. Every sum stays in a register from the first column to the last, because each call
-// has constant rows, nx and type.
+// The whole tile. Every sum stays in a register from the first column to the last, because each
+// call has constant rows, nx and type.
 INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype type) {
     const int64_t whole = t->cols / 16 * 16;
     const uint8_t *w = t->w, *ahead = t->ahead;
@@ -110,7 +110,8 @@ static const tile_fn tiles_narrow[NARROW_X][3] = {TILES_NARROW(TILE_ENTRY)};
 static const tile_fn tiles_single[TILE_X][3] = {TILES_SINGLE(TILE_ENTRY)};
 
 // Distance in bytes at which a single tile prefetches rows that lie apart. 1024: the best of 512 to
-// 4096 on Zen 5. From 2048 on it is slower than no prefetch, because the eight rows evict each other.
+// 4096 on Zen 5. From 2048 on it is slower than no prefetch, because the eight rows evict each
+// other.
 #define AHEAD 1024
 
 // Least distance in bytes at which rows side by side, and interleaved rows, are prefetched.

@@ -1,26 +1,27 @@
 // gemm.c - see gemm.h.
 //
-// A product never splits its sum over cols, so any blocking gives the same bits. Two regimes:
-//   few x rows: they stay in cache while the weights stream by once, in blocks of rows;
-//   many: a panel of weights stays in L2 while tiles of x rows pass over it, chunk by chunk.
+// A product never splits its sum over cols, so any blocking gives the same bits. There are two
+// ways:
+//   few rows of x: they stay in the cache, and the weights are read once, block by block;
+//   many rows of x: a panel of weights stays in L2, and x passes over it, chunk by chunk.
 #include "compute/cpu/gemm.h"
 
 #include "compute/tensor.h"
 
-#define FEW_VALUES ((int64_t)64 << 10)    // and values: 256 KiB
-#define TILE_N 6                          // x rows a tile: every instruction set's tile divides it
-#define PANEL_ROWS 512                    // at most
-#define CHUNK_VALUES ((int64_t)512 << 10) // x values that pass over all panels: 2 MiB
-#define WIDEN_ROWS 48                     // x rows from which widening a panel first pays
-#define PART_COST ((int64_t)64 << 10)     // weights, a few microseconds of reading
-#define PART_ROWS 32                      // weight rows: a block of y in 8 bits
-#define PART_X 60                         // x rows, for each of which weights are read again
+#define FEW_VALUES ((int64_t)64 << 10)    // the most values of x that count as few: 256 KiB
+#define TILE_N 6                          // rows of x at once: every level's tile divides it
+#define PANEL_ROWS 512                    // the most weight rows of a panel
+#define CHUNK_VALUES ((int64_t)512 << 10) // values of x that pass over all panels: 2 MiB
+#define WIDEN_ROWS 48                     // rows of x from which widening a panel first pays
+#define PART_COST ((int64_t)64 << 10)     // weights of a part: a few microseconds of reading
+#define PART_ROWS 32                      // weight rows of a part at least: a block of y in 8 bits
+#define PART_X 60                         // rows of x of a part: each part reads the weights again
 
 static bool interleaved(const weight *w) {
     return w->type == DT_BF16X8;
 }
 
-// The type of the values, however they lie.
+// The type of the values of w, without its layout.
 static dtype value_type(const weight *w) {
     return interleaved(w) ? DT_BF16 : w->type;
 }
@@ -31,12 +32,12 @@ static int64_t row_values(const weight *w, int64_t n) {
                           : n * w->cols;
 }
 
-// Blocks begin at multiples of BF16X8_ROWS.
+// row is a multiple of BF16X8_ROWS if the rows are interleaved.
 static const uint8_t *weight_row(const weight *w, int64_t row) {
     return (const uint8_t *)w->data + (size_t)row_values(w, row) * dtype_size(value_type(w));
 }
 
-// Adds bias and activation to products [x.., ldo] of weight rows w and puts them into y.
+// Finishes the products out [rows x of a, ldo] of weight rows w and writes them to y.
 static void finish_block(const compute *c, const linear_args *a, const float *out, int64_t ldo,
                          span w, span x) {
     for (int64_t i = x.from; i < x.to; i++) {
@@ -75,7 +76,7 @@ static void few_rows(const compute *c, const linear_args *a, span w, span x) {
     }
 }
 
-// All tiles of x over one panel. widened: the panel as f32, or NULL to use the weights as they are.
+// Multiplies one panel with rows x. widened: the panel as f32, or NULL: the weights as they are.
 static void panel_pass(const compute *c, const linear_args *a, span w, span x,
                        const float *widened) {
     float out[TILE_N * PANEL_ROWS];
@@ -113,7 +114,7 @@ static void many_rows(const compute *c, const linear_args *a, span w, span x, fl
     }
 }
 
-// The longer side is cut.
+// Whether parts are ranges of x rows, not of weight rows: the longer side is cut.
 static bool cuts_x(const linear_args *a) {
     return a->n > a->w->rows;
 }
@@ -144,7 +145,7 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 #define BLOCK_PANELS (GEMM_BLOCK_ROWS / QUANT_ROWS)
 #define PART_PANELS (PART_ROWS / QUANT_ROWS)
 
-// Weight rows of panels [p.from, p.to) against x rows [x.from, x.to) of a; q: those rows quantised.
+// Multiplies panels p with rows x of a. q: these rows in 8 bits.
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
                          bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
@@ -161,7 +162,7 @@ static void packed_block(const compute *c, const linear_args *a, span p, span x,
     }
 }
 
-// Panels are cut where there are enough of them, else x rows.
+// Whether parts are ranges of x rows: if there are too few panels to cut these.
 static bool packed_cuts_x(const linear_args *a, int64_t n) {
     int64_t panels = quant_panels(a->w->rows);
     return panels < 8 && n > panels;
@@ -191,7 +192,7 @@ void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblo
     }
 }
 
-// ---- one block, and one beginning
+// ---- one block ----
 
 void gemm_block(const compute *c, const linear_args *a, span w, const qblock *q) {
     span x = {0, a->n}, panels = {w.from / QUANT_ROWS, quant_panels(w.to)};

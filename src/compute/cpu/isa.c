@@ -6,7 +6,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-// XCR0: which register states the OS saves on a context switch.
+// XCR0 says which register states the OS saves on a context switch.
 static uint64_t xcr0(void) {
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
@@ -14,7 +14,7 @@ static uint64_t xcr0(void) {
 }
 
 #define XCR0_YMM 0x06u // SSE and AVX state
-#define XCR0_ZMM 0xe6u // and the mask registers, upper halves and upper sixteen
+#define XCR0_ZMM 0xe6u // also the mask registers, the upper halves, and the upper sixteen registers
 
 unsigned isa_flags(void) {
     unsigned a, b, c, d, flags = 0;

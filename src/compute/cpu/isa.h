@@ -1,7 +1,7 @@
 // isa.h - which instruction sets this CPU and its operating system allow.
 //
-// Compiled for the baseline CPU. An instruction set whose registers the OS will not save is not
-// there.
+// isa.c is compiled for the baseline CPU. An instruction set does not count if the OS does not save
+// its registers.
 #pragma once
 #include "base/base.h"
 
@@ -15,12 +15,12 @@ enum {
     ISA_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies ISA_AVX2
 };
 
-// What this process may use, as a set of the bits above.
+// The bits above that this process may use.
 unsigned isa_flags(void);
 
-// The flags that the named level leaves of have: "scalar", "avx2", "avx512", "neon". False when the
-// name is unknown or the level needs a bit that have lacks.
+// Writes the flags of `have` that belong to a level to *out. Levels: "scalar", "avx2", "avx512",
+// "neon". False when the name is unknown or the level needs a flag that `have` lacks.
 bool isa_level(unsigned have, const char *name, unsigned *out);
 
-// "avx512", "avx2", "neon" or "scalar": the level that flags amount to.
+// The highest level that flags allow: "avx512", "avx2", "neon" or "scalar".
 const char *isa_level_name(unsigned flags);

@@ -37,8 +37,8 @@ typedef struct {
                    bool add);
 } kern_products;
 
-// Packed weights times rows of x in 8 bits: out[j*ldo + 16*p + r] is the product of row j of x and row
-// r of panel p, in the order that quant.h states.
+// Packed weights times rows of x in 8 bits: out[j*ldo + 16*p + r] is the product of row j of x and
+// row r of panel p, in the order that quant.h states.
 typedef struct {
     float *out;
     int64_t ldo;
@@ -65,8 +65,8 @@ typedef struct {
 } kv_rows;
 
 typedef struct {
-    // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias). s is filled up to a multiple of 16 with
-    // -inf. Returns max16 of s.
+    // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias). s is filled up to a multiple of 16
+    // with -inf. Returns max16 of s.
     float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);
     // s[j] = exp(s[j] - max), up to a multiple of 16. Returns sum16 of s.
     float (*softmax)(float *s, int64_t len, float max);
@@ -84,17 +84,18 @@ typedef struct {
 
 #define DIGITS_LEAST 0x1p-100f
 
-// Queries and probabilities are split into two digits of 8 bits, x = unit * (128 hi + lo), so that all
-// sums are exact integers. With m = max16 of the largest |x| in each lane (a > b ? a : b from 0 on):
+// Queries and probabilities are split into two digits of 8 bits, x = unit * (128 hi + lo), so that
+// all sums are exact integers. With m = max16 of the largest |x| in each lane (a > b ? a : b from 0
+// on):
 //   unit = m * (1/16256);   t = x * (127 / max(m, DIGITS_LEAST))
 //   hi = round(t) and lo = round((t - hi) * 128), to nearest even, within +-127; NaN gives -127.
 typedef struct {
     // Scores of head h begin at s + h*lds: s[j] = ((float)sum of q k_j * k's unit_j) * (q's unit *
     // scale). s is filled up, and max[h] is what `scores` returns. q [heads, dh].
     void (*scores)(float *s, float *max, const float *q, const kv_panels *k, float scale);
-    // x = s[j] > 0 ? s[j] * v's unit_j : 0 is split into digits, KVPACK_RUN rows at a time. out[h, d] =
-    // (chain of fma over these runs of (float)sum of x_j v_j[d], x's unit) * by[h]. s must be 0 past
-    // the end, up to a multiple of 16.
+    // x = s[j] > 0 ? s[j] * v's unit_j : 0 is split into digits, KVPACK_RUN rows at a time. out[h,
+    // d] = (chain of fma over these runs of (float)sum of x_j v_j[d], x's unit) * by[h]. s must be
+    // 0 past the end, up to a multiple of 16.
     void (*weigh)(float *out, const float *s, const kv_panels *v, const float *by);
 } kern_packed_attention;
 
@@ -141,8 +142,8 @@ typedef struct {
     bool add;
 } chain_args;
 
-// Transforms of Winograd tiles (chain.h): y [n, 4, cols]. Tile g is e0 to e3 of rows[g*step] and the
-// three rows after it, or of their ELU. bf16 results are rounded as in `pack`.
+// Transforms of Winograd tiles (chain.h): y [n, 4, cols]. Tile g is e0 to e3 of rows[g*step] and
+// the three rows after it, or of their ELU. bf16 results are rounded as in `pack`.
 typedef struct {
     void *y;
     dtype type; // DT_F32 or DT_BF16
@@ -158,8 +159,8 @@ typedef struct {
     void (*pack)(uint16_t *y, const float *x, int64_t n, bool elu);
     // y[i] = x[i] > 0 ? x[i] : expm1(x[i])
     void (*elu)(float *y, const float *x, int64_t n);
-    // One step of n cells. The gates i f g o of cell j are z[j], z[ld + j], z[2*ld + j], z[3*ld + j].
-    // cell = fma(sigmoid(f), cell, sigmoid(i) * tanh(g)); h = sigmoid(o) * tanh(cell);
+    // One step of n cells. The gates i f g o of cell j are z[j], z[ld + j], z[2*ld + j], z[3*ld +
+    // j]. cell = fma(sigmoid(f), cell, sigmoid(i) * tanh(g)); h = sigmoid(o) * tanh(cell);
     // sigmoid(x) = 1 / (1 + exp(-x)).
     void (*lstm)(float *h, float *cell, const float *z, int64_t ld, int64_t n);
 } kern_codec;
@@ -177,8 +178,8 @@ typedef struct {
 // Fills every slot with the best that flags (of isa.h) allow.
 void kern_init(kern_table *k, unsigned flags);
 
-// Each of these overwrites the groups that its instruction set improves. kern.c calls them in rising
-// order.
+// Each of these overwrites the groups that its instruction set improves. kern.c calls them in
+// rising order.
 void kern_init_ref(kern_table *k);
 void kern_init_avx2(kern_table *k);       // x86-64 only
 void kern_init_avxvnni(kern_table *k);    // x86-64 only

@@ -1,4 +1,4 @@
-// kern_ref.c - plain C for every kernel: the specification, and what "scalar" runs.
+// kern_ref.c - plain C for every kernel: the specification, and what the level "scalar" runs.
 //
 // Nothing here is tuned. It is compiled for the baseline CPU, where fmaf is a call.
 #include <math.h>
@@ -34,7 +34,7 @@ static float max16(const float lane[16]) {
     return s[0];
 }
 
-// dot16 of values from..from+n-1 of p with x.
+// dot16 of x [n] with the values of p from index `from` on.
 static float dot16(const void *p, dtype type, int64_t from, const float *x, int64_t n) {
     float lane[16] = {0};
     for (int64_t i = 0; i < (n + 15) / 16 * 16; i++) {
@@ -44,7 +44,7 @@ static float dot16(const void *p, dtype type, int64_t from, const float *x, int6
     return sum16(lane);
 }
 
-// dot16 of row r of strips with x.
+// dot16 of x with interleaved row r.
 static float strip_dot16(const dots_args *a, int64_t r, const float *x) {
     int64_t row = r / BF16X8_ROWS * bf16x8_values(a->cols) + r % BF16X8_ROWS * BF16X8_COLS;
     float lane[16] = {0};
@@ -65,7 +65,7 @@ static void dots(const dots_args *a) {
     }
 }
 
-// q of column i, row r in a block of a panel.
+// q of row r and column i in a block of a panel.
 static int packed_value(const uint8_t *block, dtype type, int r, int i) {
     const uint8_t *q = block + 2 * QUANT_ROWS + 4 * r;
     if (type == DT_Q8) return q[i / 4 * 64 + i % 4] - 128;
@@ -92,7 +92,8 @@ static void qdots(const qdots_args *a) {
     }
 }
 
-// v * by to the nearest even, within +-127; NaN is -127.
+// v * by rounded to the nearest integer, halves to even, and limited to [-127, 127]. NaN gives
+// -127.
 static int8_t quantum(float v, float by) {
     float t = (v * by + MATH_ROUND) - MATH_ROUND;
     t = t > -127.0f ? t : -127.0f;
@@ -177,7 +178,7 @@ static void winograd(const winograd_args *a) {
     }
 }
 
-// Columns from..to of weight row r with x.
+// The sum over columns from..to-1 of weight row r and x.
 static float chain_sum(const chain_args *a, int64_t r, const void *x, int64_t from, int64_t to) {
     int64_t panel = r / 16 * (a->type == DT_F32 ? a->cols : (a->cols + 1) / 2) * 16;
     if (a->type == DT_F32)
@@ -187,7 +188,7 @@ static float chain_sum(const chain_args *a, int64_t r, const void *x, int64_t fr
                       (const uint16_t *)x + from, to - from);
 }
 
-// Row j of y, before the bias.
+// Value r of row j of y, before the bias.
 static float chain_row(const chain_args *a, int64_t j, int64_t r) {
     int64_t rows = a->taps ? CHAIN_TILE + 1 - a->taps : 1, at = j % rows;
     const uint8_t *x = (const uint8_t *)a->x + (size_t)(j / rows * a->ldx) * dtype_size(a->type);
@@ -279,7 +280,7 @@ static void quantise_row(int8_t *q, float *unit, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) q[i] = quantum(x[i], by);
 }
 
-// x in two digits: 128 hi + lo each; returns their unit.
+// Splits x into two digits, to[i] = 128 hi + lo, and returns their unit.
 static float digits_of(int32_t *to, const float *x, int64_t n) {
     float m = largest(x, n), by = 127.0f / (m > DIGITS_LEAST ? m : DIGITS_LEAST);
     for (int64_t i = 0; i < n; i++) {
@@ -297,11 +298,12 @@ static float kept_unit(const kv_panels *p, int64_t h, int64_t j) {
     return value(panel_of(p, h, j), DT_F32, j % 16);
 }
 
-// Column i of row j, without its unit.
+// q of row j and column i of a key.
 static int32_t kept_key(const kv_panels *p, int64_t h, int64_t j, int64_t i) {
     return panel_of(p, h, j)[64 + i / 4 * 64 + 4 * (j % 16) + i % 4] - 128;
 }
 
+// q of row j and column i of a value.
 static int32_t kept_value(const kv_panels *p, int64_t h, int64_t j, int64_t i) {
     int64_t row = j % 16, width = kvpack_width(p->dh);
     return panel_of(p, h, j)[64 + row / 4 * 4 * width + 4 * i + row % 4] - 128;
@@ -326,7 +328,7 @@ static void qscores(float *s, float *max, const float *q, const kv_panels *k, fl
         max[h] = qscores_head(s + h * k->lds, q + h * k->dh, k, h, scale);
 }
 
-// Adds rows from.. of head h, n of them at most KVPACK_RUN, to its sums.
+// Adds n rows of head h, at most KVPACK_RUN, from row `from` on, to the sums of its columns.
 static void qweigh_run(float *sum, const float *s, const kv_panels *v, int64_t h, int64_t from,
                        int64_t n) {
     int32_t d[KVPACK_RUN];

@@ -1,7 +1,7 @@
 // kvpack.c - see kvpack.h.
 #include "compute/cpu/kvpack.h"
 
-// Begins a row: writes its unit. Returns its panel's integers.
+// Writes the unit of a row and returns the integers of its panel.
 static uint8_t *begin_row(uint8_t *to, const kvpack_place *at, float unit) {
     int64_t panel = at->pos / KVPACK_ROWS * at->heads + at->head;
     to += panel * kvpack_panel_size(at->dh);

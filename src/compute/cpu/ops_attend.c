@@ -10,27 +10,28 @@ typedef struct {
     const attend_shape *s;
     const attend_item *items;
     int64_t n;
-    int64_t work; // keys of all items and heads
+    int64_t work; // the cost of all items and heads, in keys
 } attend_fork;
 
-// Keys count, and each head of an item costs about as much as this many more.
+// The fixed cost of one head of an item, in keys.
 #define ATTEND_FIXED 8
 
-// A value put into panels costs about as much as this many that are only passed over.
+// The cost of writing a value into a panel, in values that are only copied.
 #define PUT_I8 8
 
 int64_t attend_stride(const attend_shape *s, int64_t cap) {
     return s->kv_type == DT_I8 ? kvpack_size(cap, s->dh) : cap * s->dh;
 }
 
-// Head h's rows, or the first of its panels.
+// Address of the rows of head h, or of its first panel.
 static uint8_t *head_at(const void *cache, const attend_shape *s, int64_t stride, int64_t h) {
     int64_t at = s->kv_type == DT_I8 ? h * kvpack_panel_size(s->dh)
                                      : h * stride * (int64_t)dtype_size(s->kv_type);
     return (uint8_t *)(uintptr_t)cache + at;
 }
 
-// Keys that are read after those of head h of item i; the same where it is the last.
+// Address of the keys that are read after those of head h of item i; the same keys if it is the
+// last.
 static const uint8_t *next_keys(const attend_fork *f, int64_t i, int64_t h) {
     if (++h == f->s->heads && i + 1 < f->n) h = 0, i++;
     const attend_item *it = &f->items[i];
@@ -49,7 +50,7 @@ static void attend_plain(const attend_fork *f, int64_t i, int64_t h, float *s) {
     t->attention.weigh(it->out + h * as->dh, s, &v, 1.0f / t->attention.softmax(s, it->len, max));
 }
 
-// Heads h of an item, as many as the kernels take at once.
+// Attention of heads h of item i, no more than kvpack_heads.
 static void attend_packed(const attend_fork *f, int64_t i, span h, float *s) {
     const kern_table *t = &f->c->k;
     const attend_item *it = &f->items[i];
@@ -81,12 +82,12 @@ static void attend_heads(const attend_fork *f, int64_t i, span h, float *scores)
     }
 }
 
-// Heads of an item that begin before so much work is done of it.
+// The number of heads that begin before `work` is done, if each costs `cost`.
 static int64_t heads_before(int64_t work, int64_t cost, int64_t heads) {
     return MAX(0, MIN(heads, (work + cost - 1) / cost));
 }
 
-// A head falls to the part in whose share of all the work it begins.
+// Work is cut by cost. A head belongs to the part that contains the head's first unit of cost.
 static void attend_part(void *arg, int part, int parts, int thread) {
     const attend_fork *f = arg;
     int64_t from = f->work * part / parts, to = f->work * (part + 1) / parts, at = 0;
@@ -108,7 +109,7 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         f.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }
-    // Keys and values.
+    // Each key and each value is read once.
     pool_run(c->pool, compute_parts(c, n * s->heads, 2 * f.work * s->dh), attend_part, &f);
 }
 
@@ -167,7 +168,7 @@ void op_cache_put(compute *c, const attend_shape *s, const kv_row *rows, int64_t
 }
 
 void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n) {
-    // In panels the heads lie side by side, and rows after rows: one run.
+    // Panels have all heads of the same rows side by side: one run of memory.
     int64_t runs = s->kv_type == DT_I8 ? 1 : s->heads;
     size_t size = (size_t)(s->heads / runs * attend_stride(s, n)) * dtype_size(s->kv_type);
     for (int64_t h = 0; h < runs; h++) {

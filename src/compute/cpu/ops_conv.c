@@ -4,12 +4,12 @@
 #include "compute/cpu/compute.h"
 #include "compute/tensor.h"
 
-#define PART_PRODUCTS ((int64_t)256 << 10) // some microseconds
-#define PART_ROWS 64                       // weight rows: the widest tile
-#define PART_X 60                          // x rows, for each of which weights are read again
-#define PART_VALUES ((int64_t)16 << 10)    // to lay out
+#define PART_PRODUCTS ((int64_t)256 << 10) // multiplications of a part: some microseconds
+#define PART_ROWS 64                       // weight rows of a part: the widest block of the kernels
+#define PART_X 60                          // rows of x of a part: each part reads the weights again
+#define PART_VALUES ((int64_t)16 << 10)    // values of a part that are only copied
 
-// ---- products
+// ---- products ----
 
 typedef struct {
     const compute *c;
@@ -17,7 +17,7 @@ typedef struct {
     const chain_conv_args *conv; // whose Winograd tiles its parts make first; or NULL
 } chain_fork;
 
-// A matrix with more rows than x is divided by its rows.
+// Whether parts are ranges of x rows, not of weight rows: the longer side is cut.
 static bool cuts_x(const chain_linear_args *a) {
     return a->n > a->w->rows;
 }
@@ -27,6 +27,7 @@ static uint8_t *x_at(const chain_linear_args *a, int64_t row) {
     return (uint8_t *)(uintptr_t)a->x + (size_t)i * dtype_size(a->w->type);
 }
 
+// Transforms the Winograd tiles of rows x of y into v->work.
 static void make_tiles(const compute *c, const chain_conv_args *v, span x) {
     int64_t step = chain_tile_rows(v->to.w);
     c->k.codec.winograd(&(winograd_args){.y = x_at(&v->to, x.from),
@@ -82,7 +83,7 @@ void chain_linear(compute *c, const chain_linear_args *a) {
     run_linear(c, a, NULL);
 }
 
-// ---- rows that lie anywhere
+// ---- rows that lie anywhere ----
 
 typedef struct {
     const compute *c;
@@ -94,7 +95,7 @@ static int parts_of_values(const compute *c, int64_t n) {
     return (int)MAX(1, MIN(most, n / PART_VALUES));
 }
 
-// How many of n rows follow each other in memory.
+// The number of rows, of n, that follow each other in memory.
 static int64_t run_of(const float *const *rows, int64_t n, int64_t cols) {
     int64_t i = 1;
     while (i < n && rows[i] == rows[i - 1] + cols) i++;
@@ -123,8 +124,9 @@ void chain_lay(compute *c, const chain_lay_args *a) {
     pool_run(c->pool, parts_of_values(c, a->n * a->cols), lay_part, &f);
 }
 
-// ---- convolutions
+// ---- convolutions ----
 
+// The number of Winograd tiles for n rows of y.
 static int64_t tiles_of(const chain_weight *w, int64_t n) {
     return (n + chain_tile_rows(w) - 1) / chain_tile_rows(w);
 }

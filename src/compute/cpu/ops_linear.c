@@ -3,18 +3,19 @@
 
 #include "compute/cpu/gemm.h"
 
-// Products in one fork: each matrix falls into a share for each thread, and a share into pieces. A
-// thread goes through its share of the first matrix piece after piece, then of the next.
+// Several products in one fork. Each matrix is cut into shares, one a thread, and a share into
+// pieces. A thread goes through its share of the first matrix piece by piece, then through that of
+// the next.
 typedef struct {
     const compute *c;
     const linear_args *a;
     int count;
     int shares, pieces;
-    // Of packed weights: the x rows that are done in this round, and the first of them in 8 bits.
-    int64_t from, to;
-    const qblock *q;
+    int64_t from, to; // packed weights: the rows of x in this fork,
+    const qblock *q;  // and these in 8 bits
 } linear_fork;
 
+// One part of one product.
 typedef struct {
     const linear_args *a;
     int part, parts;
@@ -26,7 +27,7 @@ static piece piece_of(const linear_fork *f, int part) {
                    f->shares * f->pieces};
 }
 
-// parts: into how many the largest of the products falls.
+// parts: the parts of the largest product.
 static void run_fork(compute *c, linear_fork *f, int parts, pool_fn part) {
     int threads = pool_threads(c->pool);
     const weight *next = f->a->next;
@@ -56,7 +57,7 @@ static void plain_many(compute *c, const linear_args *a, int count) {
     run_fork(c, &f, parts, plain_part);
 }
 
-// Products of packed weights share one and the same x.
+// Rounds some rows of x to 8 bits. All products of a fork of packed weights have the same x.
 static void quantise_part(void *arg, int part, int parts, int thread) {
     const linear_fork *f = arg;
     int64_t cols = f->a->w->cols;

@@ -1,23 +1,23 @@
 // ops_lstm.c - op_lstm of ops.h: the steps of one layer as rounds of the pool.
 //
-// A step reads the whole recurrent matrix for a few rows of h, so its time is that of reading. Each
-// thread owns some cells and the four stretches of weights that make their gates, and goes from
-// there to its part of h: threads meet once a step.
+// A step reads the whole recurrent matrix for a few rows of h, so reading is its cost. Each thread
+// owns some cells, the four stretches of weights for the gates of these cells, and their part of h.
+// So threads meet once a step.
 #include <assert.h>
 #include <string.h>
 
 #include "compute/cpu/gemm.h"
 
-#define GRAIN 32           // cells: two panels of packed weights, a block of quantised h
-#define PART_WEIGHTS 65536 // below, a fork costs more than it saves
+#define GRAIN 32           // cells of a part: two panels of packed weights, a block of h in 8 bits
+#define PART_WEIGHTS 65536 // with fewer weights, a part costs more than it saves
 
 typedef struct {
     const compute *c;
     const lstm_args *a;
-    qblock *q[2]; // h of the step before and of this one, [rows, blocks]: packed weights read those
+    qblock *q[2]; // for packed weights: h of the step before and of this one, [rows, blocks]
 } lstm_fork;
 
-// Adds what weight rows w give to their gates of step t.
+// Adds the products of weight rows w to the gates of step t.
 static void gate_rows(const lstm_fork *f, int64_t t, span w) {
     const lstm_args *a = f->a;
     const linear_args step = {.y = a->z + t * a->rows * 4 * a->d,
@@ -30,9 +30,9 @@ static void gate_rows(const lstm_fork *f, int64_t t, span w) {
     gemm_block(f->c, &step, w, f->q[t % 2]);
 }
 
-// All gates of cells s: four stretches of weight rows. Gates that may share a panel are one
-// stretch. Every other step goes through them backwards: what it begins with was read last, so some
-// of it lies in the core's own cache.
+// Adds the products of all gates of cells s: four stretches of weight rows, or a single one if
+// gates may share a panel. Every other step goes backwards: it begins with what was read last, and
+// some of that lies in the core's own cache.
 static void gates(const lstm_fork *f, int64_t t, span s) {
     int64_t d = f->a->d, stretches = d % GRAIN ? 1 : 4;
     if (stretches == 1) s = (span){0, 4 * d};
@@ -44,6 +44,7 @@ static void gates(const lstm_fork *f, int64_t t, span s) {
     }
 }
 
+// Rounds cells s of h to 8 bits for step t.
 static void quantise(const lstm_fork *f, int64_t t, const float *h, span s) {
     int64_t blocks = quant_blocks(f->a->d);
     for (int64_t i = 0; i < f->a->rows && quant_is(f->a->w->type); i++) {

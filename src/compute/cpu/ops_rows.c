@@ -1,4 +1,4 @@
-// ops_rows.c - ops of ops.h that go row by row or value by value: norms, sums, embeddings; and forks.
+// ops_rows.c - ops of ops.h that go along rows: norms, sums, embeddings; and forks for host code.
 #include <assert.h>
 
 #include "compute/cpu/compute.h"

@@ -2,8 +2,8 @@
 //
 // Keys are the weight rows in the lanes of a register; of values the columns are.
 
-// Vectors in two 8-bit digits: x[i] is nearly unit * (128*hi[i] + lo[i]), and 0 past the end. It holds
-// queries (`width` values a head), or the probabilities of KVPACK_RUN rows a head.
+// Vectors in two 8-bit digits: x[i] is nearly unit * (128*hi[i] + lo[i]), and 0 past the end. It
+// holds queries (`width` values a head), or the probabilities of KVPACK_RUN rows a head.
 typedef struct {
     float unit[KVPACK_HEADS];
     int32_t less8[KVPACK_HEADS][2]; // qblock's less8 of hi and of lo
@@ -38,8 +38,8 @@ INLINE f32x16 digits_join(i32x16 hi, i32x16 lo) {
     return v_fma(i_float(hi), v_set(128.0f), i_float(lo));
 }
 
-// Distance from the panels of row `row` to the panels to prefetch, KVPACK_HEADS heads ahead. Past the
-// last panel these are the first ones of k->next.
+// Distance from the panels of row `row` to the panels to prefetch, KVPACK_HEADS heads ahead. Past
+// the last panel these are the first ones of k->next.
 INLINE ptrdiff_t panels_ahead(const kv_panels *k, int64_t row) {
     int64_t n = (k->len + KVPACK_ROWS - 1) / KVPACK_ROWS, at = row / KVPACK_ROWS;
     int64_t to = at + MIN(n, KVPACK_HEADS / k->heads);
@@ -107,8 +107,8 @@ typedef struct {
     i32x16 hi, lo;
 } digit_sums;
 
-// Adds sixteen rows to the sums of 16*cols columns. at: the first group of these columns; hi, lo: the
-// digits of the rows.
+// Adds sixteen rows to the sums of 16*cols columns. at: the first group of these columns; hi, lo:
+// the digits of the rows.
 INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const uint8_t *at,
                      ptrdiff_t ahead, const int cols, const int64_t width) {
     digit_sums acc[4];

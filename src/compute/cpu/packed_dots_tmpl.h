@@ -31,8 +31,8 @@ typedef struct {
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
-// Adds one block of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x row
-// j its block at x[j * blocks]. Each value of x is loaded once for both panels.
+// Adds one block of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x
+// row j its block at x[j * blocks]. Each value of x is loaded once for both panels.
 INLINE void qsums8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
                    const int panels, const int nx) {
     UNROLLED
@@ -121,9 +121,9 @@ PACKED_TILES(QTILE_FNS)
 // [panels - 1][x rows - 1][DT_Q8, DT_Q4]
 static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENTRY)};
 
-// One or two panels times all x rows, in tiles of nearly equal width. A single tile prefetches QAHEAD
-// bytes ahead in its panel; several share the prefetching of the next panels. Cached weights are not
-// prefetched: from the shared cache the hardware is as fast by itself.
+// One or two panels times all x rows, in tiles of nearly equal width. A single tile prefetches
+// QAHEAD bytes ahead in its panel; several share the prefetching of the next panels. Cached weights
+// are not prefetched: from the shared cache the hardware is as fast by itself.
 static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
     int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
     int64_t least = a->n / tiles, wider = a->n % tiles;
@@ -136,8 +136,8 @@ static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
     }
 }
 
-// Two panels at once share the loads of x. If one tile takes all x rows, reading weights is the limit,
-// and then one panel at a time is faster: one stream of memory instead of two.
+// Two panels at once share the loads of x. If one tile takes all x rows, reading weights is the
+// limit, and then one panel at a time is faster: one stream of memory instead of two.
 static void FN(qdots)(const qdots_args *a) {
     if (a->n < 1) return;
     const size_t block = a->type == DT_Q8 ? 544 : 288;

@@ -8,16 +8,17 @@
 
 #include "base/mem.h"
 
-// One fork is one round. Of its parts every thread has a share, which lies in `left`: the round in
-// the upper half, then the first part not yet taken and the one after the last, 16 bits each. A
-// thread takes its own from the front, so that what it reads goes on where it was, and when it has
-// none, others' from the end. A worker that comes late finds another round or no parts, so nobody
-// waits for it. f, arg and parts belong to the round: they are read only by holders of a part, and
-// while a part is held the round has not ended.
+// One fork is one round. Each thread has a share of its parts in `left`: the round in the upper 32
+// bits, then the first part that is not taken and the part after the last, 16 bits each. A thread
+// takes its own parts from the front, so that it goes on reading where it was. When it has none, it
+// takes others' parts from the end. A worker that comes late finds another round or no parts, so
+// nobody waits for it. f, arg and parts belong to the round. Only threads that hold a part read
+// them, and a round does not end while a part is held.
 //
-// Sleeping: a worker counts itself in `sleepers` and then looks at the round again; pool_run moves
-// the round and then reads `sleepers`. Both sequentially consistent, so one sees the other and no
-// wake-up is lost. The same holds between the last part (`pending`) and the caller (`waiting`).
+// Sleeping: a worker adds itself to `sleepers` and then looks at the round again; pool_run changes
+// the round and then reads `sleepers`. Both accesses are sequentially consistent, so one sees the
+// other and no wake-up is lost. The same holds for the last part (`pending`) and the caller
+// (`waiting`).
 struct pool {
     int threads;
     int parts;
@@ -30,17 +31,17 @@ struct pool {
     atomic_bool waiting;             // the caller is asleep, or about to be
     pthread_mutex_t mu;              // for sleeping only
     pthread_cond_t wake, done;
-    struct worker {
+    struct member {
         _Alignas(64) _Atomic uint64_t left;
-        _Atomic(const uint8_t *) next; // what pool_next says
+        _Atomic(const uint8_t *) next; // set by pool_next
         pool *p;
         int index;
         pthread_t id;
-    } worker[]; // 0 is the caller
+    } member[]; // 0 is the caller
 };
 
-// About 100 us of waiting before sleep: twice what lies between two forks of a decoder step, or
-// between two steps.
+// Turns of waiting before a thread sleeps: about 100 us, twice the time between two forks of a
+// decoder step or between two steps.
 #define SPINS 4000
 
 static void relax(void) {
@@ -51,12 +52,12 @@ static void relax(void) {
 #endif
 }
 
-// How much is fetched of what comes next, and how much between two looks at what is waited for.
+// Bytes that a waiting thread prefetches in all, and in one turn.
 #define NEXT_BYTES ((size_t)128 << 10)
 #define NEXT_STEP 256
 
-// The i-th turn of waiting.
-static void wait_turn(const struct worker *w, int i) {
+// Turn i of waiting: prefetches a little, or pauses.
+static void wait_turn(const struct member *w, int i) {
     const uint8_t *next = atomic_load_explicit(&w->next, memory_order_relaxed);
     size_t at = (size_t)i * NEXT_STEP;
     if (!next || at >= NEXT_BYTES) {
@@ -66,7 +67,8 @@ static void wait_turn(const struct worker *w, int i) {
     for (size_t j = at; j < at + NEXT_STEP; j += 64) __builtin_prefetch(next + j, 0, 2);
 }
 
-static bool take(struct worker *w, uint32_t round, bool own, int *part) {
+// Takes a part of member w: the first if it is its own, else the last. False: none is left.
+static bool take(struct member *w, uint32_t round, bool own, int *part) {
     uint64_t left = atomic_load(&w->left);
     for (;;) {
         uint32_t from = (uint32_t)left >> 16, to = (uint32_t)left & 0xffff;
@@ -77,11 +79,11 @@ static bool take(struct worker *w, uint32_t round, bool own, int *part) {
     }
 }
 
-// Takes parts of the round until none is left.
+// Takes parts of the round and does them until none is left.
 static void work(pool *p, uint32_t round, int thread) {
     int part, done = 0;
     for (int i = 0; i < p->threads; i++) {
-        struct worker *w = &p->worker[(thread + i) % p->threads];
+        struct member *w = &p->member[(thread + i) % p->threads];
         for (; take(w, round, i == 0, &part); done++) p->f(p->arg, part, p->parts, thread);
     }
     if (!done || atomic_fetch_sub(&p->pending, done) > done || !atomic_load(&p->waiting)) return;
@@ -98,7 +100,7 @@ static void sleep_for_round(pool *p, uint32_t seen) {
     pthread_mutex_unlock(&p->mu);
 }
 
-static void wait_for_round(struct worker *w, uint32_t seen) {
+static void wait_for_round(struct member *w, uint32_t seen) {
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load(&w->p->round) != seen) return;
         wait_turn(w, i);
@@ -107,7 +109,7 @@ static void wait_for_round(struct worker *w, uint32_t seen) {
 }
 
 static void *worker_main(void *arg) {
-    struct worker *w = arg;
+    struct member *w = arg;
     for (uint32_t seen = 0;;) {
         wait_for_round(w, seen);
         if (atomic_load(&w->p->stop)) return NULL;
@@ -127,7 +129,7 @@ static void start_round(pool *p, uint32_t round) {
 static void wait_for_parts(pool *p) {
     for (int i = 0; i < SPINS; i++) {
         if (!atomic_load(&p->pending)) return;
-        wait_turn(&p->worker[0], i);
+        wait_turn(&p->member[0], i);
     }
     pthread_mutex_lock(&p->mu);
     atomic_store(&p->waiting, true);
@@ -148,7 +150,7 @@ void pool_run(pool *p, int parts, pool_fn f, void *arg) {
     for (int i = 0; i < p->threads; i++) {
         uint32_t from = (uint32_t)(i * parts / p->threads);
         uint32_t to = (uint32_t)((i + 1) * parts / p->threads);
-        atomic_store(&p->worker[i].left, (uint64_t)round << 32 | from << 16 | to);
+        atomic_store(&p->member[i].left, (uint64_t)round << 32 | from << 16 | to);
     }
     start_round(p, round);
     work(p, round, 0);
@@ -156,14 +158,14 @@ void pool_run(pool *p, int parts, pool_fn f, void *arg) {
 }
 
 void pool_next(pool *p, int thread, const void *at) {
-    atomic_store_explicit(&p->worker[thread].next, at, memory_order_relaxed);
+    atomic_store_explicit(&p->member[thread].next, at, memory_order_relaxed);
 }
 
-// ---- rounds
+// ---- rounds ----
 
-// The whole is one fork into as many parts as there are threads; in it every thread goes through
-// all rounds. `turn` of a part is the round in which it is next to do, `done` counts parts of all
-// rounds, so done / parts is the round that goes on.
+// All rounds together are one fork into as many parts as there are threads. In it every thread goes
+// through all rounds. `turn` of a part is the next round in which it is to be done. `done` counts
+// parts of all rounds, so done / parts is the current round.
 typedef struct {
     pool_round_fn f;
     void *arg;
@@ -172,47 +174,47 @@ typedef struct {
     struct {
         _Alignas(64) atomic_int turn;
     } part[POOL_ROUND_PARTS_MAX];
-} rounds_job;
+} rounds_fork;
 
-static void play_round(rounds_job *j, int round, int thread) {
-    int first = thread * j->parts / j->threads;
-    for (int i = 0; i < j->parts; i++) {
-        int p = (first + i) % j->parts, turn = round;
-        if (!atomic_compare_exchange_strong(&j->part[p].turn, &turn, round + 1)) continue;
-        j->f(j->arg, round, p, j->parts, thread);
-        atomic_fetch_add(&j->done, 1);
+static void play_round(rounds_fork *f, int round, int thread) {
+    int first = thread * f->parts / f->threads;
+    for (int i = 0; i < f->parts; i++) {
+        int p = (first + i) % f->parts, turn = round;
+        if (!atomic_compare_exchange_strong(&f->part[p].turn, &turn, round + 1)) continue;
+        f->f(f->arg, round, p, f->parts, thread);
+        atomic_fetch_add(&f->done, 1);
     }
 }
 
-static void wait_for_done(rounds_job *j, int count) {
-    for (int i = 0; atomic_load(&j->done) < count; i++) {
+static void wait_for_done(rounds_fork *f, int count) {
+    for (int i = 0; atomic_load(&f->done) < count; i++) {
         if (i < SPINS)
             relax();
         else
-            sched_yield(); // whoever holds the last part may need this processor
+            sched_yield(); // the thread with the last part may need this processor
     }
 }
 
 static void rounds_thread(void *arg, int share, int shares, int thread) {
-    rounds_job *j = arg;
+    rounds_fork *f = arg;
     (void)share, (void)shares;
-    for (int r = atomic_load(&j->done) / j->parts; r < j->rounds; r++) {
-        play_round(j, r, thread);
-        wait_for_done(j, (r + 1) * j->parts);
+    for (int r = atomic_load(&f->done) / f->parts; r < f->rounds; r++) {
+        play_round(f, r, thread);
+        wait_for_done(f, (r + 1) * f->parts);
     }
 }
 
 void pool_run_rounds(pool *p, int rounds, int parts, pool_round_fn f, void *arg) {
-    rounds_job j = {.f = f, .arg = arg, .rounds = rounds, .parts = parts, .threads = p->threads};
+    rounds_fork all = {.f = f, .arg = arg, .rounds = rounds, .parts = parts, .threads = p->threads};
     assert(parts >= 1 && parts <= POOL_ROUND_PARTS_MAX && rounds < INT32_MAX / parts);
-    pool_run(p, parts == 1 ? 1 : p->threads, rounds_thread, &j);
+    pool_run(p, parts == 1 ? 1 : p->threads, rounds_thread, &all);
 }
 
-// Ends the workers that were started: those before index count.
+// Stops and joins the workers before index count: those that were started.
 static void stop_workers(pool *p, int count) {
     atomic_store(&p->stop, true);
     start_round(p, atomic_load(&p->round) + 1);
-    for (int i = 1; i < count; i++) pthread_join(p->worker[i].id, NULL);
+    for (int i = 1; i < count; i++) pthread_join(p->member[i].id, NULL);
 }
 
 status pool_open(pool **out, int threads, err *e) {
@@ -221,15 +223,15 @@ status pool_open(pool **out, int threads, err *e) {
         return err_set(e, ERR_LIMIT, "threads: expected 1 to %d, found %d", POOL_THREADS_MAX,
                        threads);
     }
-    pool *p = mem_aligned(sizeof *p + (size_t)threads * sizeof p->worker[0]);
+    pool *p = mem_aligned(sizeof *p + (size_t)threads * sizeof p->member[0]);
     if (!p) return err_set(e, ERR_OOM, "no memory for %d threads", threads);
     p->threads = threads;
     pthread_mutex_init(&p->mu, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
     for (int i = 1; i < threads; i++) {
-        p->worker[i].p = p, p->worker[i].index = i;
-        if (!pthread_create(&p->worker[i].id, NULL, worker_main, &p->worker[i])) continue;
+        p->member[i].p = p, p->member[i].index = i;
+        if (!pthread_create(&p->member[i].id, NULL, worker_main, &p->member[i])) continue;
         stop_workers(p, i);
         p->threads = 1;
         pool_close(p);

@@ -138,8 +138,8 @@ static inline __m256 sums4(f32x16 a, f32x16 b) {
 static inline __m256 sums2(__m256 p, __m256 q) {
     return _mm256_add_ps(_mm256_shuffle_ps(p, q, 0x44), _mm256_shuffle_ps(p, q, 0xee));
 }
-// Transposes eight vectors and adds as it goes. The last two steps work within halves of a register,
-// so a[i] and a[i+4] enter together.
+// Transposes eight vectors and adds as it goes. The last two steps work within halves of a
+// register, so a[i] and a[i+4] enter together.
 static inline __m256 sums_of_8(const f32x16 *a) {
     __m256 p = sums2(sums4(a[0], a[4]), sums4(a[1], a[5]));
     __m256 q = sums2(sums4(a[2], a[6]), sums4(a[3], a[7]));

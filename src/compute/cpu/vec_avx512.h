@@ -134,7 +134,8 @@ static inline f32x16 sums2(f32x16 p, f32x16 q) {
     return _mm512_add_ps(_mm512_shuffle_ps(p, q, 0x44), _mm512_shuffle_ps(p, q, 0xee));
 }
 // Transposes sixteen vectors and adds as it goes: 30 shuffles and 15 additions. The last two steps
-// work within quarters of a register, so the vectors enter by quarters: 0 4 8 12, then 1 5 9 13, ...
+// work within quarters of a register, so the vectors enter by quarters: 0 4 8 12, then 1 5 9 13,
+// ...
 static inline f32x16 v_sums(const f32x16 a[16]) {
     f32x16 p = sums2(sums4(a[0], a[4], a[8], a[12]), sums4(a[1], a[5], a[9], a[13]));
     f32x16 q = sums2(sums4(a[2], a[6], a[10], a[14]), sums4(a[3], a[7], a[11], a[15]));
