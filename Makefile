@@ -1,66 +1,109 @@
-# Makefile - builds everything; no configure step. `make help` lists the targets.
+# Makefile - builds everything; no configure step.
 #
 #   make                     build/stemforge and build/libstemforge.a
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
-#   make test SAN=address,undefined | SAN=thread
-#   make fuzz T=safetensors TIME=60
+#   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
+#   make kern-neon           the kernels for AArch64, under qemu
+#   make determinism         today's output is yesterday's
+#   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some
+#   make api | torture | fuzz-api | bench-load    the service: contract, kill -9, schemathesis, load
+#   make fuzz T=safetensors TIME=60       search for inputs that break a parser
+#   make lint | format | map | compile_commands.json
+#   make examples            the programs of examples/, against the library
 #   make parity MODEL=dir    every stage against live transformers
 #   make quality MODEL=dir   what narrow weights do to the distribution of the next code
 #   make model-eval          the shipped model on 1,000 held-out requests
-#   make torture | fuzz-api | bench-load    the service: kill -9, schemathesis, load
-CC      ?= cc
-SAN     ?=
-comma   := ,
-OUT     := build$(if $(SAN),/san-$(firstword $(subst $(comma), ,$(SAN))))
-VERSION := 0.1.0
-PREFIX  ?= /usr/local
+#   make install | uninstall [PREFIX=/usr/local] [DESTDIR=]
+#
+# Of the caller's: CC HOSTCC CPPFLAGS CFLAGS LDFLAGS PYTHON, and OUT, the folder that is written to; the
+# source may be read-only then. For AArch64: make CC=aarch64-linux-gnu-gcc OUT=build/arm64.
+# OUT may not hold blanks; DESTDIR and PREFIX may.
 
-WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
-           -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
-CFLAGS  := -std=c17 -O2 -g -fno-omit-frame-pointer -ffp-contract=off -D_POSIX_C_SOURCE=200809L \
-           -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) -MMD -MP $(WARN) \
-           $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-LIBS    := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpng -lpthread -lm
-LDFLAGS := $(if $(SAN),-fsanitize=$(SAN))
+# --- settings
+VERSION  := 0.1.0
+CC       ?= cc
+CFLAGS   ?= -O2 -g
+PYTHON   ?= python3
+PREFIX   ?= /usr/local
+SAN      ?=
+comma    := ,
+OUT      := build$(if $(SAN),/san-$(firstword $(subst $(comma), ,$(SAN))))
 
+# --- what is compiled how
+TRIPLE   := $(shell $(CC) -dumpmachine)
+ARCH     := $(firstword $(subst -, ,$(TRIPLE)))
+CROSS    := $(if $(filter $(ARCH),$(shell uname -m)),,$(TRIPLE)-)
+HOSTCC   ?= $(if $(CROSS),cc,$(CC))
+OBJCOPY  ?= $(CROSS)objcopy
+ifeq ($(origin AR),default)
+AR       := $(CROSS)ar
+endif
+
+WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion \
+            -Wstrict-prototypes -Wmissing-prototypes -Wvla
+# A warning ends the build, unless it comes of flags that are the caller's.
+WERROR   ?= $(if $(filter file,$(origin CFLAGS)),-Werror)
+SANITIZE := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+# After the caller's flags: results may not depend on them.
+ALWAYS   := -std=c17 -ffp-contract=off -fno-fast-math -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L \
+            -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) $(WARN) $(WERROR)
+COMPILE   = $(CPPFLAGS) $(CFLAGS) $(ALWAYS) $(SANITIZE)
+LINK      = $(CC) $(CFLAGS) $(LDFLAGS) $(SANITIZE)
+LIBS     := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpng -lpthread -lm
+
+# Only these files may contain instructions beyond the baseline CPU: ISA_file.
+ifeq ($(ARCH),x86_64)
+AVX512             := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+ISA_kern_avx2       := -mavx2 -mfma -mf16c
+ISA_kern_avxvnni    := -mavx2 -mfma -mf16c -mavxvnni
+ISA_kern_avx512     := $(AVX512)
+ISA_kern_vnni       := $(AVX512) -mavx512vnni
+ISA_kern_avx512bf16 := $(AVX512) -mavx512bf16
+endif
+ARM_DOTPROD        := -march=armv8.2-a+dotprod
+ifeq ($(ARCH),aarch64)
+ISA_kern_dotprod    := $(ARM_DOTPROD)
+endif
+isa       = $(ISA_$(basename $(notdir $(1))))
+
+# --- the program and the library
 SRC      := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 APP_SRC  := $(filter src/app/%,$(SRC))
 LIB_SRC  := $(filter-out src/app/%,$(SRC))
+SOUND    := base compute audio format model request engine
 obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
-LIB      := $(OUT)/parts.a
-ENGINE   := $(OUT)/libstemforge.a
-ENGINE_SRC := $(filter $(addprefix src/,base/% compute/% audio/% format/% model/% request/% engine/%),$(SRC))
 BIN      := $(OUT)/stemforge
+ENGINE   := $(OUT)/libstemforge.a
+PARTS    := $(OUT)/parts.a
 
-.PHONY: all test unit parity quality model-eval kern kern-neon corpus fuzz lint format install clean help
+.PHONY: all
 all: $(BIN) $(ENGINE)
 
-$(OUT)/%.o: %.c
+$(OUT)/%.o: %.c | $(OUT)/have-libraries
 	@mkdir -p $(@D)
-	@echo 'cc  $<'; $(CC) $(CFLAGS) $(ISA_FLAGS) -c $< -o $@
+	@echo 'cc  $<'; $(CC) $(COMPILE) $(call isa,$<) -MMD -MP -c $< -o $@
 
-# The service with a tone instead of a model, for tests/api and bench/load.
-$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(LIB)
+# Once a folder: a library that is missing is named with its package, before the first error.
+$(OUT)/have-libraries: tools/libraries.sh
 	@mkdir -p $(@D)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-# The blob store from the command line, for tests/api/run-store.sh.
-$(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(LIB)
-	@mkdir -p $(@D)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-.PHONY: api torture fuzz-api bench-load
-api:
-	tests/api/run-api.sh $(SAN)
-torture: $(OUT)/tests/tone_server
-	STEMFORGE_OUT=$(abspath $(OUT)) python3 tests/api/torture.py --rounds $(or $(ROUNDS),1000)
-fuzz-api: $(OUT)/tests/tone_server
-	tests/api/fuzz-api.sh $(OUT)
-bench-load: $(OUT)/tests/tone_server
-	STEMFORGE_OUT=$(abspath $(OUT)) python3 bench/load.py
+	@tools/libraries.sh $(CC) $(CPPFLAGS) $(LDFLAGS) && touch $@
+
+$(BIN): $(call obj,$(APP_SRC)) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
+
+# Everything but commands, for the program and the tests. It names the objects, it does not hold them.
+$(PARTS): $(call obj,$(LIB_SRC)) Makefile
+	@rm -f $@; echo 'ar  $@'; $(AR) rcsT $@ $(filter %.o,$^)
+
+# The public library: the layers of sound in one object that shows stemforge_* and nothing else.
+$(ENGINE): $(call obj,$(filter $(SOUND:%=src/%/%),$(SRC)))
+	@rm -f $@; echo 'ar  $@'; $(CC) -r -nostdlib -o $(OUT)/engine.o $^
+	@$(OBJCOPY) --wildcard --keep-global-symbol='stemforge_*' $(OUT)/engine.o && $(AR) rcs $@ $(OUT)/engine.o
 
 # The page and the API document are part of the binary.
 $(OUT)/embed: tools/embed.c
 	@mkdir -p $(@D)
-	@$(CC) -std=c17 -O1 -o $@ $<
+	@$(HOSTCC) -std=c17 -O1 -o $@ $<
 $(OUT)/gen/page.h: web/index.html $(OUT)/embed
 	@mkdir -p $(@D)
 	@$(OUT)/embed page <$< >$@
@@ -69,140 +112,165 @@ $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 	@$(OUT)/embed openapi <$< >$@
 $(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 
-# Only these files may contain instructions beyond the baseline CPU.
-ARCH   := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
-AVX512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
-ifeq ($(ARCH),x86_64)
-%/src/compute/cpu/kern_avx2.o:   ISA_FLAGS := -mavx2 -mfma -mf16c
-%/src/compute/cpu/kern_avxvnni.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavxvnni
-%/src/compute/cpu/kern_avx512.o: ISA_FLAGS := $(AVX512)
-%/src/compute/cpu/kern_vnni.o:   ISA_FLAGS := $(AVX512) -mavx512vnni
-%/src/compute/cpu/kern_avx512bf16.o: ISA_FLAGS := $(AVX512) -mavx512bf16
-endif
-ifeq ($(ARCH),aarch64)
-%/src/compute/cpu/kern_dotprod.o: ISA_FLAGS := -march=armv8.2-a+dotprod
-endif
+# --- tests
+.PHONY: test unit kern corpus permutations determinism
+test: unit kern corpus
 
-# The public library: the engine's layers in one object that shows stemforge_* and nothing else.
-$(ENGINE): $(call obj,$(ENGINE_SRC))
-	@rm -f $@; echo 'ar  $@'; ld -r -o $(OUT)/engine.o $^
-	@objcopy --wildcard --keep-global-symbol='stemforge_*' $(OUT)/engine.o && ar rcs $@ $(OUT)/engine.o
-
-$(LIB): $(call obj,$(LIB_SRC))
-	@rm -f $@; echo 'ar  $@'; ar rcs $@ $^
-
-$(BIN): $(call obj,$(APP_SRC)) $(LIB)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-
-# Unit tests: one file a module, one runner. Criterion does not survive ThreadSanitizer, so those
-# runs use the small one in tests/plain; SUITES="job fetch" picks there.
-UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
+# One file a module, one runner. Criterion does not survive ThreadSanitizer, so those runs use the small
+# one in tests/plain; SUITES="job fetch" picks there.
+UNIT_SRC  := $(sort $(wildcard tests/unit/*.c))
 CRITERION := -lcriterion
 ifeq ($(SAN),thread)
 UNIT_SRC  += tests/plain/runner.c
-CFLAGS    += -Itests/plain
+ALWAYS    += -Itests/plain
 CRITERION :=
 endif
-$(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(LIB)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(CRITERION) -lsoxr $(LIBS)
+$(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(CRITERION) -lsoxr $(LIBS)
 unit: $(OUT)/tests/run_unit
 	$(OUT)/tests/run_unit $(if $(filter thread,$(SAN)),$(SUITES))
 
+# Which objects the linker took is kept beside the binary: what kern-neon compiles.
 KERN_SRC := $(sort $(wildcard tests/kern/*.c))
-$(OUT)/tests/run_kern: $(call obj,$(KERN_SRC)) $(LIB)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(OUT)/tests/run_kern: $(call obj,$(KERN_SRC)) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -Wl,-t -o $@ $^ $(LIBS) >$@.linked
 kern: $(OUT)/tests/run_kern
 	$(OUT)/tests/run_kern
 
-# The same tests for AArch64, cross-compiled and run under qemu: NEON against the reference there, and
-# the digest of the results must be the one this machine computes.
-NEON_OUT  := build/neon
-NEON_CC   ?= aarch64-linux-gnu-gcc
-NEON_QEMU ?= qemu-aarch64
-NEON_SRC  := $(addprefix src/,base/err.c base/mem.c base/os.c base/buf.c base/utf8.c base/num.c base/fft.c \
-             audio/resample.c audio/post.c request/chords.c engine/musicgen/control.c) \
-             $(filter src/compute/%,$(SRC)) $(KERN_SRC)
-$(NEON_OUT)/%.o: %.c
-	@mkdir -p $(@D)
-	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(filter-out -fsanitize=%,$(CFLAGS)) $(NEON_FLAGS) -c $< -o $@
-$(NEON_OUT)/src/compute/cpu/kern_dotprod.o: NEON_FLAGS := -march=armv8.2-a+dotprod
-$(NEON_OUT)/run_kern: $(NEON_SRC:%.c=$(NEON_OUT)/%.o)
-	@echo 'ld  $@'; $(NEON_CC) -static -o $@ $^ -lpthread -lm
-kern-neon: $(NEON_OUT)/run_kern $(OUT)/tests/run_kern
-	$(NEON_QEMU) $(NEON_OUT)/run_kern >$(NEON_OUT)/out || { cat $(NEON_OUT)/out; exit 1; }
-	@cat $(NEON_OUT)/out; $(OUT)/tests/run_kern | grep ^digest >$(NEON_OUT)/want
-	@grep ^digest $(NEON_OUT)/out | diff $(NEON_OUT)/want - && echo 'digest equal on both architectures'
+determinism: $(BIN)
+	tests/determinism/run.sh
+permutations: $(BIN)
+	tests/cli/permutations.sh $(BIN) '$(P)'
 
-# Fuzz targets: one file a parser. `make corpus` replays the kept inputs with a plain main, under any
-# compiler; `make fuzz T=name TIME=60` searches for new ones with clang's libFuzzer and ASan, and
-# leaves what it found in build/fuzz/name (copy what matters to tests/fuzz/corpus/name).
-FUZZ_SRC  := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_NAME := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
-$(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(LIB)
-	@echo 'ld  $@'; $(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+# The kept inputs of every fuzz target, with a plain main, under any compiler.
+FUZZ_NAME := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+$(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 corpus: $(FUZZ_NAME:%=$(OUT)/tests/replay_%)
 	@for t in $(FUZZ_NAME); do $(OUT)/tests/replay_$$t tests/fuzz/corpus/$$t || exit 1; done
 
-T    ?= safetensors
-TIME ?= 60
-FUZZ_OUT  := build/fuzz
+# --- the kernels on AArch64: cross-compiled, run under qemu; the digest of the results must be the one
+# that this machine computes. Compiled are the objects that run_kern is linked from, and all of compute.
+.PHONY: kern-neon
+NEON_OUT  := $(OUT)/neon
+NEON_CC   ?= aarch64-linux-gnu-gcc
+NEON_QEMU ?= qemu-aarch64
+NEON_SRC   = $(sort $(patsubst $(OUT)/%.o,%.c,$(filter $(OUT)/src/%.o,$(shell tr '()' '  ' \
+             <$(OUT)/tests/run_kern.linked))) $(filter src/compute/%,$(SRC)) $(KERN_SRC))
+$(NEON_OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(CPPFLAGS) $(CFLAGS) $(ALWAYS) -MMD -MP \
+	    $(if $(filter %/kern_dotprod.c,$<),$(ARM_DOTPROD)) -c $< -o $@
+kern-neon: $(OUT)/tests/run_kern
+	@$(MAKE) --no-print-directory kern-neon-run OUT=$(OUT)
+ifneq ($(filter kern-neon-run,$(MAKECMDGOALS)),)
+.PHONY: kern-neon-run
+$(NEON_OUT)/run_kern: $(NEON_SRC:%.c=$(NEON_OUT)/%.o)
+	@echo 'ld  $@'; $(NEON_CC) -static -o $@ $^ -lpthread -lm
+kern-neon-run: $(NEON_OUT)/run_kern
+	$(NEON_QEMU) $(NEON_OUT)/run_kern >$(NEON_OUT)/out || { cat $(NEON_OUT)/out; exit 1; }
+	@cat $(NEON_OUT)/out; $(OUT)/tests/run_kern | grep ^digest >$(NEON_OUT)/want
+	@grep ^digest $(NEON_OUT)/out | diff $(NEON_OUT)/want - && echo 'digest equal on both architectures'
+endif
+
+# --- the service with a tone instead of a model, and its blob store from the command line
+.PHONY: api torture fuzz-api bench-load
+$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
+$(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
+api:
+	tests/api/run-api.sh $(SAN)
+torture: $(OUT)/tests/tone_server
+	STEMFORGE_OUT=$(abspath $(OUT)) $(PYTHON) tests/api/torture.py --rounds $(or $(ROUNDS),1000)
+fuzz-api: $(OUT)/tests/tone_server
+	tests/api/fuzz-api.sh $(OUT)
+bench-load: $(OUT)/tests/tone_server
+	STEMFORGE_OUT=$(abspath $(OUT)) $(PYTHON) bench/load.py
+
+# --- searching for inputs that break a parser: clang's libFuzzer and ASan. What is found lies in
+# build/fuzz/name; copy what matters to tests/fuzz/corpus/name.
+.PHONY: fuzz
+T         ?= safetensors
+TIME      ?= 60
+FUZZ_OUT  := $(OUT)/fuzz
 FUZZ_FLAG := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 $(FUZZ_OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	@echo 'cc  $<'; clang $(CFLAGS) $(ISA_FLAGS) $(FUZZ_FLAG) -c $< -o $@
-$(FUZZ_OUT)/lib.a: $(patsubst %.c,$(FUZZ_OUT)/%.o,$(LIB_SRC))
-	@rm -f $@; ar rcs $@ $^
-$(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/lib.a
+	@echo 'cc  $<'; clang $(CPPFLAGS) $(CFLAGS) $(ALWAYS) $(call isa,$<) $(FUZZ_FLAG) -MMD -MP -c $< -o $@
+$(FUZZ_OUT)/parts.a: $(LIB_SRC:%.c=$(FUZZ_OUT)/%.o)
+	@rm -f $@; ar rcsT $@ $^
+$(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/parts.a
 	@clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+$(FUZZ_OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
 fuzz: $(FUZZ_OUT)/fuzz_$(T)
 	@mkdir -p $(FUZZ_OUT)/$(T)
 	$< -max_total_time=$(TIME) -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=$(FUZZ_OUT)/$(T)- $(FUZZ_OUT)/$(T) tests/fuzz/corpus/$(T)
 
-test: unit kern corpus
-
-lint:
-	@python3 tools/lint.py
-
-# Every stage against live transformers (tools/requirements.txt): make parity MODEL=dir
-PYTHON ?= python3
-MODEL  ?= models/stemforge-mini
+# --- models, against the reference (tools/requirements.txt, train/requirements.txt)
+# ALSO="weights=q8 weights=q4 seed=1 model=DIR" sets variants beside model-eval's, on its first 200 requests.
+.PHONY: parity quality model-eval
+MODEL ?= models/stemforge-mini
+WORK  ?= build/train
+N     ?= 1000
 parity: $(BIN)
 	$(PYTHON) tools/parity.py $(MODEL)
-
-# What narrow weights do to the distribution of the next code (tools/requirements.txt): make quality MODEL=dir
 quality: $(BIN)
 	$(PYTHON) tools/quality.py $(MODEL)
-
-# The shipped model, judged by what build/stemforge makes of held-out requests (train/requirements.txt).
-# ALSO="weights=q8 weights=q4 seed=1 model=DIR" sets variants beside it on the first 200 of them.
-WORK   ?= build/train
-N      ?= 1000
 model-eval: $(BIN)
 	$(PYTHON) train/eval.py --work $(WORK) --model $(MODEL) --n $(N) $(ALSO:%=--also %) \
 	    --write docs/MODEL_CARD.md --pictures docs/img
 
-# For editors.
-compile_commands.json: Makefile
-	@flags=$$(printf '%s' '$(CC) $(CFLAGS)' | sed 's/[\\"]/\\&/g'); { echo '['; for f in $(SRC); do \
-	    printf '{"directory":"%s","file":"%s","command":"%s -c %s"},\n' '$(CURDIR)' $$f "$$flags" $$f; \
-	    done | sed '$$ s/,$$//'; echo ']'; } >$@
-
-install: $(BIN) $(ENGINE)
-	install -Dm755 $(BIN) $(DESTDIR)$(PREFIX)/bin/stemforge
-	install -Dm644 $(ENGINE) $(DESTDIR)$(PREFIX)/lib/libstemforge.a
-	install -Dm644 src/stemforge.h $(DESTDIR)$(PREFIX)/include/stemforge.h
-	install -Dm644 src/stemforge_error.h $(DESTDIR)$(PREFIX)/include/stemforge_error.h
-	install -Dm644 docs/stemforge.1 $(DESTDIR)$(PREFIX)/share/man/man1/stemforge.1
-
+# --- the source
+.PHONY: lint format map
+lint:
+	@$(PYTHON) tools/lint.py
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
+map:
+	@$(PYTHON) tools/map.py >docs/MAP.md
 
+# For editors. The last entry has no comma after it.
+entry = {"directory": "$(CURDIR)", "file": "$(1)", "command": "$(subst ",\",$(subst \,\\,$(CC) $(COMPILE) \
+        $(call isa,$(1)) -c $(1)))"}
+compile_commands.json: Makefile FORCE
+	$(file >$@,[)$(foreach f,$(SRC),$(file >>$@,$(call entry,$(f))$(if \
+	    $(filter $(f),$(lastword $(SRC))),,$(comma))))$(file >>$@,])
+
+# --- installing: one list, mode:file:where below PREFIX, for both ways
+.PHONY: install uninstall examples FORCE
+INSTALLED := 755:$(BIN):bin/stemforge 644:$(ENGINE):lib/libstemforge.a \
+    $(foreach h,$(notdir $(wildcard src/*.h)),644:src/$(h):include/$(h)) \
+    644:$(OUT)/gen/stemforge.pc:lib/pkgconfig/stemforge.pc \
+    644:$(OUT)/gen/stemforge.service:lib/systemd/system/stemforge.service \
+    644:packaging/stemforge.bash:share/bash-completion/completions/stemforge \
+    644:docs/stemforge.1:share/man/man1/stemforge.1 \
+    $(foreach f,$(wildcard models/stemforge-mini/*),644:$(f):share/stemforge/$(f)) \
+    $(foreach d,LICENSE README.md CHANGELOG.md $(wildcard docs/*.md),644:$(d):share/doc/stemforge/$(notdir $(d)))
+$(OUT)/gen/%: packaging/%.in FORCE
+	@mkdir -p $(@D)
+	@sed 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|g' $< >$@
+install: $(BIN) $(ENGINE) $(OUT)/gen/stemforge.pc $(OUT)/gen/stemforge.service
+	@set -e; for f in $(INSTALLED); do file=$${f#*:}; \
+	    install -D -m $${f%%:*} "$${file%%:*}" "$(DESTDIR)$(PREFIX)/$${file#*:}"; done
+	@echo "installed below $(DESTDIR)$(PREFIX)"
+uninstall:
+	@for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f##*:}"; done
+	@-find "$(DESTDIR)$(PREFIX)"/share/stemforge "$(DESTDIR)$(PREFIX)"/share/doc/stemforge -depth -type d -empty -delete 2>/dev/null
+	@echo "removed from $(DESTDIR)$(PREFIX)"
+
+# The programs of examples/ against what install puts down, by pkg-config.
+examples:
+	@$(MAKE) -s install PREFIX=$(abspath $(OUT)/prefix) DESTDIR=
+	@PKG_CONFIG_PATH=$(abspath $(OUT)/prefix/lib/pkgconfig) $(MAKE) -s -C examples OUT=$(abspath $(OUT)/examples)
+
+# --- the rest
+.PHONY: clean help
 clean:
-	rm -rf build
-
+	rm -rf $(OUT)
 help:
-	@sed -n 's/^#   //p' Makefile
+	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
 .SECONDARY:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

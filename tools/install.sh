@@ -5,7 +5,7 @@ set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
 libsndfile1-dev libpng-dev"
 test="libcriterion-dev libsoxr-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang-format
-nodejs npm python3 git"
+pkg-config nodejs npm python3 git"
 case "${1:-build}" in
 build) want=$build ;;
 test) want="$build $test" ;;

@@ -48,26 +48,13 @@ fails "wrong chord" 2 'chords' "$bin" generate --model $mono --stem bass --chord
 fails "wrong key" 2 'key' "$bin" generate --model $mono --stem bass --key "Q major"
 fails "wrong format" 2 'mp9' "$bin" generate --model $mono --stem bass --format mp9
 
-# --- the same bytes whatever the machine has
+# --- the same bytes for the same seed; permutations.sh has every isa, type of weights, thread count and batch
 status generate 0 gen --out "$tmp/a"
 status "again" 0 gen --out "$tmp/b"
 same "same seed" "$tmp/a/drums.wav" "$tmp/b/drums.wav"
 for isa in scalar avx2 avx512 neon; do
     STEMFORGE_ISA=$isa gen --out "$tmp/isa" >/dev/null 2>"$tmp/err" || continue # not on this machine
-    same "isa $isa" "$tmp/a/drums.wav" "$tmp/isa/drums.wav"
-done
-for w in f32 bf16 q8 q4; do
-    status "weights $w" 0 gen --weights $w --out "$tmp/w"
-    for isa in scalar avx2 avx512 neon; do
-        STEMFORGE_ISA=$isa gen --weights $w --threads 3 --out "$tmp/wi" >/dev/null 2>"$tmp/err" || continue
-        same "weights $w isa $isa" "$tmp/w/drums.wav" "$tmp/wi/drums.wav"
-    done
-    status "weights $w in a batch" 0 gen --weights $w --stem bass --stem piano --out "$tmp/wb"
-    same "weights $w in a batch" "$tmp/w/drums.wav" "$tmp/wb/drums.wav"
-done
-for n in 1 2 3 8; do
-    status "threads $n" 0 gen --threads $n --out "$tmp/t"
-    same "threads $n" "$tmp/a/drums.wav" "$tmp/t/drums.wav"
+    same "STEMFORGE_ISA $isa" "$tmp/a/drums.wav" "$tmp/isa/drums.wav"
 done
 status "STEMFORGE_THREADS" 0 env STEMFORGE_THREADS=3 "$bin" generate --model $mono --stem drums --duration 1 \
     --seed 5 --quiet --out "$tmp/t"
@@ -261,12 +248,6 @@ kill -INT $pid
 wait $pid
 if [ $? = 130 ] && grep -q stopped "$tmp/err" && [ -z "$(ls -A "$tmp/int")" ]; then ok
 else no "SIGINT: $(cat "$tmp/err") $(ls "$tmp/int")"; fi
-
-# --- the library as somebody else's program meets it
-status install 0 make -s install PREFIX="$tmp/prefix"
-status "link with it" 0 cc -std=c17 -Wall -Werror -I"$tmp/prefix/include" tests/cli/library.c -L"$tmp/prefix/lib" \
-    -lstemforge -lsndfile -lpng -ljansson -lcrypto -lpthread -lm -o "$tmp/library"
-status "use it" 0 "$tmp/library" $mono
 
 echo "$good passed, $bad failed"
 [ $bad = 0 ]

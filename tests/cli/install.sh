@@ -1,0 +1,95 @@
+#!/bin/sh
+# install.sh - what `make install` puts down and takes away, the library as somebody else's program meets it,
+# the caller's flags, and builds that write nothing into the source.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+root=$PWD
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+bad=0 good=0
+ok() { good=$((good + 1)); }
+no() { bad=$((bad + 1)); echo "FAIL $*"; }
+# does NAME command...: exit status 0
+does() {
+    name=$1
+    shift
+    if "$@" >"$tmp/out" 2>&1; then ok; else no "$name: $(tail -n 3 "$tmp/out")"; fi
+}
+there() { if [ -s "$1" ]; then ok; else no "expected a file: $1"; fi; }
+model=tests/parity/mono/model
+
+# --- packaging: a folder with a blank, and nothing left behind
+stage="$tmp/a b"
+does "install" make -s install DESTDIR="$stage" PREFIX=/usr
+for f in bin/stemforge lib/libstemforge.a include/stemforge.h include/stemforge_error.h lib/pkgconfig/stemforge.pc \
+    lib/systemd/system/stemforge.service share/bash-completion/completions/stemforge share/man/man1/stemforge.1 \
+    share/stemforge/models/stemforge-mini/model.safetensors share/stemforge/models/stemforge-mini/LICENSE \
+    share/doc/stemforge/LICENSE share/doc/stemforge/OPERATIONS.md share/doc/stemforge/CHANGELOG.md; do
+    there "$stage/usr/$f"
+done
+if grep -q '^ExecStart=/usr/bin/stemforge serve$' "$stage/usr/lib/systemd/system/stemforge.service" &&
+    ! grep -rq '@[A-Z]*@' "$stage/usr/lib/systemd" "$stage/usr/lib/pkgconfig"; then ok
+else no "the unit does not name the prefix"; fi
+does "the installed program runs" "$stage/usr/bin/stemforge" --version
+does "uninstall" make -s uninstall DESTDIR="$stage" PREFIX=/usr
+left=$(find "$stage" -type f)
+if [ -z "$left" ]; then ok; else no "uninstall left: $left"; fi
+
+# --- completion: asks the program
+PATH="$root/build:$PATH" does "completion of commands" bash -c '. packaging/stemforge.bash
+    COMP_WORDS=(stemforge gen) COMP_CWORD=1; _stemforge; [ "${COMPREPLY[*]}" = generate ]'
+PATH="$root/build:$PATH" does "completion of flags" bash -c '. packaging/stemforge.bash
+    COMP_WORDS=(stemforge generate --sty) COMP_CWORD=2; _stemforge; [ "${COMPREPLY[*]}" = --style ]'
+
+# --- the library, by pkg-config
+does "examples" make -s examples
+does "one stem" build/examples/one_stem $model "$tmp/drums.wav"
+does "is a WAV of two seconds" build/stemforge analyse "$tmp/drums.wav" --json
+if grep -q '"seconds":2.0' "$tmp/out"; then ok; else no "one_stem: $(cat "$tmp/out")"; fi
+flags=$(PKG_CONFIG_PATH=build/prefix/lib/pkgconfig pkg-config --cflags --libs stemforge)
+# shellcheck disable=SC2086
+does "link with it" cc -std=c17 -Wall -Werror tests/cli/library.c $flags -o "$tmp/library"
+does "use it" "$tmp/library" $model
+
+# --- the caller's flags, the caller's compiler for tools, a folder elsewhere, a source that nobody may write
+git ls-files -z -co --exclude-standard | grep -zv '^tests/\|^docs/img' | xargs -0 tar -cf - | (mkdir "$tmp/source" && tar -xf - -C "$tmp/source")
+cat >"$tmp/hostcc" <<S
+#!/bin/sh
+echo x >>"$tmp/hostcc.used"
+exec cc "\$@"
+S
+chmod +x "$tmp/hostcc"
+echo "/* from CPPFLAGS */" >"$tmp/seen.h"
+chmod -R a-w "$tmp/source"
+before=$(find "$tmp/source" | sort | sha256sum)
+does "out of the source" make -s -j"$(nproc)" -C "$tmp/source" OUT="$tmp/elsewhere" HOSTCC="$tmp/hostcc" CC="${CC:-cc}" \
+    CFLAGS="-O1 -DFROM_CFLAGS=1" CPPFLAGS="-include $tmp/seen.h" LDFLAGS="-Wl,--build-id=0x5354454d" "$tmp/elsewhere/stemforge"
+if [ "$(find "$tmp/source" | sort | sha256sum)" = "$before" ]; then ok; else no "the build wrote into the source"; fi
+there "$tmp/hostcc.used"
+if readelf -n "$tmp/elsewhere/stemforge" | grep -qi 5354454d; then ok; else no "LDFLAGS were not used"; fi
+does "makes a stem" "$tmp/elsewhere/stemforge" generate --model $model --stem drums --duration 1 --seed 5 --quiet --out "$tmp/one"
+does "and the same elsewhere" build/stemforge generate --model $model --stem drums --duration 1 --seed 5 --quiet --out "$tmp/two"
+does "with equal bytes" cmp "$tmp/one/drums.wav" "$tmp/two/drums.wav"
+chmod -R u+w "$tmp/source"
+
+# --- a library that is missing is named with its package
+mkdir "$tmp/bin"
+printf '#!/bin/sh\ncase "$*" in *jansson*) exit 1 ;; esac\nexec cc "$@"\n' >"$tmp/bin/nojansson"
+chmod +x "$tmp/bin/nojansson"
+if tools/libraries.sh "$tmp/bin/nojansson" 2>"$tmp/err"; then no "a missing library was not noticed"
+elif grep -q "apt-get install libjansson-dev" "$tmp/err"; then ok
+else no "a missing library: $(cat "$tmp/err")"; fi
+
+# --- AArch64: the whole program where its libraries are installed, else what is missing
+if command -v aarch64-linux-gnu-gcc >/dev/null; then
+    if tools/libraries.sh aarch64-linux-gnu-gcc 2>"$tmp/err"; then
+        does "cross build" make -s -j"$(nproc)" CC=aarch64-linux-gnu-gcc OUT="$tmp/arm64" "$tmp/arm64/stemforge"
+        does "runs" qemu-aarch64 -L / "$tmp/arm64/stemforge" generate --model $model --stem drums --duration 1 --seed 5 --quiet \
+            --out "$tmp/three"
+        does "with equal bytes" cmp "$tmp/three/drums.wav" "$tmp/two/drums.wav"
+    elif grep -q "libjansson-dev:arm64" "$tmp/err" && grep -q "dpkg --add-architecture arm64" "$tmp/err"; then ok
+    else no "cross build: $(cat "$tmp/err")"; fi
+fi
+
+echo "$good passed, $bad failed"
+[ $bad = 0 ]
