@@ -60,8 +60,8 @@ def layers():
     rows = re.findall(r"^\| `([\w/]+)` \| ([\w/ -]+) \|", text_of("docs/DESIGN.md"), re.M)
     table = {name: set(may.replace("-", "").split()) | {name} for name, may in rows}
     for name, may in table.items():
-        if "everything" in may:
-            table[name] = set(table)
+        if "everything" in may:  # "everything but model": the names behind it are left out
+            table[name] = set(table) - (may - {name})
     return table
 
 
@@ -89,6 +89,16 @@ def check_layers(sources):
             to = layer(m.group(1), table)
             if to not in table[here]:
                 fault(f"{path}:{n}: {here} may not include {m.group(1)} (docs/DESIGN.md)")
+
+
+def check_families(sources):
+    """The engine's own files know no network: a family of models is a folder in src/engine."""
+    for path, text in sources.items():
+        if not re.fullmatch(r"src/engine/\w+\.[ch]", path) or path == "src/engine/families.c":
+            continue
+        for to in re.findall(r'^\s*#include "((?:model|engine/\w+)/[^"]+)"', text, re.M):
+            if to != "model/weights.h":
+                fault(f"{path}: expected no network in the engine's own files, found {to} (engine/family.h)")
 
 
 def module(path, headers):
@@ -273,6 +283,7 @@ def main():
     if "--figures" in sys.argv:
         return figures(sources, tests)
     check_layers(sources)
+    check_families(sources)
     check_circles(sources)
     check_calls(sources)
     check_sizes(sources, tests)

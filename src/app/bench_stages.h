@@ -1,11 +1,10 @@
 // bench_stages.h - what `stemforge bench` times, one function a stage. Each prints its rows.
 #pragma once
 #include "app/bench_table.h"
-#include "engine/checkpoint.h"
-#include "engine/musicgen/run.h"
+#include "engine/musicgen/stages.h"
 #include "stemforge.h"
 
-#define BENCH_STEMS_MAX 64
+#define BENCH_STEMS_MAX STAGES_STEMS_MAX
 
 typedef struct {
     const char *model, *isa;
@@ -17,10 +16,9 @@ typedef struct {
     // They are measured anew around steps and codec, since other users of the machine come and go.
     double read_gb, text_gflops, lm_gflops;
     compute *c;
-    checkpoint m;
-    decoder *decoder;
-    float *text; // states of a description, [text_n, text_dim]
-    int64_t text_n;
+    family *f;
+    stages *s;
+    stages_info info;
 } bench;
 
 void bench_add(const bench *b, const char *stage, int64_t stems, double seconds, double value,

@@ -8,7 +8,8 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "audio/file.h"
-#include "engine/checkpoint.h"
+#include "engine/musicgen/family.h"
+#include "engine/musicgen/sound.h"
 
 typedef struct {
     const char *model, *in, *out, *format;
@@ -36,60 +37,53 @@ static int parse(options *o, const char *name, const char *about, const char *sy
     return 1;
 }
 
-static status encode(const options *o, const checkpoint *m, compute *c, err *e) {
-    const mg_config *lm = mg_get_config(m->lm);
+// The model that an option names, and the parts of it that know codes.
+typedef struct {
+    family *f;
+    const pipeline *p;
+    compute *c;
+} codec;
+
+static status encode(const options *o, const codec *k, err *e) {
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
     float *planes = NULL;
-    int32_t *codes = NULL;
-    int64_t n = 0;
+    int64_t n = 0, books = sound_codebooks(k->p);
     status rc = file_read(&clip, o->in, &limits, e);
-    int rate = (int)encodec_get_config(m->codec)->sample_rate;
-    if (!rc) rc = file_clip_planes(&planes, &n, &clip, rate, (int)lm->channels, e);
-    if (rc) goto done;
-    int64_t frames = encodec_frame_count(m->codec, n);
-    codes = mem_alloc((size_t)(lm->codebooks * frames) * sizeof *codes);
-    rc = codes ? checkpoint_encode(m, c, planes, n, codes, e)
-               : err_set(e, ERR_OOM, "no memory for codes");
-    const st_entry entry = {
-        .name = "codes",
-        .t = {.type = DT_I32, .dims = 2, .shape = {lm->codebooks, frames}, .data = codes}};
-    if (!rc) rc = st_write(o->out, &entry, 1, NULL, e);
     if (!rc)
-        printf("%s  %lld codebooks, %lld frames\n", o->out, (long long)lm->codebooks,
-               (long long)frames);
-done:
+        rc = file_clip_planes(&planes, &n, &clip, k->f->info.sample_rate, k->f->info.channels, e);
     file_clip_deinit(&clip);
+    if (rc) return rc;
+    int64_t frames = sound_frames(k->p, n);
+    int32_t *codes = mem_alloc((size_t)(books * frames) * sizeof *codes);
+    rc = codes ? sound_encode(k->p, k->c, planes, n, codes, e)
+               : err_set(e, ERR_OOM, "no memory for codes");
+    if (!rc) rc = sound_write_codes(k->p, o->out, codes, frames, e);
+    if (!rc)
+        printf("%s  %lld codebooks, %lld frames\n", o->out, (long long)books, (long long)frames);
     mem_free(planes);
     mem_free(codes);
     return rc;
 }
 
-static status decode(const options *o, const checkpoint *m, compute *c, err *e) {
-    const encodec_config *a = encodec_get_config(m->codec);
-    int64_t frames = 0, channels = mg_get_config(m->lm)->channels;
+static status decode(const options *o, const codec *k, err *e) {
+    int64_t frames = 0, channels = k->f->info.channels;
     int32_t *codes = NULL;
     float *planes = NULL, *mixed = NULL;
     file_format format;
     status rc = file_format_parse(&format, o->format, e);
-    if (!rc) rc = checkpoint_read_codes(m, o->in, &codes, &frames, e);
+    if (!rc) rc = sound_read_codes(k->p, o->in, &codes, &frames, e);
     if (rc) return rc;
-    int64_t n = frames * a->hop;
+    int64_t n = sound_samples(k->p, frames);
     planes = mem_alloc((size_t)(channels * n) * sizeof *planes);
     mixed = mem_alloc((size_t)(channels * n) * sizeof *mixed);
-    if (!planes || !mixed) {
-        rc = err_set(e, ERR_OOM, "no memory for the sound");
-        goto done;
-    }
-    float *const plane[2] = {planes, planes + (channels - 1) * n};
-    const encodec_codes in = {
-        .codes = codes, .ld = frames, .frames = frames, .channels = (int)channels};
-    rc = encodec_decode(m->codec, c, &in, plane, e);
+    rc = planes && mixed ? sound_decode(k->p, k->c, codes, frames, planes, e)
+                         : err_set(e, ERR_OOM, "no memory for the sound");
     for (int64_t i = 0; !rc && i < channels * n; i++)
         mixed[i] = planes[i % channels * n + i / channels];
-    if (!rc) rc = file_write(o->out, format, mixed, n, (int)channels, (int)a->sample_rate, NULL, e);
-    if (!rc) printf("%s  %.2f s\n", o->out, (double)n / (double)a->sample_rate);
-done:
+    int rate = k->f->info.sample_rate;
+    if (!rc) rc = file_write(o->out, format, mixed, n, (int)channels, rate, NULL, e);
+    if (!rc) printf("%s  %.2f s\n", o->out, (double)n / rate);
     mem_free(codes);
     mem_free(planes);
     mem_free(mixed);
@@ -97,18 +91,17 @@ done:
 }
 
 static int with_model(const options *o, const char *name,
-                      status (*f)(const options *, const checkpoint *, compute *, err *)) {
+                      status (*f)(const options *, const codec *, err *)) {
     err e = {0};
-    checkpoint m = {0};
-    compute *c = NULL;
+    codec k = {0};
     status rc = os_can_write(o->out, &e);
-    if (!rc) rc = compute_open(&c, (int)o->threads, NULL, &e);
-    if (!rc)
-        rc =
-            checkpoint_open(&m, &(checkpoint_options){.model = o->model, .need_encoder = true}, &e);
-    if (!rc) rc = f(o, &m, c, &e);
-    checkpoint_close(&m);
-    compute_close(c);
+    if (!rc) rc = compute_open(&k.c, (int)o->threads, NULL, &e);
+    const family_options files = {.model = o->model, .c = k.c};
+    if (!rc) rc = family_open(&k.f, &files, &e);
+    if (!rc) rc = musicgen_pipeline(&k.p, k.f, &e);
+    if (!rc) rc = f(o, &k, &e);
+    family_close(k.f);
+    compute_close(k.c);
     if (rc) fprintf(stderr, "stemforge %s: %s\n", name, e.text);
     return rc ? 1 : 0;
 }

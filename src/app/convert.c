@@ -4,7 +4,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
-#include "engine/checkpoint.h"
+#include "engine/family.h"
 #include "stemforge.h"
 
 #define DOCUMENT_MAX ((size_t)64 << 20)
@@ -35,10 +35,15 @@ static status open_documents(documents *d, const char *dir, err *e) {
     return rc ? rc : open_one(&d->tokenizer, dir, "tokenizer.json", true, e);
 }
 
-static status pack_words(documents *d, const tokenizer *t, err *e) {
+static status pack_tokenizer(documents *d, const checkpoint *m, err *e) {
     buf_init(&d->words, DOCUMENT_MAX);
     buf_init(&d->vocabulary, DOCUMENT_MAX);
-    return tok_pack(t, d->tokenizer.data, &d->words, &d->vocabulary, e);
+    tokenizer *t;
+    status rc = checkpoint_tokenizer(&t, m, e);
+    if (rc) return rc;
+    rc = tok_pack(t, d->tokenizer.data, &d->words, &d->vocabulary, e);
+    tok_close(t);
+    return rc;
 }
 
 static void close_documents(documents *d) {
@@ -54,7 +59,7 @@ static status write_file(const options *o, const checkpoint *m, const checkpoint
                          err *e) {
     documents d = {0};
     status rc = open_documents(&d, m->path, e);
-    if (!rc) rc = pack_words(&d, m->words, e);
+    if (!rc) rc = pack_tokenizer(&d, m, e);
     const pack_contents c = {.model = m->name,
                              .license = o->license,
                              .weights = o->type,
@@ -71,23 +76,20 @@ static status write_file(const options *o, const checkpoint *m, const checkpoint
 }
 
 static status convert(const options *o, stemforge_weights type, err *e) {
-    checkpoint m = {0};
+    family *f = NULL;
     checkpoint_record r = {0};
     compute *c;
     status rc = os_can_write(o->out, e);
     if (rc) return err_within(e, "--out");
     rc = compute_open(&c, 0, NULL, e);
-    const checkpoint_options files = {.model = o->model,
-                                      .lm_type = (weights_type)type,
-                                      .c = c,
-                                      .need_encoder = true,
-                                      .record = &r};
-    if (!rc) rc = checkpoint_open(&m, &files, e);
-    if (!rc && m.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
+    const family_options files = {
+        .model = o->model, .weights = (weights_type)type, .c = c, .record = &r};
+    if (!rc) rc = family_open(&f, &files, e);
+    if (!rc && f->files.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
-    if (!rc) rc = write_file(o, &m, &r, e);
+    if (!rc) rc = write_file(o, &f->files, &r, e);
     if (!rc) printf("%s  %zu tensors, %s\n", o->out, r.count, o->type);
-    checkpoint_close(&m);
+    family_close(f);
     checkpoint_record_deinit(&r);
     compute_close(c);
     return rc;

@@ -14,24 +14,24 @@ typedef struct {
 } options;
 
 static status trace(const options *o, weights_type type, err *e) {
-    checkpoint m = {0};
+    family *f = NULL;
     compute *c = NULL;
     json *run = NULL;
     trace_result r = {0};
     char dir[OS_PATH_MAX];
     const char *slash = strrchr(o->run, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - o->run) : 1, slash ? o->run : ".");
-    const checkpoint_options files = {.model = o->model, .lm_type = type, .need_encoder = true};
     status rc = os_can_write(o->out, e);
     if (rc) return err_within(e, "--out");
     rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
     if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
-    if (!rc) rc = checkpoint_open(&m, &files, e);
-    if (!rc) rc = trace_run(&r, &m, c, run, dir, e);
+    const family_options files = {.model = o->model, .weights = type, .c = c};
+    if (!rc) rc = family_open(&f, &files, e);
+    if (!rc) rc = trace_run(&r, f, run, dir, e);
     if (!rc) rc = st_write(o->out, r.list, r.n, NULL, e);
     if (!rc) printf("%s  %zu tensors\n", o->out, r.n);
     trace_free(&r);
-    checkpoint_close(&m);
+    family_close(f);
     compute_close(c);
     json_free(run);
     return rc;

@@ -14,15 +14,12 @@ typedef struct {
 } place;
 
 struct batch {
-    compute *c;
+    family *f;
     batch_limits limits;
 
     // The thread's own.
-    decoder *decoder;
     place *running; // [places]
-    run **runs;     // [places] of them
-    seq **stepped;  // [places]
-    arena work;
+    take **takes;   // [places]: those of the running places, in order
 
     pthread_t thread;
     bool started;
@@ -66,7 +63,7 @@ static batch_item *waiting_item(batch_job *j) {
 
 static bool fits(const batch *b, const batch_item *it) {
     if (b->count >= (size_t)b->limits.places) return false;
-    return !b->limits.memory_max || it->bytes <= b->limits.memory_max - b->memory;
+    return !b->limits.memory_max || it->t->bytes <= b->limits.memory_max - b->memory;
 }
 
 // The next item to take in, or NULL. A job that does not fit holds the others back, so that a large
@@ -83,7 +80,7 @@ static bool choose(batch *b, place *out) {
 
 static void place_free(batch *b, size_t i) {
     b->running[i].job->running--;
-    b->memory -= b->running[i].item->bytes;
+    b->memory -= b->running[i].item->t->bytes;
     b->running[i] = b->running[--b->count];
 }
 
@@ -91,31 +88,29 @@ static void place_free(batch *b, size_t i) {
 
 // Takes one item in. Called and returns with mu held.
 static void admit(batch *b, place p) {
+    take *t = p.item->t;
     p.item->state = BATCH_RUNNING;
     p.job->running++;
-    b->memory += p.item->bytes;
+    b->memory += t->bytes;
     b->running[b->count++] = p;
     pthread_mutex_unlock(&b->mu);
     err e = {0};
-    run *r = NULL;
-    status rc = p.item->begin(p.item->arg, b->decoder, b->c, &b->work, &r, &e);
-    arena_reset(&b->work);
+    status rc = b->f->ops->begin(t, &e);
+    if (rc) b->f->ops->end(t);
     pthread_mutex_lock(&b->mu);
-    p.item->r = r;
-    if (r) p.item->total = run_steps_total(r);
+    p.item->total = t->total;
     if (rc) {
         place_free(b, b->count - 1);
         item_end(b, p.item, rc, &e);
     }
 }
 
-// Ends the item in place i, whose run goes no further. Called and returns with mu held.
-static void finish(batch *b, size_t i, status rc, const err *e) {
+// Ends the item in place i, whose take goes no further. Called and returns with mu held.
+static void leave(batch *b, size_t i, status rc, const err *e) {
     batch_item *it = b->running[i].item;
     pthread_mutex_unlock(&b->mu);
-    run_free(it->r);
+    b->f->ops->end(it->t);
     pthread_mutex_lock(&b->mu);
-    it->r = NULL;
     place_free(b, i);
     item_end(b, it, rc, e);
 }
@@ -124,39 +119,56 @@ static void drop_canceled(batch *b) {
     for (size_t i = b->count; i-- > 0;) {
         if (!b->running[i].job->canceled) continue;
         err e;
-        finish(b, i, err_set(&e, ERR_CANCELED, "canceled"), &e);
+        leave(b, i, err_set(&e, ERR_CANCELED, "canceled"), &e);
     }
 }
 
-static void begin_windows(batch *b) {
+// Fills b->takes from the running places.
+static take *const *list_takes(batch *b) {
+    for (size_t i = 0; i < b->count; i++) b->takes[i] = b->running[i].item->t;
+    return b->takes;
+}
+
+static void prefill(batch *b) {
     for (size_t i = b->count; i-- > 0;) {
-        run *r = b->running[i].item->r;
-        if (!run_needs_window(r)) continue;
+        take *t = b->running[i].item->t;
+        if (!t->wants_prefill) continue;
         size_t n = b->count;
-        for (size_t j = 0; j < n; j++) b->runs[j] = b->running[j].item->r;
+        take *const *others = list_takes(b);
         pthread_mutex_unlock(&b->mu);
         err e = {0};
-        status rc = run_begin_window(r, b->runs, n, &e);
+        status rc = b->f->ops->prefill(t, others, n, &e);
         pthread_mutex_lock(&b->mu);
-        if (rc) finish(b, i, rc, &e);
+        if (rc) leave(b, i, rc, &e);
     }
 }
 
-// One step of all running stems; mu is not held, and nobody else touches b->running.
-static status step(batch *b, size_t n, err *e) {
-    for (size_t i = 0; i < n; i++) b->stepped[i] = run_seq(b->running[i].item->r);
-    status rc = decoder_step(b->decoder, b->stepped, n, e);
-    for (size_t i = 0; i < n && !rc; i++) run_stepped(b->running[i].item->r);
-    return rc;
+// One step of all running takes.
+static void step(batch *b) {
+    size_t n = b->count;
+    take *const *takes = list_takes(b);
+    pthread_mutex_unlock(&b->mu);
+    err e = {0};
+    double from = os_seconds();
+    status rc = b->f->ops->step(b->f, takes, n, &e);
+    double spent = os_seconds() - from;
+    pthread_mutex_lock(&b->mu);
+    b->stats.steps++;
+    b->stats.rows += n;
+    b->stats.busy_seconds += spent;
+    for (size_t i = b->count; i-- > 0;) {
+        b->running[i].item->done = b->running[i].item->t->done;
+        if (rc) leave(b, i, rc, &e);
+    }
 }
 
-// Items whose runs are done, as long as the first of them, at most BATCH_TOGETHER.
+// The items that are done and as long as the first of them, at most FAMILY_TOGETHER.
 static size_t done_alike(const batch *b, batch_item **out) {
     size_t n = 0;
-    for (size_t i = 0; i < b->count && n < BATCH_TOGETHER; i++) {
+    for (size_t i = 0; i < b->count && n < FAMILY_TOGETHER; i++) {
         batch_item *it = b->running[i].item;
-        if (!run_done(it->r)) continue;
-        if (n && (it->end != out[0]->end || run_frames(it->r) != run_frames(out[0]->r))) continue;
+        if (it->t->done < it->t->total) continue;
+        if (n && it->t->length != out[0]->t->length) continue;
         out[n++] = it;
     }
     return n;
@@ -168,12 +180,12 @@ typedef struct {
 } ending;
 
 static void end_together(batch *b, batch_item *const *it, size_t n, ending *out) {
-    for (size_t i = 0; i < n; i++) seq_rest(run_seq(it[i]->r));
-    out[0].rc = it[0]->end(it, n, b->c, &out[0].e);
+    take *t[FAMILY_TOGETHER];
+    for (size_t i = 0; i < n; i++) t[i] = it[i]->t;
+    out[0].rc = b->f->ops->finish(b->f, t, n, &out[0].e);
     for (size_t i = 1; i < n; i++) out[i] = out[0];
-    for (size_t i = 0; i < n && n > 1 && out[i].rc; i++) {
-        out[i].rc = it[i]->end(&it[i], 1, b->c, &out[i].e);
-    }
+    for (size_t i = 0; i < n && n > 1 && out[i].rc; i++)
+        out[i].rc = b->f->ops->finish(b->f, &t[i], 1, &out[i].e);
 }
 
 static size_t place_of(const batch *b, const batch_item *it) {
@@ -183,13 +195,13 @@ static size_t place_of(const batch *b, const batch_item *it) {
 }
 
 static void end_done(batch *b) {
-    batch_item *it[BATCH_TOGETHER];
-    ending ended[BATCH_TOGETHER] = {0};
+    batch_item *it[FAMILY_TOGETHER];
+    ending ended[FAMILY_TOGETHER] = {0};
     for (size_t n; (n = done_alike(b, it)) > 0;) {
         pthread_mutex_unlock(&b->mu);
         end_together(b, it, n, ended);
         pthread_mutex_lock(&b->mu);
-        for (size_t i = 0; i < n; i++) finish(b, place_of(b, it[i]), ended[i].rc, &ended[i].e);
+        for (size_t i = 0; i < n; i++) leave(b, place_of(b, it[i]), ended[i].rc, &ended[i].e);
     }
 }
 
@@ -197,23 +209,8 @@ static void turn(batch *b) {
     place p;
     drop_canceled(b);
     while (!b->closing && choose(b, &p)) admit(b, p);
-    begin_windows(b);
-    if (!b->count) return;
-    size_t runs = b->count;
-    pthread_mutex_unlock(&b->mu);
-    double from = os_seconds();
-    err e = {0};
-    status rc = step(b, runs, &e);
-    double spent = os_seconds() - from;
-    pthread_mutex_lock(&b->mu);
-    for (size_t i = b->count; rc && i-- > 0;) finish(b, i, rc, &e);
-    b->stats.steps++;
-    b->stats.rows += runs;
-    b->stats.busy_seconds += spent;
-    for (size_t i = b->count; i-- > 0;) {
-        batch_item *it = b->running[i].item;
-        it->done = run_steps_done(it->r);
-    }
+    if (b->f->ops->prefill) prefill(b);
+    if (b->count) step(b);
     end_done(b);
 }
 
@@ -242,22 +239,14 @@ static void *thread_main(void *arg) {
 
 // --- open and close
 
-static status allocate(batch *b, const musicgen *m, err *e) {
-    size_t places = (size_t)b->limits.places;
-    const decoder_limits limits = {.sequences = b->limits.places, .positions = b->limits.positions};
-    b->running = mem_calloc(places, sizeof *b->running);
-    b->runs = mem_calloc(places, sizeof *b->runs);
-    b->stepped = mem_calloc(places, sizeof *b->stepped);
-    if (!b->running || !b->runs || !b->stepped) return err_set(e, ERR_OOM, "no memory for a batch");
-    return decoder_open(&b->decoder, m, b->c, &limits, e);
-}
-
-status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits *l, err *e) {
+status batch_open(batch **out, family *f, const batch_limits *l, err *e) {
     *out = NULL;
     batch *b = mem_calloc(1, sizeof *b);
     if (!b) return err_set(e, ERR_OOM, "no memory for a batch");
-    b->c = c;
+    b->f = f;
     b->limits = *l;
+    b->running = mem_calloc((size_t)l->places, sizeof *b->running);
+    b->takes = mem_calloc((size_t)l->places, sizeof *b->takes);
     pthread_mutex_init(&b->mu, NULL);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
@@ -265,7 +254,7 @@ status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits
     pthread_cond_init(&b->work_come, &clock);
     pthread_cond_init(&b->item_done, &clock);
     pthread_condattr_destroy(&clock);
-    status rc = allocate(b, m, e);
+    status rc = b->running && b->takes ? OK : err_set(e, ERR_OOM, "no memory for a batch");
     if (!rc && pthread_create(&b->thread, NULL, thread_main, b))
         rc = err_set(e, ERR_OOM, "cannot start a thread");
     b->started = rc == OK;
@@ -292,11 +281,8 @@ void batch_close(batch *b) {
     pthread_cond_destroy(&b->work_come);
     pthread_cond_destroy(&b->item_done);
     pthread_mutex_destroy(&b->mu);
-    decoder_close(b->decoder);
-    arena_deinit(&b->work);
     mem_free(b->running);
-    mem_free(b->runs);
-    mem_free(b->stepped);
+    mem_free(b->takes);
     mem_free(b);
 }
 
@@ -304,9 +290,9 @@ void batch_close(batch *b) {
 
 status batch_enter(batch *b, batch_job *j, err *e) {
     for (size_t i = 0; i < j->count && b->limits.memory_max; i++) {
-        if (j->items[i].bytes <= b->limits.memory_max) continue;
+        if (j->items[i].t->bytes <= b->limits.memory_max) continue;
         return err_set(e, ERR_LIMIT, "a stem needs %zu MB of cache, the budget is %zu MB",
-                       j->items[i].bytes >> 20, b->limits.memory_max >> 20);
+                       j->items[i].t->bytes >> 20, b->limits.memory_max >> 20);
     }
     pthread_mutex_lock(&b->mu);
     status rc = b->closing ? err_set(e, ERR_CANCELED, "the engine is closing") : OK;
@@ -352,14 +338,6 @@ void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *to
     pthread_mutex_lock(&b->mu);
     *done = j->items[i].done;
     *total = j->items[i].total;
-    pthread_mutex_unlock(&b->mu);
-}
-
-void batch_cancel(batch *b, batch_job *j) {
-    pthread_mutex_lock(&b->mu);
-    j->canceled = true;
-    fail_waiting(b, j);
-    pthread_cond_signal(&b->work_come);
     pthread_mutex_unlock(&b->mu);
 }
 

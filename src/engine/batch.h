@@ -1,39 +1,27 @@
 // batch.h - continuous batching: stems of many jobs join and leave one running step.
 //
 // A batch owns one thread, and that thread owns the compute: everything that multiplies runs there.
-// Each turn it takes waiting items in as far as places and memory allow, prefills windows that
-// begin, steps all running stems at once, and finishes those that are done. Whose item is next: the
-// job with the fewest running stems, the older one first, so a job of one stem does not wait behind
-// a job of seven. The codes of a stem do not depend on what it shares a step with.
+// Each turn it takes waiting items in as far as places and memory allow, prefills the takes that
+// want it, steps all running takes at once, and finishes those that are done. The next item is of
+// the job with the fewest running items, the older job first, so a job of one stem does not wait
+// behind a job of seven. The bytes of a stem do not depend on what it shares a step with.
 #pragma once
-#include "base/mem.h"
-#include "compute/ops.h"
-#include "engine/musicgen/run.h"
+#include "engine/family.h"
 
 typedef struct batch batch;
 
 typedef enum { BATCH_WAITING, BATCH_RUNNING, BATCH_DONE, BATCH_FAILED } batch_state;
 
-#define BATCH_TOGETHER 8 // items that end in one call at most
-
-// One stem of a job. The callbacks run on the batch's thread.
-typedef struct batch_item batch_item;
-struct batch_item {
-    void *arg;
-    // Encodes the text and makes the run. Scratch from work, which is reset afterwards.
-    status (*begin)(void *arg, decoder *d, compute *c, arena *work, run **out, err *e);
-    // Decodes the codes of finished runs, items[i]->r, which are equally long. When it fails for
-    // several it is called again for each alone.
-    status (*end)(batch_item *const *items, size_t n, compute *c, err *e);
-    size_t bytes; // its caches will take, for the memory budget
+// One stem of a job.
+typedef struct {
+    take *t; // the caller's, until batch_leave returns
 
     // The batch's own, guarded by its lock; read through the functions below.
     batch_state state;
-    run *r;
     int64_t done, total; // steps
     bool reported;
     err why; // when failed
-};
+} batch_item;
 
 typedef struct batch_job {
     batch_item *items; // the caller's, until batch_leave returns
@@ -46,12 +34,12 @@ typedef struct batch_job {
 } batch_job;
 
 typedef struct {
-    int places;        // stems in a step at most
-    int64_t positions; // of the longest sequence, prefix included
-    size_t memory_max; // bytes of caches in all, 0: no limit
+    int places;        // takes in a step at most
+    size_t memory_max; // bytes of running takes in all, 0: no limit
 } batch_limits;
 
-status batch_open(batch **out, const musicgen *m, compute *c, const batch_limits *l, err *e);
+// f is borrowed until batch_close, and its computing is the batch's thread's.
+status batch_open(batch **out, family *f, const batch_limits *l, err *e);
 void batch_close(batch *b); // fails what is left as canceled, joins the thread; NULL is fine
 
 // ERR_LIMIT when an item alone is over the memory budget; else the job is queued. From any thread.
@@ -59,13 +47,12 @@ status batch_enter(batch *b, batch_job *j, err *e);
 // Waits up to ms for an item that is done or failed and was not returned yet: its index, or -1.
 int batch_wait(batch *b, batch_job *j, int ms);
 void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *total);
-void batch_cancel(batch *b, batch_job *j); // its items fail with ERR_CANCELED soon
 // Cancels, and waits until the batch has let go of the items.
 void batch_leave(batch *b, batch_job *j);
 
 typedef struct {
-    uint64_t steps, rows; // since open; rows counts stems
-    int running, waiting; // stems, now
+    uint64_t steps, rows; // since open; rows counts takes
+    int running, waiting; // takes, now
     double busy_seconds;  // in steps
 } batch_stats;
 batch_stats batch_get_stats(batch *b);

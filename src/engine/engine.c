@@ -4,30 +4,26 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "audio/file.h"
 #include "audio/post.h"
 #include "base/near.h"
 #include "base/os.h"
 #include "engine/batch.h"
-#include "engine/musicgen/condition.h"
-#include "engine/musicgen/texts.h"
 #include "engine/prompt.h"
+#include "request/chords.h"
 #include "stemforge.h"
 
+#define TOP_K_MAX 65536
+#define CHECK_BPM 120 // of chords when no tempo is given
 #define PLACES_DEFAULT 16
 #define SECONDS_MIN 0.1
 #define SECONDS_MAX 600
-#define WINDOW_MIN 16   // frames
-#define TOKENS_MAX 1000 // of a finished prompt
-#define WAIT_MS 100     // between looks at cancellation and progress
+#define WAIT_MS 100 // between looks at cancellation and progress
 
 struct stemforge_engine {
-    checkpoint model;
     compute *c;
+    family *f;
     batch *b;
-    texts texts;              // the batch's thread's
-    encodec_decoder *decoder; // as well; NULL before the first stem ends
-    resampler *to_rate;       // codec's rate to POST_RATE
+    resampler *to_rate; // the model's rate to POST_RATE
 };
 
 _Static_assert((int)STEMFORGE_WEIGHTS_Q4 == (int)WEIGHTS_Q4 &&
@@ -54,24 +50,15 @@ bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
     return false;
 }
 
-static int64_t positions_max(const checkpoint *m) {
-    const mg_config *c = mg_get_config(m->lm);
-    return MAX(c->positions, m->window + c->codebooks + 1);
-}
-
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
+    int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
     status rc = compute_open(&g->c, o->threads, o->isa, e);
-    const checkpoint_options files = {
-        .model = o->model, .lm_type = (weights_type)o->weights, .c = g->c, .need_encoder = true};
-    if (!rc) rc = checkpoint_open(&g->model, &files, e);
-    if (rc) return rc;
-    texts_init(&g->texts, &g->model);
-    rc = resample_open(&g->to_rate, (int)encodec_get_config(g->model.codec)->sample_rate, POST_RATE,
-                       e);
-    const batch_limits limits = {.places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT,
-                                 .positions = positions_max(&g->model),
-                                 .memory_max = o->memory_max};
-    return rc ? rc : batch_open(&g->b, g->model.lm, g->c, &limits, e);
+    const family_options files = {
+        .model = o->model, .weights = (weights_type)o->weights, .c = g->c, .places = places};
+    if (!rc) rc = family_open(&g->f, &files, e);
+    if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);
+    const batch_limits limits = {.places = places, .memory_max = o->memory_max};
+    return rc ? rc : batch_open(&g->b, g->f, &limits, e);
 }
 
 stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
@@ -93,29 +80,17 @@ stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options 
 void stemforge_close(stemforge_engine *g) {
     if (!g) return;
     batch_close(g->b);
-    texts_deinit(&g->texts);
-    encodec_decoder_free(g->decoder);
     resample_close(g->to_rate);
-    checkpoint_close(&g->model);
+    family_close(g->f);
     compute_close(g->c);
     mem_free(g);
 }
 
 stemforge_info stemforge_engine_info(const stemforge_engine *g) {
-    const mg_config *c = mg_get_config(g->model.lm);
-    int64_t prefix = c->melody ? c->chroma_length : 0;
-    return (stemforge_info){
-        .name = g->model.name,
-        .family = c->melody ? "musicgen_melody" : "musicgen",
-        .sample_rate = (int)encodec_get_config(g->model.codec)->sample_rate,
-        .channels = (int)c->channels,
-        .window_seconds = (double)g->model.window / g->model.frame_rate,
-        .frame_rate = g->model.frame_rate,
-        .parameters = g->model.values,
-        .weight_bytes = g->model.size,
-        .stem_bytes = 2 * mg_cache_bytes(c, g->model.window + prefix, 0, g->model.cache_type),
-        .threads = compute_threads(g->c),
-        .isa = compute_isa(g->c)};
+    stemforge_info info = g->f->info;
+    info.threads = compute_threads(g->c);
+    info.isa = compute_isa(g->c);
+    return info;
 }
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
@@ -173,8 +148,7 @@ static status check_request(const stemforge_request *r, err *e) {
     if (!rc) rc = check_range("temperature", r->temperature, 0, 2, e);
     if (!rc) rc = check_range("top_p", r->top_p, 0, 1, e);
     if (!rc && r->guidance >= 0) rc = check_range("guidance", r->guidance, 0, 100, e);
-    if (!rc && r->top_k > SAMPLER_CODES_MAX)
-        rc = check_range("top_k", r->top_k, 0, SAMPLER_CODES_MAX, e);
+    if (!rc && r->top_k > TOP_K_MAX) rc = check_range("top_k", r->top_k, 0, TOP_K_MAX, e);
     if (!rc && r->key) {
         key k;
         rc = chords_parse_key(&k, r->key, e);
@@ -183,7 +157,7 @@ static status check_request(const stemforge_request *r, err *e) {
     }
     if (!rc && r->chord_count) {
         progression p;
-        rc = chords_parse(&p, r->chords, r->chord_count, CONDITION_BPM, e);
+        rc = chords_parse(&p, r->chords, r->chord_count, CHECK_BPM, e);
         if (rc) err_within(e, "chords");
     }
     return rc;
@@ -195,242 +169,53 @@ stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_e
 
 // --- one request
 
-typedef struct request request;
-
 typedef struct {
-    request *of;
-    const char *name;
-    buf prompt;
-    tok_ids ids;
-    float *text;   // [ids.count, text_dim]
-    float *planes; // [channels, samples] at the codec's rate, when decoded
-    int64_t samples;
-} stem;
-
-struct request {
     stemforge_engine *g;
     const stemforge_request *r;
     const stemforge_events *ev;
-    buf chords; // "Am F C G"
-    condition cond;
-    int32_t *given; // [K][given_n] codes to go on from
-    float *given_planes;
-    int64_t given_samples, given_n;
-    int64_t frames; // to make
+    plan *plan;
     double started;
-    stem stems[PROMPT_STEMS];
-    batch_item items[PROMPT_STEMS]; // packed: only the stems to make
-    size_t index[PROMPT_STEMS];     // of item i among the request's stems
+    batch_item items[PROMPT_STEMS]; // the stems to make; their takes are ours
     batch_job job;
-};
+} request;
 
-// FNV-1a, so that a stem's draws follow from its name.
-static uint64_t name_stream(const char *s) {
-    uint64_t h = 1469598103934665603u;
-    for (; *s; s++) h = (h ^ (uint8_t)*s) * 1099511628211u;
-    return h;
+static const char *stem_name(const request *q, const take *t) {
+    return q->r->stems[t->stem];
 }
 
-// A long text takes its rows of a melody model's prefix from the window.
-static int64_t window_of(const stem *s) {
-    const checkpoint *m = &s->of->g->model;
-    const mg_config *lm = mg_get_config(m->lm);
-    if (!lm->melody) return m->window;
-    int64_t rest = lm->positions - lm->chroma_length - (int64_t)s->ids.n - lm->codebooks;
-    return MIN(m->window, rest);
-}
-
-static run_params params_of(const stem *s) {
-    const request *q = s->of;
+static status plan_stems(request *q, err *e) {
     const stemforge_request *r = q->r;
-    const checkpoint *m = &q->g->model;
-    int64_t window = window_of(s);
-    return (run_params){
-        .seq = {.text = s->text,
-                .text_n = (int64_t)s->ids.count,
-                .text_rows = (int64_t)s->ids.n,
-                .sampling = {.temperature = (float)r->temperature,
-                             .top_k = r->top_k >= 0 ? r->top_k : m->top_k,
-                             .top_p = (float)r->top_p,
-                             .guidance = (float)(r->guidance >= 0 ? r->guidance : m->guidance)},
-                .seed = r->seed,
-                .stream = name_stream(s->name),
-                .frames = q->frames,
-                .given = q->given,
-                .given_n = q->given_n,
-                .window = window,
-                .cache_type = m->cache_type},
-        .stride = MIN(m->stride, MAX(1, window * 3 / 5)),
-        .chroma = condition_chroma,
-        .chroma_arg = (void *)&q->cond,
-    };
-}
-
-// On the batch's thread, once for all stems: what the request goes on from, as codes.
-static status encode_given(request *q, compute *c, err *e) {
-    if (!q->given_planes || q->given) return OK;
-    const checkpoint *m = &q->g->model;
-    int64_t books = mg_get_config(m->lm)->codebooks;
-    int32_t *codes = mem_alloc((size_t)(books * q->given_n) * sizeof *codes);
-    if (!codes) return err_set(e, ERR_OOM, "no memory for the codes of %s", q->r->continue_from);
-    status rc = checkpoint_encode(m, c, q->given_planes, q->given_samples, codes, e);
-    if (rc)
-        mem_free(codes);
-    else
-        q->given = codes;
-    return rc;
-}
-
-static status stem_begin(void *arg, decoder *d, compute *c, arena *work, run **out, err *e) {
-    stem *s = arg;
-    const checkpoint *m = &s->of->g->model;
-    s->text = mem_alloc(s->ids.count * (size_t)mg_get_config(m->lm)->text_dim * sizeof *s->text);
-    if (!s->text) return err_set(e, ERR_OOM, "no memory for the text of %s", s->name);
-    status rc = texts_encode(&s->of->g->texts, c, s->text, s->ids.ids + s->ids.first,
-                             (int64_t)s->ids.count, work, e);
-    if (!rc) rc = encode_given(s->of, c, e);
-    const run_params p = params_of(s);
-    return rc ? rc : run_create(out, d, m->lm, &p, e);
-}
-
-static status make_room(stem *s, err *e) {
-    const checkpoint *m = &s->of->g->model;
-    s->samples = s->of->frames * encodec_get_config(m->codec)->hop;
-    size_t n = (size_t)(mg_get_config(m->lm)->channels * s->samples);
-    if (!s->planes) s->planes = mem_alloc(n * sizeof *s->planes);
-    return s->planes ? OK : err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
-}
-
-static status stems_end(batch_item *const *items, size_t n, compute *c, err *e) {
-    encodec_codes in[BATCH_TOGETHER];
-    float *planes[2 * BATCH_TOGETHER], **plane = planes;
-    stemforge_engine *g = ((const stem *)items[0]->arg)->of->g;
-    const checkpoint *m = &g->model;
-    int channels = (int)mg_get_config(m->lm)->channels;
-    for (size_t i = 0; i < n; i++) {
-        stem *s = items[i]->arg;
-        status rc = make_room(s, e);
-        if (rc) return rc;
-        int64_t frames = s->of->frames;
-        in[i] = (encodec_codes){seq_codes(run_seq(items[i]->r)), frames, frames, channels};
-        for (int ch = 0; ch < channels; ch++) *plane++ = s->planes + ch * s->samples;
-    }
-    status rc =
-        g->decoder ? OK : encodec_decoder_create(&g->decoder, m->codec, ENCODEC_STREAMS_MAX, e);
-    return rc ? rc : encodec_decoder_run(g->decoder, c, in, n, planes, e);
-}
-
-static status check_given(const request *q, err *e) {
-    if (q->given_n < q->frames) return OK;
-    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
-                     (double)q->given_n / q->g->model.frame_rate, q->r->continue_from,
-                     q->r->seconds);
-}
-
-static status read_given_audio(request *q, err *e) {
-    const checkpoint *m = &q->g->model;
-    file_clip clip = {0};
-    file_limits limits = file_limits_default();
-    limits.seconds_max = SECONDS_MAX;
-    status rc = file_read(&clip, q->r->continue_from, &limits, e);
-    int channels = (int)mg_get_config(m->lm)->channels;
-    int rate = (int)encodec_get_config(m->codec)->sample_rate;
-    if (!rc) rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, rate, channels, e);
-    file_clip_deinit(&clip);
-    if (!rc) q->given_n = encodec_frame_count(m->codec, q->given_samples);
-    return rc;
-}
-
-// A code file, as `stemforge encode` writes it: nothing is encoded then.
-static status read_given_codes(request *q, err *e) {
-    const checkpoint *m = &q->g->model;
-    status rc = checkpoint_read_codes(m, q->r->continue_from, &q->given, &q->given_n, e);
-    if (!rc && q->given_n > (int64_t)(SECONDS_MAX * m->frame_rate)) {
-        rc = err_set(e, ERR_LIMIT, "%s: over %d s", q->r->continue_from, SECONDS_MAX);
-    }
-    return rc;
-}
-
-static status read_given(request *q, err *e) {
-    const char *path = q->r->continue_from;
-    if (!path) return OK;
-    const char *dot = strrchr(path, '.');
-    bool codes = dot && strcmp(dot, ".safetensors") == 0;
-    status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
-    if (rc) err_about(e, "continue_from");
-    return rc ? rc : check_given(q, e);
-}
-
-static status plan_stem(request *q, size_t i, err *e) {
-    const stemforge_request *r = q->r;
-    const checkpoint *m = &q->g->model;
-    stem *s = &q->stems[i];
-    s->of = q;
-    s->name = r->stems[i];
-    const prompt_parts parts = {.stem = r->stems[i],
-                                .style = r->style,
-                                .bpm = r->bpm,
-                                .key = r->key,
-                                .chords = buf_str(&q->chords),
-                                .words = r->prompt};
-    buf_init(&s->prompt, PROMPT_LINE_MAX);
-    status rc =
-        prompt_build(&s->prompt, m->own_captions ? PROMPT_CAPTION : PROMPT_SENTENCE, &parts, e);
-    if (!rc) rc = tok_encode(m->words, buf_bytes(&s->prompt), &s->ids, e);
-    if (!rc && (s->ids.count < 1 || s->ids.n > TOKENS_MAX))
-        rc = err_field(e, "prompt", "%zu tokens, expected 1 to %d", s->ids.n, TOKENS_MAX);
-    if (!rc && window_of(s) < WINDOW_MIN) {
-        rc = err_field(e, "prompt", "%zu tokens leave no room for audio in %s", s->ids.n, m->name);
-    }
-    if (rc) return rc;
-    if (r->skip && r->skip[i]) return OK;
-    const run_params p = params_of(s);
-    q->index[q->job.count] = i;
-    q->items[q->job.count++] = (batch_item){
-        .arg = s, .begin = stem_begin, .end = stems_end, .bytes = seq_cache_bytes(m->lm, &p.seq)};
-    return OK;
-}
-
-static status plan(request *q, err *e) {
-    const stemforge_request *r = q->r;
-    const condition_wish wish = {.chords = r->chords,
-                                 .chord_count = r->chord_count,
-                                 .key = r->key,
-                                 .bpm = r->bpm,
-                                 .melody = r->melody};
+    const family_ops *ops = q->g->f->ops;
     status rc = check_request(r, e);
-    if (!rc) rc = condition_open(&q->cond, &q->g->model, &wish, e);
-    q->frames = (int64_t)ceil(r->seconds * q->g->model.frame_rate - 1e-9);
-    if (!rc) rc = read_given(q, e);
-    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
-    for (size_t i = 0; i < r->chord_count && !rc; i++)
-        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
-    if (!rc) rc = buf_status(&q->chords, e);
+    if (!rc) rc = ops->plan(q->g->f, r, &q->plan, e);
     q->job.items = q->items;
-    for (size_t i = 0; !rc && i < r->stem_count; i++) rc = plan_stem(q, i, e);
+    for (size_t i = 0; !rc && i < r->stem_count; i++) {
+        if (r->skip && r->skip[i]) continue;
+        rc = ops->take(q->plan, i, &q->items[q->job.count].t, e);
+        if (!rc) q->job.count++;
+    }
     return rc;
 }
 
-static status deliver(request *q, size_t i, err *e) {
-    const stemforge_request *r = q->r;
-    stem *s = &q->stems[i];
-    int64_t frames = post_frames(r->seconds, POST_RATE);
+// Hands the sound of a finished take to the caller.
+static status deliver(request *q, take *t, err *e) {
+    int64_t frames = post_frames(q->r->seconds, POST_RATE);
     float *out = mem_alloc((size_t)(frames * POST_CHANNELS) * sizeof *out);
-    if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", s->name);
-    int channels = (int)mg_get_config(q->g->model.lm)->channels;
-    status rc = post_finish(out, frames, s->planes, channels, s->samples, q->g->to_rate, e);
-    mem_free(s->planes);
-    s->planes = NULL;
+    if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
+    status rc =
+        post_finish(out, frames, t->planes, q->g->f->info.channels, t->samples, q->g->to_rate, e);
+    mem_free(t->planes);
+    t->planes = NULL;
     if (!rc && q->ev->stem_done) {
-        const stemforge_stem done = {.name = s->name,
+        const stemforge_stem done = {.name = stem_name(q, t),
                                      .samples = out,
                                      .frames = frames,
                                      .channels = POST_CHANNELS,
                                      .sample_rate = POST_RATE,
-                                     .prompt = buf_str(&s->prompt),
+                                     .prompt = t->line,
                                      .seconds_spent = os_seconds() - q->started};
         *e = (err){0};
-        rc = q->ev->stem_done(q->ev->arg, i, &done, e);
+        rc = q->ev->stem_done(q->ev->arg, t->stem, &done, e);
         e->code = rc;
     }
     mem_free(out);
@@ -441,7 +226,7 @@ static void report(request *q) {
     for (size_t i = 0; i < q->job.count && q->ev->progress; i++) {
         int64_t done, total;
         batch_progress(q->g->b, &q->job, i, &done, &total);
-        if (total) q->ev->progress(q->ev->arg, q->index[i], done, total);
+        if (total) q->ev->progress(q->ev->arg, q->items[i].t->stem, done, total);
     }
 }
 
@@ -455,25 +240,19 @@ static status follow(request *q, err *e) {
         if (i < 0) continue;
         left--;
         const err *why = &q->items[i].why;
+        take *t = q->items[i].t;
         if (why->code) *e = *why;
-        status rc = why->code ? why->code : deliver(q, q->index[i], e);
-        if (rc) err_about(e, "%s", q->stems[q->index[i]].name);
+        status rc = why->code ? why->code : deliver(q, t, e);
+        if (rc) err_about(e, "%s", stem_name(q, t));
         if (rc) return rc;
     }
     return OK;
 }
 
 static void request_close(request *q) {
-    for (size_t i = 0; i < PROMPT_STEMS; i++) {
-        buf_deinit(&q->stems[i].prompt);
-        tok_ids_deinit(&q->stems[i].ids);
-        mem_free(q->stems[i].text);
-        mem_free(q->stems[i].planes);
-    }
-    buf_deinit(&q->chords);
-    mem_free(q->given);
-    mem_free(q->given_planes);
-    condition_close(&q->cond);
+    const family_ops *ops = q->g->f->ops;
+    for (size_t i = 0; i < q->job.count; i++) ops->take_free(q->items[i].t);
+    if (q->plan) ops->plan_free(q->plan);
     mem_free(q);
 }
 
@@ -488,7 +267,7 @@ stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request
     q->r = r;
     q->ev = ev ? ev : &none;
     q->started = os_seconds();
-    status rc = plan(q, e);
+    status rc = plan_stems(q, e);
     if (!rc && q->job.count) {
         rc = batch_enter(g->b, &q->job, e);
         if (!rc) {

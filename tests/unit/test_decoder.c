@@ -2,14 +2,15 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "engine/checkpoint.h"
 #include "engine/musicgen/decoder.h"
+#include "engine/musicgen/family.h"
 
 #define FRAMES 12
 #define SEQUENCES 3
 
 typedef struct {
-    checkpoint m;
+    family *f;
+    const pipeline *p;
     compute *c;
     decoder *d;
     const mg_config *cfg;
@@ -21,12 +22,13 @@ static void setup(fixture *f, const char *model) {
     *f = (fixture){0};
     err e = {0};
     cr_assert_eq(compute_open(&f->c, 2, NULL, &e), OK, "%s", e.text);
-    cr_assert_eq(checkpoint_open(&f->m, &(checkpoint_options){.model = model}, &e), OK, "%s",
-                 e.text);
-    f->cfg = mg_get_config(f->m.lm);
+    const family_options o = {.model = model, .c = f->c};
+    cr_assert_eq(family_open(&f->f, &o, &e), OK, "%s", e.text);
+    cr_assert_eq(musicgen_pipeline(&f->p, f->f, &e), OK, "%s", e.text);
+    f->cfg = mg_get_config(f->p->lm);
     const decoder_limits l = {.sequences = SEQUENCES,
                               .positions = FRAMES + f->cfg->chroma_length + 32};
-    cr_assert_eq(decoder_open(&f->d, f->m.lm, f->c, &l, &e), OK, "%s", e.text);
+    cr_assert_eq(decoder_open(&f->d, f->p->lm, f->c, &l, &e), OK, "%s", e.text);
     size_t n = (size_t)(3 * f->cfg->text_dim);
     f->text = mem_calloc(n, sizeof *f->text);
     cr_assert_not_null(f->text);
@@ -37,7 +39,7 @@ static void teardown(fixture *f) {
     for (int i = 0; i < SEQUENCES; i++) seq_free(f->s[i]);
     decoder_close(f->d);
     mem_free(f->text);
-    checkpoint_close(&f->m);
+    family_close(f->f);
     compute_close(f->c);
 }
 
@@ -51,7 +53,7 @@ static void begin(fixture *f, int i) {
                           .seed = (uint64_t)i,
                           .frames = FRAMES,
                           .window = FRAMES,
-                          .cache_type = f->m.cache_type};
+                          .cache_type = f->p->cache_type};
     seq_free(f->s[i]);
     cr_assert_eq(seq_create(&f->s[i], f->d, &p, &e), OK, "%s", e.text);
     cr_assert_eq(seq_guided(f->s[i]), i != 1);

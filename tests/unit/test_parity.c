@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/musicgen/run.h"
 #include "engine/musicgen/trace.h"
 
 #define TOLERANCE 1e-4 // of the tensor's peak
@@ -85,14 +84,12 @@ static int missing(const char *name, const trace_result *r, const st_file *expec
 static void check_case(const char *name, compute *c) {
     char dir[200], path[300];
     err e = {0};
-    checkpoint m;
+    family *f;
     json *doc;
     st_file *expect;
     snprintf(dir, sizeof dir, "tests/parity/%s", name);
     snprintf(path, sizeof path, "%s/model", dir);
-    cr_assert_eq(
-        checkpoint_open(&m, &(checkpoint_options){.model = path, .need_encoder = true}, &e), OK,
-        "%s", e.text);
+    cr_assert_eq(family_open(&f, &(family_options){.model = path, .c = c}, &e), OK, "%s", e.text);
     snprintf(path, sizeof path, "%s/case.json", dir);
     cr_assert_eq(json_parse_file(&doc, path, 1 << 24, &e), OK, "%s", e.text);
     snprintf(path, sizeof path, "%s/expect.safetensors", dir);
@@ -104,7 +101,7 @@ static void check_case(const char *name, compute *c) {
         const char *of = json_str_value(json_find(one, "name"));
         if (json_find(one, "batch")) continue; // test_parity_batch
         trace_result r;
-        status rc = trace_run(&r, &m, c, one, dir, &e);
+        status rc = trace_run(&r, f, one, dir, &e);
         cr_assert_eq(rc, OK, "%s/%s: %s", name, of, e.text);
         compared += compare(name, of, &r, expect, &bad);
         bad += missing(of, &r, expect);
@@ -112,7 +109,7 @@ static void check_case(const char *name, compute *c) {
     }
     st_close(expect);
     json_free(doc);
-    checkpoint_close(&m);
+    family_close(f);
     cr_assert_eq(bad, 0, "%s: %d tensors are off", name, bad);
     cr_assert_gt(compared, 0);
     printf("%s: %d tensors compared\n", name, compared);

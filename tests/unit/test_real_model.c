@@ -12,12 +12,12 @@
 
 #include "engine/musicgen/trace.h"
 
-static trace_result trace_text(const checkpoint *m, compute *c, const char *text) {
+static trace_result trace_text(const family *f, const char *text) {
     err e;
     json *j;
     trace_result r;
     cr_assert_eq(json_parse(&j, bytes_of(text), 1 << 20, &e), OK, "%s", e.text);
-    status rc = trace_run(&r, m, c, j, ".", &e);
+    status rc = trace_run(&r, f, j, ".", &e);
     cr_assert_eq(rc, OK, "%s", e.text);
     json_free(j);
     return r;
@@ -40,9 +40,8 @@ static void near(const char *what, const float *got, const double *want, size_t 
 }
 
 // The sound of greedy codes: two traces, since a run decodes what it is given.
-static void greedy_sound(const checkpoint *m, compute *c, const char *run, const double *want,
-                         size_t n) {
-    trace_result r = trace_text(m, c, run);
+static void greedy_sound(const family *f, const char *run, const double *want, size_t n) {
+    trace_result r = trace_text(f, run);
     const int32_t *codes = (const int32_t *)data(&r, "greedy");
     int64_t frames = 0;
     for (size_t i = 0; i < r.n; i++) {
@@ -59,7 +58,7 @@ static void greedy_sound(const checkpoint *m, compute *c, const char *run, const
                    codes[i], i % frames == frames - 1 ? "]" : "");
     }
     buf_add_str(&b, "]}");
-    trace_result w = trace_text(m, c, buf_str(&b));
+    trace_result w = trace_text(f, buf_str(&b));
     near("audio", data(&w, "wave"), want, n, 1e-4);
     buf_deinit(&b);
     trace_free(&r);
@@ -73,15 +72,14 @@ static const char *model_dir(void) {
 Test(real_model, musicgen_small_gives_the_published_values) {
     if (!model_dir()) return;
     err e;
-    checkpoint m;
+    family *f;
     compute *c;
     cr_assert_eq(compute_open(&c, 0, NULL, &e), OK, "%s", e.text);
-    cr_assert_eq(
-        checkpoint_open(&m, &(checkpoint_options){.model = model_dir(), .need_encoder = true}, &e),
-        OK, "%s", e.text);
+    cr_assert_eq(family_open(&f, &(family_options){.model = model_dir(), .c = c}, &e), OK, "%s",
+                 e.text);
 
     trace_result r =
-        trace_text(&m, c, "{\"prompt\":\"90s rock song with loud guitars and heavy drums\"}");
+        trace_text(f, "{\"prompt\":\"90s rock song with loud guitars and heavy drums\"}");
     static const int32_t ids[] = {2777, 7, 2480, 2324, 28, 8002, 5507, 7, 11, 2437, 5253, 7, 1};
     cr_assert_eq(memcmp(data(&r, "ids"), ids, sizeof ids), 0, "token ids");
     static const double t5_first[] = {0.0902, 0.1256, -0.0585},
@@ -90,7 +88,7 @@ Test(real_model, musicgen_small_gives_the_published_values) {
     near("t5[12]", data(&r, "t5") + 12 * 768, t5_last, 3, 6e-5);
     trace_free(&r);
 
-    r = trace_text(&m, c, "{\"prompt\":\"80s music\",\"codes\":[[2048],[2048],[2048],[2048]]}");
+    r = trace_text(f, "{\"prompt\":\"80s music\",\"codes\":[[2048],[2048],[2048],[2048]]}");
     static const double first[] = {-0.9708, -3.0149, -4.6415, -1.4754, -0.2786, -2.3523,
                                    -2.6049, -6.7467, -1.0206, -3.2984, -3.3968, -1.5108,
                                    -1.5786, -3.1493, -1.1503, -0.0545};
@@ -100,12 +98,11 @@ Test(real_model, musicgen_small_gives_the_published_values) {
     static const double null_audio[] = {0.0056,  0.0064,  0.0063,  0.0054, 0.0042, 0.0033,
                                         0.0024,  0.0015,  0.0015,  0.0010, 0.0004, -0.0012,
                                         -0.0036, -0.0055, -0.0067, -0.0071};
-    greedy_sound(&m, c, "{\"greedy_frames\":5,\"delay\":false}", null_audio, 16);
+    greedy_sound(f, "{\"greedy_frames\":5,\"delay\":false}", null_audio, 16);
     static const double guided[] = {0.0283, 0.0246,  0.0650,  0.0640, 0.0599, 0.0711,
                                     0.0420, 0.0112,  0.0511,  0.0746, 0.1363, 0.1213,
                                     0.0185, -0.0578, -0.0908, 0.0443};
-    greedy_sound(&m, c, "{\"prompt\":\"80s music\",\"guidance\":3,\"greedy_frames\":7}", guided,
-                 16);
-    checkpoint_close(&m);
+    greedy_sound(f, "{\"prompt\":\"80s music\",\"guidance\":3,\"greedy_frames\":7}", guided, 16);
+    family_close(f);
     compute_close(c);
 }

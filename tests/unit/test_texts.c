@@ -3,13 +3,14 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "engine/checkpoint.h"
+#include "engine/musicgen/family.h"
 #include "engine/musicgen/texts.h"
 
 #define LONG 1900 // tokens: some dozens of such texts are more than TEXTS_BYTES_MAX
 
 typedef struct {
-    checkpoint m;
+    family *f;
+    const pipeline *p;
     compute *c;
     texts t;
     int64_t width;
@@ -21,11 +22,12 @@ typedef struct {
 static void setup(fixture *f) {
     *f = (fixture){0};
     err e = {0};
-    const checkpoint_options o = {.model = "tests/parity/mono/model"};
-    cr_assert_eq(checkpoint_open(&f->m, &o, &e), OK, "%s", e.text);
     cr_assert_eq(compute_open(&f->c, 2, NULL, &e), OK, "%s", e.text);
-    texts_init(&f->t, &f->m);
-    f->width = t5_get_config(f->m.text)->d_model;
+    const family_options o = {.model = "tests/parity/mono/model", .c = f->c};
+    cr_assert_eq(family_open(&f->f, &o, &e), OK, "%s", e.text);
+    cr_assert_eq(musicgen_pipeline(&f->p, f->f, &e), OK, "%s", e.text);
+    texts_init(&f->t, f->p);
+    f->width = t5_get_config(f->p->text)->d_model;
     f->ids = mem_calloc(LONG, sizeof *f->ids);
     f->states = mem_calloc((size_t)(LONG * f->width), sizeof *f->states);
     f->own = mem_calloc((size_t)(LONG * f->width), sizeof *f->own);
@@ -37,7 +39,7 @@ static void teardown(fixture *f) {
     mem_free(f->ids);
     mem_free(f->states);
     mem_free(f->own);
-    checkpoint_close(&f->m);
+    family_close(f->f);
     compute_close(f->c);
 }
 
@@ -50,7 +52,7 @@ static void check(fixture *f, int i, int64_t n, bool known) {
     cr_assert_eq(texts_encode(&f->t, f->c, f->states, f->ids, n, &f->work, &e), OK, "%s", e.text);
     cr_assert_eq(f->t.encoded - encoded, known ? 0 : 1, "text %d", i);
     cr_assert_eq(f->t.found - found, known ? 1 : 0, "text %d", i);
-    cr_assert_eq(t5_encode(f->m.text, f->c, f->own, f->ids, n, &f->work, &e), OK, "%s", e.text);
+    cr_assert_eq(t5_encode(f->p->text, f->c, f->own, f->ids, n, &f->work, &e), OK, "%s", e.text);
     cr_assert_eq(memcmp(f->states, f->own, (size_t)(n * f->width) * sizeof *f->own), 0);
     cr_assert_leq(f->t.count, TEXTS_MAX);
     cr_assert_leq(f->t.bytes, TEXTS_BYTES_MAX);

@@ -7,7 +7,7 @@ static status read_melody(condition *k, const char *path, err *e) {
     if (!k->m->chroma) {
         return err_field(e, "melody",
                          "%s was not made to follow one, expected a MusicGen-Melody model",
-                         k->m->name);
+                         k->m->files->name);
     }
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
@@ -31,7 +31,7 @@ static status default_chords(condition *k, const char *text, err *e) {
     return OK;
 }
 
-status condition_open(condition *out, const checkpoint *m, const condition_wish *w, err *e) {
+status condition_open(condition *out, const pipeline *m, const condition_wish *w, err *e) {
     *out = (condition){.m = m, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
     status rc = OK;
     if (w->chord_count) {

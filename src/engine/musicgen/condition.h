@@ -3,11 +3,11 @@
 // One condition serves all stems of a request: that is what keeps them on one bar grid and one
 // harmony.
 #pragma once
-#include "engine/checkpoint.h"
+#include "engine/musicgen/pipeline.h"
 
 typedef struct {
     enum { CONDITION_NONE, CONDITION_GRID, CONDITION_CHORDS, CONDITION_MELODY } kind;
-    const checkpoint *m;
+    const pipeline *m;
     progression chords; // GRID, CHORDS
     bool has_chords;    // GRID: false when all bars are silent
     double bpm;
@@ -27,7 +27,7 @@ typedef struct {
 #define CONDITION_BPM 120 // when a tempo is needed and none was given
 
 // ERR_ARG: a chord, key or combination that cannot be; zeroed *out on failure.
-status condition_open(condition *out, const checkpoint *m, const condition_wish *w, err *e);
+status condition_open(condition *out, const pipeline *m, const condition_wish *w, err *e);
 void condition_close(condition *k); // zeroed is fine
 
 // A run_chroma: arg is the condition. Several threads may call it at once.

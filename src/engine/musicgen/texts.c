@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-void texts_init(texts *t, const checkpoint *m) {
+void texts_init(texts *t, const pipeline *m) {
     *t = (texts){.m = m};
 }
 
@@ -72,7 +72,7 @@ status texts_encode(texts *t, compute *c, float *out, const int32_t *ids, int64_
         return OK;
     }
     status rc = t5_encode(t->m->text, c, out, ids, n, work, e);
-    checkpoint_rest_text(t->m);
+    pipeline_rest_text(t->m);
     if (rc) return rc;
     t->encoded++;
     keep(t, out, ids, n);

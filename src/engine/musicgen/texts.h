@@ -4,7 +4,7 @@
 // ids alone. The texts used last are kept, up to TEXTS_MAX of them and TEXTS_BYTES_MAX bytes; the
 // one unused for longest goes first. One thread uses a texts: the batch's.
 #pragma once
-#include "engine/checkpoint.h"
+#include "engine/musicgen/pipeline.h"
 
 #define TEXTS_MAX 64
 #define TEXTS_BYTES_MAX ((size_t)8 << 20) // of ids and states
@@ -17,15 +17,15 @@ typedef struct {
 } texts_entry;
 
 typedef struct {
-    const checkpoint *m; // borrowed
+    const pipeline *m; // borrowed
     texts_entry list[TEXTS_MAX];
     size_t count, bytes;
     uint64_t clock;
     uint64_t encoded, found; // texts so far
 } texts;
 
-void texts_init(texts *t, const checkpoint *m); // m must outlive t
-void texts_deinit(texts *t);                    // zeroed is fine
+void texts_init(texts *t, const pipeline *m); // m must outlive t
+void texts_deinit(texts *t);                  // zeroed is fine
 
 // As t5_encode, to the last bit; the encoder rests in between. No memory to keep a text is no
 // error.

@@ -5,12 +5,14 @@
 
 #include "audio/file.h"
 #include "engine/musicgen/condition.h"
+#include "engine/musicgen/family.h"
 #include "engine/musicgen/run.h"
+#include "engine/musicgen/sound.h"
 
 // What the stages of one run share.
 typedef struct {
     trace_result *out;
-    const checkpoint *m;
+    const pipeline *m;
     compute *c;
     const json *run;
     const char *dir;
@@ -105,7 +107,7 @@ static status tokenize(tracer *t, err *e) {
     if (rc || (!given && !prompt)) return rc;
     t->has_text = true;
     tok_ids ids = {0};
-    if (!given) rc = tok_encode(t->m->words, bytes_of(prompt), &ids, e);
+    if (!given) rc = tok_encode(t->m->tokenizer, bytes_of(prompt), &ids, e);
     if (rc) goto done;
     t->text_n = given ? (int64_t)json_len(given) : (int64_t)ids.count;
     t->text_rows = given ? t->text_n : (int64_t)ids.n;
@@ -274,7 +276,7 @@ static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) 
     if (rc || !planes) return rc;
     *frames = encodec_frame_count(t->m->codec, n);
     *codes = ADD_I32(t, "prompt_codes", lm->codebooks, *frames);
-    rc = *codes ? checkpoint_encode(t->m, t->c, planes, n, *codes, e) : no_memory(e);
+    rc = *codes ? sound_encode(t->m, t->c, planes, n, *codes, e) : no_memory(e);
     mem_free(planes);
     return rc;
 }
@@ -308,13 +310,8 @@ static status trace_decode(tracer *t, err *e) {
     int64_t frames;
     status rc = read_codes(t, "decode_codes", lm->codebooks, lm->vocab, &codes, &frames, e);
     if (rc || !codes) return rc;
-    int64_t n = frames * encodec_get_config(t->m->codec)->hop;
-    float *wave = ADD_F32(t, "wave", lm->channels, n);
-    if (!wave) return no_memory(e);
-    float *planes[2] = {wave, wave + n};
-    const encodec_codes in = {
-        .codes = codes, .ld = frames, .frames = frames, .channels = (int)lm->channels};
-    return encodec_decode(t->m->codec, t->c, &in, planes, e);
+    float *wave = ADD_F32(t, "wave", lm->channels, sound_samples(t->m, frames));
+    return wave ? sound_decode(t->m, t->c, codes, frames, wave, e) : no_memory(e);
 }
 
 // Latents come as [frames, dim] and go out as [dim, frames].
@@ -366,11 +363,12 @@ static status read_sampling(tracer *t, err *e) {
     return rc;
 }
 
-status trace_run(trace_result *out, const checkpoint *m, compute *c, const json *run_json,
-                 const char *dir, err *e) {
+status trace_run(trace_result *out, const family *f, const json *run_json, const char *dir,
+                 err *e) {
     *out = (trace_result){0};
-    tracer t = {.out = out, .m = m, .c = c, .run = run_json, .dir = dir};
-    status rc = read_sampling(&t, e);
+    tracer t = {.out = out, .c = f->c, .run = run_json, .dir = dir};
+    status rc = musicgen_pipeline(&t.m, f, e);
+    if (!rc) rc = read_sampling(&t, e);
     if (!rc) rc = trace_text(&t, e);
     if (!rc) rc = trace_chroma(&t, e);
     if (!rc) rc = trace_forced(&t, e);

@@ -3,7 +3,8 @@
 // A run is a JSON object as tests/parity/README.md describes; the tensors have its names. Used by
 // `stemforge trace` (make parity) and by the tests of the recorded fixtures.
 #pragma once
-#include "engine/checkpoint.h"
+#include "engine/family.h"
+#include "format/safetensors.h"
 
 #define TRACE_TENSORS_MAX 32
 
@@ -13,7 +14,7 @@ typedef struct {
     arena own;
 } trace_result;
 
-// dir: folder that WAV paths of the run are relative to. Zeroes *out first; free it in any case.
-status trace_run(trace_result *out, const checkpoint *m, compute *c, const json *run,
-                 const char *dir, err *e);
+// dir: the folder that WAV paths of the run are relative to. ERR_ARG when f is no MusicGen. Zeroes
+// *out first; free it in any case.
+status trace_run(trace_result *out, const family *f, const json *run, const char *dir, err *e);
 void trace_free(trace_result *r);

@@ -1,0 +1,56 @@
+// family.c - see family.h.
+#include "engine/family.h"
+
+static const family_ops *find_ops(const checkpoint *files) {
+    for (size_t i = 0; i < family_count; i++)
+        if (families[i]->recognise(files)) return families[i];
+    return NULL;
+}
+
+// No family recognises the model: the error says which models there are.
+static status unknown(const checkpoint *files, err *e) {
+    json *config = NULL;
+    status rc = files->config ? OK : checkpoint_document(&config, files, "config.json", true, e);
+    json_free(config);
+    if (rc) return rc;
+    const char *type = json_str_value(json_find(files->config, "model_type"));
+    buf list;
+    buf_init(&list, 1000);
+    for (size_t i = 0; i < family_count; i++)
+        buf_printf(&list, "%s%s", i ? ", or " : "", families[i]->expects);
+    rc = err_set(e, ERR_FORMAT, "%.200s: model_type: expected %s, found \"%.40s\"", files->path,
+                 buf_status(&list, NULL) ? "a known one" : buf_str(&list), type ? type : "nothing");
+    buf_deinit(&list);
+    return rc;
+}
+
+status family_open(family **out, const family_options *o, err *e) {
+    *out = NULL;
+    checkpoint files;
+    status rc = checkpoint_open(&files, o->model, o->record, e);
+    if (rc) return rc;
+    const family_ops *ops = find_ops(&files);
+    rc = ops ? OK : unknown(&files, e);
+    family *f = rc ? NULL : mem_calloc(1, ops->size);
+    if (!rc && !f) rc = err_set(e, ERR_OOM, "no memory for a model");
+    if (rc) {
+        checkpoint_close(&files);
+        return rc;
+    }
+    f->ops = ops;
+    f->files = files;
+    f->c = o->c;
+    rc = ops->open(f, o, e);
+    if (rc)
+        family_close(f);
+    else
+        *out = f;
+    return rc;
+}
+
+void family_close(family *f) {
+    if (!f) return;
+    f->ops->close(f);
+    checkpoint_close(&f->files);
+    mem_free(f);
+}

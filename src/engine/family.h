@@ -1,0 +1,98 @@
+// family.h - the table behind which a family of models stands: what the engine and the batch ask.
+//
+// A family makes stems in steps. What a step is, is its own affair: a column of codes for MusicGen,
+// a denoising step for a diffusion model. engine.c and batch.c know this table and no network;
+// families.c lists the families of the program. docs/howto/a-network.md says how to add one.
+//
+//     open                         files -> networks
+//     plan, take                   a request -> what its stems share, and each stem; not yet begun
+//     begin                        text, memory
+//     prefill, step ...            until done == total
+//     finish                       -> sound
+//     end, take_free, plan_free, close
+//
+// begin, prefill, step, finish and end run on the batch's one thread, the only one that computes.
+// plan, take, take_free and plan_free run on the threads of callers, several at once.
+#pragma once
+#include "compute/ops.h"
+#include "engine/checkpoint.h"
+#include "stemforge.h"
+
+typedef struct family_ops family_ops;
+
+// An opened model. The struct of a family begins with one.
+typedef struct {
+    const family_ops *ops;
+    checkpoint files;
+    compute *c;          // borrowed
+    stemforge_info info; // filled by open: what is true of the model
+} family;
+
+// What all stems of one request share. The struct of a family begins with one.
+typedef struct {
+    family *f;
+    const stemforge_request *r; // checked; borrowed until plan_free
+} plan;
+
+// One stem to make. The struct of a family begins with one.
+typedef struct {
+    plan *of;
+    size_t stem;      // its index in the request
+    const char *line; // the text that the model is given
+    size_t bytes;     // of memory that it takes from begin to end, for the budget
+    // Kept by the family on the batch's thread, from begin on.
+    int64_t done, total; // steps
+    bool wants_prefill;  // before the next step
+    int64_t length;      // takes of equal length finish together
+    // Made by finish: planes [channels, samples] at the model's rate, freed with the take.
+    float *planes;
+    int64_t samples;
+} take;
+
+typedef struct {
+    const char *model;
+    weights_type weights;
+    compute *c;                // borrowed until family_close
+    int places;                // stems in a step at most; 0: none will be made, a tool looks
+    checkpoint_record *record; // see checkpoint.h; NULL: nobody wants to know
+} family_options;
+
+#define FAMILY_TOGETHER 8 // takes that finish in one call at most
+
+struct family_ops {
+    const char *title;   // as people write it: "MusicGen"
+    const char *expects; // for the error when no family recognises a model
+    size_t size;         // of the family's struct
+    bool (*recognise)(const checkpoint *files);
+    // f is zeroed but for ops, files and c. close is called after a failure too.
+    status (*open)(family *f, const family_options *o, err *e);
+    void (*close)(family *f);
+
+    // *out is set on OK only.
+    status (*plan)(family *f, const stemforge_request *r, plan **out, err *e);
+    void (*plan_free)(plan *p); // after its takes
+    status (*take)(plan *p, size_t stem, take **out, err *e);
+    void (*take_free)(take *t);
+
+    status (*begin)(take *t, err *e);
+    // For a take that wants it. others [n] are all takes that run, t among them. May be NULL.
+    status (*prefill)(take *t, take *const *others, size_t n, err *e);
+    // One step of n takes. Allocates nothing. A failure ends all of them.
+    status (*step)(family *f, take *const *t, size_t n, err *e);
+    // The sound of n takes of equal length. After a failure it is called for each alone.
+    status (*finish)(family *f, take *const *t, size_t n, err *e);
+    // The take goes no further: what only a running take needs is given back. After a failed begin
+    // too.
+    void (*end)(take *t);
+
+    // For `stemforge info`: lines of text, and members of a JSON object. May be NULL.
+    bool (*describe)(const family *f, buf *text, json *members);
+};
+
+// The families of the program, the first that recognises a model opens it (families.c).
+extern const family_ops *const families[];
+extern const size_t family_count;
+
+// *out is the caller's (family_close).
+status family_open(family **out, const family_options *o, err *e);
+void family_close(family *f); // NULL is fine

@@ -1,0 +1,188 @@
+// family.c - MusicGen behind engine/family.h's table.
+#include "engine/musicgen/family.h"
+
+#include <string.h>
+
+#include "engine/musicgen/describe.h"
+#include "engine/musicgen/plan.h"
+#include "engine/musicgen/sound.h"
+
+static musicgen_family *self(const take *t) {
+    return (musicgen_family *)t->of->f;
+}
+
+static bool recognise(const checkpoint *files) {
+    const char *type = json_str_value(json_find(files->config, "model_type"));
+    return type && (strcmp(type, "musicgen") == 0 || strcmp(type, "musicgen_melody") == 0);
+}
+
+// --- open and close
+
+static stemforge_info info_of(const musicgen_family *f) {
+    const pipeline *p = &f->p;
+    const mg_config *cfg = mg_get_config(p->lm);
+    int64_t prefix = cfg->melody ? cfg->chroma_length : 0;
+    return (stemforge_info){.name = f->base.files.name,
+                            .family = cfg->melody ? "musicgen_melody" : "musicgen",
+                            .sample_rate = (int)encodec_get_config(p->codec)->sample_rate,
+                            .channels = (int)cfg->channels,
+                            .window_seconds = (double)p->window / p->frame_rate,
+                            .frame_rate = p->frame_rate,
+                            .parameters = p->values,
+                            .weight_bytes = p->size,
+                            .stem_bytes =
+                                2 * mg_cache_bytes(cfg, p->window + prefix, 0, p->cache_type)};
+}
+
+static status open_steps(musicgen_family *f, int places, err *e) {
+    const mg_config *cfg = mg_get_config(f->p.lm);
+    const decoder_limits limits = {
+        .sequences = places, .positions = MAX(cfg->positions, f->p.window + cfg->codebooks + 1)};
+    f->running = mem_calloc((size_t)places, sizeof *f->running);
+    f->stepped = mem_calloc((size_t)places, sizeof *f->stepped);
+    if (!f->running || !f->stepped) return err_set(e, ERR_OOM, "no memory for %d stems", places);
+    return decoder_open(&f->decoder, f->p.lm, f->base.c, &limits, e);
+}
+
+static status open_model(family *base, const family_options *o, err *e) {
+    musicgen_family *f = (musicgen_family *)base;
+    status rc = pipeline_open(&f->p, &base->files, o->weights, o->c, e);
+    if (rc) return rc;
+    texts_init(&f->texts, &f->p);
+    base->info = info_of(f);
+    return o->places ? open_steps(f, o->places, e) : OK;
+}
+
+static void close_model(family *base) {
+    musicgen_family *f = (musicgen_family *)base;
+    texts_deinit(&f->texts);
+    decoder_close(f->decoder);
+    encodec_decoder_free(f->codec);
+    arena_deinit(&f->work);
+    mem_free(f->running);
+    mem_free(f->stepped);
+    pipeline_close(&f->p);
+}
+
+// --- a stem from begin to end
+
+// What the request goes on from becomes codes, once for all its stems.
+static status encode_given(musicgen_plan *q, err *e) {
+    musicgen_family *f = (musicgen_family *)q->base.f;
+    if (!q->given_planes || q->given) return OK;
+    int64_t books = mg_get_config(f->p.lm)->codebooks;
+    int32_t *codes = mem_alloc((size_t)(books * q->given_n) * sizeof *codes);
+    if (!codes)
+        return err_set(e, ERR_OOM, "no memory for the codes of %s", q->base.r->continue_from);
+    status rc = sound_encode(&f->p, f->base.c, q->given_planes, q->given_samples, codes, e);
+    if (rc)
+        mem_free(codes);
+    else
+        q->given = codes;
+    return rc;
+}
+
+static status encode_text(musicgen_take *t, err *e) {
+    musicgen_family *f = self(&t->base);
+    size_t n = t->ids.count * (size_t)mg_get_config(f->p.lm)->text_dim;
+    t->text = mem_alloc(n * sizeof *t->text);
+    if (!t->text) return err_set(e, ERR_OOM, "no memory for the text of a stem");
+    status rc = texts_encode(&f->texts, f->base.c, t->text, t->ids.ids + t->ids.first,
+                             (int64_t)t->ids.count, &f->work, e);
+    arena_reset(&f->work);
+    return rc;
+}
+
+static status begin(take *base, err *e) {
+    musicgen_take *t = (musicgen_take *)base;
+    const musicgen_family *f = self(base);
+    status rc = encode_text(t, e);
+    if (!rc) rc = encode_given((musicgen_plan *)base->of, e);
+    if (rc) return rc;
+    const run_params params = musicgen_take_params(t);
+    rc = run_create(&t->run, f->decoder, f->p.lm, &params, e);
+    if (rc) return rc;
+    base->total = run_steps_total(t->run);
+    base->length = run_frames(t->run);
+    base->wants_prefill = true;
+    return OK;
+}
+
+static status prefill(take *base, take *const *others, size_t n, err *e) {
+    musicgen_family *f = self(base);
+    for (size_t i = 0; i < n; i++) f->running[i] = ((musicgen_take *)others[i])->run;
+    status rc = run_begin_window(((musicgen_take *)base)->run, f->running, n, e);
+    base->wants_prefill = rc != OK;
+    return rc;
+}
+
+static status step(family *base, take *const *list, size_t n, err *e) {
+    musicgen_family *f = (musicgen_family *)base;
+    for (size_t i = 0; i < n; i++) f->stepped[i] = run_seq(((musicgen_take *)list[i])->run);
+    status rc = decoder_step(f->decoder, f->stepped, n, e);
+    for (size_t i = 0; i < n && !rc; i++) {
+        run *r = ((musicgen_take *)list[i])->run;
+        run_stepped(r);
+        list[i]->done = run_steps_done(r);
+        list[i]->wants_prefill = run_needs_window(r);
+    }
+    return rc;
+}
+
+static status make_room(const musicgen_family *f, take *t, err *e) {
+    t->samples = sound_samples(&f->p, t->length);
+    size_t n = (size_t)(f->base.info.channels * t->samples);
+    if (!t->planes) t->planes = mem_alloc(n * sizeof *t->planes);
+    return t->planes ? OK : err_set(e, ERR_OOM, "no memory for the sound of a stem");
+}
+
+static status finish(family *base, take *const *list, size_t n, err *e) {
+    musicgen_family *f = (musicgen_family *)base;
+    sound_stem stems[FAMILY_TOGETHER];
+    for (size_t i = 0; i < n; i++) {
+        seq *s = run_seq(((musicgen_take *)list[i])->run);
+        seq_rest(s);
+        status rc = make_room(f, list[i], e);
+        if (rc) return rc;
+        stems[i] = (sound_stem){seq_codes(s), list[i]->length, list[i]->planes};
+    }
+    status rc =
+        f->codec ? OK : encodec_decoder_create(&f->codec, f->p.codec, ENCODEC_STREAMS_MAX, e);
+    return rc ? rc : sound_decode_stems(&f->p, base->c, f->codec, stems, n, e);
+}
+
+static void end(take *base) {
+    musicgen_take *t = (musicgen_take *)base;
+    run_free(t->run);
+    mem_free(t->text);
+    t->run = NULL;
+    t->text = NULL;
+}
+
+const family_ops musicgen_family_ops = {
+    .title = "MusicGen",
+    .expects = "\"musicgen\" or \"musicgen_melody\"",
+    .size = sizeof(musicgen_family),
+    .recognise = recognise,
+    .open = open_model,
+    .close = close_model,
+    .plan = musicgen_plan_create,
+    .plan_free = musicgen_plan_free,
+    .take = musicgen_take_create,
+    .take_free = musicgen_take_free,
+    .begin = begin,
+    .prefill = prefill,
+    .step = step,
+    .finish = finish,
+    .end = end,
+    .describe = musicgen_describe,
+};
+
+status musicgen_pipeline(const pipeline **out, const family *f, err *e) {
+    if (f->ops != &musicgen_family_ops)
+        return err_set(e, ERR_ARG, "%s: expected a MusicGen model, found one of %s", f->files.name,
+                       f->ops->title);
+    *out = &((const musicgen_family *)f)->p;
+    return OK;
+}
+_Static_assert(SOUND_TOGETHER >= FAMILY_TOGETHER, "one call of the codec finishes a group");

@@ -1,0 +1,19 @@
+// model.h - an opened MusicGen model: what its files in this folder share.
+#pragma once
+#include "engine/family.h"
+#include "engine/musicgen/decoder.h"
+#include "engine/musicgen/pipeline.h"
+#include "engine/musicgen/run.h"
+#include "engine/musicgen/texts.h"
+
+typedef struct {
+    family base;
+    pipeline p;
+    // The batch's thread's.
+    decoder *decoder; // NULL when no stems will be made
+    texts texts;
+    encodec_decoder *codec; // NULL before the first stem ends
+    run **running;          // [places]
+    seq **stepped;          // [places]
+    arena work;             // of one call
+} musicgen_family;

@@ -1,0 +1,162 @@
+// pipeline.c - see pipeline.h.
+#include "engine/musicgen/pipeline.h"
+
+#include "engine/musicgen/sampler.h"
+
+// The type of keys and values beside weights of that type.
+static dtype cache_type_beside(weights_type kept, const mg_config *lm) {
+    if (kept >= WEIGHTS_Q8 && lm->dh <= ATTEND_I8_DH) return DT_I8;
+    return kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
+}
+
+static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute *c, err *e) {
+    const json *text;
+    status rc = json_get_object(files->config, "text_encoder", &text, e);
+    if (rc) return rc;
+    weights w = checkpoint_weights(files, &p->own, c);
+    w.type = lm_type;
+    rc = mg_open(&p->lm, &w, files->config, &p->own, e);
+    if (rc) return rc;
+    const mg_config *lm = mg_get_config(p->lm);
+    // The matrices of a packed file stay as they are, whatever is asked for. Where narrow weights
+    // were asked for, the text encoder, which runs once a stem, is rounded to bf16 only.
+    weights_type kept = MAX(lm_type, checkpoint_packed_type(files));
+    p->cache_type = cache_type_beside(kept, lm);
+    w.type = lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
+    rc = t5_open(&p->text, &w, text, "text_encoder.", &p->own, e);
+    if (kept >= WEIGHTS_BF16) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not
+    if (!rc) {
+        rc = encodec_open(&p->codec, &w, files->config, "audio_encoder.",
+                          lm->codebooks / lm->channels, ENCODEC_DECODER | ENCODEC_ENCODER, &p->own,
+                          e);
+    }
+    if (!rc) rc = weights_finish(&w, e);
+    p->values = w.values;
+    p->size = w.bytes;
+    return rc;
+}
+
+static status check_shapes(const pipeline *p, err *e) {
+    const mg_config *lm = mg_get_config(p->lm);
+    const encodec_config *audio = encodec_get_config(p->codec);
+    if (t5_get_config(p->text)->d_model != lm->text_dim) {
+        return err_set(e, ERR_FORMAT, "text_encoder.d_model: expected %lld, found %lld",
+                       (long long)lm->text_dim, (long long)t5_get_config(p->text)->d_model);
+    }
+    if (audio->codes < lm->vocab) {
+        return err_set(
+            e, ERR_FORMAT,
+            "audio_encoder.codebook_size: expected at least the decoder's %lld, found %lld",
+            (long long)lm->vocab, (long long)audio->codes);
+    }
+    if (tok_vocab_size(p->tokenizer) > t5_get_config(p->text)->vocab) {
+        return err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
+                       tok_vocab_size(p->tokenizer), (long long)t5_get_config(p->text)->vocab);
+    }
+    return OK;
+}
+
+// "stemforge" in config.json: what our own training adds (docs/MODELS.md). Absent for other models.
+static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) {
+    const json *own = json_find(p->files->config, "stemforge");
+    if (!own) return OK;
+    const char *control = "";
+    int64_t columns = 0, beats = 4;
+    status rc = json_opt_str(own, "control", &control, e);
+    if (!rc) rc = json_opt_num(own, "window_seconds", 0.5, 600, window_s, e);
+    if (!rc) rc = json_opt_num(own, "stride_seconds", 0.1, *window_s, stride_s, e);
+    if (rc) return err_within(e, "stemforge");
+    p->own_captions = true;
+    p->has_grid = strcmp(control, "grid") == 0;
+    if (!p->has_grid) return OK;
+    rc = json_get_num(own, "columns_per_second", 1, 1000, &p->grid.columns_per_second, e);
+    if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
+    if (!rc) rc = json_opt_int(own, "beats_per_bar", 1, 32, &beats, e);
+    if (rc) return err_within(e, "stemforge");
+    const mg_config *lm = mg_get_config(p->lm);
+    if (!lm->melody || lm->chroma_length != columns || lm->chroma_bins != CONTROL_WIDTH) {
+        return err_set(
+            e, ERR_FORMAT,
+            "stemforge.columns: %lld columns of %d, but the decoder's chroma is %lld x %lld",
+            (long long)columns, CONTROL_WIDTH, (long long)lm->chroma_length,
+            (long long)lm->chroma_bins);
+    }
+    p->grid.columns = (size_t)columns;
+    p->grid.beats_per_bar = (double)beats;
+    return OK;
+}
+
+// Rows of a prefix that are for the text; a longer text takes more from the window (plan.c).
+#define TEXT_ROWS_RESERVED 24
+
+static status read_windows(pipeline *p, const json *generation, err *e) {
+    const mg_config *lm = mg_get_config(p->lm);
+    const encodec_config *audio = encodec_get_config(p->codec);
+    p->frame_rate = (double)audio->sample_rate / (double)audio->hop;
+    double window_s = 30, stride_s = 0;
+    status rc = read_own(p, &window_s, &stride_s, e);
+    if (rc) return rc;
+    if (stride_s <= 0) stride_s = window_s * 18 / 30; // the reference's extend_stride
+    int64_t lag = lm->codebooks / lm->channels;
+    int64_t prefix = lm->melody ? lm->chroma_length + TEXT_ROWS_RESERVED : 0;
+    p->window = (int64_t)(window_s * p->frame_rate + 0.5);
+    p->window = MIN(p->window, lm->positions - prefix - lag);
+    if (p->window < 2) {
+        return err_set(e, ERR_FORMAT,
+                       "decoder.max_position_embeddings: %lld leave no room for audio",
+                       (long long)lm->positions);
+    }
+    p->stride = MAX(1, MIN((int64_t)(stride_s * p->frame_rate + 0.5), p->window * 18 / 30));
+    int64_t top_k = 250; // what the model's authors sample with
+    p->guidance = 3;
+    rc = json_opt_int(generation, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
+    if (!rc) rc = json_opt_num(generation, "guidance_scale", 0, 100, &p->guidance, e);
+    p->top_k = (int)top_k;
+    return rc ? err_within(e, "generation_config.json") : OK;
+}
+
+static status open_chroma(pipeline *p, const json *preprocessor, err *e) {
+    chroma_config cfg;
+    status rc = chroma_config_read(&cfg, preprocessor, e);
+    if (rc) return err_within(e, "preprocessor_config.json");
+    if (cfg.classes != mg_get_config(p->lm)->chroma_bins) {
+        return err_set(e, ERR_FORMAT,
+                       "preprocessor_config.json has %lld chroma bins, the decoder %lld",
+                       (long long)cfg.classes, (long long)mg_get_config(p->lm)->chroma_bins);
+    }
+    return chroma_open(&p->chroma, &cfg, e);
+}
+
+// The networks and what goes with them. Errors name the checkpoint, and a field or a tensor.
+static status open_parts(pipeline *p, checkpoint *files, weights_type lm_type, compute *c,
+                         const json *generation, const json *preprocessor, err *e) {
+    status rc = bind(p, files, lm_type, c, e);
+    if (!rc) rc = check_shapes(p, e);
+    if (!rc) rc = read_windows(p, generation, e);
+    if (!rc && mg_get_config(p->lm)->melody && !p->has_grid) rc = open_chroma(p, preprocessor, e);
+    return rc ? err_within(e, "%.200s", files->path) : OK;
+}
+
+status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, compute *c, err *e) {
+    *out = (pipeline){.files = files};
+    json *generation = NULL, *preprocessor = NULL;
+    status rc = checkpoint_document(&generation, files, "generation_config.json", false, e);
+    if (!rc) rc = checkpoint_document(&preprocessor, files, "preprocessor_config.json", false, e);
+    if (!rc) rc = checkpoint_open_tensors(files, e);
+    if (!rc) rc = checkpoint_tokenizer(&out->tokenizer, files, e);
+    if (!rc) rc = open_parts(out, files, lm_type, c, generation, preprocessor, e);
+    json_free(generation);
+    json_free(preprocessor);
+    return rc;
+}
+
+void pipeline_close(pipeline *p) {
+    chroma_close(p->chroma);
+    tok_close(p->tokenizer);
+    arena_deinit(&p->own);
+    *p = (pipeline){0};
+}
+
+void pipeline_rest_text(const pipeline *p) {
+    checkpoint_rest(p->files, "text_encoder.encoder.");
+}

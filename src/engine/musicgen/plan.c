@@ -1,0 +1,199 @@
+// plan.c - see plan.h.
+#include "engine/musicgen/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "audio/file.h"
+#include "engine/musicgen/sound.h"
+#include "engine/prompt.h"
+
+#define WINDOW_MIN 16   // frames
+#define TOKENS_MAX 1000 // of a line
+#define SECONDS_MAX 600 // of sound to go on from
+
+static const pipeline *pipeline_of(const plan *p) {
+    return &((const musicgen_family *)p->f)->p;
+}
+
+// --- the parameters of a stem
+
+// FNV-1a, so that a stem's draws follow from its name.
+static uint64_t name_stream(const char *s) {
+    uint64_t h = 1469598103934665603u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 1099511628211u;
+    return h;
+}
+
+// The positions of a melody model hold chroma, text and audio, so a long text shortens the window.
+static int64_t window_of(const musicgen_take *t) {
+    const pipeline *p = pipeline_of(t->base.of);
+    const mg_config *cfg = mg_get_config(p->lm);
+    if (!cfg->melody) return p->window;
+    int64_t rest = cfg->positions - cfg->chroma_length - (int64_t)t->ids.n - cfg->codebooks;
+    return MIN(p->window, rest);
+}
+
+run_params musicgen_take_params(const musicgen_take *t) {
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    const stemforge_request *r = q->base.r;
+    const pipeline *p = pipeline_of(&q->base);
+    int64_t window = window_of(t);
+    return (run_params){
+        .seq = {.text = t->text,
+                .text_n = (int64_t)t->ids.count,
+                .text_rows = (int64_t)t->ids.n,
+                .sampling = {.temperature = (float)r->temperature,
+                             .top_k = r->top_k >= 0 ? r->top_k : p->top_k,
+                             .top_p = (float)r->top_p,
+                             .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance)},
+                .seed = r->seed,
+                .stream = name_stream(r->stems[t->base.stem]),
+                .frames = q->frames,
+                .given = q->given,
+                .given_n = q->given_n,
+                .window = window,
+                .cache_type = p->cache_type},
+        .stride = MIN(p->stride, MAX(1, window * 3 / 5)),
+        .chroma = condition_chroma,
+        .chroma_arg = (void *)(uintptr_t)&q->cond,
+    };
+}
+
+// --- what a request goes on from
+
+static status check_given(const musicgen_plan *q, err *e) {
+    if (q->given_n < q->frames) return OK;
+    double seconds = (double)q->given_n / pipeline_of(&q->base)->frame_rate;
+    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
+                     seconds, q->base.r->continue_from, q->base.r->seconds);
+}
+
+static status read_given_audio(musicgen_plan *q, err *e) {
+    const stemforge_info *info = &q->base.f->info;
+    file_clip clip = {0};
+    file_limits limits = file_limits_default();
+    limits.seconds_max = SECONDS_MAX;
+    status rc = file_read(&clip, q->base.r->continue_from, &limits, e);
+    if (!rc)
+        rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, info->sample_rate,
+                              info->channels, e);
+    file_clip_deinit(&clip);
+    if (!rc) q->given_n = sound_frames(pipeline_of(&q->base), q->given_samples);
+    return rc;
+}
+
+// A code file, as `stemforge encode` writes it, needs no encoding.
+static status read_given_codes(musicgen_plan *q, err *e) {
+    const pipeline *p = pipeline_of(&q->base);
+    const char *path = q->base.r->continue_from;
+    status rc = sound_read_codes(p, path, &q->given, &q->given_n, e);
+    if (!rc && q->given_n > (int64_t)(SECONDS_MAX * p->frame_rate))
+        rc = err_set(e, ERR_LIMIT, "%s: over %d s", path, SECONDS_MAX);
+    return rc;
+}
+
+static status read_given(musicgen_plan *q, err *e) {
+    const char *path = q->base.r->continue_from;
+    if (!path) return OK;
+    const char *dot = strrchr(path, '.');
+    bool codes = dot && strcmp(dot, ".safetensors") == 0;
+    status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
+    if (rc) err_about(e, "continue_from");
+    return rc ? rc : check_given(q, e);
+}
+
+// --- plans
+
+static status join_chords(musicgen_plan *q, err *e) {
+    const stemforge_request *r = q->base.r;
+    for (size_t i = 0; i < r->chord_count; i++)
+        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
+    return buf_status(&q->chords, e);
+}
+
+status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
+    const condition_wish wish = {.chords = r->chords,
+                                 .chord_count = r->chord_count,
+                                 .key = r->key,
+                                 .bpm = r->bpm,
+                                 .melody = r->melody};
+    musicgen_plan *q = mem_calloc(1, sizeof *q);
+    if (!q) return err_set(e, ERR_OOM, "no memory for a request");
+    q->base = (plan){.f = f, .r = r};
+    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
+    const pipeline *p = pipeline_of(&q->base);
+    q->frames = (int64_t)ceil(r->seconds * p->frame_rate - 1e-9);
+    status rc = condition_open(&q->cond, p, &wish, e);
+    if (!rc) rc = read_given(q, e);
+    if (!rc) rc = join_chords(q, e);
+    if (rc)
+        musicgen_plan_free(&q->base);
+    else
+        *out = &q->base;
+    return rc;
+}
+
+void musicgen_plan_free(plan *p) {
+    musicgen_plan *q = (musicgen_plan *)p;
+    if (!q) return;
+    buf_deinit(&q->chords);
+    mem_free(q->given);
+    mem_free(q->given_planes);
+    condition_close(&q->cond);
+    mem_free(q);
+}
+
+// --- takes
+
+static status write_line(musicgen_take *t, err *e) {
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    const stemforge_request *r = q->base.r;
+    const pipeline *p = pipeline_of(&q->base);
+    const prompt_parts parts = {.stem = r->stems[t->base.stem],
+                                .style = r->style,
+                                .bpm = r->bpm,
+                                .key = r->key,
+                                .chords = buf_str(&q->chords),
+                                .words = r->prompt};
+    buf_init(&t->line, PROMPT_LINE_MAX);
+    status rc =
+        prompt_build(&t->line, p->own_captions ? PROMPT_CAPTION : PROMPT_SENTENCE, &parts, e);
+    return rc ? rc : tok_encode(p->tokenizer, buf_bytes(&t->line), &t->ids, e);
+}
+
+static status check_tokens(const musicgen_take *t, err *e) {
+    if (t->ids.count < 1 || t->ids.n > TOKENS_MAX)
+        return err_field(e, "prompt", "expected 1 to %d tokens, found %zu", TOKENS_MAX, t->ids.n);
+    if (window_of(t) < WINDOW_MIN)
+        return err_field(e, "prompt", "%zu tokens leave no room for audio in %s", t->ids.n,
+                         t->base.of->f->files.name);
+    return OK;
+}
+
+status musicgen_take_create(plan *p, size_t stem, take **out, err *e) {
+    musicgen_take *t = mem_calloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_OOM, "no memory for a stem");
+    t->base = (take){.of = p, .stem = stem};
+    status rc = write_line(t, e);
+    if (!rc) rc = check_tokens(t, e);
+    if (rc) {
+        musicgen_take_free(&t->base);
+        return rc;
+    }
+    const run_params params = musicgen_take_params(t);
+    t->base.line = buf_str(&t->line);
+    t->base.bytes = seq_cache_bytes(pipeline_of(p)->lm, &params.seq);
+    *out = &t->base;
+    return OK;
+}
+
+void musicgen_take_free(take *base) {
+    musicgen_take *t = (musicgen_take *)base;
+    if (!t) return;
+    buf_deinit(&t->line);
+    tok_ids_deinit(&t->ids);
+    mem_free(t->text);
+    mem_free(t->base.planes);
+    mem_free(t);
+}

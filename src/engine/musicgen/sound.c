@@ -1,0 +1,107 @@
+// sound.c - see sound.h.
+#include "engine/musicgen/sound.h"
+
+#include <assert.h>
+#include <string.h>
+
+int64_t sound_codebooks(const pipeline *p) {
+    return mg_get_config(p->lm)->codebooks;
+}
+
+int64_t sound_frames(const pipeline *p, int64_t samples) {
+    return encodec_frame_count(p->codec, samples);
+}
+
+int64_t sound_samples(const pipeline *p, int64_t frames) {
+    return frames * encodec_get_config(p->codec)->hop;
+}
+
+status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t n, int32_t *codes,
+                    err *e) {
+    const mg_config *lm = mg_get_config(p->lm);
+    int64_t books = lm->codebooks / lm->channels, frames = encodec_frame_count(p->codec, n);
+    int32_t *one = mem_alloc((size_t)(books * frames) * sizeof *one);
+    if (!one) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
+    status rc = OK;
+    for (int64_t ch = 0; !rc && ch < lm->channels; ch++) {
+        rc = encodec_encode(p->codec, c, planes + ch * n, n, &(encodec_encoded){.codes = one}, e);
+        // The rows of the channels interleave.
+        for (int64_t q = 0; !rc && q < books; q++) {
+            memcpy(codes + (q * lm->channels + ch) * frames, one + q * frames,
+                   (size_t)frames * sizeof *one);
+        }
+    }
+    mem_free(one);
+    return rc;
+}
+
+status sound_decode_stems(const pipeline *p, compute *c, encodec_decoder *d, const sound_stem *list,
+                          size_t n, err *e) {
+    encodec_codes in[SOUND_TOGETHER];
+    float *planes[2 * SOUND_TOGETHER], **plane = planes;
+    int channels = (int)mg_get_config(p->lm)->channels;
+    assert(n <= SOUND_TOGETHER);
+    for (size_t i = 0; i < n; i++) {
+        in[i] = (encodec_codes){list[i].codes, list[i].frames, list[i].frames, channels};
+        for (int ch = 0; ch < channels; ch++)
+            *plane++ = list[i].planes + ch * sound_samples(p, list[i].frames);
+    }
+    return encodec_decoder_run(d, c, in, n, planes, e);
+}
+
+status sound_decode(const pipeline *p, compute *c, const int32_t *codes, int64_t frames,
+                    float *planes, err *e) {
+    encodec_decoder *d;
+    status rc = encodec_decoder_create(&d, p->codec, (int)mg_get_config(p->lm)->channels, e);
+    if (rc) return rc;
+    rc = sound_decode_stems(p, c, d, &(sound_stem){codes, frames, planes}, 1, e);
+    encodec_decoder_free(d);
+    return rc;
+}
+
+static status copy_codes(const pipeline *p, const tensor *t, int32_t **codes, int64_t *frames,
+                         err *e) {
+    const mg_config *lm = mg_get_config(p->lm);
+    if (!t || t->type != DT_I32 || t->dims != 2 || t->shape[0] != lm->codebooks ||
+        t->shape[1] < 1) {
+        return err_set(e, ERR_FORMAT, "expected a tensor \"codes\" [%lld, frames] of I32",
+                       (long long)lm->codebooks);
+    }
+    int64_t n = tensor_count(t);
+    int32_t *copy = mem_alloc((size_t)n * sizeof *copy); // aligned, unlike the file
+    if (!copy) return err_set(e, ERR_OOM, "no memory for %lld codes", (long long)n);
+    memcpy(copy, t->data, (size_t)n * sizeof *copy);
+    for (int64_t i = 0; i < n; i++) {
+        if (copy[i] >= 0 && copy[i] < lm->vocab) continue;
+        status rc = err_set(e, ERR_FORMAT, "code %lld is %d, expected 0 to %lld", (long long)i,
+                            copy[i], (long long)lm->vocab - 1);
+        mem_free(copy);
+        return rc;
+    }
+    *codes = copy;
+    *frames = t->shape[1];
+    return OK;
+}
+
+status sound_read_codes(const pipeline *p, const char *path, int32_t **codes, int64_t *frames,
+                        err *e) {
+    st_file *f;
+    *codes = NULL;
+    *frames = 0;
+    status rc = st_open(&f, path, e);
+    if (rc) return rc;
+    rc = copy_codes(p, st_find(f, "codes"), codes, frames, e);
+    if (rc) err_within(e, "%s", path);
+    st_close(f);
+    return rc;
+}
+
+status sound_write_codes(const pipeline *p, const char *path, const int32_t *codes, int64_t frames,
+                         err *e) {
+    const st_entry entry = {.name = "codes",
+                            .t = {.type = DT_I32,
+                                  .dims = 2,
+                                  .shape = {mg_get_config(p->lm)->codebooks, frames},
+                                  .data = codes}};
+    return st_write(path, &entry, 1, NULL, e);
+}
