@@ -31,6 +31,7 @@ typedef struct {
     events *events;
     outbox *outbox;
     worker *worker;
+    upkeep *upkeep;
     api *api;
     http_server *http;
     void *model;
@@ -116,17 +117,22 @@ static status open_hook(service *s, err *e) {
 
 static status open_worker(service *s, err *e) {
     const config *c = s->c;
-    worker_config w = {.jobs = s->jobs,
+    upkeep_config u = {.jobs = s->jobs,
+                       .blobs = s->blobs,
+                       .retention_days = c->retention_days,
+                       .check_ms = (int)ms_of(c->storage_check)};
+    status rc = upkeep_open(&s->upkeep, &u, e);
+    if (rc) return rc;
+    worker_config w = {.source = source_local(s->jobs),
                        .blobs = s->blobs,
                        .metrics = s->metrics,
                        .events = s->events,
                        .outbox = s->outbox,
+                       .upkeep = s->upkeep,
                        .workers = (int)c->workers,
                        .lease_ms = ms_of(c->lease_seconds),
                        .job_seconds_max = c->job_timeout,
-                       .storage_seconds_max = c->storage_wait,
-                       .retention_days = c->retention_days,
-                       .storage_check_ms = (int)ms_of(c->storage_check)};
+                       .storage_seconds_max = c->storage_wait};
     return worker_open(&s->worker, &w, e);
 }
 
@@ -142,6 +148,7 @@ static status open_http(service *s, err *e) {
                     .metrics = s->metrics,
                     .events = s->events,
                     .worker = s->worker,
+                    .upkeep = s->upkeep,
                     .outbox = s->outbox,
                     .limits = {.seconds_max = c->duration_max,
                                .body_max = (size_t)c->body_max,
@@ -188,6 +195,7 @@ static status open_all(service *s, err *e) {
 static void close_all(service *s) {
     http_server_close(s->http);
     worker_close(s->worker);
+    upkeep_close(s->upkeep);
     outbox_close(s->outbox);
     events_close(s->events);
     api_close(s->api);

@@ -211,6 +211,7 @@ status api_open(api **out, const api_config *c, err *e) {
                                   .metrics = c->metrics,
                                   .events = c->events,
                                   .worker = c->worker,
+                                  .upkeep = c->upkeep,
                                   .queue_max = c->queue_max,
                                   .workers = c->workers,
                                   .started_ms = os_time_ms()};

@@ -9,6 +9,7 @@
 #include "service/metrics.h"
 #include "service/outbox.h"
 #include "service/request.h"
+#include "service/upkeep.h"
 #include "service/worker.h"
 #include "store/blob.h"
 #include "store/job.h"
@@ -24,6 +25,7 @@ typedef struct {
     metrics *metrics;
     events *events;
     worker *worker;
+    upkeep *upkeep;
     outbox *outbox;
     request_limits limits;
     const char *keys; // API keys, comma-separated; NULL or "": none needed

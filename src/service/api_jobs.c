@@ -22,21 +22,29 @@ static int64_t seconds_to_place(api *a) {
     return (int64_t)MIN(MAX(wait + 0.5, 1), RETRY_SECONDS_MAX);
 }
 
+// The progress in j's row is as of the last renewal of its lease; that of a job which runs here is
+// replaced by what it is now.
+static void refresh_progress(api *a, job *j) {
+    double now[JOB_STEMS_MAX];
+    if (j->state != JOB_RUNNING || !events_find(a->config.events, j->id, now, JOB_STEMS_MAX))
+        return;
+    for (size_t i = 0; i < j->stem_count; i++) j->stems[i].progress = now[i];
+}
+
 static view_live live_of(api *a, const job *j) {
     view_live v = {.seconds_left = -1};
-    v.has_progress =
-        j->state == JOB_RUNNING && events_find(a->config.events, j->id, v.progress, JOB_STEMS_MAX);
     double rate = worker_seconds_per_work(a->config.worker), ahead = 0, left = 0;
     for (size_t i = 0; i < j->stem_count; i++) {
-        double p = v.has_progress ? v.progress[i] : j->stems[i].progress;
-        left += j->work / (double)j->stem_count * (j->stems[i].done ? 0 : 1 - p);
+        const job_stem *s = &j->stems[i];
+        left += j->work / (double)j->stem_count * (s->done ? 0 : 1 - s->progress);
     }
     if (j->state == JOB_QUEUED) job_position(a->config.jobs, j->id, &v.ahead, &ahead, NULL);
     if (rate >= 0) v.seconds_left = (ahead / a->config.workers + left) * rate;
     return v;
 }
 
-static json *job_json(api *a, const job *j) {
+static json *job_json(api *a, job *j) {
+    refresh_progress(a, j);
     view_live live = live_of(a, j);
     return view_job(j, &live, a->config.blobs);
 }

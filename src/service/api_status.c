@@ -6,26 +6,13 @@
 #include "gen/openapi.h"
 #include "gen/page.h"
 #include "service/api_parts.h"
-
-// {audio_file_id}/generated/{generation_request_id}/{stem}.wav, as the worker names them.
-static bool is_stem_key(const char *key) {
-    char part[REQUEST_ID_MAX + 1];
-    for (int i = 0; i < 4; i++) {
-        size_t n = strcspn(key, "/");
-        if (n >= sizeof part || (i < 3) != (key[n] == '/')) return false;
-        memcpy(part, key, n);
-        part[n] = 0;
-        if (!request_id_ok(part) || (i == 1 && strcmp(part, "generated") != 0)) return false;
-        key += n + (i < 3);
-    }
-    return true;
-}
+#include "service/stem_file.h"
 
 void api_get_file(api *a, http_request *q, const char *key) {
     int fd;
     err e;
     blob_info info = {0};
-    if (strcmp(blob_kind(a->config.blobs), "dir") != 0 || !is_stem_key(key)) {
+    if (strcmp(blob_kind(a->config.blobs), "dir") != 0 || !stem_file_is_key(key)) {
         http_reply_problem(q, 404, "not-found", "Not found", "no such file here", NULL);
         return;
     }
@@ -36,7 +23,7 @@ void api_get_file(api *a, http_request *q, const char *key) {
         return;
     }
     http_add_header(q, "Cache-Control", "private, max-age=0, must-revalidate");
-    http_reply_file(q, fd, "audio/wav");
+    http_reply_file(q, fd, STEM_FILE_TYPE);
 }
 
 void api_get_page(api *a, http_request *q, const char *unused) {
@@ -88,7 +75,7 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     json_set_str(v, "timestamp", when);
     json_set_str(s, "musicgen", words[model]);
     json_set_str(s, "stable_audio", "not_loaded");
-    json_set_str(s, "storage", worker_storage_ok(a->config.worker) ? "connected" : "disconnected");
+    json_set_str(s, "storage", upkeep_storage_ok(a->config.upkeep) ? "connected" : "disconnected");
     json_set_str(s, "device", a->config.device);
     json_set(v, "services", s);
     json_set_bool(v, "gpu_available", strcmp(a->config.device, "gpu") == 0);

@@ -1,9 +1,10 @@
 // events.h - what running jobs are doing right now, and the event streams that follow it.
 //
-// Progress lives in memory only: the database hears of it with each lease renewal. A stream is told
-// the state of things when it joins and everything after that, so a client that reconnects misses
-// nothing it needs; ids grow, so Last-Event-ID can be sent but need not be kept. A client that does
-// not read is dropped. Every call may be made from any thread.
+// This is the one place where the progress of a running job lies. The database hears of it with
+// each renewal of the job's lease. A stream is told the state of things when it joins and
+// everything after that, so a client that reconnects misses nothing it needs; ids grow, so
+// Last-Event-ID can be sent but need not be kept. A client that does not read is dropped. Every
+// call may be made from any thread.
 #pragma once
 #include "base/err.h"
 #include "base/json.h"

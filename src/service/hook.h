@@ -6,7 +6,7 @@
 // followed. A hook may be used by several threads.
 #pragma once
 #include "base/err.h"
-#include "store/job.h"
+#include "store/job_hook.h"
 
 #define HOOK_URL_MAX 2048
 

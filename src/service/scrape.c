@@ -55,7 +55,7 @@ static void engine(const scrape_sources *s) {
 static void storage(const scrape_sources *s) {
     blob_counts c = {0};
     blob_read_counts(s->blobs, &c);
-    gauge(s, "stemforge_storage_connected", worker_storage_ok(s->worker));
+    gauge(s, "stemforge_storage_connected", upkeep_storage_ok(s->upkeep));
     gauge(s, "stemforge_storage_requests_total", (double)c.requests);
     gauge(s, "stemforge_storage_failures_total", (double)c.failures);
     gauge(s, "stemforge_storage_retries_total", (double)c.retries);

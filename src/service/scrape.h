@@ -13,6 +13,7 @@ typedef struct {
     metrics *metrics;
     events *events;
     worker *worker;
+    upkeep *upkeep;
     http_server *server;                            // may be NULL
     void (*stats)(void *arg, stemforge_stats *out); // the engine's; may be NULL
     void *stats_arg;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "service/stem_file.h"
 
 #define PARAMETERS_MAX ((size_t)256 << 10)
 
@@ -27,7 +28,7 @@ static json *result_json(const job_stem *s, blob_store *blobs) {
     json_set_str(j, "stem_type", s->name);
     json_set_str(j, "blob_url", url);
     json_set_int(j, "file_size_bytes", r->size);
-    json_set_str(j, "format", "wav");
+    json_set_str(j, "format", STEM_FILE_FORMAT);
     json_set_int(j, "sample_rate", r->sample_rate);
     json_set_int(j, "channels", r->channels);
     json_set_num(j, "duration_seconds", r->seconds);
@@ -43,22 +44,17 @@ static json *results_json(const job *j, blob_store *blobs) {
     return list;
 }
 
-static double stem_progress(const job *j, const view_live *live, size_t i) {
-    if (j->stems[i].done) return 1;
-    return live && live->has_progress ? live->progress[i] : j->stems[i].progress;
-}
-
 static const char *stem_state(const job *j, size_t i) {
     if (j->stems[i].done) return "completed";
     if (j->state == JOB_RUNNING) return "processing";
     return j->state == JOB_QUEUED ? "queued" : job_state_name(j->state);
 }
 
-static json *stems_json(const job *j, const view_live *live, double *all) {
+static json *stems_json(const job *j, double *all) {
     json *list = json_new_array();
     *all = 0;
     for (size_t i = 0; i < j->stem_count; i++) {
-        double p = stem_progress(j, live, i);
+        double p = j->stems[i].done ? 1 : j->stems[i].progress;
         *all += p / (double)j->stem_count;
         json *one = json_new_object();
         json_set_str(one, "stem_type", j->stems[i].name);
@@ -114,7 +110,7 @@ static json *parameters_json(const job *j) {
 json *view_job(const job *j, const view_live *live, blob_store *blobs) {
     json *v = json_new_object();
     double all;
-    json *stems = stems_json(j, live, &all);
+    json *stems = stems_json(j, &all);
     set_head(v, j);
     json_set_num(v, "progress", all);
     json_set(v, "stems", stems);
@@ -136,7 +132,7 @@ json *view_job(const job *j, const view_live *live, blob_store *blobs) {
 json *view_job_short(const job *j) {
     json *v = json_new_object();
     double all;
-    json_free(stems_json(j, NULL, &all));
+    json_free(stems_json(j, &all));
     set_head(v, j);
     json_set_num(v, "progress", all);
     json_set_int(v, "stem_count", (int64_t)j->stem_count);

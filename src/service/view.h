@@ -1,4 +1,4 @@
-// view.h - a job as its callers see it: GET /jobs/{id}, events, and the callback's body.
+// view.h - the JSON of a job: for GET /jobs/{id}, for events, and as the body of its callback.
 #pragma once
 #include "base/err.h"
 #include "base/json.h"
@@ -7,10 +7,8 @@
 
 // What is known of a job beside its row. Zero: nothing.
 typedef struct {
-    bool has_progress;
-    double progress[JOB_STEMS_MAX]; // 0..1 per stem, fresher than the row's
-    int ahead;                      // jobs in front of a queued one
-    double seconds_left;            // estimate until its end; negative: no idea yet
+    int ahead;           // jobs in front of a queued one
+    double seconds_left; // estimate until its end; negative: no idea yet
 } view_live;
 
 // The whole object, the caller's; NULL when there is no memory. live may be NULL.

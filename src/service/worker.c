@@ -1,352 +1,19 @@
-// worker.c - see worker.h.
-#include "service/worker.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
+// worker.c - see worker.h: the slots that take jobs, and the leases on them.
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "service/request.h"
-#include "service/view.h"
+#include "service/worker_inside.h"
 
-#define IDLE_MS 1000       // between looks at an empty queue: a lease may have run out meanwhile
-#define RETRY_MS_MAX 10000 // between tries while storage or database refuse
-#define WAV_MAX ((size_t)1 << 30)
-#define PURGE_LIMIT 200
-#define RATE_WEIGHT 0.3 // of the newest job in the running mean of seconds per work
-#define NS 1000000000.0
+#define IDLE_MS 1000 // between looks at an empty queue: a lease may have run out meanwhile
 
-// A worker thread. Guarded by worker.mu: busy, id, claim, progress, stem_count.
-typedef struct {
-    worker *w;
-    pthread_t thread;
-    bool runs, busy;
-    char id[JOB_ID_MAX + 1];
-    job_claim_id claim;
-    double progress[JOB_STEMS_MAX];
-    size_t stem_count;
-    atomic_bool canceled, lost;
-} slot;
-
-struct worker {
-    worker_config config;
-    worker_engine engine;
-    pthread_mutex_t mu; // guards everything below that is not atomic
-    pthread_cond_t wake, idle, beat;
-    uint64_t wakes; // so that one that comes during a claim is not missed
-    bool stopping;  // no more claims
-    bool closing;   // helpers end
-    int busy;
-    double seconds_per_work;
-    slot *slots;
-    int slot_count;
-    pthread_t keeper, keeper_of_house;
-    bool keeper_runs, house_runs;
-    atomic_bool give_back, storage_ok, broken;
-};
-
-// One job in the hands of a worker.
-typedef struct {
-    worker *w;
-    slot *s;
-    const job *j;
-    request *r;
-    int64_t start_ns, stem_ns;
-    bool timed_out;
-    double made;      // seconds of audio this time
-    const char *code; // why, when it was not the model
-} run;
-
-static int64_t deadline_after(int64_t ms) {
-    return os_clock_ns() + ms * 1000000;
-}
-
-static bool over(const run *x) {
-    return (double)(os_clock_ns() - x->start_ns) / NS > x->w->config.job_seconds_max;
-}
-
-// Whether the job is to be stopped, for whatever reason.
-static bool stopped(void *arg) {
-    run *x = arg;
-    if (over(x)) x->timed_out = true;
-    return x->timed_out || atomic_load(&x->s->canceled) || atomic_load(&x->s->lost) ||
-           atomic_load(&x->w->give_back);
-}
-
-static void on_progress(void *arg, size_t i, int64_t done, int64_t total) {
-    run *x = arg;
-    if (total <= 0 || i >= x->j->stem_count) return;
-    // The last hundredth is for what follows the model: encoding and storing.
-    double f = 0.99 * (double)MIN(done, total) / (double)total;
-    pthread_mutex_lock(&x->w->mu);
-    x->s->progress[i] = f;
-    pthread_mutex_unlock(&x->w->mu);
-    events_progress(x->w->config.events, x->j->id, i, f);
-}
-
-// Between two tries while the outside refuses. False: give up, the job is to be stopped.
-static bool pause_retry(run *x, int *tries) {
-    int64_t ms = MIN(100LL << MIN(*tries, 10), RETRY_MS_MAX);
-    int64_t until = deadline_after(ms);
-    (*tries)++;
-    while (os_clock_ns() < until) {
-        if (stopped(x)) return false;
-        os_sleep_ms(20);
-    }
-    return true;
-}
-
-static status store_stem(run *x, const char *key, bytes wav, blob_info *info, err *e) {
-    worker *w = x->w;
-    int64_t start = os_clock_ns();
-    for (int tries = 0;;) {
-        status rc = blob_put(w->config.blobs, key, wav, "audio/wav", info, e);
-        double waited = (double)(os_clock_ns() - start) / NS;
-        metrics_count(w->config.metrics, "stemforge_uploads_total", "outcome=\"%s\"",
-                      rc ? status_name(rc) : "ok");
-        if (rc == OK) {
-            metrics_observe(w->config.metrics, "stemforge_job_upload_seconds", NULL, waited);
-            return OK;
-        }
-        bool away = rc == ERR_BUSY || rc == ERR_IO || rc == ERR_OOM;
-        if (!away || waited > w->config.storage_seconds_max) return rc;
-        atomic_store(&w->storage_ok, false);
-        log_warn("worker", "storage refuses %s, its job waits: %s", key, e->text);
-        if (!pause_retry(x, &tries)) return err_set(e, ERR_CANCELED, "stopped while storing");
-    }
-}
-
-// The database may be full or read-only for a while: what was achieved is worth waiting for.
-static status record_stem(run *x, const char *stem, const job_result *r, err *e) {
-    for (int tries = 0;;) {
-        status rc = job_stem_done(x->w->config.jobs, x->s->claim, stem, r, job_time_now(), e);
-        if (rc == ERR_CANCELED) atomic_store(&x->s->lost, true);
-        if (rc != ERR_IO && rc != ERR_BUSY && rc != ERR_OOM) return rc;
-        log_warn("worker", "database refuses a stem of %s, its job waits: %s", x->j->id, e->text);
-        if (!pause_retry(x, &tries)) return err_set(e, ERR_CANCELED, "stopped while recording");
-    }
-}
-
-static status land_stem(run *x, const stemforge_stem *stem, err *e) {
-    worker *w = x->w;
-    metrics *m = w->config.metrics;
-    job_result r = {.sample_rate = stem->sample_rate,
-                    .channels = stem->channels,
-                    .seconds = (double)stem->frames / stem->sample_rate};
-    snprintf(r.key, sizeof r.key, "%s/generated/%s/%s.wav", x->j->audio_file_id, x->j->id,
-             stem->name);
-    buf wav;
-    buf_init(&wav, WAV_MAX);
-    double start = os_seconds();
-    status rc = w->engine.encode(w->engine.arg, stem, &wav, e);
-    if (rc == OK) rc = buf_status(&wav, e);
-    metrics_observe(m, "stemforge_job_encode_seconds", NULL, os_seconds() - start);
-    blob_info info = {0};
-    if (rc == OK) rc = store_stem(x, r.key, buf_bytes(&wav), &info, e);
-    r.size = (int64_t)wav.n;
-    buf_deinit(&wav);
-    if (rc) return rc;
-    log_info("worker", "Uploaded generated audio to blob storage");
-    snprintf(r.md5, sizeof r.md5, "%s", info.md5);
-    snprintf(r.etag, sizeof r.etag, "%s", info.etag);
-    return record_stem(x, stem->name, &r, e);
-}
-
-static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
-    run *x = arg;
-    worker *w = x->w;
-    double seconds = (double)stem->frames / stem->sample_rate;
-    log_info("worker", "%s generated %.1fs of audio for stem '%s'", w->engine.family, seconds,
-             stem->name);
-    metrics_observe(w->config.metrics, "stemforge_job_predict_seconds", NULL, stem->seconds_spent);
-    char label[40];
-    snprintf(label, sizeof label, "stem=\"%s\"", stem->name);
-    metrics_add(w->config.metrics, "stemforge_audio_seconds_generated_total", label, seconds);
-    x->made += seconds;
-    status rc = land_stem(x, stem, e);
-    if (rc) {
-        x->code = "upload_failed";
-        err_within(e, "storing the stem");
-        return rc;
-    }
-    pthread_mutex_lock(&w->mu);
-    if (i < JOB_STEMS_MAX) x->s->progress[i] = 1;
-    pthread_mutex_unlock(&w->mu);
-    events_progress(w->config.events, x->j->id, i, 1);
-    return OK;
-}
-
-// The stem that a failure names; of one that names none, the first stem that is not there.
-static const char *failed_stem(const run *x, const err *why) {
-    for (size_t i = 0; i < x->j->stem_count; i++) {
-        if (strcmp(why->where, x->j->stems[i].name) == 0) return x->j->stems[i].name;
-    }
-    for (size_t i = 0; i < x->j->stem_count; i++) {
-        if (!x->j->stems[i].done && x->s->progress[i] < 1) return x->j->stems[i].name;
-    }
-    return x->j->stems[0].name;
-}
-
-static void say_end(worker *w, const char *id) {
-    job j = {0};
-    if (job_get(w->config.jobs, id, &j, NULL) == OK && job_state_ended(j.state)) {
-        events_say(w->config.events, id, job_state_name(j.state),
-                   view_job(&j, NULL, w->config.blobs), true);
-        metrics_observe(w->config.metrics, "stemforge_job_total_seconds", NULL,
-                        (double)(j.ended_ms - j.created_ms) / 1000);
-    }
-    job_deinit(&j);
-}
-
-static void end_job(run *x, job_state end, const char *code, const char *text) {
-    worker *w = x->w;
-    err e;
-    int tries = 0;
-    status rc;
-    do {
-        rc = job_finish(w->config.jobs, x->s->claim, end, code, text, job_time_now(), &e);
-        if (rc == OK || rc == ERR_CANCELED || rc == ERR_ARG || rc == ERR_LIMIT) break;
-        log_warn("worker", "the end of %s cannot be recorded, trying on: %s", x->j->id, e.text);
-        int64_t until = deadline_after(MIN(100LL << MIN(tries++, 10), RETRY_MS_MAX));
-        while (os_clock_ns() < until && !atomic_load(&w->give_back)) os_sleep_ms(20);
-    } while (!atomic_load(&w->give_back));
-    if (rc) {
-        log_error("worker", "request_id=%s did not end here: %s", x->j->id, e.text);
-        return;
-    }
-    metrics_count(w->config.metrics, "stemforge_jobs_finished_total", "status=\"%s\",reason=\"%s\"",
-                  job_state_name(end), code ? code : "ok");
-    outbox_wake(w->config.outbox);
-    say_end(w, x->j->id);
-}
-
-static void give_back(run *x, bool counted) {
-    err e;
-    status rc = job_release(x->w->config.jobs, x->s->claim, counted, 0, job_time_now(), &e);
-    log_info("worker", "Gave request_id=%s back to the queue%s%s", x->j->id, rc ? ": " : "",
-             rc ? e.text : "");
-}
-
-static void end_failed(run *x, const err *why) {
-    worker *w = x->w;
-    const char *stem = failed_stem(x, why);
-    char text[JOB_TEXT_MAX];
-    snprintf(text, sizeof text, "stem '%s': %.460s", stem, why->text);
-    log_error("worker", "%s generation failed for stem '%s': %s", w->engine.family, stem,
-              why->text);
-    metrics_count(w->config.metrics, "stemforge_stem_errors_total", "stem=\"%s\"", stem);
-    if (why->code == ERR_DEVICE) {
-        // Another process may do better; this one will not, so it claims nothing more.
-        pthread_mutex_lock(&w->mu);
-        w->stopping = true;
-        pthread_mutex_unlock(&w->mu);
-        atomic_store(&w->broken, true);
-        give_back(x, true);
-        return;
-    }
-    const char *code = x->code                ? x->code
-                       : why->code == ERR_OOM ? "out_of_memory"
-                       : why->code == ERR_ARG ? "invalid"
-                                              : "model_error";
-    end_job(x, JOB_FAILED, code, text);
-}
-
-static void note_rate(run *x) {
-    worker *w = x->w;
-    double spent = (double)(os_clock_ns() - x->start_ns) / NS;
-    if (x->made <= 0) return;
-    pthread_mutex_lock(&w->mu);
-    double now = spent / x->made, old = w->seconds_per_work;
-    w->seconds_per_work = old < 0 ? now : old + RATE_WEIGHT * (now - old);
-    pthread_mutex_unlock(&w->mu);
-    metrics_set(w->config.metrics, "stemforge_real_time_factor", NULL, x->made / MAX(spent, 1e-9));
-}
-
-static void settle(run *x, status rc, const err *why) {
-    if (atomic_load(&x->s->lost)) {
-        metrics_add(x->w->config.metrics, "stemforge_leases_lost_total", NULL, 1);
-        log_warn("worker", "Lost the lease of request_id=%s, dropping the work", x->j->id);
-    } else if (rc == OK) {
-        note_rate(x);
-        end_job(x, JOB_COMPLETED, NULL, NULL);
-    } else if (rc == ERR_CANCELED && atomic_load(&x->s->canceled)) {
-        log_info("worker", "Canceled generation for request_id=%s", x->j->id);
-        end_job(x, JOB_CANCELED, "canceled", "canceled on request");
-    } else if (rc == ERR_CANCELED && x->timed_out) {
-        err late;
-        err_set(&late, rc, "not finished within %.0f seconds", x->w->config.job_seconds_max);
-        log_error("worker", "%s generation failed for stem '%s': %s", x->w->engine.family,
-                  failed_stem(x, &late), late.text);
-        end_job(x, JOB_FAILED, "timeout", late.text);
-    } else if (rc == ERR_CANCELED && atomic_load(&x->w->give_back)) {
-        give_back(x, false);
-    } else {
-        end_failed(x, why);
-    }
-}
-
-static void generate(run *x) {
-    worker *w = x->w;
-    const job *j = x->j;
-    bool skip[JOB_STEMS_MAX] = {0};
-    size_t left = 0;
-    for (size_t i = 0; i < j->stem_count; i++) {
-        skip[i] = j->stems[i].done;
-        left += !skip[i];
-        if (!skip[i]) {
-            log_info("worker", "Generating stem type: %s, duration: %.1fs", j->stems[i].name,
-                     x->r->seconds);
-        }
-    }
-    err why = {0};
-    status rc = OK;
-    if (left) {
-        stemforge_request q = w->engine.defaults;
-        request_for_engine(x->r, &q);
-        q.seed = j->seed;
-        q.skip = skip;
-        stemforge_events ev = {
-            .arg = x, .stem_done = on_stem, .progress = on_progress, .canceled = stopped};
-        rc = w->engine.generate(w->engine.arg, &q, &ev, &why);
-    }
-    settle(x, rc, &why);
-}
-
-static void run_job(slot *s, const job *j) {
-    worker *w = s->w;
-    request r;
-    run x = {.w = w, .s = s, .j = j, .r = &r, .start_ns = os_clock_ns()};
-    err e;
-    if (j->attempt == 1) {
-        metrics_observe(w->config.metrics, "stemforge_job_queue_seconds", NULL,
-                        (double)MAX(0, os_time_ms() - j->created_ms) / 1000);
-    }
-    log_info("worker", "Starting generation for request_id=%s, audio_file_id=%s", j->id,
-             j->audio_file_id);
-    events_begin(w->config.events, j);
-    view_live live = {.seconds_left = -1};
-    events_say(w->config.events, j->id, "status", view_job(j, &live, w->config.blobs), false);
-    if (request_reparse(&r, bytes_of(j->request), &e)) {
-        e.code = ERR_ARG;
-        settle(&x, ERR_ARG, &e);
-    } else {
-        generate(&x);
-        request_deinit(&r);
-    }
-    events_forget(w->config.events, j->id);
-}
-
-static void slot_take(slot *s, job_claim_id claim, const job *j) {
+static void slot_take(slot *s, claim_token claim, const job *j) {
     worker *w = s->w;
     pthread_mutex_lock(&w->mu);
     s->claim = claim;
     snprintf(s->id, sizeof s->id, "%s", j->id);
-    s->stem_count = j->stem_count;
-    for (size_t i = 0; i < MIN(j->stem_count, JOB_STEMS_MAX); i++)
-        s->progress[i] = j->stems[i].done ? 1 : 0;
     atomic_store(&s->canceled, j->cancel_asked);
     atomic_store(&s->lost, false);
     s->busy = true;
@@ -364,7 +31,7 @@ static void slot_leave(slot *s) {
     pthread_mutex_unlock(&w->mu);
 }
 
-static void *work(void *arg) {
+static void *slot_thread(void *arg) {
     slot *s = arg;
     worker *w = s->w;
     pthread_mutex_lock(&w->mu);
@@ -372,12 +39,12 @@ static void *work(void *arg) {
         uint64_t seen = w->wakes;
         pthread_mutex_unlock(&w->mu);
         job j = {0};
-        job_claim_id claim;
+        claim_token claim;
         err e;
-        status rc = job_claim(w->config.jobs, job_time_now(), &claim, &j, &e);
+        status rc = source_claim(w->config.source, job_time_now(), &claim, &j, &e);
         if (rc == OK) {
             slot_take(s, claim, &j);
-            run_job(s, &j);
+            worker_run_job(s, &j);
             slot_leave(s);
         } else if (rc != ERR_NOT_FOUND) {
             log_error("worker", "claim: %s", e.text);
@@ -392,25 +59,27 @@ static void *work(void *arg) {
 
 static void renew(slot *s) {
     worker *w = s->w;
-    double progress[JOB_STEMS_MAX];
+    char id[JOB_ID_MAX + 1];
     pthread_mutex_lock(&w->mu);
     bool busy = s->busy;
-    job_claim_id claim = s->claim;
-    memcpy(progress, s->progress, sizeof progress);
+    claim_token claim = s->claim;
+    snprintf(id, sizeof id, "%s", s->id);
     pthread_mutex_unlock(&w->mu);
     if (!busy) return;
-    bool cancel = false;
+    double progress[JOB_STEMS_MAX];
+    bool known = events_find(w->config.events, id, progress, JOB_STEMS_MAX), cancel = false;
     err e;
-    status rc = job_renew(w->config.jobs, claim, progress, job_time_now(), &cancel, &e);
+    status rc =
+        source_renew(w->config.source, claim, known ? progress : NULL, job_time_now(), &cancel, &e);
     pthread_mutex_lock(&w->mu);
-    bool same = s->busy && s->claim.seq == claim.seq && s->claim.fence == claim.fence;
+    bool same = s->busy && claim_token_same(&s->claim, &claim);
     if (same && rc == OK && cancel) atomic_store(&s->canceled, true);
     if (same && rc == ERR_CANCELED) atomic_store(&s->lost, true);
     pthread_mutex_unlock(&w->mu);
     if (rc && rc != ERR_CANCELED) log_error("worker", "lease: %s", e.text);
 }
 
-static void *keep(void *arg) {
+static void *lease_thread(void *arg) {
     worker *w = arg;
     pthread_mutex_lock(&w->mu);
     while (!w->closing) {
@@ -424,61 +93,20 @@ static void *keep(void *arg) {
     return NULL;
 }
 
-static void purge(worker *w) {
-    if (w->config.retention_days <= 0) return;
-    int64_t before = os_time_ms() - (int64_t)(w->config.retention_days * 86400e3);
-    int n = 0;
-    err e;
-    do {
-        if (job_purge(w->config.jobs, before, PURGE_LIMIT, &n, &e)) {
-            log_error("worker", "removing old jobs: %s", e.text);
-            return;
-        }
-    } while (n == PURGE_LIMIT);
-}
-
-static void *keep_house(void *arg) {
-    worker *w = arg;
-    int64_t purged = 0;
-    bool was = true;
-    pthread_mutex_lock(&w->mu);
-    while (!w->closing) {
-        pthread_mutex_unlock(&w->mu);
-        err e;
-        bool ok = blob_check(w->config.blobs, &e) == OK;
-        atomic_store(&w->storage_ok, ok);
-        if (ok != was && !ok) log_warn("worker", "Storage is away: %s", e.text);
-        if (ok != was && ok) log_info("worker", "Storage is back");
-        was = ok;
-        if (os_clock_ns() - purged > (int64_t)(600 * NS) || !purged) {
-            purge(w);
-            purged = os_clock_ns();
-        }
-        pthread_mutex_lock(&w->mu);
-        if (!w->closing) os_cond_wait_ms(&w->beat, &w->mu, w->config.storage_check_ms);
-    }
-    pthread_mutex_unlock(&w->mu);
-    return NULL;
-}
-
 status worker_open(worker **out, const worker_config *c, err *e) {
     worker *w = *out = mem_calloc(1, sizeof *w);
     if (!w) return err_set(e, ERR_OOM, "worker");
     w->config = *c;
-    if (w->config.storage_check_ms <= 0) w->config.storage_check_ms = 10000;
     w->seconds_per_work = -1;
     pthread_mutex_init(&w->mu, NULL);
     os_cond_init(&w->wake);
     os_cond_init(&w->idle);
     os_cond_init(&w->beat);
     w->slots = mem_calloc((size_t)c->workers, sizeof *w->slots);
-    status rc = w->slots ? OK : err_set(e, ERR_OOM, "workers");
-    w->house_runs = !rc && pthread_create(&w->keeper_of_house, NULL, keep_house, w) == 0;
-    if (!rc && !w->house_runs) rc = err_set(e, ERR_IO, "no thread for housekeeping");
-    if (!rc) return OK;
+    if (w->slots) return OK;
     worker_close(w);
     *out = NULL;
-    return rc;
+    return err_set(e, ERR_OOM, "workers");
 }
 
 status worker_start(worker *w, const worker_engine *g, err *e) {
@@ -486,12 +114,12 @@ status worker_start(worker *w, const worker_engine *g, err *e) {
     for (int i = 0; i < w->config.workers; i++) {
         slot *s = &w->slots[i];
         s->w = w;
-        s->runs = pthread_create(&s->thread, NULL, work, s) == 0;
+        s->runs = pthread_create(&s->thread, NULL, slot_thread, s) == 0;
         if (!s->runs) return err_set(e, ERR_IO, "no more threads for workers");
         w->slot_count++;
     }
-    w->keeper_runs = pthread_create(&w->keeper, NULL, keep, w) == 0;
-    return w->keeper_runs ? OK : err_set(e, ERR_IO, "no thread to renew leases");
+    w->lease_runs = pthread_create(&w->lease_thread, NULL, lease_thread, w) == 0;
+    return w->lease_runs ? OK : err_set(e, ERR_IO, "no thread to renew leases");
 }
 
 void worker_wake(worker *w) {
@@ -508,10 +136,6 @@ void worker_cancel(worker *w, const char *id) {
         if (s->busy && strcmp(s->id, id) == 0) atomic_store(&s->canceled, true);
     }
     pthread_mutex_unlock(&w->mu);
-}
-
-bool worker_storage_ok(worker *w) {
-    return atomic_load(&w->storage_ok);
 }
 
 bool worker_broken(worker *w) {
@@ -555,8 +179,7 @@ void worker_close(worker *w) {
     pthread_cond_broadcast(&w->beat);
     pthread_mutex_unlock(&w->mu);
     for (int i = 0; i < w->slot_count; i++) pthread_join(w->slots[i].thread, NULL);
-    if (w->keeper_runs) pthread_join(w->keeper, NULL);
-    if (w->house_runs) pthread_join(w->keeper_of_house, NULL);
+    if (w->lease_runs) pthread_join(w->lease_thread, NULL);
     pthread_cond_destroy(&w->beat);
     pthread_cond_destroy(&w->idle);
     pthread_cond_destroy(&w->wake);

@@ -1,36 +1,36 @@
-// worker.h - claims jobs, generates, encodes, stores, finishes; and the housekeeping around it.
+// worker.h - takes jobs from a source: generates, encodes, stores, finishes.
 //
 // The generate function is handed in, so everything here is tested with one that returns a tone.
 // Before worker_start no job is claimed (there is no model yet). Stems that a job already has are
 // not made again. While storage is away a finished stem waits with its worker; nothing fails. What
 // cannot be finished in time at shutdown is given back by its lease and starts anew elsewhere.
 //
-// Threads: one per worker, one that renews leases and hears of cancellations, one that asks whether
-// the storage answers and removes old jobs.
+// Threads: one for each job that may run at once (a slot), and one that renews the leases and hears
+// of cancellations.
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
 #include "service/events.h"
 #include "service/metrics.h"
 #include "service/outbox.h"
+#include "service/upkeep.h"
 #include "stemforge.h"
 #include "store/blob.h"
-#include "store/job.h"
+#include "store/source.h"
 
 typedef struct worker worker;
 
 typedef struct {
-    job_store *jobs; // everything is borrowed until worker_close
+    source *source; // everything is borrowed until worker_close
     blob_store *blobs;
     metrics *metrics;
     events *events;
     outbox *outbox;
+    upkeep *upkeep;
     int workers;                // jobs that run at once
-    int64_t lease_ms;           // as in the job store's config
+    int64_t lease_ms;           // as in the source's config
     double job_seconds_max;     // a job that runs longer fails ("timeout")
     double storage_seconds_max; // a finished stem that could not be stored for longer fails its job
-    double retention_days;      // ended jobs are removed after this; 0: never
-    int storage_check_ms;       // default 10,000
 } worker_config;
 
 typedef struct {
@@ -49,8 +49,7 @@ status worker_start(worker *w, const worker_engine *g, err *e);
 void worker_wake(worker *w);                   // something was submitted
 void worker_cancel(worker *w, const char *id); // after job_cancel said ASKED: stop it now
 
-bool worker_storage_ok(worker *w); // as of the last check
-bool worker_broken(worker *w);     // the device failed; only a restart helps
+bool worker_broken(worker *w); // the device failed; only a restart helps
 int worker_busy(worker *w);
 // Wall seconds one worker takes for a unit of a job's work, as of lately; negative: no idea yet.
 double worker_seconds_per_work(worker *w);

@@ -1,4 +1,4 @@
-// blob_ops.h - inside of the blob stores: what blob.c asks of blob_dir.c and blob_azure.c.
+// blob_ops.h - what a blob store implements: what blob.c asks of blob_dir.c and blob_azure.c.
 //
 // Keys were checked by blob.c. Every function may be called from any thread.
 #pragma once

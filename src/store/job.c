@@ -1,4 +1,4 @@
-// job.c - see job.h: submitting, running and steering. Every change is one piece of db work.
+// job.c - see job.h: submitting, ending and steering. Every change is one piece of db work.
 #include "store/job.h"
 
 #include <stdio.h>
@@ -135,7 +135,7 @@ status job_end(job_store *s, db *d, const job_ending *end, err *e) {
     return rc;
 }
 
-static status end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e) {
+status job_end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e) {
     return job_end(s, d,
                    &(job_ending){.seq = seq,
                                  .state = JOB_CANCELED,
@@ -143,233 +143,6 @@ static status end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *
                                  .error = "The job was canceled.",
                                  .now = now},
                    e);
-}
-
-static status end_poison(job_store *s, db *d, int64_t seq, int attempts, job_time now, err *e) {
-    char text[160];
-    snprintf(text, sizeof text, "Generation was started %d times and never came to an end.",
-             attempts);
-    return job_end(
-        s, d,
-        &(job_ending){.seq = seq, .state = JOB_FAILED, .code = "poison", .error = text, .now = now},
-        e);
-}
-
-// ---- running
-
-typedef struct {
-    job_store *s;
-    job_claim_id c;
-    job_time now;
-    union {
-        struct { // claim
-            job_claim_id *claim;
-            job *out;
-            bool found;
-        };
-        struct { // renew
-            const double *progress;
-            bool *cancel;
-        };
-        struct { // stem_done
-            const char *stem;
-            const job_result *result;
-        };
-        job_ending end;
-        struct { // release
-            bool counted;
-            int64_t delay_ms;
-        };
-    };
-} run_args;
-
-static status take(db *d, run_args *a, int64_t seq, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_CLAIM);
-    sql_int(q, 1, seq);
-    sql_int(q, 2, a->now.mono_ms + a->s->config.lease_ms);
-    sql_int(q, 3, a->now.mono_ms);
-    sql_int(q, 4, a->now.wall_ms);
-    status rc = db_step(d, q, e);
-    if (rc) return rc;
-    *a->claim = (job_claim_id){.seq = seq, .fence = sqlite3_column_int64(q, 0)};
-    rc = db_exec(d, q, e); // RETURNING statements want to be run to their end
-    return rc ? rc : job_load(d, seq, a->out, e);
-}
-
-static status expire(db *d, run_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_EXPIRE);
-    sql_int(q, 1, a->now.mono_ms);
-    status rc = db_exec(d, q, e);
-    if (!rc) a->s->leases_lost += (uint64_t)db_changes(d);
-    return rc;
-}
-
-// Nothing to claim is no failure: what ended on the way must be committed.
-static status claim_work(db *d, void *arg, err *e) {
-    run_args *a = arg;
-    status rc = expire(d, a, e);
-    while (!rc) {
-        sqlite3_stmt *q = db_stmt(d, Q_NEXT);
-        sql_int(q, 1, a->now.mono_ms);
-        rc = db_step(d, q, e);
-        if (rc) break;
-        int64_t seq = sqlite3_column_int64(q, 0);
-        int attempts = sqlite3_column_int(q, 1), most = a->s->config.attempts_max;
-        if (sqlite3_column_int(q, 2)) {
-            rc = end_canceled(a->s, d, seq, a->now, e);
-        } else if (most > 0 && attempts >= most) {
-            rc = end_poison(a->s, d, seq, attempts, a->now, e);
-        } else {
-            rc = take(d, a, seq, e);
-            a->found = rc == OK;
-            return rc;
-        }
-    }
-    return rc == ERR_NOT_FOUND ? OK : rc;
-}
-
-status job_claim(job_store *s, job_time now, job_claim_id *claim, job *out, err *e) {
-    *out = (job){0};
-    run_args a = {.s = s, .now = now, .claim = claim, .out = out};
-    status rc = db_write(s->d, claim_work, &a, e);
-    if (rc) job_deinit(out); // the commit may have failed after it was filled
-    if (!rc && !a.found) return err_set(e, ERR_NOT_FOUND, "no job is waiting");
-    return rc;
-}
-
-// OK while the claim is the job's. *cancel (may be NULL): it was asked to stop.
-static status check_claim(db *d, job_claim_id c, bool *cancel, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_LIVE);
-    sql_int(q, 1, c.seq);
-    sql_int(q, 2, c.fence);
-    status rc = db_step(d, q, e);
-    if (rc == ERR_NOT_FOUND) return err_set(e, ERR_CANCELED, "the job is no longer ours to run");
-    if (!rc && cancel) *cancel = sqlite3_column_int(q, 0) != 0;
-    return rc;
-}
-
-// Extends the lease and adds the time since the last call to run_ms.
-static status renew(db *d, const run_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_RENEW);
-    sql_int(q, 1, a->c.seq);
-    sql_int(q, 2, a->now.mono_ms + a->s->config.lease_ms);
-    sql_int(q, 3, a->now.mono_ms);
-    return db_exec(d, q, e);
-}
-
-static status store_progress(db *d, const run_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_STEMS);
-    sql_int(q, 1, a->c.seq);
-    int64_t count = 0;
-    status rc;
-    while ((rc = db_step(d, q, e)) == OK) count++;
-    if (rc != ERR_NOT_FOUND) return rc;
-    for (int64_t i = 0; i < count; i++) {
-        double p = a->progress[i];
-        q = db_stmt(d, Q_PROGRESS);
-        sql_int(q, 1, a->c.seq);
-        sql_int(q, 2, i);
-        sqlite3_bind_double(q, 3, p > 0 ? MIN(p, 1.0) : 0.0);
-        rc = db_exec(d, q, e);
-        if (rc) return rc;
-    }
-    return OK;
-}
-
-static status renew_work(db *d, void *arg, err *e) {
-    run_args *a = arg;
-    bool asked = false;
-    status rc = check_claim(d, a->c, &asked, e);
-    if (!rc) rc = renew(d, a, e);
-    if (!rc && a->progress) rc = store_progress(d, a, e);
-    if (!rc && a->cancel) *a->cancel = asked;
-    return rc;
-}
-
-status job_renew(job_store *s, job_claim_id c, const double *progress, job_time now, bool *cancel,
-                 err *e) {
-    run_args a = {.s = s, .c = c, .now = now, .progress = progress, .cancel = cancel};
-    return db_write(s->d, renew_work, &a, e);
-}
-
-static status store_stem(db *d, const run_args *a, err *e) {
-    const job_result *r = a->result;
-    sqlite3_stmt *q = db_stmt(d, Q_STEM_DONE);
-    sql_int(q, 1, a->c.seq);
-    sql_text(q, 2, a->stem);
-    sql_int(q, 3, a->now.wall_ms);
-    sql_text(q, 4, r->key);
-    sql_int(q, 5, r->size);
-    sql_text(q, 6, r->md5);
-    sql_text(q, 7, r->etag);
-    sql_int(q, 8, r->sample_rate);
-    sql_int(q, 9, r->channels);
-    sqlite3_bind_double(q, 10, r->seconds);
-    status rc = db_exec(d, q, e);
-    if (rc) return rc;
-    return db_changes(d) == 1 ? OK : err_set(e, ERR_ARG, "the job has no stem '%.15s'", a->stem);
-}
-
-static status stem_work(db *d, void *arg, err *e) {
-    run_args *a = arg;
-    status rc = check_claim(d, a->c, NULL, e);
-    if (!rc) rc = store_stem(d, a, e);
-    if (!rc) rc = renew(d, a, e);
-    if (rc) return rc;
-    sqlite3_stmt *q = db_stmt(d, Q_ACHIEVED);
-    sql_int(q, 1, a->c.seq);
-    return db_exec(d, q, e);
-}
-
-status job_stem_done(job_store *s, job_claim_id c, const char *stem, const job_result *r,
-                     job_time now, err *e) {
-    run_args a = {.s = s, .c = c, .now = now, .stem = stem, .result = r};
-    return db_write(s->d, stem_work, &a, e);
-}
-
-static status check_complete(db *d, int64_t seq, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_UNDONE);
-    sql_int(q, 1, seq);
-    status rc = db_step(d, q, e);
-    if (rc) return rc;
-    int left = sqlite3_column_int(q, 0);
-    return left ? err_set(e, ERR_ARG, "%d stems are not stored yet", left) : OK;
-}
-
-static status finish_work(db *d, void *arg, err *e) {
-    run_args *a = arg;
-    status rc = check_claim(d, a->c, NULL, e);
-    if (!rc && a->end.state == JOB_COMPLETED) rc = check_complete(d, a->c.seq, e);
-    if (!rc) rc = renew(d, a, e); // for run_ms
-    return rc ? rc : job_end(a->s, d, &a->end, e);
-}
-
-status job_finish(job_store *s, job_claim_id c, job_state end, const char *code, const char *error,
-                  job_time now, err *e) {
-    if (!job_state_ended(end)) return err_set(e, ERR_ARG, "%s is no end", job_state_name(end));
-    run_args a = {.s = s, .c = c, .now = now};
-    a.end = (job_ending){.seq = c.seq, .state = end, .code = code, .error = error, .now = now};
-    return db_write(s->d, finish_work, &a, e);
-}
-
-static status release_work(db *d, void *arg, err *e) {
-    run_args *a = arg;
-    bool asked = false;
-    status rc = check_claim(d, a->c, &asked, e);
-    if (!rc) rc = renew(d, a, e); // for run_ms
-    if (rc) return rc;
-    if (asked) return end_canceled(a->s, d, a->c.seq, a->now, e);
-    sqlite3_stmt *q = db_stmt(d, Q_RELEASE);
-    sql_int(q, 1, a->c.seq);
-    sql_int(q, 2, a->delay_ms > 0 ? a->now.mono_ms + a->delay_ms : 0);
-    sql_int(q, 3, a->counted ? 0 : 1);
-    return db_exec(d, q, e);
-}
-
-status job_release(job_store *s, job_claim_id c, bool counted, int64_t delay_ms, job_time now,
-                   err *e) {
-    run_args a = {.s = s, .c = c, .now = now, .counted = counted, .delay_ms = delay_ms};
-    return db_write(s->d, release_work, &a, e);
 }
 
 // ---- steering
@@ -412,7 +185,9 @@ static status cancel_work(db *d, void *arg, err *e) {
     status rc = find_now(d, a->id, &j, e);
     if (rc) return rc;
     switch (j.state) {
-    case JOB_QUEUED: *a->answer = JOB_CANCEL_DONE; return end_canceled(a->s, d, j.seq, a->now, e);
+    case JOB_QUEUED:
+        *a->answer = JOB_CANCEL_DONE;
+        return job_end_canceled(a->s, d, j.seq, a->now, e);
     case JOB_RUNNING: {
         *a->answer = JOB_CANCEL_ASKED;
         sqlite3_stmt *q = db_stmt(d, Q_ASK_CANCEL);

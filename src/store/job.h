@@ -1,4 +1,7 @@
-// job.h - the queue: submit, claim under a lease, finish, and the outbox of callbacks.
+// job.h - the queue as those see it who submit jobs, look at them and steer them.
+//
+// Two more headers show the same queue to others: store/source.h to whoever runs jobs, and
+// store/job_hook.h to whoever sends the callbacks of ended ones.
 //
 // What a function answered OK to is on disk (SQLite, WAL, synchronous=FULL). One process owns the
 // database: a second one gets ERR_BUSY at open. Every call may be made from any thread; calls that
@@ -141,39 +144,6 @@ typedef struct {
 // next start, whole).
 status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *out, err *e);
 
-// ---- running
-
-// The oldest waiting job becomes running under a lease, *out is filled (job_deinit) and out's
-// fence names this claim in the calls below. A job whose lease is over counts as waiting. Jobs that
-// were claimed attempts_max times in vain end as failed ("poison") on the way.
-// ERR_NOT_FOUND: nothing to do.
-typedef struct {
-    int64_t seq;
-    int64_t fence; // grows with each claim: what an earlier claim still says is refused
-} job_claim_id;
-status job_claim(job_store *s, job_time now, job_claim_id *claim, job *out, err *e);
-
-// The calls below answer ERR_CANCELED when the claim is no longer the job's (lease over and claimed
-// again, or the job was deleted): drop the work, store nothing more.
-
-// Extends the lease and stores progress per stem (NULL, or stem_count values of 0..1).
-// *cancel (may be NULL) says whether the job is to be stopped.
-status job_renew(job_store *s, job_claim_id c, const double *progress, job_time now, bool *cancel,
-                 err *e);
-// Records that a stem has landed. It counts as an achievement: attempts start again at 1. Also
-// renews the lease. The same stem again replaces the record.
-status job_stem_done(job_store *s, job_claim_id c, const char *stem, const job_result *r,
-                     job_time now, err *e);
-// Ends the job and queues its callback, in one transaction. completed: every stem must be done,
-// else ERR_ARG; error and code are then NULL. A job that was asked to stop ends as the state given
-// here, so one that came to its end first is completed.
-status job_finish(job_store *s, job_claim_id c, job_state end, const char *code, const char *error,
-                  job_time now, err *e);
-// Gives a job back to the head of the queue: at shutdown, or when storage is away. delay_ms keeps
-// it from being claimed for a while (0: none). counted: whether the claim counts as an attempt.
-status job_release(job_store *s, job_claim_id c, bool counted, int64_t delay_ms, job_time now,
-                   err *e);
-
 // ---- steering
 
 typedef enum { JOB_CANCEL_DONE, JOB_CANCEL_ASKED, JOB_CANCEL_ENDED } job_cancel_answer;
@@ -218,39 +188,3 @@ typedef struct {
 } job_stats;
 // Cheap whatever the number of jobs.
 status job_read_stats(job_store *s, job_stats *out, err *e);
-
-// ---- the outbox of callbacks (service/hook.c is its only user)
-
-typedef struct {
-    int64_t seq, fence;
-    char id[JOB_ID_MAX + 1];
-    char webhook_id[40];
-    job_state end; // how the job ended
-    int attempt;   // this one; 1 for the first
-    char *url;
-    buf body;
-} job_hook;
-void job_hook_deinit(job_hook *h); // zeroed is fine
-
-// Takes the longest-due pending callback whose URL does not begin with one of the skip prefixes and
-// leases it for hook_lease_ms. ERR_NOT_FOUND: none due. A due time further ahead than any delay
-// could be (the clock went back) counts as due.
-status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_t skip_count,
-                      job_hook *out, err *e);
-typedef enum { JOB_HOOK_OK, JOB_HOOK_AGAIN, JOB_HOOK_FINAL, JOB_HOOK_LATER } job_hook_verdict;
-// Records an attempt. AGAIN: retried after a delay with full jitter (jitter in [0, 1) times the
-// maximum), not before retry_after_ms (-1: not asked), dead when attempts are spent. FINAL: dead.
-// LATER: not an attempt at all, due again in retry_after_ms. *state: what the callback is now.
-// ERR_CANCELED when the claim is no longer ours.
-typedef struct {
-    job_hook_verdict verdict;
-    int code;
-    const char *error; // NULL: none
-    int64_t retry_after_ms;
-    double jitter;
-} job_hook_record;
-status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
-                     job_hook_state *state, err *e);
-// Wall time at which the next callback that is not under way is due (may be past); INT64_MAX: none.
-// Look again after hook_lease_ms at the latest: an attempt that was never recorded falls due then.
-status job_hook_next(job_store *s, int64_t *due_ms, err *e);

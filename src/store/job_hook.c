@@ -1,4 +1,6 @@
 // job_hook.c - the outbox: callbacks of ended jobs, stored with the end and sent until done.
+#include "store/job_hook.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

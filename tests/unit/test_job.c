@@ -13,7 +13,8 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "store/job.h"
+#include "store/job_hook.h"
+#include "store/source.h"
 
 static const job_time T0 = {.wall_ms = 1700000000000, .mono_ms = 5000};
 
@@ -69,15 +70,22 @@ static void submit(job_store *s, const char *id) {
     cr_assert_not(out.existed);
 }
 
-static job_claim_id claim(job_store *s, job_time now, const char *want_id) {
-    job_claim_id c;
+static claim_token claim(job_store *s, job_time now, const char *want_id) {
+    claim_token c;
     job j;
     err e;
-    cr_assert_eq(job_claim(s, now, &c, &j, &e), OK, "%s", e.text);
+    cr_assert_eq(source_claim(source_local(s), now, &c, &j, &e), OK, "%s", e.text);
     cr_assert_str_eq(j.id, want_id);
     cr_assert_eq(j.state, JOB_RUNNING);
     job_deinit(&j);
     return c;
+}
+
+// Ends a claimed job through the source.
+static status finish(job_store *s, claim_token c, job_state end, const char *code, const char *text,
+                     job_time now, err *e) {
+    source_end how = {.state = end, .code = code, .text = text};
+    return source_finish(source_local(s), c, &how, now, NULL, e);
 }
 
 static job get(job_store *s, const char *id) {
@@ -87,7 +95,7 @@ static job get(job_store *s, const char *id) {
     return j;
 }
 
-static void store_stem(job_store *s, job_claim_id c, const char *stem, job_time now) {
+static void store_stem(job_store *s, claim_token c, const char *stem, job_time now) {
     job_result r = {.size = 44,
                     .md5 = "bWQ1",
                     .etag = "\"0x1\"",
@@ -96,7 +104,7 @@ static void store_stem(job_store *s, job_claim_id c, const char *stem, job_time 
                     .seconds = 10};
     snprintf(r.key, sizeof r.key, "audio-1/generated/x/%s.wav", stem);
     err e;
-    cr_assert_eq(job_stem_done(s, c, stem, &r, now, &e), OK, "%s", e.text);
+    cr_assert_eq(source_landed(source_local(s), c, stem, &r, now, &e), OK, "%s", e.text);
 }
 
 static void temp_path(char out[64]) {
@@ -202,9 +210,9 @@ Test(job, jobs_are_claimed_in_order_and_only_once) {
     submit(s, "b");
     claim(s, at(1), "a");
     claim(s, at(2), "b");
-    job_claim_id c;
+    claim_token c;
     job j;
-    cr_assert_eq(job_claim(s, at(3), &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(source_local(s), at(3), &c, &j, NULL), ERR_NOT_FOUND);
     j = get(s, "b");
     cr_assert_eq(j.started_ms, T0.wall_ms + 2);
     cr_assert_eq(j.attempt, 1);
@@ -215,18 +223,18 @@ Test(job, jobs_are_claimed_in_order_and_only_once) {
 Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
-    job_claim_id old = claim(s, at(0), "a");
-    cr_assert_eq(job_renew(s, old, NULL, at(30000), NULL, NULL), OK);
-    job_claim_id c;
+    claim_token old = claim(s, at(0), "a");
+    cr_assert_eq(source_renew(source_local(s), old, NULL, at(30000), NULL, NULL), OK);
+    claim_token c;
     job j;
-    cr_assert_eq(job_claim(s, at(89999), &c, &j, NULL), ERR_NOT_FOUND);
-    job_claim_id fresh = claim(s, at(90000), "a");
+    cr_assert_eq(source_claim(source_local(s), at(89999), &c, &j, NULL), ERR_NOT_FOUND);
+    claim_token fresh = claim(s, at(90000), "a");
     job_result r = {0};
-    cr_assert_eq(job_renew(s, old, NULL, at(90001), NULL, NULL), ERR_CANCELED);
-    cr_assert_eq(job_stem_done(s, old, "drums", &r, at(90001), NULL), ERR_CANCELED);
-    cr_assert_eq(job_finish(s, old, JOB_FAILED, "x", "y", at(90001), NULL), ERR_CANCELED);
-    cr_assert_eq(job_release(s, old, true, 0, at(90001), NULL), ERR_CANCELED);
-    cr_assert_eq(job_renew(s, fresh, NULL, at(90001), NULL, NULL), OK);
+    cr_assert_eq(source_renew(source_local(s), old, NULL, at(90001), NULL, NULL), ERR_CANCELED);
+    cr_assert_eq(source_landed(source_local(s), old, "drums", &r, at(90001), NULL), ERR_CANCELED);
+    cr_assert_eq(finish(s, old, JOB_FAILED, "x", "y", at(90001), NULL), ERR_CANCELED);
+    cr_assert_eq(source_release(source_local(s), old, true, 0, at(90001), NULL), ERR_CANCELED);
+    cr_assert_eq(source_renew(source_local(s), fresh, NULL, at(90001), NULL, NULL), OK);
     job_stats st;
     cr_assert_eq(job_read_stats(s, &st, NULL), OK);
     cr_assert_eq(st.leases_lost, 1);
@@ -239,14 +247,14 @@ Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
 Test(job, wall_clock_jumps_do_not_touch_leases) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
-    job_claim_id c = claim(s, at(0), "a");
-    job_claim_id other;
+    claim_token c = claim(s, at(0), "a");
+    claim_token other;
     job j;
     static const int64_t jumps[] = {INT64_C(10) * 365 * 86400000, -INT64_C(10) * 365 * 86400000};
     for (size_t i = 0; i < ARRAY_LEN(jumps); i++) {
         job_time now = {T0.wall_ms + jumps[i], T0.mono_ms + 1000};
-        cr_assert_eq(job_claim(s, now, &other, &j, NULL), ERR_NOT_FOUND);
-        cr_assert_eq(job_renew(s, c, NULL, now, NULL, NULL), OK);
+        cr_assert_eq(source_claim(source_local(s), now, &other, &j, NULL), ERR_NOT_FOUND);
+        cr_assert_eq(source_renew(source_local(s), c, NULL, now, NULL, NULL), OK);
     }
     job_store_close(s);
 }
@@ -254,16 +262,16 @@ Test(job, wall_clock_jumps_do_not_touch_leases) {
 Test(job, completed_needs_every_stem_and_counts_the_time_it_ran) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
-    job_claim_id c = claim(s, at(0), "a");
+    claim_token c = claim(s, at(0), "a");
     store_stem(s, c, "drums", at(1500));
     err e;
-    cr_assert_eq(job_finish(s, c, JOB_COMPLETED, NULL, NULL, at(2000), &e), ERR_ARG);
+    cr_assert_eq(finish(s, c, JOB_COMPLETED, NULL, NULL, at(2000), &e), ERR_ARG);
     cr_assert_str_eq(e.text, "1 stems are not stored yet");
     job_result r = {0};
-    cr_assert_eq(job_stem_done(s, c, "flute", &r, at(2000), NULL), ERR_ARG);
+    cr_assert_eq(source_landed(source_local(s), c, "flute", &r, at(2000), NULL), ERR_ARG);
     store_stem(s, c, "bass", at(2500));
-    cr_assert_eq(job_finish(s, c, JOB_COMPLETED, NULL, NULL, at(3200), NULL), OK);
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", "y", at(3300), NULL), ERR_CANCELED);
+    cr_assert_eq(finish(s, c, JOB_COMPLETED, NULL, NULL, at(3200), NULL), OK);
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", "y", at(3300), NULL), ERR_CANCELED);
     job j = get(s, "a");
     cr_assert_eq(j.state, JOB_COMPLETED);
     cr_assert_float_eq(j.run_seconds, 3.2, 1e-9);
@@ -283,13 +291,13 @@ Test(job, end_and_callback_are_one_transaction) {
     job_store *s;
     cr_assert_eq(job_store_open(&s, ":memory:", &cfg, NULL), OK);
     submit(s, "a");
-    job_claim_id c = claim(s, at(0), "a");
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "model_error", "broken", at(1), NULL), ERR_OOM);
+    claim_token c = claim(s, at(0), "a");
+    cr_assert_eq(finish(s, c, JOB_FAILED, "model_error", "broken", at(1), NULL), ERR_OOM);
     job j = get(s, "a");
     cr_assert_eq(j.state, JOB_RUNNING);
     job_deinit(&j);
     fail = OK;
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "model_error", "broken", at(1), NULL), OK);
+    cr_assert_eq(finish(s, c, JOB_FAILED, "model_error", "broken", at(1), NULL), OK);
     j = get(s, "a");
     cr_assert_eq(j.state, JOB_FAILED);
     cr_assert_str_eq(j.error, "broken");
@@ -304,8 +312,8 @@ Test(job, long_error_is_cut_between_characters) {
     submit(s, "a");
     char text[800] = "x";
     for (int i = 0; i < 300; i++) strcat(text, "\xc3\xa9"); // two bytes each, at odd offsets
-    job_claim_id c = claim(s, at(0), "a");
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", text, at(1), NULL), OK);
+    claim_token c = claim(s, at(0), "a");
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", text, at(1), NULL), OK);
     job j = get(s, "a");
     cr_assert_eq(strlen(j.error), 499); // 1 + 2 * 249
     job_deinit(&j);
@@ -327,20 +335,20 @@ Test(job, cancel_ends_a_waiting_job_at_once_and_asks_a_running_one) {
     cr_assert_eq(j.ended_ms, T0.wall_ms + 1);
     job_deinit(&j);
 
-    job_claim_id c = claim(s, at(3), "b");
+    claim_token c = claim(s, at(3), "b");
     bool cancel = true;
-    cr_assert_eq(job_renew(s, c, NULL, at(4), &cancel, NULL), OK);
+    cr_assert_eq(source_renew(source_local(s), c, NULL, at(4), &cancel, NULL), OK);
     cr_assert_not(cancel);
     cr_assert_eq(job_cancel(s, "b", at(5), &answer, NULL), OK);
     cr_assert_eq(answer, JOB_CANCEL_ASKED);
-    cr_assert_eq(job_renew(s, c, NULL, at(6), &cancel, NULL), OK);
+    cr_assert_eq(source_renew(source_local(s), c, NULL, at(6), &cancel, NULL), OK);
     cr_assert(cancel);
-    cr_assert_eq(job_finish(s, c, JOB_CANCELED, "canceled", "stopped", at(7), NULL), OK);
+    cr_assert_eq(finish(s, c, JOB_CANCELED, "canceled", "stopped", at(7), NULL), OK);
     cr_assert_eq(job_cancel(s, "zz", at(8), &answer, NULL), ERR_NOT_FOUND);
 
     submit(s, "c");
     c = claim(s, at(9), "c");
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", "y", at(10), NULL), OK);
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", "y", at(10), NULL), OK);
     cr_assert_eq(job_cancel(s, "c", at(11), &answer, NULL), OK);
     cr_assert_eq(answer, JOB_CANCEL_ENDED);
     job_store_close(s);
@@ -352,16 +360,17 @@ Test(job, cancel_is_remembered_when_the_worker_dies_or_gives_the_job_back) {
     submit(s, "a");
     claim(s, at(0), "a");
     cr_assert_eq(job_cancel(s, "a", at(1), &answer, NULL), OK);
-    job_claim_id c;
+    claim_token c;
     job j;
-    cr_assert_eq(job_claim(s, at(70000), &c, &j, NULL), ERR_NOT_FOUND); // lease over: it ends
+    cr_assert_eq(source_claim(source_local(s), at(70000), &c, &j, NULL),
+                 ERR_NOT_FOUND); // lease over: it ends
     j = get(s, "a");
     cr_assert_eq(j.state, JOB_CANCELED);
     job_deinit(&j);
     submit(s, "b");
     c = claim(s, at(0), "b");
     cr_assert_eq(job_cancel(s, "b", at(1), &answer, NULL), OK);
-    cr_assert_eq(job_release(s, c, true, 0, at(2), NULL), OK);
+    cr_assert_eq(source_release(source_local(s), c, true, 0, at(2), NULL), OK);
     j = get(s, "b");
     cr_assert_eq(j.state, JOB_CANCELED);
     job_deinit(&j);
@@ -372,10 +381,10 @@ Test(job, released_job_waits_its_delay_and_keeps_its_place) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
     submit(s, "b");
-    job_claim_id c = claim(s, at(0), "a");
-    cr_assert_eq(job_release(s, c, false, 5000, at(1000), NULL), OK);
-    job_claim_id b = claim(s, at(1001), "b");
-    cr_assert_eq(job_release(s, b, true, 0, at(1002), NULL), OK);
+    claim_token c = claim(s, at(0), "a");
+    cr_assert_eq(source_release(source_local(s), c, false, 5000, at(1000), NULL), OK);
+    claim_token b = claim(s, at(1001), "b");
+    cr_assert_eq(source_release(source_local(s), b, true, 0, at(1002), NULL), OK);
     claim(s, at(6000), "a");
     claim(s, at(6000), "b");
     job j = get(s, "a");
@@ -392,9 +401,9 @@ Test(job, job_that_never_ends_fails_as_poison_unless_it_achieves_something) {
     submit(s, "a");
     job_time now = T0;
     for (int i = 0; i < 5; i++, now = at((i + 1) * 100000)) claim(s, now, "a");
-    job_claim_id c;
+    claim_token c;
     job j;
-    cr_assert_eq(job_claim(s, now, &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(source_local(s), now, &c, &j, NULL), ERR_NOT_FOUND);
     j = get(s, "a");
     cr_assert_eq(j.state, JOB_FAILED);
     cr_assert_str_eq(j.error_code, "poison");
@@ -414,24 +423,24 @@ Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
     temp_path(path);
     job_store *s = open_at(path);
     submit(s, "a");
-    job_claim_id c = claim(s, at(0), "a");
+    claim_token c = claim(s, at(0), "a");
     store_stem(s, c, "drums", at(10));
     double progress[] = {1, 0.25};
-    cr_assert_eq(job_renew(s, c, progress, at(20), NULL, NULL), OK);
+    cr_assert_eq(source_renew(source_local(s), c, progress, at(20), NULL, NULL), OK);
     job_store_close(s); // as if the process had died: nothing was given back
 
     s = open_at(path);
     job_time reborn = {T0.wall_ms + 1000, 7}; // the monotonic clock starts anew
-    job_claim_id again;
+    claim_token again;
     job j;
-    cr_assert_eq(job_claim(s, reborn, &again, &j, NULL), OK);
-    cr_assert_gt(again.fence, c.fence);
+    cr_assert_eq(source_claim(source_local(s), reborn, &again, &j, NULL), OK);
+    cr_assert(!claim_token_same(&again, &c));
     cr_assert(j.stems[0].done);
     cr_assert_str_eq(j.stems[0].result.md5, "bWQ1");
     cr_assert_not(j.stems[1].done);
     cr_assert_eq(j.stems[1].progress, 0.25);
     job_deinit(&j);
-    cr_assert_eq(job_renew(s, c, NULL, reborn, NULL, NULL), ERR_CANCELED);
+    cr_assert_eq(source_renew(source_local(s), c, NULL, reborn, NULL, NULL), ERR_CANCELED);
     job_store_close(s);
     remove_db(path);
 }
@@ -440,8 +449,8 @@ Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
 
 static void end_job(job_store *s, const char *id, job_time now) {
     submit(s, id);
-    job_claim_id c = claim(s, now, id);
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", "why", now, NULL), OK);
+    claim_token c = claim(s, now, id);
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", "why", now, NULL), OK);
 }
 
 static void take_hook(job_store *s, job_time now, job_hook *h) {
@@ -585,8 +594,8 @@ Test(outbox, skipped_and_postponed_origins_do_not_hold_the_others) {
     n.callback_url = "https://other/x";
     job_submitted out;
     cr_assert_eq(job_submit(s, &n, T0, &out, NULL), OK);
-    job_claim_id c = claim(s, at(1), "b");
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", "y", at(1), NULL), OK);
+    claim_token c = claim(s, at(1), "b");
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", "y", at(1), NULL), OK);
     const char *skip[] = {"http://api:5000/"};
     job_hook h;
     cr_assert_eq(job_hook_claim(s, at(2), skip, 1, &h, NULL), OK);
@@ -627,10 +636,10 @@ Test(job, list_position_and_counts_agree_with_what_was_done) {
         snprintf(id, sizeof id, "j%d", i);
         submit(s, id);
     }
-    job_claim_id c0 = claim(s, at(0), "j0");
+    claim_token c0 = claim(s, at(0), "j0");
     claim(s, at(0), "j1");
     double half[] = {0.5, 0.5};
-    cr_assert_eq(job_renew(s, c0, half, at(1), NULL, NULL), OK);
+    cr_assert_eq(source_renew(source_local(s), c0, half, at(1), NULL, NULL), OK);
     job_cancel_answer answer;
     cr_assert_eq(job_cancel(s, "j4", at(2), &answer, NULL), OK);
 
@@ -680,9 +689,9 @@ Test(job, delete_and_purge_spare_what_is_not_over) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
     cr_assert_eq(job_delete(s, "a", NULL), ERR_CONFLICT);
-    job_claim_id c = claim(s, at(0), "a");
+    claim_token c = claim(s, at(0), "a");
     cr_assert_eq(job_delete(s, "a", NULL), ERR_CONFLICT);
-    cr_assert_eq(job_finish(s, c, JOB_FAILED, "x", "y", at(1), NULL), OK);
+    cr_assert_eq(finish(s, c, JOB_FAILED, "x", "y", at(1), NULL), OK);
     cr_assert_eq(job_delete(s, "a", NULL), ERR_CONFLICT); // its callback is pending
     int count;
     cr_assert_eq(job_purge(s, INT64_MAX, 10, &count, NULL), OK);
@@ -804,10 +813,10 @@ static void *child_work(void *arg) {
         char line[32] = {0};
         strcpy(line, id);
         if (write(3, line, sizeof line) != (ssize_t)sizeof line) _exit(1);
-        job_claim_id c;
+        claim_token c;
         job j;
-        if (i % 2 == 0 && job_claim(w->s, job_time_now(), &c, &j, NULL) == OK) {
-            if (job_finish(w->s, c, JOB_FAILED, "x", "y", job_time_now(), NULL)) _exit(1);
+        if (i % 2 == 0 && source_claim(source_local(w->s), job_time_now(), &c, &j, NULL) == OK) {
+            if (finish(w->s, c, JOB_FAILED, "x", "y", job_time_now(), NULL)) _exit(1);
             job_deinit(&j);
         }
     }
@@ -971,16 +980,17 @@ static status life(job_store *s, int n) {
     snprintf(id, sizeof id, "j%d", n);
     job_new nw = make(id);
     job_submitted out;
-    job_claim_id c;
+    claim_token c;
     job j;
     job_result r = {0};
     status rc = job_submit(s, &nw, T0, &out, NULL);
     if (rc) return rc;
-    rc = job_claim(s, at(1), &c, &j, NULL);
+    rc = source_claim(source_local(s), at(1), &c, &j, NULL);
     if (rc) return rc;
     job_deinit(&j);
-    for (int i = 0; !rc && i < 2; i++) rc = job_stem_done(s, c, STEMS[i], &r, at(2), NULL);
-    if (!rc) rc = job_finish(s, c, JOB_COMPLETED, NULL, NULL, at(3), NULL);
+    for (int i = 0; !rc && i < 2; i++)
+        rc = source_landed(source_local(s), c, STEMS[i], &r, at(2), NULL);
+    if (!rc) rc = finish(s, c, JOB_COMPLETED, NULL, NULL, at(3), NULL);
     if (rc) return rc;
     job_hook h;
     rc = job_hook_claim(s, at(4), NULL, 0, &h, NULL);
@@ -1019,14 +1029,14 @@ Test(job, life_survives_each_failed_allocation, .timeout = 120) {
         snprintf(id, sizeof id, "j%d", n);
         job_cancel_answer answer;
         job j;
-        job_claim_id c;
+        claim_token c;
         status found = job_get(s, id, &j, NULL);
         if (found == ERR_NOT_FOUND) continue;
         cr_assert_eq(found, OK);
         cr_assert_eq(j.stem_count, 2);
         job_deinit(&j);
         cr_assert_eq(job_cancel(s, id, at(6), &answer, NULL), OK);
-        cr_assert_eq(job_claim(s, at(100000), &c, &j, NULL), ERR_NOT_FOUND);
+        cr_assert_eq(source_claim(source_local(s), at(100000), &c, &j, NULL), ERR_NOT_FOUND);
         job_hook h;
         while (job_hook_claim(s, at(100000), NULL, 0, &h, NULL) == OK) {
             record(s, &h, JOB_HOOK_OK, -1, 0, at(100000));

@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "store/job.h"
+#include "store/job_hook.h"
+#include "store/source.h"
 
 typedef enum { CUT_POWER, KILL, FAIL_IO, FAIL_FULL, FAIL_SYNC } fault;
 
@@ -238,15 +239,17 @@ static void live(job_store *s, int fd) {
         job_submitted out;
         if (job_submit(s, &n, NOW, &out, NULL)) continue;
         acknowledge(fd, 'S', i);
-        job_claim_id c;
+        claim_token c;
         job j;
-        if (job_claim(s, NOW, &c, &j, NULL)) continue;
+        if (source_claim(source_local(s), NOW, &c, &j, NULL)) continue;
         int k = j.id[1] - '0'; // an earlier one whose step failed
         job_deinit(&j);
         job_result r = {.key = "k", .size = 1};
-        if (job_stem_done(s, c, "bass", &r, NOW, NULL)) continue;
+        if (source_landed(source_local(s), c, "bass", &r, NOW, NULL)) continue;
         acknowledge(fd, 'D', k);
-        if (job_finish(s, c, JOB_COMPLETED, NULL, NULL, NOW, NULL)) continue;
+        if (source_finish(source_local(s), c, &(source_end){.state = JOB_COMPLETED}, NOW, NULL,
+                          NULL))
+            continue;
         acknowledge(fd, 'F', k);
         job_hook h;
         if (job_hook_claim(s, NOW, NULL, 0, &h, NULL)) continue;

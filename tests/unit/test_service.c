@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "service/metrics.h"
+#include "service/stem_file.h"
 #include "service/view.h"
 
 static blob_store *store(void) {
@@ -101,4 +102,26 @@ Test(metrics, never_hold_more_series_than_their_maximum) {
     snprintf(last, sizeof last, "stem=\"%d\"", METRICS_SERIES_MAX);
     cr_assert_eq(metrics_get(m, "stemforge_stem_errors_total", last), 0);
     metrics_close(m);
+}
+
+Test(stem_file, a_key_is_made_and_known_again_and_nothing_else_is) {
+    char key[200];
+    stem_file_key(key, sizeof key, "song.1", "r-2", "bass");
+    cr_assert_str_eq(key, "song.1/generated/r-2/bass.wav");
+    cr_assert(stem_file_is_key(key));
+    static const char *const wrong[] = {
+        "",
+        "generated/r/bass.wav",
+        "a/generated/r/bass",
+        "a/generated/r/bass.flac",
+        "a/generated/r/bass.wav/x",
+        "a/other/r/bass.wav",
+        "a/generated//bass.wav",
+        "/generated/r/bass.wav",
+        "a/generated/../bass.wav",
+        "a/generated/r/.tmp/bass.wav",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cr_assert_not(stem_file_is_key(wrong[i]), "%s", wrong[i]);
+    }
 }

@@ -20,6 +20,7 @@ typedef struct {
     events *events;
     hook *hook;
     outbox *outbox;
+    upkeep *upkeep;
     worker *worker;
     // The engine.
     atomic_int made[7]; // by index of stem in the request
@@ -64,16 +65,16 @@ static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
 }
 
 static void open_worker(rig *g, double seconds_max) {
-    worker_config w = {.jobs = g->jobs,
+    worker_config w = {.source = source_local(g->jobs),
                        .blobs = g->blobs,
                        .metrics = g->metrics,
                        .events = g->events,
                        .outbox = g->outbox,
+                       .upkeep = g->upkeep,
                        .workers = 2,
                        .lease_ms = 300,
                        .job_seconds_max = seconds_max,
-                       .storage_seconds_max = 10,
-                       .storage_check_ms = 50};
+                       .storage_seconds_max = 10};
     err e;
     cr_assert_eq(worker_open(&g->worker, &w, &e), OK, "%s", e.text);
     worker_engine m = {.arg = g, .generate = generate, .encode = encode, .family = "Tone"};
@@ -102,12 +103,15 @@ static rig *rig_open(double seconds_max) {
     cr_assert_eq(metrics_open(&g.metrics, &e), OK);
     cr_assert_eq(events_open(&g.events, &e), OK);
     cr_assert_eq(outbox_open(&g.outbox, g.jobs, g.hook, g.metrics, 1, &e), OK);
+    upkeep_config u = {.jobs = g.jobs, .blobs = g.blobs, .check_ms = 50};
+    cr_assert_eq(upkeep_open(&g.upkeep, &u, &e), OK);
     open_worker(&g, seconds_max);
     return &g;
 }
 
 static void rig_close(rig *g) {
     worker_close(g->worker);
+    upkeep_close(g->upkeep);
     outbox_close(g->outbox);
     events_close(g->events);
     metrics_close(g->metrics);

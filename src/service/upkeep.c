@@ -1,0 +1,99 @@
+// upkeep.c - see upkeep.h.
+#include "service/upkeep.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/os.h"
+
+#define CHECK_MS 10000
+#define PURGE_MS (600 * 1000)
+#define PURGE_LIMIT 200 // jobs in one transaction
+#define DAY_MS (24 * 3600 * 1000.0)
+
+struct upkeep {
+    upkeep_config config;
+    atomic_bool storage_ok;
+    pthread_mutex_t mu; // guards closing
+    pthread_cond_t wake;
+    bool closing;
+    pthread_t thread;
+    bool runs;
+};
+
+static void check_storage(upkeep *u, bool *was) {
+    err e;
+    bool ok = blob_check(u->config.blobs, &e) == OK;
+    atomic_store(&u->storage_ok, ok);
+    if (ok != *was && !ok) log_warn("upkeep", "Storage is away: %s", e.text);
+    if (ok != *was && ok) log_info("upkeep", "Storage is back");
+    *was = ok;
+}
+
+static void purge(upkeep *u) {
+    if (u->config.retention_days <= 0) return;
+    int64_t before = os_time_ms() - (int64_t)(u->config.retention_days * DAY_MS);
+    int n = 0;
+    err e;
+    do {
+        if (job_purge(u->config.jobs, before, PURGE_LIMIT, &n, &e)) {
+            log_error("upkeep", "removing old jobs: %s", e.text);
+            return;
+        }
+    } while (n == PURGE_LIMIT);
+}
+
+static void *upkeep_thread(void *arg) {
+    upkeep *u = arg;
+    int64_t purge_ns = os_clock_ns(); // when the next one is due
+    bool was = true;
+    pthread_mutex_lock(&u->mu);
+    while (!u->closing) {
+        pthread_mutex_unlock(&u->mu);
+        check_storage(u, &was);
+        if (os_clock_ns() >= purge_ns) {
+            purge(u);
+            purge_ns = os_clock_ns() + PURGE_MS * INT64_C(1000000);
+        }
+        pthread_mutex_lock(&u->mu);
+        if (!u->closing) os_cond_wait_ms(&u->wake, &u->mu, u->config.check_ms);
+    }
+    pthread_mutex_unlock(&u->mu);
+    return NULL;
+}
+
+status upkeep_open(upkeep **out, const upkeep_config *c, err *e) {
+    upkeep *u = *out = mem_calloc(1, sizeof *u);
+    if (!u) return err_set(e, ERR_OOM, "upkeep");
+    u->config = *c;
+    if (u->config.check_ms <= 0) u->config.check_ms = CHECK_MS;
+    pthread_mutex_init(&u->mu, NULL);
+    os_cond_init(&u->wake);
+    u->runs = pthread_create(&u->thread, NULL, upkeep_thread, u) == 0;
+    if (u->runs) return OK;
+    upkeep_close(u);
+    *out = NULL;
+    return err_set(e, ERR_IO, "no thread for upkeep");
+}
+
+void upkeep_close(upkeep *u) {
+    if (!u) return;
+    pthread_mutex_lock(&u->mu);
+    u->closing = true;
+    pthread_cond_signal(&u->wake);
+    pthread_mutex_unlock(&u->mu);
+    if (u->runs) pthread_join(u->thread, NULL);
+    pthread_cond_destroy(&u->wake);
+    pthread_mutex_destroy(&u->mu);
+    mem_free(u);
+}
+
+bool upkeep_storage_ok(upkeep *u) {
+    return atomic_load(&u->storage_ok);
+}
+
+void upkeep_storage_away(upkeep *u) {
+    atomic_store(&u->storage_ok, false);
+}

@@ -1,0 +1,279 @@
+// source_local.c - the running half of the SQLite queue: jobs are claimed, renewed and ended.
+//
+// Every call is one piece of db work. A claim is the row's seq and its fence, a number that grows
+// with each claim of the row.
+#include "store/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "store/job_sql.h"
+
+typedef struct {
+    int64_t seq, fence;
+} local_claim;
+_Static_assert(sizeof(local_claim) <= sizeof(claim_token), "a claim fits into its token");
+
+static claim_token token_of(local_claim c) {
+    claim_token t = {0};
+    memcpy(t.opaque, &c, sizeof c);
+    return t;
+}
+
+static local_claim claim_of(claim_token t) {
+    local_claim c;
+    memcpy(&c, t.opaque, sizeof c);
+    return c;
+}
+
+static job_store *store_of(source *s) {
+    return (job_store *)s;
+}
+
+source *source_local(job_store *s) {
+    return &s->source;
+}
+
+typedef struct {
+    job_store *s;
+    local_claim c;
+    job_time now;
+    union {
+        struct { // claim
+            claim_token *claim;
+            job *out;
+            bool found;
+        };
+        struct { // renew
+            const double *progress;
+            bool *cancel;
+        };
+        struct { // landed
+            const char *stem;
+            const job_result *result;
+        };
+        struct { // finish
+            job_ending end;
+            job *ended;
+        };
+        struct { // release
+            bool counted;
+            int64_t delay_ms;
+        };
+    };
+} run_args;
+
+static status take(db *d, run_args *a, int64_t seq, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_CLAIM);
+    sql_int(q, 1, seq);
+    sql_int(q, 2, a->now.mono_ms + a->s->config.lease_ms);
+    sql_int(q, 3, a->now.mono_ms);
+    sql_int(q, 4, a->now.wall_ms);
+    status rc = db_step(d, q, e);
+    if (rc) return rc;
+    *a->claim = token_of((local_claim){.seq = seq, .fence = sqlite3_column_int64(q, 0)});
+    rc = db_exec(d, q, e); // RETURNING statements want to be run to their end
+    return rc ? rc : job_load(d, seq, a->out, e);
+}
+
+static status end_poison(job_store *s, db *d, int64_t seq, int attempts, job_time now, err *e) {
+    char text[160];
+    snprintf(text, sizeof text, "Generation was started %d times and never came to an end.",
+             attempts);
+    return job_end(
+        s, d,
+        &(job_ending){.seq = seq, .state = JOB_FAILED, .code = "poison", .error = text, .now = now},
+        e);
+}
+
+static status expire(db *d, run_args *a, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_EXPIRE);
+    sql_int(q, 1, a->now.mono_ms);
+    status rc = db_exec(d, q, e);
+    if (!rc) a->s->leases_lost += (uint64_t)db_changes(d);
+    return rc;
+}
+
+// Nothing to claim is no failure: what ended on the way must be committed.
+static status claim_work(db *d, void *arg, err *e) {
+    run_args *a = arg;
+    status rc = expire(d, a, e);
+    while (!rc) {
+        sqlite3_stmt *q = db_stmt(d, Q_NEXT);
+        sql_int(q, 1, a->now.mono_ms);
+        rc = db_step(d, q, e);
+        if (rc) break;
+        int64_t seq = sqlite3_column_int64(q, 0);
+        int attempts = sqlite3_column_int(q, 1), most = a->s->config.attempts_max;
+        if (sqlite3_column_int(q, 2)) {
+            rc = job_end_canceled(a->s, d, seq, a->now, e);
+        } else if (most > 0 && attempts >= most) {
+            rc = end_poison(a->s, d, seq, attempts, a->now, e);
+        } else {
+            rc = take(d, a, seq, e);
+            a->found = rc == OK;
+            return rc;
+        }
+    }
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+static status local_claim_job(source *s, job_time now, claim_token *claim, job *out, err *e) {
+    *out = (job){0};
+    run_args a = {.s = store_of(s), .now = now, .claim = claim, .out = out};
+    status rc = db_write(a.s->d, claim_work, &a, e);
+    if (rc) job_deinit(out); // the commit may have failed after it was filled
+    if (!rc && !a.found) return err_set(e, ERR_NOT_FOUND, "no job is waiting");
+    return rc;
+}
+
+// OK while the claim is the job's. *cancel (may be NULL): it was asked to stop.
+static status check_claim(db *d, local_claim c, bool *cancel, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_LIVE);
+    sql_int(q, 1, c.seq);
+    sql_int(q, 2, c.fence);
+    status rc = db_step(d, q, e);
+    if (rc == ERR_NOT_FOUND) return err_set(e, ERR_CANCELED, "the job is no longer ours to run");
+    if (!rc && cancel) *cancel = sqlite3_column_int(q, 0) != 0;
+    return rc;
+}
+
+// Extends the lease and adds the time since the last call to run_ms.
+static status renew(db *d, const run_args *a, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_RENEW);
+    sql_int(q, 1, a->c.seq);
+    sql_int(q, 2, a->now.mono_ms + a->s->config.lease_ms);
+    sql_int(q, 3, a->now.mono_ms);
+    return db_exec(d, q, e);
+}
+
+static status store_progress(db *d, const run_args *a, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_STEMS);
+    sql_int(q, 1, a->c.seq);
+    int64_t count = 0;
+    status rc;
+    while ((rc = db_step(d, q, e)) == OK) count++;
+    if (rc != ERR_NOT_FOUND) return rc;
+    for (int64_t i = 0; i < count; i++) {
+        double p = a->progress[i];
+        q = db_stmt(d, Q_PROGRESS);
+        sql_int(q, 1, a->c.seq);
+        sql_int(q, 2, i);
+        sqlite3_bind_double(q, 3, p > 0 ? MIN(p, 1.0) : 0.0);
+        rc = db_exec(d, q, e);
+        if (rc) return rc;
+    }
+    return OK;
+}
+
+static status renew_work(db *d, void *arg, err *e) {
+    run_args *a = arg;
+    bool asked = false;
+    status rc = check_claim(d, a->c, &asked, e);
+    if (!rc) rc = renew(d, a, e);
+    if (!rc && a->progress) rc = store_progress(d, a, e);
+    if (!rc && a->cancel) *a->cancel = asked;
+    return rc;
+}
+
+static status local_renew(source *s, claim_token c, const double *progress, job_time now,
+                          bool *cancel, err *e) {
+    run_args a = {
+        .s = store_of(s), .c = claim_of(c), .now = now, .progress = progress, .cancel = cancel};
+    return db_write(a.s->d, renew_work, &a, e);
+}
+
+static status store_stem(db *d, const run_args *a, err *e) {
+    const job_result *r = a->result;
+    sqlite3_stmt *q = db_stmt(d, Q_STEM_DONE);
+    sql_int(q, 1, a->c.seq);
+    sql_text(q, 2, a->stem);
+    sql_int(q, 3, a->now.wall_ms);
+    sql_text(q, 4, r->key);
+    sql_int(q, 5, r->size);
+    sql_text(q, 6, r->md5);
+    sql_text(q, 7, r->etag);
+    sql_int(q, 8, r->sample_rate);
+    sql_int(q, 9, r->channels);
+    sqlite3_bind_double(q, 10, r->seconds);
+    status rc = db_exec(d, q, e);
+    if (rc) return rc;
+    return db_changes(d) == 1 ? OK : err_set(e, ERR_ARG, "the job has no stem '%.15s'", a->stem);
+}
+
+static status stem_work(db *d, void *arg, err *e) {
+    run_args *a = arg;
+    status rc = check_claim(d, a->c, NULL, e);
+    if (!rc) rc = store_stem(d, a, e);
+    if (!rc) rc = renew(d, a, e);
+    if (rc) return rc;
+    sqlite3_stmt *q = db_stmt(d, Q_ACHIEVED);
+    sql_int(q, 1, a->c.seq);
+    return db_exec(d, q, e);
+}
+
+static status local_landed(source *s, claim_token c, const char *stem, const job_result *r,
+                           job_time now, err *e) {
+    run_args a = {.s = store_of(s), .c = claim_of(c), .now = now, .stem = stem, .result = r};
+    return db_write(a.s->d, stem_work, &a, e);
+}
+
+static status check_complete(db *d, int64_t seq, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_UNDONE);
+    sql_int(q, 1, seq);
+    status rc = db_step(d, q, e);
+    if (rc) return rc;
+    int left = sqlite3_column_int(q, 0);
+    return left ? err_set(e, ERR_ARG, "%d stems are not stored yet", left) : OK;
+}
+
+static status finish_work(db *d, void *arg, err *e) {
+    run_args *a = arg;
+    status rc = check_claim(d, a->c, NULL, e);
+    if (!rc && a->end.state == JOB_COMPLETED) rc = check_complete(d, a->c.seq, e);
+    if (!rc) rc = renew(d, a, e); // for run_ms
+    if (!rc) rc = job_end(a->s, d, &a->end, e);
+    return rc || !a->ended ? rc : job_load(d, a->c.seq, a->ended, e);
+}
+
+static status local_finish(source *s, claim_token c, const source_end *end, job_time now,
+                           job *ended, err *e) {
+    if (ended) *ended = (job){0};
+    if (!job_state_ended(end->state)) {
+        return err_set(e, ERR_ARG, "%s is no end", job_state_name(end->state));
+    }
+    run_args a = {.s = store_of(s), .c = claim_of(c), .now = now};
+    a.end = (job_ending){
+        .seq = a.c.seq, .state = end->state, .code = end->code, .error = end->text, .now = now};
+    a.ended = ended;
+    status rc = db_write(a.s->d, finish_work, &a, e);
+    if (rc && ended) job_deinit(ended); // the commit may have failed after it was filled
+    return rc;
+}
+
+static status release_work(db *d, void *arg, err *e) {
+    run_args *a = arg;
+    bool asked = false;
+    status rc = check_claim(d, a->c, &asked, e);
+    if (!rc) rc = renew(d, a, e); // for run_ms
+    if (rc) return rc;
+    if (asked) return job_end_canceled(a->s, d, a->c.seq, a->now, e);
+    sqlite3_stmt *q = db_stmt(d, Q_RELEASE);
+    sql_int(q, 1, a->c.seq);
+    sql_int(q, 2, a->delay_ms > 0 ? a->now.mono_ms + a->delay_ms : 0);
+    sql_int(q, 3, a->counted ? 0 : 1);
+    return db_exec(d, q, e);
+}
+
+static status local_release(source *s, claim_token c, bool counted, int64_t delay_ms, job_time now,
+                            err *e) {
+    run_args a = {
+        .s = store_of(s), .c = claim_of(c), .now = now, .counted = counted, .delay_ms = delay_ms};
+    return db_write(a.s->d, release_work, &a, e);
+}
+
+const source_ops source_local_ops = {.claim = local_claim_job,
+                                     .renew = local_renew,
+                                     .landed = local_landed,
+                                     .finish = local_finish,
+                                     .release = local_release};
