@@ -105,10 +105,19 @@ static bool transient_failure(fetch_failure f) {
            f == FETCH_BAD_TLS;
 }
 
+static bool genuine(const azure_exchange *x, const fetch_response *r, const char *code) {
+    return !x->genuine || x->genuine(x, r, code);
+}
+
+static bool succeeded(const azure_exchange *x, const fetch_response *r, const char *code) {
+    return !r->failure && r->code / 100 == 2 && genuine(x, r, code);
+}
+
 static bool transient(const azure_exchange *x, const fetch_response *r, const char *code) {
     static const char *const codes[] = {"InternalError", "OperationTimedOut", "ServerBusy",
                                         "ContainerBeingDeleted"};
     if (r->failure) return transient_failure(r->failure);
+    if (!genuine(x, r, code)) return true;
     if (strcmp(code, "FeatureNotSupported") == 0) return false; // the emulator's 500 for good
     if (one_of(code, codes, ARRAY_LEN(codes))) return true;
     switch (r->code) {
@@ -120,7 +129,6 @@ static bool transient(const azure_exchange *x, const fetch_response *r, const ch
     case 504: return true;
     case 404:
     case 410: return x->imds;
-    case 409: return code[0] == 0; // the service always says why; something in between does not
     default: return false;
     }
 }
@@ -150,7 +158,13 @@ static const char *hint_of(const char *code) {
 static status report(const azure_exchange *x, const fetch_response *r, const char *code, bool spent,
                      const err *why, err *e) {
     if (r->failure) return err_set(e, spent ? ERR_BUSY : why->code, "storage: %s", why->text);
-    if (r->code / 100 == 2) return OK;
+    if (succeeded(x, r, code)) return OK;
+    if (!genuine(x, r, code)) {
+        return err_set(e, ERR_BUSY,
+                       "storage: %s was answered %d by something that is not Azure Blob Storage; "
+                       "check the endpoint and what stands in between",
+                       x->q.method, r->code);
+    }
     char id[64];
     fetch_find_header(r, "x-ms-request-id", id, sizeof id);
     return err_set(e, spent ? ERR_BUSY : answer_status(r), "storage: %s answered %d %s%s%s%s%s",
@@ -204,7 +218,7 @@ status azure_exchange_run(azure_client *c, azure_exchange *x, fetch_response *r,
             fetch_response_deinit(r);
             continue;
         }
-        bool retry = (rc == OK || rc == ERR_IO) && r->code / 100 != 2 && transient(x, r, code);
+        bool retry = (rc == OK || rc == ERR_IO) && !succeeded(x, r, code) && transient(x, r, code);
         int64_t delay = retry && n + 1 < x->tries_max ? delay_ms(c, r, n) : -1;
         if (delay < 0) return report(x, r, code, retry, &why, e);
         log_debug("azure", "try %d: %s; again in %lld ms", n + 1,
@@ -324,6 +338,24 @@ static bool put_right(azure_exchange *x, const fetch_response *r, const char *co
     return r->code == 403 && correct_clock(c, r);
 }
 
+// The service names itself in every success, and a refusal has its error code. 401, 403, 408, 429
+// and outages mean the same whoever sends them.
+static bool from_service(const azure_exchange *x, const fetch_response *r, const char *code) {
+    const azure_request *q = ((const signed_request *)x->arg)->q;
+    char text[80];
+    switch (r->code) {
+    case 401:
+    case 403:
+    case 408:
+    case 429: return true;
+    default: break;
+    }
+    if (r->code / 100 != 2) return code[0] || r->code / 100 == 5;
+    if (q->promised && r->code != q->promised) return false;
+    if (q->etag && !fetch_find_header(r, "ETag", text, sizeof text)) return false;
+    return fetch_find_header(r, "x-ms-request-id", text, sizeof text);
+}
+
 static fetch_request fetch_of(const azure_client *c, const azure_request *q, signed_request *s) {
     fetch_request f = fetch_request_default();
     f.method = q->verb;
@@ -357,6 +389,7 @@ status azure_send(azure_client *c, const azure_request *q, fetch_response *r,
         azure_exchange x = {.q = fetch_of(c, q, s),
                             .prepare = prepare,
                             .again = put_right,
+                            .genuine = from_service,
                             .tries_max = q->once ? 1 : c->policy.tries_max,
                             .arg = s};
         rc = azure_exchange_run(c, &x, r, code, e);

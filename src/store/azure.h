@@ -111,15 +111,18 @@ typedef struct {
     fetch_sink sink; // for large answers; starts over when a try was cut: see head->code
     void *sink_arg;
     int64_t response_max;
-    bool once; // no retries, short timeouts: for /health
+    bool once;    // no retries, short timeouts: for /health
+    int promised; // the only code that means success, as the service's reference says; 0: any 2xx
+    bool etag;    // success has an ETag
 } azure_request;
 
-// Sends until there is an answer that another try would not change. OK: 2xx. Else ERR_NOT_FOUND
-// (404), ERR_CONFLICT (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop),
-// and ERR_BUSY for what passes or can be put right outside: tries spent on an outage or on
-// throttling, and 401 and 403. code (may be NULL) gets x-ms-error-code. r is filled in any case:
-// fetch_response_deinit.
-// A 403 whose Date is far from our clock corrects our idea of the time, with a warning, once a try.
+// Sends until there is an answer that another try would not change. OK: what q promises, with the
+// x-ms-request-id that every answer of the service has. Else ERR_NOT_FOUND (404), ERR_CONFLICT
+// (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop), and ERR_BUSY for what
+// passes or can be put right outside: tries spent on an outage or on throttling, 401 and 403, and
+// answers of something in between: a success that is not as promised, a refusal without an error
+// code. code (may be NULL) gets x-ms-error-code. r is filled in any case: fetch_response_deinit. A
+// 403 whose Date is far from our clock corrects our idea of the time, with a warning, once a try.
 #define AZURE_CODE_MAX 64
 status azure_send(azure_client *c, const azure_request *q, fetch_response *r,
                   char code[AZURE_CODE_MAX], err *e);

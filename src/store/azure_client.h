@@ -38,6 +38,8 @@ struct azure_exchange {
     fetch_request q;
     status (*prepare)(azure_exchange *x, err *e);
     bool (*again)(azure_exchange *x, const fetch_response *r, const char *code); // retry at once?
+    // Whether an answer is the service's own; NULL: all are. What is not is retried.
+    bool (*genuine)(const azure_exchange *x, const fetch_response *r, const char *code);
     bool imds; // 404 and 410 are retried too
     int tries_max;
     void *arg;

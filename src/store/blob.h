@@ -68,8 +68,8 @@ status blob_link(blob_store *s, const char *key, int64_t now_ms, char *url, size
 status blob_head(blob_store *s, const char *key, blob_info *info, err *e);
 status blob_get(blob_store *s, const char *key, int64_t offset, int64_t n, buf *out, err *e);
 status blob_remove(blob_store *s, const char *key, err *e); // an absent key is OK
-// One cheap request that tells whether the store can be reached and allows us in. Waits at most
-// some seconds and does not retry: for /health, from a thread that may wait.
+// Tells whether a put would be accepted now, by writing something that no reader sees. Waits at
+// most some seconds and does not retry: for /health, from a thread that may wait.
 status blob_check(blob_store *s, err *e);
 
 // Directory only: a descriptor to read the object from, the caller's to close. ERR_ARG for Azure.

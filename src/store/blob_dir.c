@@ -235,9 +235,12 @@ static status dir_check(blob_store *s, err *e) {
     if (rc) return rc;
     int fd = openat(self(s)->temp, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) return io_error(e, "create a file in", s->place);
+    static const char block[4096];
+    bool ok = write(fd, block, sizeof block) == (ssize_t)sizeof block && fdatasync(fd) == 0;
+    if (!ok) rc = io_error(e, "write a file in", s->place);
     close(fd);
     unlinkat(self(s)->temp, name, 0);
-    return OK;
+    return rc;
 }
 
 static void dir_counts(blob_store *s, blob_counts *out) {

@@ -29,10 +29,10 @@ class BlobStore:
                 data = self.rfile.read(int(self.headers["Content-Length"]))
                 assert self.headers["Authorization"].startswith("SharedKey a:")
                 blobs[self.path] = data
-                self.answer(201, ETag='"1"', Content_MD5=base64.b64encode(hashlib.md5(data).digest()).decode())
+                self.answer(201, ETag='"1"', x_ms_request_id="1", Content_MD5=base64.b64encode(hashlib.md5(data).digest()).decode())
 
             def do_GET(self):
-                self.answer(200, ETag='"1"')
+                self.answer(200, ETag='"1"', x_ms_request_id="1")
 
             do_HEAD = do_GET
 
