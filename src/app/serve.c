@@ -110,6 +110,7 @@ static status open_hook(service *s, err *e) {
     h.allow_private = c->allow_private;
     h.timeout_ms = (int)ms_of(c->callback_timeout);
     h.ca_file = or_null(c->callback_ca);
+    h.threads = (int)c->callback_threads;
     status rc = hook_open(&s->hook, &h, e);
     return rc ? rc
               : outbox_open(&s->outbox, s->jobs, s->hook, s->metrics, (int)c->callback_threads, e);

@@ -49,7 +49,7 @@ fetch_request fetch_request_default(void) {
 
 const char *fetch_failure_name(fetch_failure f) {
     static const char *const names[] = {"answered", "refused", "blocked", "no_host", "connect",
-                                        "tls",      "timeout", "broken",  "stopped"};
+                                        "tls",      "timeout", "broken",  "stopped", "no_file"};
     return (size_t)f < ARRAY_LEN(names) ? names[f] : "unknown";
 }
 
@@ -260,8 +260,8 @@ static fetch_failure failure_of(const transfer *t, CURLcode code) {
     case CURLE_OK: return FETCH_ANSWERED;
     case CURLE_URL_MALFORMAT:
     case CURLE_LOGIN_DENIED: // a redirect to a URL with userinfo
-    case CURLE_SSL_CACERT_BADFILE:
     case CURLE_OUT_OF_MEMORY: return FETCH_REFUSED;
+    case CURLE_SSL_CACERT_BADFILE: return FETCH_NO_FILE;
     case CURLE_COULDNT_RESOLVE_HOST: return FETCH_NO_HOST;
     case CURLE_COULDNT_CONNECT:
         return t->asked > 0 && t->allowed == 0 ? FETCH_BLOCKED : FETCH_NO_CONNECT;

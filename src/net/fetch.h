@@ -84,6 +84,7 @@ typedef enum {
     FETCH_TIMEOUT, // connect, total or stall
     FETCH_BROKEN,  // reset, cut or not HTTP
     FETCH_STOPPED, // *stop
+    FETCH_NO_FILE, // ca_file cannot be read
 } fetch_failure;
 
 const char *fetch_failure_name(fetch_failure f); // "timeout", ...: for metric labels and logs

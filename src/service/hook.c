@@ -12,27 +12,20 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "net/fetch.h"
+#include "service/origins.h"
 
 #define SECRET_MAX 256
-#define ORIGIN_SIZE 300
-#define ORIGINS_MAX 64   // on the list of allowed ones
-#define BREAKERS_MAX 256 // origins whose health is remembered
+#define ALLOWED_MAX 64 // origins on the list of allowed ones
 #define ANSWER_MAX ((int64_t)64 << 10)
 #define CONNECT_MS 5000
 #define RETRY_AFTER_MAX_MS 3600000
-#define CLAIMS_MAX 32 // put off in one turn before it ends
+#define CLAIMS_MAX 32  // put off in one turn before it ends
+#define UNSENT_MS 5000 // until what failed for a reason of ours is tried again
 
 typedef struct {
     uint8_t key[SECRET_MAX];
     size_t len; // 0: none
 } secret;
-
-// How an origin has been doing. Unused while origin is "".
-typedef struct {
-    char origin[ORIGIN_SIZE];
-    int in_flight, failures; // failures in a row
-    int64_t probe_ms;        // monotonic: no attempt before this while failing
-} breaker;
 
 struct hook {
     secret secrets[2];
@@ -43,14 +36,14 @@ struct hook {
     char *ca_file;
     job_time (*clock)(void *arg);
     void *clock_arg;
-    pthread_mutex_t mu; // guards breakers
-    breaker breakers[BREAKERS_MAX];
+    origins *origins;
+    pthread_mutex_t claim_mu; // held from the look at origins until the claimed one is entered
 };
 
 // ---- settings
 
 hook_config hook_config_default(void) {
-    return (hook_config){.allow_private = true, .timeout_ms = 15000};
+    return (hook_config){.allow_private = true, .timeout_ms = 15000, .threads = 4};
 }
 
 static status secret_parse(secret *s, const char *text, err *e) {
@@ -95,13 +88,13 @@ static status origin_parse(char out[ORIGIN_SIZE], const char *text, size_t n, er
 }
 
 static status origins_parse(hook *h, const char *list, err *e) {
-    h->allowed = mem_calloc(ORIGINS_MAX, sizeof *h->allowed);
+    h->allowed = mem_calloc(ALLOWED_MAX, sizeof *h->allowed);
     if (!h->allowed) return err_set(e, ERR_OOM, "allowed origins");
     for (const char *p = list; *p;) {
         size_t n = strcspn(p, ",");
         if (strspn(p, " ") < n) {
-            if (h->allowed_count == ORIGINS_MAX) {
-                return err_set(e, ERR_ARG, "more than %d allowed origins", ORIGINS_MAX);
+            if (h->allowed_count == ALLOWED_MAX) {
+                return err_set(e, ERR_ARG, "more than %d allowed origins", ALLOWED_MAX);
             }
             status rc = origin_parse(h->allowed[h->allowed_count], p, n, e);
             if (rc) return rc;
@@ -138,8 +131,9 @@ status hook_open(hook **out, const hook_config *c, err *e) {
     h->timeout_ms = c->timeout_ms;
     h->clock = c->clock ? c->clock : clock_of_os;
     h->clock_arg = c->clock_arg;
-    pthread_mutex_init(&h->mu, NULL);
-    status rc = hook_fill(h, c, e);
+    pthread_mutex_init(&h->claim_mu, NULL);
+    status rc = origins_open(&h->origins, c->threads, e);
+    if (!rc) rc = hook_fill(h, c, e);
     if (rc) {
         hook_close(h);
         return rc;
@@ -150,7 +144,8 @@ status hook_open(hook **out, const hook_config *c, err *e) {
 
 void hook_close(hook *h) {
     if (!h) return;
-    pthread_mutex_destroy(&h->mu);
+    origins_close(h->origins);
+    pthread_mutex_destroy(&h->claim_mu);
     mem_free(h->allowed);
     mem_free(h->ca_file);
     explicit_bzero(h->secrets, sizeof h->secrets);
@@ -306,14 +301,26 @@ static void read_code(hook_result *out, int code) {
     if (code / 100 != 2) snprintf(out->text, sizeof out->text, "HTTP %d", code);
 }
 
+// What is missing is ours (the file of trusted roots, memory): no word about the receiver.
+static void set_unsent(hook_result *out, const err *why) {
+    out->outcome = HOOK_UNSENT;
+    out->label = "local";
+    out->retry_after_ms = UNSENT_MS;
+    snprintf(out->text, sizeof out->text, "%.250s", why->text);
+}
+
 static void read_failure(hook_result *out, const fetch_response *r, const attempt *a,
                          const err *why) {
     if (a->code / 100 == 2) { // answered, then cut or endless: the event was taken
         read_code(out, a->code);
         return;
     }
-    bool blocked =
-        r->failure == FETCH_BLOCKED || (r->failure == FETCH_REFUSED && why->code == ERR_ARG);
+    bool refused = r->failure == FETCH_REFUSED && why->code == ERR_ARG;
+    if (r->failure == FETCH_NO_FILE || (r->failure == FETCH_REFUSED && !refused)) {
+        set_unsent(out, why);
+        return;
+    }
+    bool blocked = r->failure == FETCH_BLOCKED || refused;
     if (blocked) out->outcome = HOOK_BLOCKED;
     out->label = blocked ? "blocked" : r->failure == FETCH_TIMEOUT ? "timeout" : "connect";
     snprintf(out->text, sizeof out->text, "%.250s", why->text);
@@ -350,8 +357,12 @@ static void post(const hook *h, const char *url, const fetch_header *headers, si
 }
 
 static void refuse(hook_result *out, status rc, const err *why) {
-    out->outcome = rc == ERR_ARG ? HOOK_BLOCKED : HOOK_RETRY;
-    out->label = rc == ERR_ARG ? "blocked" : "connect";
+    if (rc != ERR_ARG) {
+        set_unsent(out, why);
+        return;
+    }
+    out->outcome = HOOK_BLOCKED;
+    out->label = "blocked";
     snprintf(out->text, sizeof out->text, "%.250s", why->text);
 }
 
@@ -378,81 +389,14 @@ void hook_send(hook *h, const char *url, const char *webhook_id, bytes body, int
     post(h, url, headers, signature[0] ? 4 : 3, body, &a, now_ms, out);
 }
 
-// ---- the health of origins
-
-// The entry of origin, made when there is room; NULL when all are in use. mu is held.
-static breaker *breaker_find(hook *h, const char *origin) {
-    breaker *vacant = NULL;
-    for (size_t i = 0; i < BREAKERS_MAX; i++) {
-        breaker *b = &h->breakers[i];
-        if (strcmp(b->origin, origin) == 0) return b;
-        if (!vacant && (!b->origin[0] || (!b->in_flight && !b->failures))) vacant = b;
-    }
-    if (vacant) {
-        *vacant = (breaker){0};
-        snprintf(vacant->origin, sizeof vacant->origin, "%s", origin);
-    }
-    return vacant;
-}
-
-// Milliseconds until an attempt may begin; 0: now. mu is held.
-static int64_t breaker_wait(const breaker *b, int64_t mono_ms) {
-    if (b->failures >= HOOK_FAILURES_MAX) {
-        if (b->in_flight) return HOOK_PROBE_MS;
-        return MAX(b->probe_ms - mono_ms, 0);
-    }
-    return b->in_flight >= HOOK_ORIGIN_MAX ? 1000 : 0;
-}
-
-static int64_t breaker_enter(hook *h, const char *origin, int64_t mono_ms) {
-    pthread_mutex_lock(&h->mu);
-    breaker *b = breaker_find(h, origin);
-    int64_t wait = b ? breaker_wait(b, mono_ms) : 0;
-    if (b && !wait) {
-        b->in_flight++;
-        b->probe_ms = mono_ms + HOOK_PROBE_MS;
-    }
-    pthread_mutex_unlock(&h->mu);
-    return wait;
-}
-
-// A blocked or gone callback says nothing about its origin's health.
-static void breaker_leave(hook *h, const char *origin, hook_outcome outcome, int64_t mono_ms) {
-    pthread_mutex_lock(&h->mu);
-    breaker *b = breaker_find(h, origin);
-    if (b) {
-        if (b->in_flight) b->in_flight--;
-        b->failures = outcome == HOOK_RETRY ? b->failures + 1 : 0;
-        b->probe_ms = mono_ms + HOOK_PROBE_MS;
-    }
-    pthread_mutex_unlock(&h->mu);
-}
-
-// Origins that must wait, each with "/" behind: what job_hook_claim is to skip. Returns how many.
-static size_t breaker_list(hook *h, int64_t mono_ms, char (*text)[ORIGIN_SIZE + 1],
-                           const char **skip) {
-    size_t n = 0;
-    pthread_mutex_lock(&h->mu);
-    for (size_t i = 0; i < BREAKERS_MAX; i++) {
-        const breaker *b = &h->breakers[i];
-        if (!b->origin[0] || !breaker_wait(b, mono_ms)) continue;
-        snprintf(text[n], sizeof text[n], "%s/", b->origin);
-        skip[n] = text[n];
-        n++;
-    }
-    pthread_mutex_unlock(&h->mu);
-    return n;
-}
-
 // ---- the outbox
 
 typedef struct {
-    char text[BREAKERS_MAX][ORIGIN_SIZE + 1];
-    const char *skip[BREAKERS_MAX];
+    origins_list waiting;
     fetch_url url;
 } turn; // large, so on the heap
 
-// The origin as breakers know it. A URL that no longer parses has itself, and hook_send refuses it.
+// The origin of url. An URL that does not parse is its own origin; hook_send will refuse it.
 static void origin_of(const char *url, fetch_url *u, char out[ORIGIN_SIZE]) {
     if (fetch_url_parse(u, url, NULL)) {
         snprintf(out, ORIGIN_SIZE, "%.*s", ORIGIN_SIZE - 1, url);
@@ -471,6 +415,7 @@ static job_hook_verdict verdict_of(hook_outcome o) {
     switch (o) {
     case HOOK_DELIVERED: return JOB_HOOK_OK;
     case HOOK_RETRY: return JOB_HOOK_AGAIN;
+    case HOOK_UNSENT: return JOB_HOOK_LATER;
     default: return JOB_HOOK_FINAL;
     }
 }
@@ -485,6 +430,12 @@ static status record_result(hook *h, job_store *jobs, const job_hook *k, hook_re
     return job_hook_done(jobs, k, &rec, h->clock(h->clock_arg), &out->state, e);
 }
 
+// An answer of any kind is an answer.
+static origin_outcome heard(const hook_result *r) {
+    if (r->outcome == HOOK_BLOCKED || r->outcome == HOOK_UNSENT) return ORIGIN_NOT_ASKED;
+    return r->code ? ORIGIN_ANSWERED : ORIGIN_SILENT;
+}
+
 static status send_claimed(hook *h, job_store *jobs, const job_hook *k, const char *origin,
                            hook_report *out, err *e) {
     job_time now = h->clock(h->clock_arg);
@@ -492,7 +443,7 @@ static status send_claimed(hook *h, job_store *jobs, const job_hook *k, const ch
     snprintf(out->id, sizeof out->id, "%s", k->id);
     snprintf(out->url, sizeof out->url, "%.*s", (int)strcspn(k->url, "?"), k->url);
     hook_send(h, k->url, k->webhook_id, buf_bytes(&k->body), now.wall_ms, &out->result);
-    breaker_leave(h, origin, out->result.outcome, h->clock(h->clock_arg).mono_ms);
+    origins_leave(h->origins, origin, heard(&out->result), h->clock(h->clock_arg).mono_ms);
     return record_result(h, jobs, k, out, e);
 }
 
@@ -504,20 +455,33 @@ static status put_off(hook *h, job_store *jobs, const job_hook *k, int64_t wait_
     return job_hook_done(jobs, k, &rec, h->clock(h->clock_arg), &state, e);
 }
 
+// Takes the next callback whose origin may be sent to. *wait_ms: 0, or how long it must wait after
+// all (its URL is written so that the list of waiting origins does not catch it).
+static status claim_next(hook *h, job_store *jobs, turn *t, job_hook *k, char origin[ORIGIN_SIZE],
+                         int64_t *wait_ms, err *e) {
+    job_time now = h->clock(h->clock_arg);
+    pthread_mutex_lock(&h->claim_mu);
+    origins_waiting(h->origins, now.mono_ms, &t->waiting);
+    status rc = job_hook_claim(jobs, now, t->waiting.prefix, t->waiting.count, k, e);
+    if (!rc) {
+        origin_of(k->url, &t->url, origin);
+        *wait_ms = origins_enter(h->origins, origin, now.mono_ms);
+    }
+    pthread_mutex_unlock(&h->claim_mu);
+    return rc;
+}
+
 status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e) {
     turn *t = mem_alloc(sizeof *t);
     if (!t) return err_set(e, ERR_OOM, "callback");
     status rc = OK;
     bool sent = false;
     for (int i = 0; !rc && !sent && i < CLAIMS_MAX; i++) {
-        job_time now = h->clock(h->clock_arg);
-        size_t n = breaker_list(h, now.mono_ms, t->text, t->skip);
         job_hook k;
-        rc = job_hook_claim(jobs, now, t->skip, n, &k, e);
-        if (rc) break;
         char origin[ORIGIN_SIZE];
-        origin_of(k.url, &t->url, origin);
-        int64_t wait = breaker_enter(h, origin, now.mono_ms);
+        int64_t wait = 0;
+        rc = claim_next(h, jobs, t, &k, origin, &wait, e);
+        if (rc) break;
         sent = wait == 0;
         rc = sent ? send_claimed(h, jobs, &k, origin, out, e) : put_off(h, jobs, &k, wait, e);
         job_hook_deinit(&k);

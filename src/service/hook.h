@@ -18,6 +18,7 @@ typedef struct {
     const char *allowed_origins;  // "https://api.example.com,http://api:8080"; NULL: any allowed
     bool allow_private;           // CALLBACK_ALLOW_PRIVATE when there is no list; default true
     int timeout_ms;               // whole attempt; default 15,000
+    int threads;                  // that call hook_deliver; default 4
     const char *ca_file;          // PEM roots instead of the system's; NULL
     job_time (*clock)(void *arg); // for tests; NULL: job_time_now
     void *clock_arg;
@@ -39,12 +40,13 @@ typedef enum {
     HOOK_RETRY,     // no answer, 3xx, 4xx, 5xx
     HOOK_GONE,      // 410: the receiver wants no more of it
     HOOK_BLOCKED,   // our policy refuses the address; final
+    HOOK_UNSENT,    // not tried for a reason of ours, as a file that is missing for a moment
 } hook_outcome;
 
 typedef struct {
     hook_outcome outcome;
     int code; // HTTP status, 0 when there was no answer
-    // For metrics: "2xx" "3xx" "4xx" "410" "429" "5xx" "timeout" "connect" "blocked".
+    // For metrics: "2xx" "3xx" "4xx" "410" "429" "5xx" "timeout" "connect" "blocked" "local".
     const char *label;
     int64_t retry_after_ms; // -1 unless the receiver asked for a delay; at most an hour
     double seconds;
@@ -71,13 +73,8 @@ typedef struct {
 } hook_report;
 
 // One turn of a sender thread: takes a due callback from the outbox, sends it, records the outcome
-// and the next due time. ERR_NOT_FOUND when there is none to send now. An origin that failed
-// HOOK_FAILURES_MAX times in a row gets one probe per HOOK_PROBE_MS; its other callbacks wait
-// without counting an attempt. At most HOOK_ORIGIN_MAX attempts to one origin run at a time. So a
-// dead receiver does not hold the others, and job_hook_next may be past while there is nothing to
-// send: wait a little then. Failing to record is returned too; the attempt then repeats after its
-// lease (at least once).
-#define HOOK_FAILURES_MAX 5
-#define HOOK_PROBE_MS 30000
-#define HOOK_ORIGIN_MAX 8
+// and the next due time. ERR_NOT_FOUND when there is none to send now; callbacks whose origin must
+// wait (origins.h) are left without counting an attempt, so job_hook_next may be past meanwhile:
+// wait a little then. Failing to record is returned too; the attempt then repeats after its lease
+// (at least once).
 status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e);

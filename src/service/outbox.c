@@ -71,7 +71,10 @@ static void *deliver(void *arg) {
         if (rc && rc != ERR_NOT_FOUND) log_error("callback", "outbox: %s", e.text);
         pthread_mutex_lock(&o->mu);
         o->sending--;
-        if (rc == OK) o->idle = false;
+        if (rc == OK) {
+            o->idle = false;
+            pthread_cond_signal(&o->wake); // its origin may have room for another sender now
+        }
         pthread_mutex_unlock(&o->mu);
         if (rc) rest(o, seen, rc);
         pthread_mutex_lock(&o->mu);

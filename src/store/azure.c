@@ -102,7 +102,7 @@ static bool one_of(const char *code, const char *const *list, size_t n) {
 
 static bool transient_failure(fetch_failure f) {
     return f == FETCH_NO_HOST || f == FETCH_NO_CONNECT || f == FETCH_TIMEOUT || f == FETCH_BROKEN ||
-           f == FETCH_BAD_TLS;
+           f == FETCH_BAD_TLS || f == FETCH_NO_FILE;
 }
 
 static bool genuine(const azure_exchange *x, const fetch_response *r, const char *code) {

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "loopback.h"
 #include "service/hook.h"
+#include "service/origins.h"
 
 static hook *open_hook(const hook_config *c) {
     hook *h;
@@ -356,10 +357,10 @@ Test(hook, dead_receiver_is_probed_and_does_not_hold_the_others) {
     }
     turns(h, s);
     cr_assert_eq(up.count, 5);
-    cr_assert_eq(down.count, HOOK_FAILURES_MAX); // then no more
-    sim.wall_ms += HOOK_PROBE_MS + 1, sim.mono_ms += HOOK_PROBE_MS + 1;
+    cr_assert_eq(down.count, ORIGIN_SILENCES_MAX); // then no more
+    sim.wall_ms += ORIGIN_PROBE_MS + 1, sim.mono_ms += ORIGIN_PROBE_MS + 1;
     turns(h, s);
-    cr_assert_eq(down.count, HOOK_FAILURES_MAX + 1); // one probe
+    cr_assert_eq(down.count, ORIGIN_SILENCES_MAX + 1); // one probe
     down.code = 200;
     sim.wall_ms += 3600000, sim.mono_ms += 3600000;
     turns(h, s);
@@ -370,6 +371,118 @@ Test(hook, dead_receiver_is_probed_and_does_not_hold_the_others) {
     hook_close(h);
     loopback_stop(a);
     loopback_stop(b);
+}
+
+typedef struct {
+    int good, bad;
+    int bad_code;
+} two_minds;
+
+static loopback_next by_path(void *arg, const loopback_request *q, buf *reply) {
+    two_minds *m = arg;
+    bool bad = strncmp(q->head, "POST /bad", 9) == 0;
+    m->bad += bad, m->good += !bad;
+    loopback_reply(reply, bad ? m->bad_code : 200, "", "");
+    return LOOPBACK_KEEP;
+}
+
+// What an origin answers to some callbacks is no reason to keep the others waiting.
+Test(hook, refused_callbacks_do_not_hold_others_of_the_same_origin) {
+    static const int codes[] = {302, 400, 404, 429, 500, 503};
+    for (size_t n = 0; n < ARRAY_LEN(codes); n++) {
+        two_minds m = {.bad_code = codes[n]};
+        loopback *l = loopback_start(by_path, &m);
+        char bad[128], good[128], id[16];
+        snprintf(bad, sizeof bad, "http://127.0.0.1:%d/bad", loopback_port(l));
+        snprintf(good, sizeof good, "http://127.0.0.1:%d/good", loopback_port(l));
+        hook_config c = hook_config_default();
+        c.clock = sim_clock;
+        hook *h = open_hook(&c);
+        job_store *s = open_jobs();
+        for (int i = 0; i < 30; i++) {
+            snprintf(id, sizeof id, "b%d", i);
+            end_job(s, id, bad);
+        }
+        end_job(s, "good", good);
+        cr_assert_eq(turns(h, s), 31, "%d", codes[n]);
+        cr_assert_eq(m.good, 1);
+        job_store_close(s);
+        hook_close(h);
+        loopback_stop(l);
+    }
+}
+
+Test(hook, a_file_of_roots_that_is_missing_for_a_moment_costs_no_attempt) {
+    receiver rec = {.code = 200};
+    loopback *l = listen_for(&rec);
+    char url[128], path[] = "/tmp/hook_roots_XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    unlink(path);
+    snprintf(url, sizeof url, "https://127.0.0.1:%d/x", loopback_port(l));
+    hook_config c = hook_config_default();
+    c.clock = sim_clock;
+    c.ca_file = path;
+    hook *h = open_hook(&c);
+    job_store *s = open_jobs();
+    end_job(s, "j1", url);
+    hook_report r;
+    for (int i = 0; i < 50; i++) { // more often than a callback may fail
+        cr_assert_eq(hook_deliver(h, s, &r, NULL), OK);
+        cr_assert_eq(r.result.outcome, HOOK_UNSENT, "%s", r.result.text);
+        cr_assert_eq(r.state, JOB_HOOK_PENDING);
+        sim.wall_ms += 5001, sim.mono_ms += 5001;
+    }
+    job j;
+    cr_assert_eq(job_get(s, "j1", &j, NULL), OK);
+    cr_assert_eq(j.hook.attempts, 0);
+    job_deinit(&j);
+    job_store_close(s);
+    hook_close(h);
+    loopback_stop(l);
+}
+
+Test(origins, a_silent_or_slow_origin_never_holds_all_threads) {
+    origins *o;
+    cr_assert_eq(origins_open(&o, 4, NULL), OK);
+    cr_assert_eq(origins_enter(o, "http://a", 0), 0);
+    cr_assert_gt(origins_enter(o, "http://a", 0), 0); // it has not answered yet
+    origins_leave(o, "http://a", ORIGIN_ANSWERED, 1);
+    for (int i = 0; i < 8; i++) { // an origin that answers well
+        cr_assert_eq(origins_enter(o, "http://a", 1), 0);
+        origins_leave(o, "http://a", ORIGIN_ANSWERED, 1);
+    }
+    for (int i = 0; i < 3; i++) cr_assert_eq(origins_enter(o, "http://a", 2), 0);
+    cr_assert_gt(origins_enter(o, "http://a", 2), 0); // the last thread is for others
+    origins_list *w = calloc(1, sizeof *w);
+    origins_waiting(o, 2, w);
+    cr_assert_eq(w->count, 1);
+    cr_assert_str_eq(w->prefix[0], "http://a/");
+    cr_assert_eq(origins_enter(o, "http://b", 2), 0);
+    origins_leave(o, "http://b", ORIGIN_ANSWERED, 3);
+    origins_leave(o, "http://a", ORIGIN_SILENT, 3); // it hangs now: one at a time again
+    cr_assert_gt(origins_enter(o, "http://a", 3), 0);
+    free(w);
+    origins_close(o);
+}
+
+Test(origins, what_was_never_sent_says_nothing_about_an_origin) {
+    origins *o;
+    cr_assert_eq(origins_open(&o, 2, NULL), OK);
+    for (int i = 0; i < ORIGIN_SILENCES_MAX; i++) {
+        cr_assert_eq(origins_enter(o, "http://a", 0), 0);
+        origins_leave(o, "http://a", ORIGIN_SILENT, 0);
+        if (i == 0) continue;
+        cr_assert_eq(i + 1 < ORIGIN_SILENCES_MAX ? origins_enter(o, "http://a", 0) : 0, 0);
+        if (i + 1 < ORIGIN_SILENCES_MAX) origins_leave(o, "http://a", ORIGIN_NOT_ASKED, 0);
+    }
+    cr_assert_eq(origins_enter(o, "http://a", 10), ORIGIN_PROBE_MS - 10);
+    cr_assert_eq(origins_enter(o, "http://a", ORIGIN_PROBE_MS), 0); // the probe
+    cr_assert_eq(origins_enter(o, "http://a", ORIGIN_PROBE_MS), ORIGIN_PROBE_MS);
+    origins_leave(o, "http://a", ORIGIN_ANSWERED, ORIGIN_PROBE_MS);
+    cr_assert_eq(origins_enter(o, "http://a", ORIGIN_PROBE_MS), 0);
+    origins_close(o);
 }
 
 Test(hook, report_says_what_an_operator_wants_to_know) {
@@ -446,7 +559,7 @@ Test(hook, open_and_send_survive_each_failed_allocation) {
         mem_fail_after(n);
         hook_send(h, "http://127.0.0.1:9/", "m", bytes_of("{}"), NOW, &r);
         mem_fail_after(-1);
-        cr_assert_eq(r.outcome, HOOK_RETRY);
+        cr_assert_eq(r.outcome, HOOK_UNSENT);
         cr_assert_neq(r.text[0], 0);
     }
     hook_close(h);
