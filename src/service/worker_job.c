@@ -20,7 +20,11 @@ typedef struct {
     slot *s;
     const job *j;
     request *r;
-    int64_t start_ns, stem_ns;
+    int64_t start_ns;
+    // Time spent on storing and recording stems. It is not the job's: while storage or database are
+    // away a job waits, however long it may run.
+    atomic_int_fast64_t outside_ns;
+    atomic_int_fast64_t outside_since_ns; // when the stay that goes on now began; 0: none does
     bool timed_out;
     bool landed[JOB_STEMS_MAX]; // of this time
     double made;                // seconds of audio this time
@@ -31,14 +35,26 @@ static int64_t deadline_after(int64_t ms) {
     return os_clock_ns() + ms * 1000000;
 }
 
-static bool over(const run *x) {
-    return (double)(os_clock_ns() - x->start_ns) / NS > x->w->config.job_seconds_max;
+static void go_outside(run *x) {
+    atomic_store(&x->outside_since_ns, os_clock_ns());
+}
+
+static void come_back(run *x) {
+    atomic_fetch_add(&x->outside_ns, os_clock_ns() - atomic_load(&x->outside_since_ns));
+    atomic_store(&x->outside_since_ns, 0);
+}
+
+// Seconds that the job has run, without what it spent outside.
+static double seconds_run(run *x) {
+    int64_t now = os_clock_ns(), since = atomic_load(&x->outside_since_ns);
+    int64_t outside = atomic_load(&x->outside_ns) + (since ? now - since : 0);
+    return (double)(now - x->start_ns - outside) / NS;
 }
 
 // Whether the job is to be stopped, for whatever reason.
 static bool stopped(void *arg) {
     run *x = arg;
-    if (over(x)) x->timed_out = true;
+    if (seconds_run(x) > x->w->config.job_seconds_max) x->timed_out = true;
     return x->timed_out || atomic_load(&x->s->canceled) || atomic_load(&x->s->lost) ||
            atomic_load(&x->w->give_back);
 }
@@ -108,14 +124,18 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
     if (rc == OK) rc = buf_status(&wav, e);
     metrics_observe(m, "stemforge_job_encode_seconds", NULL, os_seconds() - start);
     blob_info info = {0};
+    go_outside(x);
     if (rc == OK) rc = store_stem(x, r.key, buf_bytes(&wav), &info, e);
     r.size = (int64_t)wav.n;
     buf_deinit(&wav);
-    if (rc) return rc;
-    log_info("worker", "Uploaded generated audio to blob storage");
-    snprintf(r.md5, sizeof r.md5, "%s", info.md5);
-    snprintf(r.etag, sizeof r.etag, "%s", info.etag);
-    return record_stem(x, stem->name, &r, e);
+    if (rc == OK) {
+        log_info("worker", "Uploaded generated audio to blob storage");
+        snprintf(r.md5, sizeof r.md5, "%s", info.md5);
+        snprintf(r.etag, sizeof r.etag, "%s", info.etag);
+        rc = record_stem(x, stem->name, &r, e);
+    }
+    come_back(x);
+    return rc;
 }
 
 static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
@@ -216,7 +236,7 @@ static void end_failed(run *x, const err *why) {
 
 static void note_rate(run *x) {
     worker *w = x->w;
-    double spent = (double)(os_clock_ns() - x->start_ns) / NS;
+    double spent = seconds_run(x);
     if (x->made <= 0) return;
     pthread_mutex_lock(&w->mu);
     double now = spent / x->made, old = w->seconds_per_work;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "loopback.h"
 #include "service/view.h"
 #include "service/worker.h"
 #include "wall_clock.h"
@@ -29,6 +30,7 @@ typedef struct {
     bool fails_first;   // before any other ends
     status code;
     atomic_bool entered;
+    loopback *azure; // an account, instead of a folder for stems
 } rig;
 
 static status generate(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e) {
@@ -81,7 +83,20 @@ static void open_worker(rig *g, double seconds_max) {
     cr_assert_eq(worker_start(g->worker, &m, &e), OK, "%s", e.text);
 }
 
-static rig *rig_open(double seconds_max) {
+static atomic_bool storage_away;
+
+static loopback_next azure_answers(void *arg, const loopback_request *q, buf *reply) {
+    (void)arg, (void)q;
+    if (atomic_load(&storage_away)) {
+        loopback_reply(reply, 503, "Retry-After: 3600\r\n", ""); // too long for one put to wait
+    } else {
+        loopback_reply(reply, 201, "x-ms-request-id: 1\r\nETag: \"1\"\r\n", "");
+    }
+    return LOOPBACK_KEEP;
+}
+
+// connection: of an Azure account; NULL: stems go into a folder.
+static rig *rig_open_at(double seconds_max, const char *connection) {
     static rig g;
     log_setup(LOG_ERROR, false);
     g.fail_at = -1;
@@ -92,6 +107,7 @@ static rig *rig_open(double seconds_max) {
     blob_config b = blob_config_default();
     b.dir = g.dir;
     b.public_url = "http://x/files";
+    b.connection = connection;
     cr_assert_eq(blob_open(&g.blobs, &b, &e), OK, "%s", e.text);
     job_config j = job_config_default();
     j.lease_ms = 300;
@@ -109,6 +125,21 @@ static rig *rig_open(double seconds_max) {
     return &g;
 }
 
+static rig *rig_open(double seconds_max) {
+    return rig_open_at(seconds_max, NULL);
+}
+
+static rig *rig_open_azure(double seconds_max) {
+    loopback *l = loopback_start(azure_answers, NULL);
+    char text[200];
+    snprintf(text, sizeof text,
+             "AccountName=a;AccountKey=MDEyMzQ1Njc4OQ==;BlobEndpoint=http://127.0.0.1:%d/a",
+             loopback_port(l));
+    rig *g = rig_open_at(seconds_max, text);
+    g->azure = l;
+    return g;
+}
+
 static void rig_close(rig *g) {
     worker_close(g->worker);
     upkeep_close(g->upkeep);
@@ -118,6 +149,7 @@ static void rig_close(rig *g) {
     hook_close(g->hook);
     job_store_close(g->jobs);
     blob_close(g->blobs);
+    if (g->azure) loopback_stop(g->azure);
     char command[96];
     snprintf(command, sizeof command, "rm -rf %s", g->dir);
     cr_assert_eq(system(command), 0);
@@ -283,6 +315,25 @@ Test(worker, a_job_that_takes_too_long_fails) {
     job j;
     await(g, "slow", JOB_FAILED, &j);
     cr_assert_str_eq(j.error_code, "timeout");
+    job_deinit(&j);
+    rig_close(g);
+}
+
+// The limit is for the model. However long storage is away, what was made is not dropped.
+Test(worker, storage_that_is_away_longer_than_a_job_may_run_drops_no_stem) {
+    atomic_store(&storage_away, true);
+    rig *g = rig_open_azure(0.5);
+    submit(g, "patient");
+    await_entered(g);
+    os_sleep_ms(1500); // three times what a job may run
+    job j = {0};
+    cr_assert_eq(job_get(g->jobs, "patient", &j, NULL), OK);
+    cr_assert_eq(j.state, JOB_RUNNING, "%s: %s", job_state_name(j.state), j.error);
+    job_deinit(&j);
+    cr_assert_not(upkeep_storage_ok(g->upkeep));
+    atomic_store(&storage_away, false);
+    await(g, "patient", JOB_COMPLETED, &j);
+    cr_assert_eq(j.attempt, 1);
     job_deinit(&j);
     rig_close(g);
 }
