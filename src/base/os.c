@@ -60,6 +60,14 @@ bool os_is_dir(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool os_file_identify(os_file_id *out, const char *path) {
+    struct stat st;
+    *out = (os_file_id){0};
+    if (stat(path, &st)) return false;
+    *out = (os_file_id){.device = st.st_dev, .inode = st.st_ino};
+    return true;
+}
+
 status os_mkdirs(const char *path, err *e) {
     char part[OS_PATH_MAX];
     size_t n = strlen(path);

@@ -21,7 +21,12 @@ void os_map_forget(const os_file_map *m, bytes part);
 
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);
-status os_mkdirs(const char *path, err *e); // with parents; existing is OK
+// Which file a path leads to, so that one that was removed or replaced is noticed.
+typedef struct {
+    uint64_t device, inode;
+} os_file_id;
+bool os_file_identify(os_file_id *out, const char *path); // false: there is none
+status os_mkdirs(const char *path, err *e);               // with parents; existing is OK
 
 // Writes data under a temporary name in the same folder, fsyncs it, renames it over path and fsyncs
 // the folder: after OK the file survives a crash, and nobody ever sees half of it.

@@ -57,12 +57,15 @@ static bool json_body(const http_request *q) {
 }
 
 static bool accepting(api *a, http_request *q) {
-    bool ready = api_model(a, NULL) == API_MODEL_AVAILABLE;
-    if (ready && !atomic_load(&a->draining) && !worker_broken(a->config.worker)) return true;
+    const char *why = NULL;
+    if (api_model(a, NULL) != API_MODEL_AVAILABLE) why = "no model is loaded yet";
+    if (!upkeep_jobs_ok(a->config.upkeep)) why = "jobs cannot be stored now; the log says why";
+    if (atomic_load(&a->draining) || worker_broken(a->config.worker))
+        why = "the worker is shutting down";
+    if (!why) return true;
     metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"not_ready\"", 1);
     api_retry_after(q, API_RETRY_SECONDS);
-    http_reply_problem(q, 503, "not-ready", "Not ready",
-                       ready ? "the worker is shutting down" : "no model is loaded yet", NULL);
+    http_reply_problem(q, 503, "not-ready", "Not ready", why, NULL);
     return false;
 }
 
@@ -109,6 +112,7 @@ static status submit(api *a, http_request *q, const request *r, job_submitted *d
                      .seed = r->seed,
                      .work = r->work};
         rc = job_submit(a->config.jobs, &n, job_time_now(), done, e);
+        if (rc == ERR_IO || rc == ERR_FORMAT) upkeep_jobs_refused(a->config.upkeep, rc);
     }
     buf_deinit(&canonical);
     return rc;

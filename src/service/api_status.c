@@ -99,6 +99,6 @@ void api_get_livez(api *a, http_request *q, const char *unused) {
 void api_get_readyz(api *a, http_request *q, const char *unused) {
     (void)unused;
     bool ready = api_model(a, NULL) == API_MODEL_AVAILABLE && !atomic_load(&a->draining) &&
-                 !worker_broken(a->config.worker);
+                 !worker_broken(a->config.worker) && upkeep_jobs_ok(a->config.upkeep);
     reply_probe(q, ready, "ready", "not ready");
 }

@@ -92,7 +92,9 @@ void scrape_gauges(const scrape_sources *s) {
              s->model_name ? s->model_name : "");
     metrics_set(s->metrics, "stemforge_build_info", label, 1);
     gauge(s, "stemforge_model_loaded", s->model_loaded);
-    gauge(s, "stemforge_ready", s->model_loaded && !s->draining && !worker_broken(s->worker));
+    gauge(s, "stemforge_ready",
+          s->model_loaded && !s->draining && !worker_broken(s->worker) &&
+              upkeep_jobs_ok(s->upkeep));
     gauge(s, "stemforge_draining", s->draining);
     gauge(s, "stemforge_queue_max", s->queue_max);
     gauge(s, "stemforge_slots", s->workers);

@@ -15,7 +15,7 @@
 
 struct upkeep {
     upkeep_config config;
-    atomic_bool storage_ok;
+    atomic_bool storage_ok, jobs_ok, jobs_damaged;
     pthread_mutex_t mu; // guards closing
     pthread_cond_t wake;
     bool closing;
@@ -30,6 +30,17 @@ static void check_storage(upkeep *u, bool *was) {
     if (ok != *was && !ok) log_warn("upkeep", "Storage is away: %s", e.text);
     if (ok != *was && ok) log_info("upkeep", "Storage is back");
     *was = ok;
+}
+
+static void check_jobs(upkeep *u) {
+    err e;
+    status rc = job_store_check(u->config.jobs, &e);
+    bool was = atomic_load(&u->jobs_ok);
+    if (rc) upkeep_jobs_refused(u, rc);
+    if (rc && was) log_error("upkeep", "No job can be accepted: %s", e.text);
+    if (rc || atomic_load(&u->jobs_damaged)) return;
+    atomic_store(&u->jobs_ok, true);
+    if (!was) log_info("upkeep", "Jobs can be accepted again");
 }
 
 static void purge(upkeep *u) {
@@ -52,6 +63,7 @@ static void *upkeep_thread(void *arg) {
     pthread_mutex_lock(&u->mu);
     while (!u->closing) {
         pthread_mutex_unlock(&u->mu);
+        check_jobs(u);
         check_storage(u, &was);
         if (os_clock_ns() >= purge_ns) {
             purge(u);
@@ -71,6 +83,8 @@ status upkeep_open(upkeep **out, const upkeep_config *c, err *e) {
     if (u->config.check_ms <= 0) u->config.check_ms = CHECK_MS;
     pthread_mutex_init(&u->mu, NULL);
     os_cond_init(&u->wake);
+    atomic_store(&u->jobs_ok, true);
+    check_jobs(u);
     u->runs = pthread_create(&u->thread, NULL, upkeep_thread, u) == 0;
     if (u->runs) return OK;
     upkeep_close(u);
@@ -96,4 +110,13 @@ bool upkeep_storage_ok(upkeep *u) {
 
 void upkeep_storage_away(upkeep *u) {
     atomic_store(&u->storage_ok, false);
+}
+
+bool upkeep_jobs_ok(upkeep *u) {
+    return atomic_load(&u->jobs_ok);
+}
+
+void upkeep_jobs_refused(upkeep *u, status why) {
+    if (why == ERR_FORMAT) atomic_store(&u->jobs_damaged, true);
+    atomic_store(&u->jobs_ok, false);
 }

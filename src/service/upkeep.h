@@ -1,6 +1,7 @@
-// upkeep.h - looks after what the service stands on: whether storage answers, and old jobs.
+// upkeep.h - looks after what the service stands on: storage, the job database, and old jobs.
 //
-// One thread asks the storage every check_ms and removes jobs that ended long ago.
+// Every check_ms one thread asks whether storage and database take what is written. It also removes
+// jobs that ended long ago.
 #pragma once
 #include "base/err.h"
 #include "store/blob.h"
@@ -15,8 +16,14 @@ typedef struct {
     int check_ms;          // default 10,000
 } upkeep_config;
 
-status upkeep_open(upkeep **out, const upkeep_config *c, err *e); // starts the thread
-void upkeep_close(upkeep *u);                                     // NULL is fine
+// Checks the database, then starts the thread.
+status upkeep_open(upkeep **out, const upkeep_config *c, err *e);
+void upkeep_close(upkeep *u); // NULL is fine
 
 bool upkeep_storage_ok(upkeep *u);   // as of the last check or the last upload
 void upkeep_storage_away(upkeep *u); // an upload was refused: do not wait for the next check
+
+bool upkeep_jobs_ok(upkeep *u); // a job can be accepted, as of the last check or submission
+// A submission failed for this reason: do not wait for the next check. A database that is damaged
+// (ERR_FORMAT) stays refused until a restart.
+void upkeep_jobs_refused(upkeep *u, status why);

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/os.h"
 
 #define BATCH_MAX 512     // pieces of work in one transaction
 #define OPEN_WAIT_MS 1000 // for a predecessor that is still exiting
@@ -34,6 +35,12 @@ static const char *const controls[T_COUNT] = {"BEGIN IMMEDIATE",   "COMMIT",
                                               "ROLLBACK",          "SAVEPOINT piece",
                                               "ROLLBACK TO piece", "RELEASE piece"};
 
+// A file that SQLite holds open. Once it is removed or replaced, what is written to it is lost.
+typedef struct {
+    char path[OS_PATH_MAX];
+    os_file_id id;
+} db_file;
+
 struct db {
     sqlite3 *conn;
     sqlite3_stmt *control[T_COUNT];
@@ -41,6 +48,7 @@ struct db {
     size_t stmt_count;
     pthread_mutex_t conn_mu; // guards conn, stmts, commits and writes
     uint64_t commits, writes;
+    db_file files[2];         // the database and its write-ahead log; path "": nothing to watch
     atomic_bool poisoned;     // an fsync failed: what is on disk is unknown until a restart
     pthread_mutex_t queue_mu; // guards what follows
     call *first, **last;
@@ -123,6 +131,8 @@ static status last_error(db *d, const char *what, err *e) {
     const char *hint = (code & 0xff) == SQLITE_BUSY       ? " (in use by another process)"
                        : (code & 0xff) == SQLITE_READONLY ? " (file or folder is read-only)"
                                                           : "";
+    if ((code & 0xff) == SQLITE_CORRUPT)
+        hint = "; the file is damaged: restore a copy, or move it away to begin anew";
     return err_set(e, rc, "database: %s: %s%s", what, sqlite3_errmsg(d->conn), hint);
 }
 
@@ -208,13 +218,30 @@ static void fail_all(call *list, status rc, const err *why) {
     }
 }
 
+static status check_files(const db *d, err *e) {
+    for (size_t i = 0; i < ARRAY_LEN(d->files); i++) {
+        const db_file *f = &d->files[i];
+        os_file_id now;
+        if (!f->path[0]) continue;
+        if (os_file_identify(&now, f->path) && now.device == f->id.device &&
+            now.inode == f->id.inode)
+            continue;
+        return err_set(e, ERR_IO,
+                       "database: %.300s was removed or replaced while in use; put it back, or "
+                       "restart to begin with what is there",
+                       f->path);
+    }
+    return OK;
+}
+
 static status run_all(db *d, call *list, err *e) {
     if (atomic_load(&d->poisoned)) {
         return err_set(e, ERR_IO, "database: a sync to disk failed earlier; restart to go on");
     }
     // Left over when even the rollback failed.
     if (!sqlite3_get_autocommit(d->conn)) control_run(d, T_ROLLBACK, NULL);
-    status rc = control_run(d, T_BEGIN, e);
+    status rc = check_files(d, e);
+    if (!rc) rc = control_run(d, T_BEGIN, e);
     bool any = false;
     for (call *c = list; !rc && c; c = c->next) {
         rc = run_one(d, c, e);
@@ -223,6 +250,7 @@ static status run_all(db *d, call *list, err *e) {
     }
     if (!rc) rc = control_run(d, any ? T_COMMIT : T_ROLLBACK, e);
     if (!rc) d->commits += any;
+    if (!rc) rc = check_files(d, e); // a commit into a file that is gone is none
     if (rc && !sqlite3_get_autocommit(d->conn)) control_run(d, T_ROLLBACK, NULL);
     return rc;
 }
@@ -353,6 +381,18 @@ static status migrate(db *d, const db_schema *s, err *e) {
     return rc;
 }
 
+// The log is there from the first write on, at the latest from that of the migrations.
+static void watch_files(db *d, const char *path) {
+    static const char *const suffixes[] = {"", "-wal"};
+    if (path[0] == ':' || !path[0]) return;
+    for (size_t i = 0; i < ARRAY_LEN(d->files); i++) {
+        db_file *f = &d->files[i];
+        int n = snprintf(f->path, sizeof f->path, "%s%s", path, suffixes[i]);
+        bool known = n < (int)sizeof f->path && os_file_identify(&f->id, f->path);
+        if (!known) f->path[0] = 0;
+    }
+}
+
 static status prepare_all(db *d, const db_schema *s, err *e) {
     for (int i = 0; i < T_COUNT; i++) {
         if (sqlite3_prepare_v3(d->conn, controls[i], -1, SQLITE_PREPARE_PERSISTENT, &d->control[i],
@@ -399,7 +439,7 @@ status db_open(db **out, const char *path, const db_schema *s, err *e) {
     if (!rc) rc = migrate(d, s, e);
     if (!rc) rc = prepare_all(d, s, e);
     if (rc) goto done;
-
+    watch_files(d, path);
     *out = d;
     d = NULL;
 done:

@@ -100,6 +100,32 @@ class Faults(Case):
         self.assertEqual(len(r.wait()), 1)
         self.assertEqual(s.job(id)["random_seed"], 5)
 
+    def test_a_damaged_database_is_not_ready_but_lives(self):
+        s = self.serve()
+        for id in [s.submit() for _ in range(20)]:
+            s.wait_job(id)
+        s.terminate()
+        with open(s.folder / "jobs.db", "r+b") as f:  # a page of the tables
+            f.seek(4096)
+            f.write(os.urandom(4096))
+        s.start(ready=False)
+        eventually("it says so", lambda: "No job can be accepted" in s.log() and "initialized" in s.log())
+        self.assertEqual(s.ask("GET", "/readyz").code, 503)
+        self.assertEqual(s.ask("GET", "/livez").code, 200)
+        self.assertEqual(s.ask("POST", "/generate", request()).code, 503)
+        self.assertEqual(s.metric("stemforge_ready"), 0)
+
+    def test_a_data_folder_that_is_removed_takes_no_job(self):
+        s = self.serve()
+        away = s.folder.with_name(s.folder.name + "-away")
+        s.wait_job(s.submit())
+        s.folder.rename(away)
+        self.assertEqual(s.ask("POST", "/generate", request()).code, 503)
+        self.assertEqual(s.ask("GET", "/readyz").code, 503)
+        away.rename(s.folder)
+        eventually("it is ready again", lambda: s.ask("GET", "/readyz").code == 200)
+        s.wait_job(s.submit())
+
     def test_a_second_server_does_not_take_the_database(self):
         s = self.serve()
         other = Server(folder=s.folder, ready=False)
