@@ -27,6 +27,8 @@ static void slot_leave(slot *s) {
     s->busy = false;
     s->id[0] = 0;
     w->busy--;
+    w->wakes++; // what waited for this job to end may start
+    pthread_cond_broadcast(&w->wake);
     pthread_cond_broadcast(&w->idle);
     pthread_mutex_unlock(&w->mu);
 }

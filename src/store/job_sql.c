@@ -109,6 +109,9 @@ static const char *const statements[Q_COUNT] = {
     [Q_EXPIRE] = "UPDATE job SET state = 0, wait_mono = 0 WHERE state = 1 AND lease_mono <= ?1",
     [Q_NEXT] = "SELECT seq, attempt, cancel_asked FROM job WHERE state = 0 AND wait_mono <= ?1"
                " ORDER BY seq LIMIT 1",
+    // A suspect that runs, and any job that runs.
+    [Q_ALONE] = "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 LIMIT 1",
+    [Q_BUSY] = "SELECT 1 FROM job WHERE state = 1 LIMIT 1",
     [Q_CLAIM] = "UPDATE job SET state = 1, attempt = attempt + 1, fence = fence + 1,"
                 " lease_mono = ?2, seen_mono = ?3, started_ms = ?4 WHERE seq = ?1 RETURNING fence",
     [Q_LIVE] = "SELECT cancel_asked FROM job WHERE seq = ?1 AND fence = ?2 AND state = 1",

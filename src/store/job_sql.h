@@ -23,6 +23,8 @@ typedef enum {
     Q_INSERT_STEM,
     Q_EXPIRE,
     Q_NEXT,
+    Q_ALONE,
+    Q_BUSY,
     Q_CLAIM,
     Q_LIVE,
     Q_RENEW,

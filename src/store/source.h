@@ -48,8 +48,9 @@ static inline bool claim_token_same(const claim_token *a, const claim_token *b) 
 
 // The oldest waiting job becomes running under a lease, *out is filled (job_deinit), and *claim
 // names this claim in the calls below. A job whose lease is over counts as waiting. Jobs that were
-// claimed attempts_max times in vain end as failed ("poison") on the way. ERR_NOT_FOUND: nothing to
-// do.
+// claimed attempts_max times in vain end as failed ("poison") on the way. One that was claimed
+// twice in vain starts when nothing else runs, and nothing starts beside it. ERR_NOT_FOUND: nothing
+// to do now.
 static inline status source_claim(source *s, job_time now, claim_token *claim, job *out, err *e) {
     return s->ops->claim(s, now, claim, out, e);
 }

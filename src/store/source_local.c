@@ -94,6 +94,23 @@ static status expire(db *d, run_args *a, err *e) {
     return rc;
 }
 
+// A job that was claimed this often in vain may be what ends the process. It runs alone from then
+// on, so that no other job is counted down with it.
+#define SUSPECT_ATTEMPTS 2
+
+// OK: a row was found. ERR_NOT_FOUND: none.
+static status find_running(db *d, query which, err *e) {
+    sqlite3_stmt *q = db_stmt(d, which);
+    if (which == Q_ALONE) sql_int(q, 1, SUSPECT_ATTEMPTS);
+    return db_step(d, q, e);
+}
+
+// OK: a job with so many attempts may start beside what runs now. ERR_NOT_FOUND: not yet.
+static status check_company(db *d, int attempts, err *e) {
+    status rc = find_running(d, attempts >= SUSPECT_ATTEMPTS ? Q_BUSY : Q_ALONE, e);
+    return rc == OK ? ERR_NOT_FOUND : rc == ERR_NOT_FOUND ? OK : rc;
+}
+
 // Nothing to claim is no failure: what ended on the way must be committed.
 static status claim_work(db *d, void *arg, err *e) {
     run_args *a = arg;
@@ -110,9 +127,10 @@ static status claim_work(db *d, void *arg, err *e) {
         } else if (most > 0 && attempts >= most) {
             rc = end_poison(a->s, d, seq, attempts, a->now, e);
         } else {
-            rc = take(d, a, seq, e);
+            rc = check_company(d, attempts, e);
+            if (!rc) rc = take(d, a, seq, e);
             a->found = rc == OK;
-            return rc;
+            break;
         }
     }
     return rc == ERR_NOT_FOUND ? OK : rc;

@@ -418,6 +418,48 @@ Test(job, job_that_never_ends_fails_as_poison_unless_it_achieves_something) {
     job_store_close(s);
 }
 
+static void expect_none(job_store *s, job_time now) {
+    claim_token c;
+    job j;
+    cr_assert_eq(source_claim(source_local(s), now, &c, &j, NULL), ERR_NOT_FOUND);
+}
+
+// Four workers, and one job whose every start ends the process.
+Test(job, poison_does_not_take_the_jobs_that_ran_beside_it_along) {
+    char path[64];
+    temp_path(path);
+    static const char *const ids[] = {"poison", "b", "c", "d"};
+    job_store *s = open_at(path);
+    for (int i = 0; i < 4; i++) submit(s, ids[i]);
+    for (int crash = 0; crash < 2; crash++) {
+        for (int i = 0; i < 4; i++) claim(s, at(0), ids[i]);
+        job_store_close(s); // what a dead process leaves
+        s = open_at(path);
+    }
+    submit(s, "new");
+    for (int crash = 2; crash < 5; crash++) { // five attempts in all
+        claim(s, at(0), "poison");
+        expect_none(s, at(0));
+        job_store_close(s);
+        s = open_at(path);
+    }
+    for (int i = 1; i < 4; i++) {
+        claim_token c = claim(s, at(1), ids[i]);
+        expect_none(s, at(1)); // neither the next suspect nor the new one
+        store_stem(s, c, "drums", at(2));
+        if (i < 3) expect_none(s, at(2)); // the next suspect waits for it to end
+        store_stem(s, c, "bass", at(2));
+        cr_assert_eq(finish(s, c, JOB_COMPLETED, NULL, NULL, at(3), NULL), OK);
+    }
+    claim(s, at(4), "new");
+    job j = get(s, "poison");
+    cr_assert_eq(j.state, JOB_FAILED);
+    cr_assert_str_eq(j.error_code, "poison");
+    job_deinit(&j);
+    job_store_close(s);
+    remove_db(path);
+}
+
 Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
     char path[64];
     temp_path(path);
