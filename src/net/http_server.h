@@ -73,8 +73,9 @@ void http_reply_file(http_request *q, int fd, const char *type);
 http_stream *http_reply_stream(http_request *q, const char *type);
 
 #define HTTP_STREAM_PENDING_MAX ((size_t)64 << 10)
-// Queues data for the client. False when it has gone, or has not read HTTP_STREAM_PENDING_MAX
-// bytes.
+#define HTTP_STREAM_PIECE_MAX ((size_t)4 << 20)
+// Queues data, at most HTTP_STREAM_PIECE_MAX bytes, for the client. False when it has gone, or has
+// not read more than HTTP_STREAM_PENDING_MAX bytes of what was queued before.
 bool http_stream_send(http_stream *t, bytes data);
 // The last call for t: what is queued is still sent, then the answer ends.
 void http_stream_end(http_stream *t);

@@ -82,7 +82,7 @@ http_stream *http_reply_stream(http_request *q, const char *type) {
     t->server = s;
     t->mhd = q->mhd;
     t->owners = 2;
-    buf_init(&t->pending, HTTP_STREAM_PENDING_MAX);
+    buf_init(&t->pending, HTTP_STREAM_PENDING_MAX + HTTP_STREAM_PIECE_MAX);
     pthread_mutex_lock(&s->mu);
     t->next = s->streams;
     if (s->streams) s->streams->prev = t;
@@ -106,8 +106,9 @@ bool http_stream_send(http_stream *t, bytes data) {
     }
     bool ok = !t->gone && !t->ended;
     if (ok) {
-        buf_add(&t->pending, data.p, data.n);
-        ok = t->pending.failed == OK;
+        ok = t->pending.n <= HTTP_STREAM_PENDING_MAX;
+        if (ok) buf_add(&t->pending, data.p, data.n);
+        ok = ok && t->pending.failed == OK;
         if (!ok) t->ended = true; // it does not read; what it has not got it will not get
         stream_wake(t);
     }

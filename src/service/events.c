@@ -11,7 +11,8 @@
 // A comment line now and then keeps proxies from closing a quiet stream, and shows us clients that
 // have gone.
 #define HEARTBEAT_MS 15000
-#define EVENT_MAX ((size_t)32 << 10)
+// An event with a whole job in it, parameters of any size and links to all stems included.
+#define EVENT_MAX HTTP_STREAM_PIECE_MAX
 // Streams hear of progress this often, told by a thread of their own: the one that generates only
 // notes it down.
 #define PROGRESS_MS 200
@@ -259,7 +260,8 @@ void events_say(events *v, const char *id, const char *name, json *data, bool la
     buf_init(&text, EVENT_MAX);
     pthread_mutex_lock(&v->mu);
     if (data) write_event(v, &text, name, data);
-    if (data && !text.failed) send_text(v, id, &text, last);
+    if (text.failed) buf_clear(&text); // no half events: streams that must end do so without it
+    if (text.n || last) send_text(v, id, &text, last);
     pthread_mutex_unlock(&v->mu);
     buf_deinit(&text);
     json_free(data);
@@ -276,6 +278,7 @@ status events_join(events *v, const char *id, http_stream *t, const char *name, 
         rc = err_set(e, ERR_LIMIT, "%d event streams are open, the most there may be",
                      EVENTS_STREAMS_MAX);
     if (!rc) write_event(v, &text, name, data);
+    if (!rc) rc = buf_status(&text, e);
     if (!rc && http_stream_send(t, buf_bytes(&text)) && !last) {
         snprintf(f->id, sizeof f->id, "%s", id);
         f->stream = t;

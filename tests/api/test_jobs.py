@@ -1,5 +1,5 @@
 """What is ours beside the contract: looking at jobs, steering them, events, files, limits."""
-import threading, time, unittest
+import json, threading, time, unittest
 from lib import Case, Server, eventually, request
 
 
@@ -101,6 +101,18 @@ class Jobs(Case):
         self.assertEqual(len(seen[-1][1]["generated_stems"]), 2)
         again = list(self.s.events(id))  # afterwards: the end, at once
         self.assertEqual([n for n, _ in again], ["completed"])
+
+    def test_events_of_a_job_with_large_parameters_are_whole_and_end(self):
+        s = self.serve(HTTP_BODY_MAX=262144)
+        for size, text in [(33_000, "x"), (70_000, "\u00e9"), (120_000, "\u0001"), (250_000, "y")]:
+            note = text * (size // len(json.dumps(text)[1:-1]))
+            id = s.submit(parameters={"note": note, "prompt": "slow:300"})
+            seen = list(s.events(id))
+            self.assertEqual([seen[0][0], seen[-1][0]], ["status", "completed"])
+            for name, data in seen:
+                if name != "progress":
+                    self.assertEqual(data["parameters"]["note"], note)
+            self.assertEqual(list(s.events(id))[0][1]["parameters"]["note"], note)
 
     def test_events_end_when_a_waiting_job_is_canceled(self):
         running = self.s.submit(parameters={"prompt": "slow:2000"})
