@@ -25,6 +25,7 @@ typedef struct {
     const config *c;
     const serve_model *m;
     job_store *jobs;
+    source_local source; // of jobs
     blob_store *blobs;
     hook *hook;
     metrics *metrics;
@@ -124,7 +125,7 @@ static status open_worker(service *s, err *e) {
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);
     if (rc) return rc;
-    worker_config w = {.source = source_local(s->jobs),
+    worker_config w = {.source = source_local_open(&s->source, s->jobs),
                        .blobs = s->blobs,
                        .metrics = s->metrics,
                        .events = s->events,

@@ -229,7 +229,6 @@ status job_store_open(job_store **out, const char *path, const job_config *c, er
     job_store *s = mem_calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_OOM, "job store");
     s->config = *c;
-    s->source.ops = &source_local_ops;
     status rc = db_open(&s->d, path, &schema, e);
     if (!rc) rc = db_write(s->d, recover, NULL, e);
     if (!rc) {

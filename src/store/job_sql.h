@@ -3,11 +3,10 @@
 // These files, with db.c, are the only ones that know SQLite. The statements stand in job_sql.c.
 #pragma once
 #include "store/db.h"
+#include "store/job.h"
 #include "store/job_hook.h"
-#include "store/source.h"
 
 struct job_store {
-    source source; // the running half: source_local.c
     db *d;
     job_config config;
     uint64_t leases_lost; // touched only inside db work
@@ -81,5 +80,3 @@ status job_end(job_store *s, db *d, const job_ending *end, err *e);
 status job_end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e);
 // Inside db work: stores the callback of a job that has just ended.
 status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e);
-
-extern const source_ops source_local_ops;

@@ -39,8 +39,13 @@ struct source { // first member of every implementation
     const source_ops *ops;
 };
 
-// The jobs of a database of this machine; borrowed from it.
-source *source_local(job_store *s);
+// The jobs of a database of this machine. Fills *s, which has nothing to close, and returns its
+// source.
+typedef struct {
+    source base;
+    job_store *jobs; // borrowed
+} source_local;
+source *source_local_open(source_local *s, job_store *jobs);
 
 static inline bool claim_token_same(const claim_token *a, const claim_token *b) {
     return memcmp(a, b, sizeof *a) == 0;

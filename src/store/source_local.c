@@ -27,11 +27,7 @@ static local_claim claim_of(claim_token t) {
 }
 
 static job_store *store_of(source *s) {
-    return (job_store *)s;
-}
-
-source *source_local(job_store *s) {
-    return &s->source;
+    return ((source_local *)s)->jobs;
 }
 
 typedef struct {
@@ -136,7 +132,7 @@ static status claim_work(db *d, void *arg, err *e) {
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
-static status local_claim_job(source *s, job_time now, claim_token *claim, job *out, err *e) {
+static status claim_job(source *s, job_time now, claim_token *claim, job *out, err *e) {
     *out = (job){0};
     run_args a = {.s = store_of(s), .now = now, .claim = claim, .out = out};
     status rc = db_write(a.s->d, claim_work, &a, e);
@@ -290,8 +286,13 @@ static status local_release(source *s, claim_token c, bool counted, int64_t dela
     return db_write(a.s->d, release_work, &a, e);
 }
 
-const source_ops source_local_ops = {.claim = local_claim_job,
-                                     .renew = local_renew,
-                                     .landed = local_landed,
-                                     .finish = local_finish,
-                                     .release = local_release};
+static const source_ops source_local_ops = {.claim = claim_job,
+                                            .renew = local_renew,
+                                            .landed = local_landed,
+                                            .finish = local_finish,
+                                            .release = local_release};
+
+source *source_local_open(source_local *s, job_store *jobs) {
+    *s = (source_local){.base.ops = &source_local_ops, .jobs = jobs};
+    return &s->base;
+}

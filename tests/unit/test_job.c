@@ -18,6 +18,12 @@
 
 static const job_time T0 = {.wall_ms = 1700000000000, .mono_ms = 5000};
 
+// The store's jobs as a worker gets them.
+static source *jobs_of(job_store *s) {
+    static _Thread_local source_local local;
+    return source_local_open(&local, s);
+}
+
 static job_time at(int64_t ms) {
     return (job_time){T0.wall_ms + ms, T0.mono_ms + ms};
 }
@@ -74,7 +80,7 @@ static claim_token claim(job_store *s, job_time now, const char *want_id) {
     claim_token c;
     job j;
     err e;
-    cr_assert_eq(source_claim(source_local(s), now, &c, &j, &e), OK, "%s", e.text);
+    cr_assert_eq(source_claim(jobs_of(s), now, &c, &j, &e), OK, "%s", e.text);
     cr_assert_str_eq(j.id, want_id);
     cr_assert_eq(j.state, JOB_RUNNING);
     job_deinit(&j);
@@ -85,7 +91,7 @@ static claim_token claim(job_store *s, job_time now, const char *want_id) {
 static status finish(job_store *s, claim_token c, job_state end, const char *code, const char *text,
                      job_time now, err *e) {
     source_end how = {.state = end, .code = code, .text = text};
-    return source_finish(source_local(s), c, &how, now, NULL, e);
+    return source_finish(jobs_of(s), c, &how, now, NULL, e);
 }
 
 static job get(job_store *s, const char *id) {
@@ -104,7 +110,7 @@ static void store_stem(job_store *s, claim_token c, const char *stem, job_time n
                     .seconds = 10};
     snprintf(r.key, sizeof r.key, "audio-1/generated/x/%s.wav", stem);
     err e;
-    cr_assert_eq(source_landed(source_local(s), c, stem, &r, now, &e), OK, "%s", e.text);
+    cr_assert_eq(source_landed(jobs_of(s), c, stem, &r, now, &e), OK, "%s", e.text);
 }
 
 static void temp_path(char out[64]) {
@@ -212,7 +218,7 @@ Test(job, jobs_are_claimed_in_order_and_only_once) {
     claim(s, at(2), "b");
     claim_token c;
     job j;
-    cr_assert_eq(source_claim(source_local(s), at(3), &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(jobs_of(s), at(3), &c, &j, NULL), ERR_NOT_FOUND);
     j = get(s, "b");
     cr_assert_eq(j.started_ms, T0.wall_ms + 2);
     cr_assert_eq(j.attempt, 1);
@@ -224,17 +230,17 @@ Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
     job_store *s = open_at(":memory:");
     submit(s, "a");
     claim_token old = claim(s, at(0), "a");
-    cr_assert_eq(source_renew(source_local(s), old, NULL, at(30000), NULL, NULL), OK);
+    cr_assert_eq(source_renew(jobs_of(s), old, NULL, at(30000), NULL, NULL), OK);
     claim_token c;
     job j;
-    cr_assert_eq(source_claim(source_local(s), at(89999), &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(jobs_of(s), at(89999), &c, &j, NULL), ERR_NOT_FOUND);
     claim_token fresh = claim(s, at(90000), "a");
     job_result r = {0};
-    cr_assert_eq(source_renew(source_local(s), old, NULL, at(90001), NULL, NULL), ERR_CANCELED);
-    cr_assert_eq(source_landed(source_local(s), old, "drums", &r, at(90001), NULL), ERR_CANCELED);
+    cr_assert_eq(source_renew(jobs_of(s), old, NULL, at(90001), NULL, NULL), ERR_CANCELED);
+    cr_assert_eq(source_landed(jobs_of(s), old, "drums", &r, at(90001), NULL), ERR_CANCELED);
     cr_assert_eq(finish(s, old, JOB_FAILED, "x", "y", at(90001), NULL), ERR_CANCELED);
-    cr_assert_eq(source_release(source_local(s), old, true, 0, at(90001), NULL), ERR_CANCELED);
-    cr_assert_eq(source_renew(source_local(s), fresh, NULL, at(90001), NULL, NULL), OK);
+    cr_assert_eq(source_release(jobs_of(s), old, true, 0, at(90001), NULL), ERR_CANCELED);
+    cr_assert_eq(source_renew(jobs_of(s), fresh, NULL, at(90001), NULL, NULL), OK);
     job_stats st;
     cr_assert_eq(job_read_stats(s, &st, NULL), OK);
     cr_assert_eq(st.leases_lost, 1);
@@ -253,8 +259,8 @@ Test(job, wall_clock_jumps_do_not_touch_leases) {
     static const int64_t jumps[] = {INT64_C(10) * 365 * 86400000, -INT64_C(10) * 365 * 86400000};
     for (size_t i = 0; i < ARRAY_LEN(jumps); i++) {
         job_time now = {T0.wall_ms + jumps[i], T0.mono_ms + 1000};
-        cr_assert_eq(source_claim(source_local(s), now, &other, &j, NULL), ERR_NOT_FOUND);
-        cr_assert_eq(source_renew(source_local(s), c, NULL, now, NULL, NULL), OK);
+        cr_assert_eq(source_claim(jobs_of(s), now, &other, &j, NULL), ERR_NOT_FOUND);
+        cr_assert_eq(source_renew(jobs_of(s), c, NULL, now, NULL, NULL), OK);
     }
     job_store_close(s);
 }
@@ -268,7 +274,7 @@ Test(job, completed_needs_every_stem_and_counts_the_time_it_ran) {
     cr_assert_eq(finish(s, c, JOB_COMPLETED, NULL, NULL, at(2000), &e), ERR_ARG);
     cr_assert_str_eq(e.text, "1 stems are not stored yet");
     job_result r = {0};
-    cr_assert_eq(source_landed(source_local(s), c, "flute", &r, at(2000), NULL), ERR_ARG);
+    cr_assert_eq(source_landed(jobs_of(s), c, "flute", &r, at(2000), NULL), ERR_ARG);
     store_stem(s, c, "bass", at(2500));
     cr_assert_eq(finish(s, c, JOB_COMPLETED, NULL, NULL, at(3200), NULL), OK);
     cr_assert_eq(finish(s, c, JOB_FAILED, "x", "y", at(3300), NULL), ERR_CANCELED);
@@ -337,11 +343,11 @@ Test(job, cancel_ends_a_waiting_job_at_once_and_asks_a_running_one) {
 
     claim_token c = claim(s, at(3), "b");
     bool cancel = true;
-    cr_assert_eq(source_renew(source_local(s), c, NULL, at(4), &cancel, NULL), OK);
+    cr_assert_eq(source_renew(jobs_of(s), c, NULL, at(4), &cancel, NULL), OK);
     cr_assert_not(cancel);
     cr_assert_eq(job_cancel(s, "b", at(5), &answer, NULL), OK);
     cr_assert_eq(answer, JOB_CANCEL_ASKED);
-    cr_assert_eq(source_renew(source_local(s), c, NULL, at(6), &cancel, NULL), OK);
+    cr_assert_eq(source_renew(jobs_of(s), c, NULL, at(6), &cancel, NULL), OK);
     cr_assert(cancel);
     cr_assert_eq(finish(s, c, JOB_CANCELED, "canceled", "stopped", at(7), NULL), OK);
     cr_assert_eq(job_cancel(s, "zz", at(8), &answer, NULL), ERR_NOT_FOUND);
@@ -362,7 +368,7 @@ Test(job, cancel_is_remembered_when_the_worker_dies_or_gives_the_job_back) {
     cr_assert_eq(job_cancel(s, "a", at(1), &answer, NULL), OK);
     claim_token c;
     job j;
-    cr_assert_eq(source_claim(source_local(s), at(70000), &c, &j, NULL),
+    cr_assert_eq(source_claim(jobs_of(s), at(70000), &c, &j, NULL),
                  ERR_NOT_FOUND); // lease over: it ends
     j = get(s, "a");
     cr_assert_eq(j.state, JOB_CANCELED);
@@ -370,7 +376,7 @@ Test(job, cancel_is_remembered_when_the_worker_dies_or_gives_the_job_back) {
     submit(s, "b");
     c = claim(s, at(0), "b");
     cr_assert_eq(job_cancel(s, "b", at(1), &answer, NULL), OK);
-    cr_assert_eq(source_release(source_local(s), c, true, 0, at(2), NULL), OK);
+    cr_assert_eq(source_release(jobs_of(s), c, true, 0, at(2), NULL), OK);
     j = get(s, "b");
     cr_assert_eq(j.state, JOB_CANCELED);
     job_deinit(&j);
@@ -382,9 +388,9 @@ Test(job, released_job_waits_its_delay_and_keeps_its_place) {
     submit(s, "a");
     submit(s, "b");
     claim_token c = claim(s, at(0), "a");
-    cr_assert_eq(source_release(source_local(s), c, false, 5000, at(1000), NULL), OK);
+    cr_assert_eq(source_release(jobs_of(s), c, false, 5000, at(1000), NULL), OK);
     claim_token b = claim(s, at(1001), "b");
-    cr_assert_eq(source_release(source_local(s), b, true, 0, at(1002), NULL), OK);
+    cr_assert_eq(source_release(jobs_of(s), b, true, 0, at(1002), NULL), OK);
     claim(s, at(6000), "a");
     claim(s, at(6000), "b");
     job j = get(s, "a");
@@ -403,7 +409,7 @@ Test(job, job_that_never_ends_fails_as_poison_unless_it_achieves_something) {
     for (int i = 0; i < 5; i++, now = at((i + 1) * 100000)) claim(s, now, "a");
     claim_token c;
     job j;
-    cr_assert_eq(source_claim(source_local(s), now, &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(jobs_of(s), now, &c, &j, NULL), ERR_NOT_FOUND);
     j = get(s, "a");
     cr_assert_eq(j.state, JOB_FAILED);
     cr_assert_str_eq(j.error_code, "poison");
@@ -421,7 +427,7 @@ Test(job, job_that_never_ends_fails_as_poison_unless_it_achieves_something) {
 static void expect_none(job_store *s, job_time now) {
     claim_token c;
     job j;
-    cr_assert_eq(source_claim(source_local(s), now, &c, &j, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(source_claim(jobs_of(s), now, &c, &j, NULL), ERR_NOT_FOUND);
 }
 
 // Four workers, and one job whose every start ends the process.
@@ -468,21 +474,21 @@ Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
     claim_token c = claim(s, at(0), "a");
     store_stem(s, c, "drums", at(10));
     double progress[] = {1, 0.25};
-    cr_assert_eq(source_renew(source_local(s), c, progress, at(20), NULL, NULL), OK);
+    cr_assert_eq(source_renew(jobs_of(s), c, progress, at(20), NULL, NULL), OK);
     job_store_close(s); // as if the process had died: nothing was given back
 
     s = open_at(path);
     job_time reborn = {T0.wall_ms + 1000, 7}; // the monotonic clock starts anew
     claim_token again;
     job j;
-    cr_assert_eq(source_claim(source_local(s), reborn, &again, &j, NULL), OK);
+    cr_assert_eq(source_claim(jobs_of(s), reborn, &again, &j, NULL), OK);
     cr_assert(!claim_token_same(&again, &c));
     cr_assert(j.stems[0].done);
     cr_assert_str_eq(j.stems[0].result.md5, "bWQ1");
     cr_assert_not(j.stems[1].done);
     cr_assert_eq(j.stems[1].progress, 0.25);
     job_deinit(&j);
-    cr_assert_eq(source_renew(source_local(s), c, NULL, reborn, NULL, NULL), ERR_CANCELED);
+    cr_assert_eq(source_renew(jobs_of(s), c, NULL, reborn, NULL, NULL), ERR_CANCELED);
     job_store_close(s);
     remove_db(path);
 }
@@ -681,7 +687,7 @@ Test(job, list_position_and_counts_agree_with_what_was_done) {
     claim_token c0 = claim(s, at(0), "j0");
     claim(s, at(0), "j1");
     double half[] = {0.5, 0.5};
-    cr_assert_eq(source_renew(source_local(s), c0, half, at(1), NULL, NULL), OK);
+    cr_assert_eq(source_renew(jobs_of(s), c0, half, at(1), NULL, NULL), OK);
     job_cancel_answer answer;
     cr_assert_eq(job_cancel(s, "j4", at(2), &answer, NULL), OK);
 
@@ -857,7 +863,7 @@ static void *child_work(void *arg) {
         if (write(3, line, sizeof line) != (ssize_t)sizeof line) _exit(1);
         claim_token c;
         job j;
-        if (i % 2 == 0 && source_claim(source_local(w->s), job_time_now(), &c, &j, NULL) == OK) {
+        if (i % 2 == 0 && source_claim(jobs_of(w->s), job_time_now(), &c, &j, NULL) == OK) {
             if (finish(w->s, c, JOB_FAILED, "x", "y", job_time_now(), NULL)) _exit(1);
             job_deinit(&j);
         }
@@ -1027,11 +1033,10 @@ static status life(job_store *s, int n) {
     job_result r = {0};
     status rc = job_submit(s, &nw, T0, &out, NULL);
     if (rc) return rc;
-    rc = source_claim(source_local(s), at(1), &c, &j, NULL);
+    rc = source_claim(jobs_of(s), at(1), &c, &j, NULL);
     if (rc) return rc;
     job_deinit(&j);
-    for (int i = 0; !rc && i < 2; i++)
-        rc = source_landed(source_local(s), c, STEMS[i], &r, at(2), NULL);
+    for (int i = 0; !rc && i < 2; i++) rc = source_landed(jobs_of(s), c, STEMS[i], &r, at(2), NULL);
     if (!rc) rc = finish(s, c, JOB_COMPLETED, NULL, NULL, at(3), NULL);
     if (rc) return rc;
     job_hook h;
@@ -1078,7 +1083,7 @@ Test(job, life_survives_each_failed_allocation, .timeout = 120) {
         cr_assert_eq(j.stem_count, 2);
         job_deinit(&j);
         cr_assert_eq(job_cancel(s, id, at(6), &answer, NULL), OK);
-        cr_assert_eq(source_claim(source_local(s), at(100000), &c, &j, NULL), ERR_NOT_FOUND);
+        cr_assert_eq(source_claim(jobs_of(s), at(100000), &c, &j, NULL), ERR_NOT_FOUND);
         job_hook h;
         while (job_hook_claim(s, at(100000), NULL, 0, &h, NULL) == OK) {
             record(s, &h, JOB_HOOK_OK, -1, 0, at(100000));

@@ -18,6 +18,12 @@
 
 typedef enum { CUT_POWER, KILL, FAIL_IO, FAIL_FULL, FAIL_SYNC } fault;
 
+// The store's jobs as a worker gets them.
+static source *jobs_of(job_store *s) {
+    static _Thread_local source_local local;
+    return source_local_open(&local, s);
+}
+
 static struct {
     fault kind;
     int at;         // the operation that is hit; 0: none
@@ -241,14 +247,13 @@ static void live(job_store *s, int fd) {
         acknowledge(fd, 'S', i);
         claim_token c;
         job j;
-        if (source_claim(source_local(s), NOW, &c, &j, NULL)) continue;
+        if (source_claim(jobs_of(s), NOW, &c, &j, NULL)) continue;
         int k = j.id[1] - '0'; // an earlier one whose step failed
         job_deinit(&j);
         job_result r = {.key = "k", .size = 1};
-        if (source_landed(source_local(s), c, "bass", &r, NOW, NULL)) continue;
+        if (source_landed(jobs_of(s), c, "bass", &r, NOW, NULL)) continue;
         acknowledge(fd, 'D', k);
-        if (source_finish(source_local(s), c, &(source_end){.state = JOB_COMPLETED}, NOW, NULL,
-                          NULL))
+        if (source_finish(jobs_of(s), c, &(source_end){.state = JOB_COMPLETED}, NOW, NULL, NULL))
             continue;
         acknowledge(fd, 'F', k);
         job_hook h;

@@ -16,6 +16,7 @@
 typedef struct {
     char dir[64];
     job_store *jobs;
+    source_local source;
     blob_store *blobs;
     metrics *metrics;
     events *events;
@@ -67,7 +68,7 @@ static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
 }
 
 static void open_worker(rig *g, double seconds_max) {
-    worker_config w = {.source = source_local(g->jobs),
+    worker_config w = {.source = source_local_open(&g->source, g->jobs),
                        .blobs = g->blobs,
                        .metrics = g->metrics,
                        .events = g->events,
