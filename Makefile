@@ -125,7 +125,9 @@ UNIT_SRC  += tests/plain/runner.c
 ALWAYS    += -Itests/plain
 CRITERION :=
 endif
-$(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(PARTS)
+# A list of families that has the tone too: it comes before the library's.
+TONE := $(call obj,$(sort $(wildcard tests/tone/*.c)))
+$(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(CRITERION) -lsoxr $(LIBS)
 unit: $(OUT)/tests/run_unit
 	$(OUT)/tests/run_unit $(if $(filter thread,$(SAN)),$(SUITES))
@@ -173,9 +175,9 @@ kern-neon-run: $(NEON_OUT)/run_kern
 	@grep ^digest $(NEON_OUT)/out | diff $(NEON_OUT)/want - && echo 'digest equal on both architectures'
 endif
 
-# --- the service with a tone instead of a model, and its blob store from the command line
+# --- `stemforge serve` with one more family of models, which makes a tone; the blob store from the command line
 .PHONY: api torture fuzz-api bench-load
-$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(PARTS)
+$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 $(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)

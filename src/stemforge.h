@@ -100,6 +100,11 @@ typedef struct {
     double seconds_spent; // wall time from the call to here
 } stemforge_stem;
 
+// The stem as a WAV file of 16 bits. *wav is the caller's (stemforge_free); NULL on failure.
+stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size_t *size,
+                                    stemforge_error *e);
+void stemforge_free(void *p); // NULL is fine
+
 // Called on the thread that called stemforge_generate. Any of them may be NULL.
 typedef struct {
     void *arg;
@@ -121,6 +126,7 @@ stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request
 typedef struct {
     const char *name;      // the model's name: the last part of its path or hub name
     const char *family;    // "musicgen", "musicgen_melody"
+    const char *title;     // the family as people write it: "MusicGen"
     int sample_rate;       // of the codec
     int channels;          // 1 or 2
     double window_seconds; // longest span one pass can make

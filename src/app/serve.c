@@ -1,5 +1,5 @@
-// serve.c - see serve.h. Puts the parts of the service together, and takes them apart again.
-#include "app/serve.h"
+// serve.c - `stemforge serve`: the service as a process. Puts the parts of the service together,
+// and takes them apart again.
 
 #include <pthread.h>
 #include <signal.h>
@@ -10,20 +10,24 @@
 #include <unistd.h>
 
 #include "app/args.h"
+#include "app/commands.h"
+#include "app/config.h"
 #include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "net/http_server.h"
 #include "service/api.h"
+#include "service/request.h"
 #include "service/view.h"
+#include "service/worker.h"
 
+#define FAMILY "MusicGen" // of the models in log lines before one is open
 #define POLL_MS 50
 #define LAST_RESORT_MS 5000 // beyond the grace period; then leases give the jobs back
 
 typedef struct {
     const config *c;
-    const serve_model *m;
     job_store *jobs;
     source_local source; // of jobs
     blob_store *blobs;
@@ -35,7 +39,7 @@ typedef struct {
     upkeep *upkeep;
     api *api;
     http_server *http;
-    void *model;
+    stemforge_engine *engine;
     pthread_t loader;
     bool loader_runs;
     atomic_bool loaded, load_failed;
@@ -142,6 +146,12 @@ static status check_url(const void *arg, const char *url, err *e) {
     return hook_check_url(arg, url, e);
 }
 
+static status check_for_engine(const request *r, err *e) {
+    stemforge_request q = stemforge_request_default();
+    request_for_engine(r, &q);
+    return stemforge_request_check(&q, e);
+}
+
 static status open_http(service *s, err *e) {
     const config *c = s->c;
     api_config a = {.jobs = s->jobs,
@@ -156,14 +166,14 @@ static status open_http(service *s, err *e) {
                                .body_max = (size_t)c->body_max,
                                .url_check = check_url,
                                .url_arg = s->hook,
-                               .engine_check = s->m->check},
+                               .engine_check = check_for_engine},
                     .keys = c->api_keys,
                     .queue_max = (int)c->queue_max,
                     .workers = (int)c->workers,
                     .device = c->use_gpu ? "gpu" : "cpu"};
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;
-    api_set_model(s->api, API_MODEL_LOADING, NULL, NULL, NULL);
+    api_set_model(s->api, API_MODEL_LOADING, NULL, NULL);
     char listen[300];
     snprintf(listen, sizeof listen, "%.250s:%lld", c->listen_addr, (long long)c->port);
     http_options o = http_options_default();
@@ -205,32 +215,41 @@ static void close_all(service *s) {
     job_store_close(s->jobs);
     blob_close(s->blobs);
     metrics_close(s->metrics);
-    if (s->model) s->m->unload(s->model);
+    stemforge_close(s->engine);
+}
+
+static status open_engine(service *s, err *e) {
+    const config *c = s->c;
+    stemforge_options o = stemforge_options_default();
+    o.model = c->model;
+    o.threads = (int)c->threads;
+    (void)stemforge_weights_parse(c->weights, &o.weights); // config_check has
+    if (c->batch_max) o.batch_max = (int)c->batch_max;
+    o.memory_max = (size_t)c->memory_max_mb << 20;
+    return stemforge_open(&s->engine, &o, e);
 }
 
 static void *load(void *arg) {
     service *s = arg;
-    const char *family = s->m->family;
-    worker_engine g = {0};
     err e;
     char asked[128];
     hubdir_short_name(asked, sizeof asked, s->c->model);
-    log_info("serve", "Loading %s model (%s)...", family, asked);
-    status rc = s->m->load(&s->model, s->c, &g, &e);
+    log_info("serve", "Loading " FAMILY " model (%s)...", asked);
+    status rc = open_engine(s, &e);
+    const stemforge_info info = s->engine ? stemforge_engine_info(s->engine) : (stemforge_info){0};
     if (rc) {
-        log_error("serve", "%s model %s: %s", family, asked, e.text);
+        log_error("serve", FAMILY " model %s: %s", asked, e.text);
     } else {
-        log_info("serve", "%s loaded successfully (model: %s)", family, s->m->name(s->model));
-        g.family = family;
-        rc = worker_start(s->worker, &g, &e);
+        log_info("serve", "%s loaded successfully (model: %s)", info.title, info.name);
+        rc = worker_start(s->worker, s->engine, &e);
         if (rc) log_error("serve", "%s", e.text);
     }
     if (rc) {
         log_error("serve", "Failed to load any AI models. Cannot proceed without models.");
-        api_set_model(s->api, API_MODEL_NONE, NULL, NULL, NULL);
+        api_set_model(s->api, API_MODEL_NONE, NULL, NULL);
         atomic_store(&s->load_failed, true);
     } else {
-        api_set_model(s->api, API_MODEL_AVAILABLE, s->m->name(s->model), s->m->stats, s->model);
+        api_set_model(s->api, API_MODEL_AVAILABLE, info.name, s->engine);
         log_info("serve", "Models initialized successfully");
     }
     atomic_store(&s->loaded, true);
@@ -279,10 +298,12 @@ static int run(service *s) {
     return broken(s) ? 1 : 0;
 }
 
-int serve_run(int argc, char **argv, const serve_model *m) {
+int serve_main(int argc, char **argv) {
     config c;
     err e;
-    service s = {.c = &c, .m = m};
+    service s = {
+        .c = &c,
+    };
     int result = 1;
     if (config_load(&c, argc, argv, &e)) {
         fprintf(stderr, "stemforge serve: %s\n", e.text);

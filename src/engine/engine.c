@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "audio/file.h"
 #include "audio/post.h"
 #include "base/near.h"
 #include "base/os.h"
@@ -17,6 +18,7 @@
 #define PLACES_DEFAULT 16
 #define SECONDS_MIN 0.1
 #define SECONDS_MAX 600
+#define WAV_MAX ((size_t)1 << 30)
 #define WAIT_MS 100 // between looks at cancellation and progress
 
 struct stemforge_engine {
@@ -88,6 +90,7 @@ void stemforge_close(stemforge_engine *g) {
 
 stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     stemforge_info info = g->f->info;
+    info.title = g->f->ops->title;
     info.threads = compute_threads(g->c);
     info.isa = compute_isa(g->c);
     return info;
@@ -277,4 +280,23 @@ stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request
     }
     request_close(q);
     return rc;
+}
+
+// --- finished stems
+
+stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size_t *size,
+                                    stemforge_error *e) {
+    buf out;
+    buf_init(&out, WAV_MAX);
+    status rc =
+        file_encode(&out, FILE_WAV16, s->samples, s->frames, s->channels, s->sample_rate, NULL, e);
+    if (!rc) rc = buf_status(&out, e);
+    if (rc) buf_deinit(&out);
+    *size = rc ? 0 : out.n;
+    *wav = rc ? NULL : (uint8_t *)buf_take(&out);
+    return rc;
+}
+
+void stemforge_free(void *p) {
+    mem_free(p);
 }

@@ -241,13 +241,11 @@ void api_set_server(api *a, http_server *s) {
     pthread_mutex_unlock(&a->mu);
 }
 
-void api_set_model(api *a, api_model_state state, const char *name,
-                   void (*stats)(void *arg, stemforge_stats *out), void *stats_arg) {
+void api_set_model(api *a, api_model_state state, const char *name, stemforge_engine *g) {
     pthread_mutex_lock(&a->mu);
     a->model = state;
     a->model_name = name;
-    a->sources.stats = stats;
-    a->sources.stats_arg = stats_arg;
+    a->sources.engine = g;
     pthread_mutex_unlock(&a->mu);
 }
 

@@ -40,7 +40,6 @@ http_handler api_handler(api *a);
 // For the gauge of open connections; may be called before or after serving began.
 void api_set_server(api *a, http_server *s);
 
-// name is borrowed until api_close; stats may be NULL: fills the engine's numbers for /metrics.
-void api_set_model(api *a, api_model_state state, const char *name,
-                   void (*stats)(void *arg, stemforge_stats *out), void *stats_arg);
+// name and g are borrowed until api_close; g may be NULL: its numbers go to /metrics.
+void api_set_model(api *a, api_model_state state, const char *name, stemforge_engine *g);
 void api_set_draining(api *a); // no new jobs from now on

@@ -41,9 +41,8 @@ static void jobs(const scrape_sources *s) {
 }
 
 static void engine(const scrape_sources *s) {
-    if (!s->stats) return;
-    stemforge_stats t = {0};
-    s->stats(s->stats_arg, &t);
+    if (!s->engine) return;
+    stemforge_stats t = stemforge_engine_stats(s->engine);
     gauge(s, "stemforge_model_steps_total", (double)t.steps);
     gauge(s, "stemforge_model_rows_total", (double)t.rows);
     gauge(s, "stemforge_model_busy_seconds_total", t.busy_seconds);

@@ -14,10 +14,9 @@ typedef struct {
     events *events;
     worker *worker;
     upkeep *upkeep;
-    http_server *server;                            // may be NULL
-    void (*stats)(void *arg, stemforge_stats *out); // the engine's; may be NULL
-    void *stats_arg;
-    const char *model_name; // may be NULL
+    http_server *server;      // may be NULL
+    stemforge_engine *engine; // may be NULL
+    const char *model_name;   // may be NULL
     bool model_loaded, draining;
     int queue_max, workers;
     int64_t started_ms; // wall

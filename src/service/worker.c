@@ -111,8 +111,9 @@ status worker_open(worker **out, const worker_config *c, err *e) {
     return err_set(e, ERR_OOM, "workers");
 }
 
-status worker_start(worker *w, const worker_engine *g, err *e) {
-    w->engine = *g;
+status worker_start(worker *w, stemforge_engine *g, err *e) {
+    w->engine = g;
+    w->title = stemforge_engine_info(g).title;
     for (int i = 0; i < w->config.workers; i++) {
         slot *s = &w->slots[i];
         s->w = w;

@@ -1,6 +1,5 @@
 // worker.h - takes jobs from a source: generates, encodes, stores, finishes.
 //
-// The generate function is handed in, so everything here is tested with one that returns a tone.
 // Before worker_start no job is claimed (there is no model yet). Stems that a job already has are
 // not made again. While storage is away a finished stem waits with its worker; nothing fails. What
 // cannot be finished in time at shutdown is given back by its lease and starts anew elsewhere.
@@ -33,19 +32,9 @@ typedef struct {
     double storage_seconds_max; // a finished stem that could not be stored for longer fails its job
 } worker_config;
 
-typedef struct {
-    void *arg; // of both functions
-    // Of stemforge_generate's shape.
-    status (*generate)(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e);
-    // A stem as a WAV file's bytes, appended to out.
-    status (*encode)(void *arg, const stemforge_stem *stem, buf *out, err *e);
-    stemforge_request defaults; // stemforge_request_default()
-    const char *family;         // for log lines: "MusicGen"
-} worker_engine;
-
 status worker_open(worker **out, const worker_config *c, err *e);
-// The model is loaded: workers begin to claim. g is copied.
-status worker_start(worker *w, const worker_engine *g, err *e);
+// The model is loaded: workers begin to claim. g is borrowed until worker_close.
+status worker_start(worker *w, stemforge_engine *g, err *e);
 void worker_wake(worker *w);                   // something was submitted
 void worker_cancel(worker *w, const char *id); // after job_cancel said ASKED: stop it now
 

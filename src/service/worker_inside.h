@@ -21,8 +21,9 @@ typedef struct {
 
 struct worker {
     worker_config config;
-    worker_engine engine;
-    pthread_mutex_t mu; // guards everything below that is not atomic
+    stemforge_engine *engine; // NULL before worker_start
+    const char *title;        // of its family, for log lines
+    pthread_mutex_t mu;       // guards everything below that is not atomic
     pthread_cond_t wake, idle, beat;
     uint64_t wakes; // so that one that comes during a claim is not missed
     bool stopping;  // no more claims

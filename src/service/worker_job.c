@@ -10,8 +10,7 @@
 #include "service/worker_inside.h"
 
 #define RETRY_MS_MAX 10000 // between tries while storage or database refuse
-#define WAV_MAX ((size_t)1 << 30)
-#define RATE_WEIGHT 0.3 // of the newest job in the running mean of seconds per work
+#define RATE_WEIGHT 0.3    // of the newest job in the running mean of seconds per work
 #define NS 1000000000.0
 
 // One job in the hands of a worker.
@@ -117,17 +116,16 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
                     .channels = stem->channels,
                     .seconds = (double)stem->frames / stem->sample_rate};
     stem_file_key(r.key, sizeof r.key, x->j->audio_file_id, x->j->id, stem->name);
-    buf wav;
-    buf_init(&wav, WAV_MAX);
+    uint8_t *wav;
+    size_t size;
     double start = os_seconds();
-    status rc = w->engine.encode(w->engine.arg, stem, &wav, e);
-    if (rc == OK) rc = buf_status(&wav, e);
+    status rc = stemforge_stem_wav(stem, &wav, &size, e);
     metrics_observe(m, "stemforge_job_encode_seconds", NULL, os_seconds() - start);
     blob_info info = {0};
     go_outside(x);
-    if (rc == OK) rc = store_stem(x, r.key, buf_bytes(&wav), &info, e);
-    r.size = (int64_t)wav.n;
-    buf_deinit(&wav);
+    if (rc == OK) rc = store_stem(x, r.key, (bytes){wav, size}, &info, e);
+    r.size = (int64_t)size;
+    stemforge_free(wav);
     if (rc == OK) {
         log_info("worker", "Uploaded generated audio to blob storage");
         snprintf(r.md5, sizeof r.md5, "%s", info.md5);
@@ -142,8 +140,7 @@ static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
     run *x = arg;
     worker *w = x->w;
     double seconds = (double)stem->frames / stem->sample_rate;
-    log_info("worker", "%s generated %.1fs of audio for stem '%s'", w->engine.family, seconds,
-             stem->name);
+    log_info("worker", "%s generated %.1fs of audio for stem '%s'", w->title, seconds, stem->name);
     metrics_observe(w->config.metrics, "stemforge_job_predict_seconds", NULL, stem->seconds_spent);
     char label[40];
     snprintf(label, sizeof label, "stem=\"%s\"", stem->name);
@@ -215,8 +212,7 @@ static void end_failed(run *x, const err *why) {
     const char *stem = failed_stem(x, why);
     char text[JOB_TEXT_MAX];
     snprintf(text, sizeof text, "stem '%s': %.460s", stem, why->text);
-    log_error("worker", "%s generation failed for stem '%s': %s", w->engine.family, stem,
-              why->text);
+    log_error("worker", "%s generation failed for stem '%s': %s", w->title, stem, why->text);
     metrics_count(w->config.metrics, "stemforge_stem_errors_total", "stem=\"%s\"", stem);
     if (why->code == ERR_DEVICE) {
         // Another process may do better; this one will not, so it claims nothing more.
@@ -258,7 +254,7 @@ static void settle(run *x, status rc, const err *why) {
     } else if (rc == ERR_CANCELED && x->timed_out) {
         err late;
         err_set(&late, rc, "not finished within %.0f seconds", x->w->config.job_seconds_max);
-        log_error("worker", "%s generation failed for stem '%s': %s", x->w->engine.family,
+        log_error("worker", "%s generation failed for stem '%s': %s", x->w->title,
                   failed_stem(x, &late), late.text);
         end_job(x, JOB_FAILED, "timeout", late.text);
     } else if (rc == ERR_CANCELED && atomic_load(&x->w->give_back)) {
@@ -284,13 +280,13 @@ static void generate(run *x) {
     err why = {0};
     status rc = OK;
     if (left) {
-        stemforge_request q = w->engine.defaults;
+        stemforge_request q = stemforge_request_default();
         request_for_engine(x->r, &q);
         q.seed = j->seed;
         q.skip = skip;
         stemforge_events ev = {
             .arg = x, .stem_done = on_stem, .progress = on_progress, .canceled = stopped};
-        rc = w->engine.generate(w->engine.arg, &q, &ev, &why);
+        rc = stemforge_generate(w->engine, &q, &ev, &why);
     }
     settle(x, rc, &why);
 }

@@ -14,6 +14,8 @@ fi
 dir=$(mktemp -d)
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cd "$dir" # the server writes nothing elsewhere, schemathesis keeps its caches here
+mkdir -p models/stemforge-mini # the default MODEL, from here on
+echo '{"model_type": "tone"}' >models/stemforge-mini/config.json
 DATA_DIR=$dir PORT=$port LOG_LEVEL=warn QUEUE_MAX=1000000 WORKERS=2 CALLBACK_ALLOWED_ORIGINS=http://127.0.0.1:9 \
     DURATION_MAX_SECONDS=1 "$out/tests/tone_server" >"$dir/log" 2>&1 &
 pid=$!

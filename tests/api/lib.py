@@ -136,6 +136,9 @@ class Server:
             if name in os.environ:
                 self.env[name] = os.environ[name]
         self.env.update({k: str(v) for k, v in env.items()})
+        model = self.folder / "models" / "stemforge-mini"  # the default MODEL, from this folder on
+        model.mkdir(parents=True, exist_ok=True)
+        (model / "config.json").write_text('{"model_type": "tone"}')  # tests/tone
         self.log_path = self.folder / "log"
         self.start(ready)
 

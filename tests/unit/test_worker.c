@@ -1,4 +1,5 @@
-// test_worker.c - claim, generate, store, finish, with a generate function that the tests steer.
+// test_worker.c - claim, generate, store, finish, with the real engine and a model that makes a
+// tone.
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../tone/tone.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "loopback.h"
@@ -24,48 +26,9 @@ typedef struct {
     outbox *outbox;
     upkeep *upkeep;
     worker *worker;
-    // The engine.
-    atomic_int made[7]; // by index of stem in the request
-    atomic_bool hold;   // stems wait for this to become false
-    int fail_at;        // index of the stem that fails; -1: none
-    bool fails_first;   // before any other ends
-    status code;
-    atomic_bool entered;
+    stemforge_engine *engine;
     loopback *azure; // an account, instead of a folder for stems
 } rig;
-
-static status generate(void *arg, const stemforge_request *r, const stemforge_events *ev, err *e) {
-    rig *g = arg;
-    float silence[8] = {0};
-    for (size_t i = 0; i < r->stem_count; i++) {
-        if (r->skip && r->skip[i]) continue;
-        ev->progress(ev->arg, i, 1, 2);
-        atomic_store(&g->entered, true);
-        while (atomic_load(&g->hold) && !ev->canceled(ev->arg)) os_sleep_ms(2);
-        if (ev->canceled(ev->arg)) return err_set(e, ERR_CANCELED, "canceled");
-        if ((int)i == g->fail_at || g->fails_first) {
-            err_set(e, g->code, "it broke");
-            err_about(e, "%s", r->stems[g->fail_at]); // as the engine does
-            return g->code;
-        }
-        stemforge_stem s = {.name = r->stems[i],
-                            .samples = silence,
-                            .frames = 4,
-                            .channels = 2,
-                            .sample_rate = 44100};
-        status rc = ev->stem_done(ev->arg, i, &s, e);
-        if (rc) err_about(e, "%s", r->stems[i]);
-        if (rc) return rc;
-        atomic_fetch_add(&g->made[i], 1);
-    }
-    return OK;
-}
-
-static status encode(void *arg, const stemforge_stem *s, buf *out, err *e) {
-    (void)arg;
-    buf_printf(out, "samples of %s", s->name);
-    return buf_status(out, e);
-}
 
 static void open_worker(rig *g, double seconds_max) {
     worker_config w = {.source = source_local_open(&g->source, g->jobs),
@@ -80,8 +43,7 @@ static void open_worker(rig *g, double seconds_max) {
                        .storage_seconds_max = 10};
     err e;
     cr_assert_eq(worker_open(&g->worker, &w, &e), OK, "%s", e.text);
-    worker_engine m = {.arg = g, .generate = generate, .encode = encode, .family = "Tone"};
-    cr_assert_eq(worker_start(g->worker, &m, &e), OK, "%s", e.text);
+    cr_assert_eq(worker_start(g->worker, g->engine, &e), OK, "%s", e.text);
 }
 
 static atomic_bool storage_away;
@@ -100,8 +62,9 @@ static loopback_next azure_answers(void *arg, const loopback_request *q, buf *re
 static rig *rig_open_at(double seconds_max, const char *connection) {
     static rig g;
     log_setup(LOG_ERROR, false);
-    g.fail_at = -1;
-    g.fails_first = false;
+    atomic_store(&tone_hold, false);
+    atomic_store(&tone_device_back, false);
+    for (size_t i = 0; i < ARRAY_LEN(tone_made); i++) atomic_store(&tone_made[i], 0);
     snprintf(g.dir, sizeof g.dir, "/tmp/worker_XXXXXX");
     cr_assert_not_null(mkdtemp(g.dir));
     err e;
@@ -122,6 +85,10 @@ static rig *rig_open_at(double seconds_max, const char *connection) {
     cr_assert_eq(outbox_open(&g.outbox, g.jobs, g.hook, g.metrics, 1, &e), OK);
     upkeep_config u = {.jobs = g.jobs, .blobs = g.blobs, .check_ms = 50};
     cr_assert_eq(upkeep_open(&g.upkeep, &u, &e), OK);
+    stemforge_options o = stemforge_options_default();
+    o.model = TONE_MODEL;
+    o.threads = 1;
+    cr_assert_eq(stemforge_open(&g.engine, &o, &e), OK, "%s", e.text);
     open_worker(&g, seconds_max);
     return &g;
 }
@@ -143,6 +110,7 @@ static rig *rig_open_azure(double seconds_max) {
 
 static void rig_close(rig *g) {
     worker_close(g->worker);
+    stemforge_close(g->engine);
     upkeep_close(g->upkeep);
     outbox_close(g->outbox);
     events_close(g->events);
@@ -156,13 +124,15 @@ static void rig_close(rig *g) {
     cr_assert_eq(system(command), 0);
 }
 
-static void submit(rig *g, const char *id) {
+// prompt: the words of tone.h.
+static void submit(rig *g, const char *id, const char *prompt) {
     static const char *const stems[] = {"drums", "bass", "piano"};
     char text[300];
     snprintf(text, sizeof text,
-             "{\"generation_request_id\":\"%s\",\"audio_file_id\":\"a\","
-             "\"target_stems\":[\"drums\",\"bass\",\"piano\"]}",
-             id);
+             "{\"generation_request_id\":\"%s\",\"audio_file_id\":\"a\",\"target_stems\":"
+             "[\"drums\",\"bass\",\"piano\"],\"parameters\":{\"duration_seconds\":1,"
+             "\"prompt\":\"%s\"}}",
+             id, prompt);
     job_new n = {.id = id,
                  .audio_file_id = "a",
                  .stems = stems,
@@ -191,22 +161,25 @@ static void await(rig *g, const char *id, job_state want, job *j) {
     cr_assert(false, "%s did not become %s", id, job_state_name(want));
 }
 
-static void await_entered(rig *g) {
-    for (int i = 0; i < 500 && !atomic_load(&g->entered); i++) os_sleep_ms(10);
-    cr_assert(atomic_load(&g->entered));
+// Waits until a stem stands still in the middle; tone_hold is set.
+static void await_held(void) {
+    int seen = atomic_load(&tone_held);
+    for (int i = 0; i < 500 && atomic_load(&tone_held) == seen; i++) os_sleep_ms(10);
+    cr_assert(atomic_load(&tone_held) > seen);
 }
 
 Test(worker, makes_stores_and_finishes_a_job) {
     rig *g = rig_open(100);
-    submit(g, "one");
+    submit(g, "one", "");
     job j;
     await(g, "one", JOB_COMPLETED, &j);
     cr_assert_str_eq(j.stems[2].result.key, "a/generated/one/piano.wav");
-    cr_assert_eq(j.stems[2].result.size, 16);
+    cr_assert_eq(j.stems[2].result.size, 44 + 44100 * 2 * 2); // a second of 16 bits, stereo
     buf b;
     buf_init(&b, 100);
-    cr_assert_eq(blob_get(g->blobs, j.stems[1].result.key, 0, 100, &b, NULL), OK);
-    cr_assert_str_eq(buf_str(&b), "samples of bass");
+    cr_assert_eq(blob_get(g->blobs, j.stems[1].result.key, 0, 12, &b, NULL), OK);
+    cr_assert_eq(memcmp(b.p, "RIFF", 4), 0);
+    cr_assert_eq(memcmp(b.p + 8, "WAVE", 4), 0);
     buf_deinit(&b);
     job_deinit(&j);
     cr_assert_eq(metrics_get(g->metrics, "stemforge_jobs_finished_total",
@@ -217,13 +190,11 @@ Test(worker, makes_stores_and_finishes_a_job) {
 
 Test(worker, a_failing_stem_fails_the_job_and_keeps_what_landed) {
     rig *g = rig_open(100);
-    g->fail_at = 1;
-    g->code = STEMFORGE_ERR_FORMAT;
-    submit(g, "bad");
+    submit(g, "bad", "fail:bass");
     job j;
     await(g, "bad", JOB_FAILED, &j);
     cr_assert_str_eq(j.error_code, "model_error");
-    cr_assert_str_eq(j.error, "stem 'bass': it broke");
+    cr_assert_str_eq(j.error, "stem 'bass': the tone broke");
     cr_assert(j.stems[0].done && !j.stems[1].done && !j.stems[2].done);
     job_deinit(&j);
     cr_assert_eq(metrics_get(g->metrics, "stemforge_stem_errors_total", "stem=\"bass\""), 1);
@@ -232,27 +203,23 @@ Test(worker, a_failing_stem_fails_the_job_and_keeps_what_landed) {
 
 Test(worker, names_the_stem_that_failed_not_the_first_that_is_missing) {
     rig *g = rig_open(100);
-    g->fail_at = 2;
-    g->fails_first = true;
-    g->code = ERR_OOM;
-    submit(g, "bad");
+    submit(g, "bad", "slow:100 nomemory:piano");
     job j;
     await(g, "bad", JOB_FAILED, &j);
     cr_assert_str_eq(j.error_code, "out_of_memory");
-    cr_assert_str_eq(j.error, "stem 'piano': it broke");
+    cr_assert_str_eq(j.error, "stem 'piano': no memory for a tone");
     cr_assert(!j.stems[0].done && !j.stems[1].done && !j.stems[2].done);
     job_deinit(&j);
     cr_assert_eq(metrics_get(g->metrics, "stemforge_stem_errors_total", "stem=\"piano\""), 1);
-    g->fails_first = false;
     rig_close(g);
 }
 
 Test(worker, a_running_job_is_canceled_and_another_runs_beside_it) {
     rig *g = rig_open(100);
-    atomic_store(&g->hold, true);
-    submit(g, "one");
-    submit(g, "two");
-    await_entered(g);
+    atomic_store(&tone_hold, true);
+    submit(g, "one", "");
+    submit(g, "two", "");
+    await_held();
     job j;
     await(g, "one", JOB_RUNNING, &j);
     job_deinit(&j);
@@ -265,7 +232,7 @@ Test(worker, a_running_job_is_canceled_and_another_runs_beside_it) {
     // Nobody calls worker_cancel: the renewal of the lease brings the news too.
     await(g, "one", JOB_CANCELED, &j);
     job_deinit(&j);
-    atomic_store(&g->hold, false);
+    atomic_store(&tone_hold, false);
     await(g, "two", JOB_COMPLETED, &j);
     job_deinit(&j);
     rig_close(g);
@@ -273,14 +240,14 @@ Test(worker, a_running_job_is_canceled_and_another_runs_beside_it) {
 
 Test(worker, a_lease_is_renewed_for_as_long_as_a_job_runs) {
     rig *g = rig_open(100);
-    atomic_store(&g->hold, true);
-    submit(g, "long");
+    atomic_store(&tone_hold, true);
+    submit(g, "long", "");
     os_sleep_ms(1200); // four leases
-    atomic_store(&g->hold, false);
+    atomic_store(&tone_hold, false);
     job j;
     await(g, "long", JOB_COMPLETED, &j);
     job_deinit(&j);
-    cr_assert_eq(atomic_load(&g->made[0]), 1); // nobody else took it up meanwhile
+    cr_assert_eq(atomic_load(&tone_made[0]), 1); // nobody else took it up meanwhile
     rig_close(g);
 }
 
@@ -289,30 +256,30 @@ Test(worker, a_lease_is_renewed_for_as_long_as_a_job_runs) {
 // the same to such a wait.
 Test(worker, a_wall_clock_that_steps_back_five_minutes_loses_no_lease) {
     rig *g = rig_open(100);
-    atomic_store(&g->hold, true);
+    atomic_store(&tone_hold, true);
     wall_clock_shift(300 * 1000);
-    submit(g, "long");
-    await_entered(g);
-    os_sleep_ms(1200);  // four leases
-    submit(g, "other"); // wakes the second worker, which would take a job whose lease is over
+    submit(g, "long", "");
+    await_held();
+    os_sleep_ms(1200);      // four leases
+    submit(g, "other", ""); // wakes the second worker, which would take a job whose lease is over
     job j;
     await(g, "other", JOB_RUNNING, &j);
     job_deinit(&j);
     wall_clock_shift(0);
-    atomic_store(&g->hold, false);
+    atomic_store(&tone_hold, false);
     await(g, "long", JOB_COMPLETED, &j);
     cr_assert_eq(j.attempt, 1);
     job_deinit(&j);
     await(g, "other", JOB_COMPLETED, &j);
     job_deinit(&j);
-    cr_assert_eq(atomic_load(&g->made[0]), 2); // once each
+    cr_assert_eq(atomic_load(&tone_made[0]), 2); // once each
     rig_close(g);
 }
 
 Test(worker, a_job_that_takes_too_long_fails) {
     rig *g = rig_open(0.2);
-    atomic_store(&g->hold, true);
-    submit(g, "slow");
+    atomic_store(&tone_hold, true);
+    submit(g, "slow", "");
     job j;
     await(g, "slow", JOB_FAILED, &j);
     cr_assert_str_eq(j.error_code, "timeout");
@@ -324,8 +291,9 @@ Test(worker, a_job_that_takes_too_long_fails) {
 Test(worker, storage_that_is_away_longer_than_a_job_may_run_drops_no_stem) {
     atomic_store(&storage_away, true);
     rig *g = rig_open_azure(0.5);
-    submit(g, "patient");
-    await_entered(g);
+    submit(g, "patient", "");
+    for (int i = 0; i < 500 && !atomic_load(&tone_made[0]); i++) os_sleep_ms(10);
+    cr_assert_eq(atomic_load(&tone_made[0]), 1);
     os_sleep_ms(1500); // three times what a job may run
     job j = {0};
     cr_assert_eq(job_get(g->jobs, "patient", &j, NULL), OK);
@@ -341,9 +309,7 @@ Test(worker, storage_that_is_away_longer_than_a_job_may_run_drops_no_stem) {
 
 Test(worker, draining_gives_back_what_does_not_end_and_a_new_worker_makes_only_the_rest) {
     rig *g = rig_open(100);
-    g->fail_at = 1; // stems after the first are not reached: the device "breaks"
-    g->code = STEMFORGE_ERR_DEVICE;
-    submit(g, "given");
+    submit(g, "given", "device:bass");
     for (int i = 0; i < 500 && !worker_broken(g->worker); i++) os_sleep_ms(10);
     cr_assert(worker_broken(g->worker));
     worker_close(g->worker);
@@ -352,33 +318,35 @@ Test(worker, draining_gives_back_what_does_not_end_and_a_new_worker_makes_only_t
     cr_assert_eq(j.state, JOB_QUEUED);
     cr_assert(j.stems[0].done);
     job_deinit(&j);
-    g->fail_at = -1;
-    atomic_store(&g->hold, true);
-    atomic_store(&g->entered, false);
+    atomic_store(&tone_device_back, true);
+    atomic_store(&tone_hold, true);
     open_worker(g, 100);
-    await_entered(g);
+    await_held();
     worker_drain(g->worker, os_clock_ns() + 100000000);
     worker_close(g->worker);
     cr_assert_eq(job_get(g->jobs, "given", &j, NULL), OK);
     cr_assert_eq(j.state, JOB_QUEUED);
     job_deinit(&j);
-    atomic_store(&g->hold, false);
+    atomic_store(&tone_hold, false);
     open_worker(g, 100);
     await(g, "given", JOB_COMPLETED, &j);
     job_deinit(&j);
-    cr_assert_eq(atomic_load(&g->made[0]), 1);
+    cr_assert_eq(atomic_load(&tone_made[0]), 1);
     rig_close(g);
 }
 
 Test(worker, progress_is_known_while_a_job_runs) {
     rig *g = rig_open(100);
-    atomic_store(&g->hold, true);
-    submit(g, "p");
-    await_entered(g);
+    atomic_store(&tone_hold, true);
+    submit(g, "p", "");
+    await_held();
     double p[3] = {0};
-    cr_assert(events_find(g->events, "p", p, 3));
+    for (int i = 0; i < 200 && p[0] == 0; i++) {
+        cr_assert(events_find(g->events, "p", p, 3));
+        os_sleep_ms(10);
+    }
     cr_assert_float_eq(p[0], 0.495, 1e-9);
-    atomic_store(&g->hold, false);
+    atomic_store(&tone_hold, false);
     job j;
     await(g, "p", JOB_COMPLETED, &j);
     job_deinit(&j);
