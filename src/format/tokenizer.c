@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "format/tokenizer_parts.h"
+#include "format/tokenizer_inside.h"
 #include "format/unicode.h"
 
 // What one call of tok_encode works in.

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "format/tokenizer_parts.h"
+#include "format/tokenizer_inside.h"
 
 #define ADDED_MAX 65536
 #define ID_MAX (UNIGRAM_PIECES_MAX + ADDED_MAX)

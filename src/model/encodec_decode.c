@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "model/encodec_net.h"
+#include "model/encodec_inside.h"
 
 // Rows in one piece of the front, of all streams, and frames at least. More share the reading of
 // the first stage's weights, and the LSTM's matrices change places in cache less often.

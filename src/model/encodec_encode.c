@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "model/encodec_net.h"
+#include "model/encodec_inside.h"
 
 // Frames at a time: the weights of the last stages are read once for so many, and the rows of the
 // first stage still fit the outer cache.

@@ -1,5 +1,5 @@
 // musicgen.c - see musicgen.h: its configuration, weights and conditions, and what a step costs.
-#include "model/musicgen_net.h"
+#include "model/musicgen_inside.h"
 
 // --- config
 

@@ -1,7 +1,7 @@
 // musicgen_cache.c - see musicgen.h: keys and values of one branch of one sequence.
 #include <assert.h>
 
-#include "model/musicgen_net.h"
+#include "model/musicgen_inside.h"
 
 attend_shape mg_cache_shape(const mg_cache *k, float scale) {
     return (attend_shape){.heads = k->heads, .dh = k->dh, .kv_type = k->type, .scale = scale};

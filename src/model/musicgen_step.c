@@ -4,7 +4,7 @@
 
 #include "base/num.h"
 #include "compute/quant.h"
-#include "model/musicgen_net.h"
+#include "model/musicgen_inside.h"
 
 #define NORM_EPS 1e-5f
 

@@ -1,4 +1,4 @@
-// encodec_net.h - the inside of an encodec, shared by encodec.c, encodec_decode.c and
+// encodec_inside.h - the inside of an encodec, shared by encodec.c, encodec_decode.c and
 // encodec_encode.c.
 #pragma once
 #include "model/encodec.h"

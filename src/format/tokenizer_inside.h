@@ -1,4 +1,4 @@
-// tokenizer_parts.h - what the files of the tokenizer share; for format/tokenizer*.c alone.
+// tokenizer_inside.h - what the files of the tokenizer share; for format/tokenizer*.c alone.
 //
 // tokenizer.c       a text to ids
 // tokenizer_open.c  the tokenizer from its file, and back into a packed one

@@ -1,4 +1,4 @@
-// musicgen_net.h - the inside of a musicgen and of its caches, shared by musicgen.c,
+// musicgen_inside.h - the inside of a musicgen and of its caches, shared by musicgen.c,
 // musicgen_cache.c and musicgen_step.c.
 #pragma once
 #include "model/musicgen.h"
