@@ -1,5 +1,4 @@
-// analyse.c - see analyse.h: mixing down, the onset curve, tempo and onsets. Chroma and defects are
-// in analyse_sound.c.
+// analyse.c - see analyse.h: mixing down, the onset curve, tempo and onsets.
 #include "audio/analyse.h"
 
 #include <math.h> // floor, fabs and sqrt: exact
