@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audio/fold.h"
 #include "audio/ogg.h"
 #include "audio/post.h"
 #include "audio/resample.h"
+#include "audio/wav.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 
@@ -254,31 +257,11 @@ file_limits file_limits_default(void) {
 // We only hand it what people use.
 static bool known_container(bytes image) {
     if (image.n < 4) return false;
-    static const char *const magic[] = {"RIFF", "RIFX", "RF64", "riff", "FORM",
+    static const char *const magic[] = {"RIFF", "RIFX", "RF64", "BW64", "riff", "FORM",
                                         ".snd", "caff", "fLaC", "OggS", "ID3"};
     for (size_t i = 0; i < ARRAY_LEN(magic); i++)
         if (!memcmp(image.p, magic[i], strlen(magic[i]))) return true;
     return image.p[0] == 0xFF && (image.p[1] & 0xE0) == 0xE0; // an MPEG frame
-}
-
-static uint32_t le32(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-// libsndfile silently reads what there is of a WAV whose data chunk claims more. We say so instead.
-static status check_wav_length(bytes image, err *e) {
-    if (image.n < 12 || memcmp(image.p, "RIFF", 4) || memcmp(image.p + 8, "WAVE", 4)) return OK;
-    for (size_t at = 12; image.n - at >= 8;) {
-        size_t size = le32(image.p + at + 4), have = image.n - at - 8;
-        if (!memcmp(image.p + at, "data", 4)) {
-            if (size <= have) return OK;
-            return err_set(e, ERR_FORMAT, "the WAV's data chunk claims %zu bytes, the file has %zu",
-                           size, have);
-        }
-        if (size + (size & 1) >= have) break;
-        at += 8 + size + (size & 1);
-    }
-    return err_set(e, ERR_FORMAT, "a WAV without a data chunk");
 }
 
 static status check_info(const SF_INFO *info, const file_limits *limits, err *e) {
@@ -335,23 +318,64 @@ static status read_clip(file_clip *c, SNDFILE *s, const SF_INFO *info, const fil
     return post_check(c->x, c->frames * c->channels, e);
 }
 
-status file_decode(file_clip *out, bytes image, const file_limits *limits, err *e) {
-    *out = (file_clip){0};
-    if (!known_container(image))
-        return err_set(e, ERR_FORMAT, "not a WAV, AIFF, AU, CAF, FLAC, Ogg or MP3 file");
-    status rc = !memcmp(image.p, "OggS", 4) ? ogg_check(image, e) : check_wav_length(image, e);
-    if (rc) return rc;
+// Where libsndfile says that the channels belong; 0 where it says nothing.
+static void read_places(file_clip *c, SNDFILE *s) {
+    int map[FILE_CHANNELS_MAX] = {0};
+    int size = c->channels * (int)sizeof *map;
+    if (!sf_command(s, SFC_GET_CHANNEL_MAP_INFO, map, size)) return;
+    for (int k = 0; k < c->channels; k++) {
+        switch (map[k]) {
+        case SF_CHANNEL_MAP_LEFT:
+        case SF_CHANNEL_MAP_FRONT_LEFT:
+        case SF_CHANNEL_MAP_FRONT_LEFT_OF_CENTER: c->place[k] = FOLD_LEFT; break;
+        case SF_CHANNEL_MAP_RIGHT:
+        case SF_CHANNEL_MAP_FRONT_RIGHT:
+        case SF_CHANNEL_MAP_FRONT_RIGHT_OF_CENTER: c->place[k] = FOLD_RIGHT; break;
+        case SF_CHANNEL_MAP_MONO:
+        case SF_CHANNEL_MAP_CENTER:
+        case SF_CHANNEL_MAP_FRONT_CENTER: c->place[k] = FOLD_CENTRE; break;
+        case SF_CHANNEL_MAP_REAR_CENTER: c->place[k] = FOLD_BACK; break;
+        case SF_CHANNEL_MAP_REAR_LEFT:
+        case SF_CHANNEL_MAP_SIDE_LEFT: c->place[k] = FOLD_SIDE_LEFT; break;
+        case SF_CHANNEL_MAP_REAR_RIGHT:
+        case SF_CHANNEL_MAP_SIDE_RIGHT: c->place[k] = FOLD_SIDE_RIGHT; break;
+        case SF_CHANNEL_MAP_LFE: c->place[k] = FOLD_LFE; break;
+        default: break;
+        }
+    }
+}
+
+static status decode_image(file_clip *out, bytes image, const file_limits *limits, err *e) {
     memory_file m = {.image = image, .n = image.n};
     SF_INFO info = {0};
     SNDFILE *s = sf_open_virtual(&memory_io, SFM_READ, &info, &m);
-    if (!s) return err_set(e, ERR_FORMAT, "not readable as audio: %s", sf_strerror(NULL));
+    if (!s) {
+        // libsndfile's own word for a broken MPEG stream speaks of files that do not exist.
+        bool system = sf_error(NULL) == SF_ERR_SYSTEM || strstr(sf_strerror(NULL), "not exist");
+        return err_set(e, ERR_FORMAT, "not readable as audio: %s",
+                       system ? "what it holds is damaged" : sf_strerror(NULL));
+    }
     file_clip c = {0};
-    rc = read_clip(&c, s, &info, limits, e);
+    status rc = read_clip(&c, s, &info, limits, e);
+    if (!rc) read_places(&c, s);
     sf_close(s);
     if (rc)
         file_clip_deinit(&c);
     else
         *out = c;
+    return rc;
+}
+
+status file_decode(file_clip *out, bytes image, const file_limits *limits, err *e) {
+    *out = (file_clip){0};
+    if (!known_container(image))
+        return err_set(e, ERR_FORMAT, "not a WAV, AIFF, AU, CAF, FLAC, Ogg or MP3 file");
+    wav_image w;
+    status rc = wav_repair(&w, image, e);
+    if (!rc && !memcmp(image.p, "OggS", 4)) rc = ogg_check(image, e);
+    if (!rc) rc = decode_image(out, w.image, limits, e);
+    if (!rc) memcpy(out->warning, w.warning, sizeof out->warning);
+    wav_image_deinit(&w);
     return rc;
 }
 
@@ -362,16 +386,17 @@ status file_read(file_clip *out, const char *path, const file_limits *limits, er
     if (rc) return rc;
     rc = file_decode(out, m.data, limits, e);
     if (rc) err_within(e, "%s", path);
+    if (!rc && out->warning[0]) log_warn("audio", "%s: %s", path, out->warning);
     os_map_close(&m);
     return rc;
 }
 
-static void mean_of_channels(float *out, const file_clip *c) {
-    for (int64_t i = 0; i < c->frames; i++) {
-        double sum = 0;
-        for (int k = 0; k < c->channels; k++) sum += (double)c->x[i * c->channels + k];
-        out[i] = (float)(sum / c->channels);
-    }
+// One channel of the clip at its own rate, or what the clip's channels give together.
+static const float *plane_of(const file_clip *c, float *made, int channels, int k) {
+    if (channels == 2 && c->channels <= 2) return c->x + MIN(k, c->channels - 1);
+    if (channels == 1 && c->channels == 1) return c->x;
+    fold_plane(made, c->x, c->frames, c->channels, c->place, channels == 1 ? FOLD_MONO : k);
+    return made;
 }
 
 status file_clip_planes(float **planes, int64_t *frames, const file_clip *c, int rate, int channels,
@@ -383,23 +408,19 @@ status file_clip_planes(float **planes, int64_t *frames, const file_clip *c, int
     status rc = resample_open(&r, c->rate, rate, e);
     if (rc) return rc;
     int64_t n = resample_frames(r, c->frames);
-    bool mix = channels == 1 && c->channels > 1;
     float *out = mem_alloc((size_t)(n * channels) * sizeof *out);
-    float *mono = mix ? mem_alloc((size_t)c->frames * sizeof *mono) : NULL;
-    if (!out || (mix && !mono)) rc = err_set(e, ERR_OOM, "no memory for %lld frames", (long long)n);
-    if (!rc && mix) {
-        mean_of_channels(mono, c);
-        rc = resample_run(r, out, 1, mono, 1, c->frames, e);
+    float *made = mem_alloc((size_t)c->frames * sizeof *made);
+    if (!out || !made) rc = err_set(e, ERR_OOM, "no memory for %lld frames", (long long)n);
+    for (int k = 0; !rc && k < channels; k++) {
+        const float *x = plane_of(c, made, channels, k);
+        rc = resample_run(r, out + k * n, 1, x, x == made ? 1 : c->channels, c->frames, e);
     }
-    for (int k = 0; !rc && !mix && k < channels; k++)
-        rc = resample_run(r, out + k * n, 1, c->x + MIN(k, c->channels - 1), c->channels, c->frames,
-                          e);
     if (!rc) {
         *planes = out;
         *frames = n;
         out = NULL;
     }
-    mem_free(mono);
+    mem_free(made);
     mem_free(out);
     resample_close(r);
     return rc;

@@ -46,6 +46,8 @@ typedef struct {
     float *x; // [frames, channels], full scale 1
     int64_t frames;
     int channels, rate;
+    uint8_t place[FILE_CHANNELS_MAX]; // fold_place of each channel; 0: the file does not say
+    char warning[128];                // "", or what was wrong with the file and read all the same
 } file_clip;
 void file_clip_deinit(file_clip *c);
 
@@ -56,12 +58,13 @@ typedef struct {
 file_limits file_limits_default(void); // 3600 s, FILE_CHANNELS_MAX
 
 // Decodes a WAV, RF64, W64, AIFF, AU, CAF, FLAC, Ogg or MP3 image. ERR_FORMAT when it is none of
-// them, is damaged, holds less than it says, has no frames, or a sample that is not finite.
+// them, is damaged, holds less than it says, has no frames, or a sample that is not finite. A WAV
+// as a recorder left it is read with a warning (wav.h), which file_read also logs.
 status file_decode(file_clip *out, bytes image, const file_limits *limits, err *e);
 status file_read(file_clip *out, const char *path, const file_limits *limits, err *e);
 
 // Brings a clip to another rate and to one plane a channel: *planes [channels, *frames], the
-// caller's (mem_free). channels 1 takes the mean; 2 copies a mono clip, and of more channels takes
-// the first two.
+// caller's (mem_free). channels 1 takes the mean of two; 2 copies a mono clip; more than two are
+// folded down (fold.h).
 status file_clip_planes(float **planes, int64_t *frames, const file_clip *c, int rate, int channels,
                         err *e);

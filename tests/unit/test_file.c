@@ -256,7 +256,7 @@ Test(file, a_clip_becomes_planes_at_another_rate) {
     file_clip c = {.x = x, .frames = 100, .channels = 3, .rate = 44100};
     int64_t n;
     cr_assert_eq(file_clip_planes(&planes, &n, &c, 44100, 1, NULL), OK);
-    cr_assert(n == 100 && planes[50] == 0.5f);
+    cr_assert(n == 100 && planes[50] == 0.75f); // the third is the centre
     mem_free(planes);
     cr_assert_eq(file_clip_planes(&planes, &n, &c, 44100, 2, NULL), OK);
     cr_assert(planes[50] == 1 && planes[150] == 0.5f);

@@ -1,0 +1,154 @@
+// wav.c - see wav.h. Walks the chunks of a RIFF file; what is wrong is copied into a plain one.
+#include "audio/wav.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DATA_CHUNKS_MAX 64
+#define IMAGE_MAX ((size_t)UINT32_MAX - 64) // a plain WAV has sizes of 32 bits
+#define SIZE_UNKNOWN UINT32_MAX
+#define SIZE_PLACEHOLDER 0x7f000000u // from here on a size is one that a pipe's writer made up
+
+typedef struct {
+    bytes file;
+    bytes format;                // the fmt chunk's content; p NULL: none yet
+    bytes data[DATA_CHUNKS_MAX]; // contents that are not empty
+    size_t data_count;
+    bool data_seen, to_the_end, data_empty; // data_empty: a data chunk was
+    uint64_t long_size;                     // of the data chunk, from ds64; 0: not given
+    const char *wrong;                      // the first thing that was, NULL: nothing
+} walk;
+
+static uint32_t le32(const uint8_t *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static bool is(const uint8_t *p, const char *id) {
+    return memcmp(p, id, 4) == 0;
+}
+
+// Whether a chunk may begin at `at`: a printable name and a size that fits; or nothing follows.
+static bool chunk_at(bytes file, size_t at) {
+    if (at >= file.n) return true;
+    if (file.n - at < 8) return false;
+    for (size_t i = 0; i < 4; i++) {
+        if (file.p[at + i] < 0x20 || file.p[at + i] > 0x7e) return false;
+    }
+    return is(file.p + at, "data") || le32(file.p + at + 4) <= file.n - at - 8;
+}
+
+// Bytes of the data chunk whose content begins at `at`.
+static status data_size(walk *w, size_t at, uint32_t said, size_t *size, err *e) {
+    size_t have = w->file.n - at;
+    *size = said;
+    if (said == SIZE_UNKNOWN && w->long_size && w->long_size != UINT64_MAX) {
+        *size = (size_t)w->long_size;
+        if (w->long_size <= have) return OK;
+        return err_set(e, ERR_FORMAT, "the WAV's data chunk claims %llu bytes, the file has %zu",
+                       (unsigned long long)w->long_size, have);
+    }
+    bool unknown = said == SIZE_UNKNOWN || (said > have && said >= SIZE_PLACEHOLDER) ||
+                   (said == 0 && have && !chunk_at(w->file, at));
+    if (unknown) {
+        *size = have;
+        w->to_the_end = true;
+        if (!w->wrong) w->wrong = "the size of its data was never written: read to the file's end";
+    } else if (said > have) {
+        return err_set(e, ERR_FORMAT, "the WAV's data chunk claims %u bytes, the file has %zu",
+                       said, have);
+    }
+    return OK;
+}
+
+static status take_data(walk *w, size_t at, uint32_t said, size_t *size, err *e) {
+    status rc = data_size(w, at, said, size, e);
+    w->data_seen = true;
+    w->data_empty |= !*size;
+    if (rc || !*size) return rc;
+    if (w->data_count == DATA_CHUNKS_MAX)
+        return err_set(e, ERR_LIMIT, "a WAV of over %d data chunks", DATA_CHUNKS_MAX);
+    w->data[w->data_count++] = (bytes){w->file.p + at, *size};
+    if (w->data_count == 2 && !w->wrong) w->wrong = "several data chunks: read one after another";
+    return OK;
+}
+
+// Where the chunk behind the one that ends at `end` begins.
+static size_t next_chunk(walk *w, size_t end, size_t size) {
+    if (!(size & 1) || end >= w->file.n) return end;
+    if (chunk_at(w->file, end + 1) || !chunk_at(w->file, end)) return end + 1;
+    if (!w->wrong) w->wrong = "a chunk of odd length without its pad byte";
+    return end;
+}
+
+static status walk_chunks(walk *w, err *e) {
+    for (size_t at = 12; at < w->file.n && w->file.n - at >= 8 && !w->to_the_end;) {
+        const uint8_t *id = w->file.p + at;
+        uint32_t said = le32(id + 4);
+        size_t body = at + 8, size = said, have = w->file.n - body;
+        if (is(id, "data")) {
+            status rc = take_data(w, body, said, &size, e);
+            if (rc) return rc;
+        } else if (size > have) {
+            break;
+        } else if (is(id, "fmt ") && !w->format.p) {
+            w->format = (bytes){w->file.p + body, size};
+        } else if (is(id, "ds64") && size >= 16) {
+            w->long_size = le32(id + 16) | (uint64_t)le32(id + 20) << 32;
+        }
+        at = next_chunk(w, body + size, size);
+    }
+    return w->data_seen ? OK : err_set(e, ERR_FORMAT, "a WAV without a data chunk");
+}
+
+static void add_chunk(buf *to, const char *id, size_t size) {
+    const uint8_t head[] = {(uint8_t)size, (uint8_t)(size >> 8), (uint8_t)(size >> 16),
+                            (uint8_t)(size >> 24)};
+    buf_add(to, id, 4);
+    buf_add(to, head, sizeof head);
+}
+
+// Whole frames alone: what is left of one would shift all that follows.
+static size_t whole_frames(const walk *w, size_t size) {
+    size_t frame = w->format.n >= 14 ? w->format.p[12] | (size_t)w->format.p[13] << 8 : 1;
+    return frame ? size - size % frame : size;
+}
+
+static status write_plain(buf *to, const walk *w, err *e) {
+    size_t total = 0, format = w->format.n + (w->format.n & 1);
+    for (size_t i = 0; i < w->data_count; i++) total += whole_frames(w, w->data[i].n);
+    if (total > IMAGE_MAX - format) return err_set(e, ERR_LIMIT, "a WAV of over 4 GB");
+    buf_init(to, IMAGE_MAX + 64);
+    add_chunk(to, "RIFF", 4 + 8 + format + 8 + total);
+    buf_add(to, "WAVE", 4);
+    add_chunk(to, "fmt ", w->format.n);
+    buf_add(to, w->format.p, w->format.n);
+    if (w->format.n & 1) buf_add(to, "", 1);
+    add_chunk(to, "data", total);
+    for (size_t i = 0; i < w->data_count; i++)
+        buf_add(to, w->data[i].p, whole_frames(w, w->data[i].n));
+    return buf_status(to, e);
+}
+
+status wav_repair(wav_image *out, bytes file, err *e) {
+    *out = (wav_image){.image = file};
+    if (file.n < 12 || !is(file.p + 8, "WAVE")) return OK;
+    bool long_form = is(file.p, "BW64"); // as RF64, under a name that fewer readers know
+    if (!is(file.p, "RIFF") && !is(file.p, "RF64") && !long_form) return OK;
+    walk w = {.file = file};
+    status rc = walk_chunks(&w, e);
+    bool plain = !w.wrong && !long_form && !(w.data_empty && w.data_count);
+    if (rc || !w.format.p || plain) return rc;
+    rc = write_plain(&out->own, &w, e);
+    if (rc) {
+        wav_image_deinit(out);
+        return rc;
+    }
+    out->image = buf_bytes(&out->own);
+    if (w.wrong) snprintf(out->warning, sizeof out->warning, "%s", w.wrong);
+    return OK;
+}
+
+void wav_image_deinit(wav_image *w) {
+    buf_deinit(&w->own);
+    *w = (wav_image){0};
+}
