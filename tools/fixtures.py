@@ -54,11 +54,20 @@ SHAPES = {
         "t5": {"d_model": 28, "d_kv": 10, "d_ff": 36, "num_heads": 2},
         "hidden": 36, "heads": 3, "ffn": 52, "latent": 10, "codes": 32,
     },
+    "equal": {
+        "t5": {"d_model": 32, "feed_forward_proj": "gelu"}, "hidden": 32, "heads": 2, "ffn": 48, "act": "relu",
+        "filters": 1, "compress": 1, "ratios": [40, 16],
+    },
+    "equal-melody": {
+        "melody": True, "t5": {"d_model": 24}, "hidden": 24, "heads": 2, "ffn": 48, "chroma": 24, "chroma_length": 30,
+        "codes": 32, "positions": 256,
+    },
 }  # fmt: skip
 
 # Found by --search.
 SEEDS = {
     "mono": 30, "stereo": 5, "melody": 2, "stereo-melody": 1, "sharded": 7, "f16": 3, "bf16": 2, "parametrized": 1,
+    "equal": 1, "equal-melody": 1,
 }  # fmt: skip
 
 SAVING = {
@@ -78,6 +87,8 @@ NOTES = {
     "f16": "F16; embed_positions.weights present, to be ignored; audio_channels absent from config.json; 16 T5 buckets",
     "bf16": "BF16; embed_tokens.weight in place of shared.weight",
     "parametrized": "new weight-norm names; tokenizer.json as newer converters write it; odd sizes everywhere",
+    "equal": "text as wide as the decoder, so no projection; codec of one filter and a ratio of 40; other activations",
+    "equal-melody": "text and 24 chroma bins as wide as the decoder, so no projections",
 }
 
 PROMPT = "80s rock track with loud drums and warm bass"
@@ -256,7 +267,22 @@ def runs_stereo_melody(s, wavs):
     ]  # fmt: skip
 
 
-RUNS = {"mono": runs_mono, "stereo": runs_stereo, "melody": runs_melody, "stereo-melody": runs_stereo_melody}
+def runs_equal_melody(s, wavs):
+    wavs["melody.wav"] = melody_signal(20000)
+    codes = columns(s, 6, 5)
+    return [
+        *common_runs(s, wavs, (1300,), 30),
+        {
+            "name": "melody", "prompt": PROMPT, "melody_wav": "melody.wav", "guidance": 3.0, "codes": codes,
+            "greedy_frames": 30,
+        },
+    ]  # fmt: skip
+
+
+RUNS = {
+    "mono": runs_mono, "stereo": runs_stereo, "melody": runs_melody, "stereo-melody": runs_stereo_melody,
+    "equal-melody": runs_equal_melody,
+}  # fmt: skip
 
 
 def runs_of(name, wavs):

@@ -85,6 +85,7 @@ def make_config(s):
         codebook_dim=s["latent"],
         codebook_size=s["codes"],
         upsampling_ratios=s["ratios"],
+        compress=s.get("compress", 2),
         num_residual_layers=1,
         use_causal_conv=False,
         use_conv_shortcut=False,
@@ -102,6 +103,7 @@ def make_config(s):
         num_hidden_layers=s["layers"],
         num_attention_heads=s["heads"],
         ffn_dim=s["ffn"],
+        activation_function=s.get("act", "gelu"),
         num_codebooks=s["codebooks"],
         audio_channels=s["channels"],
         pad_token_id=s["codes"],
@@ -114,7 +116,7 @@ def make_config(s):
             text_encoder=t5.to_dict(),
             audio_encoder=codec.to_dict(),
             decoder=decoder.to_dict(),
-            num_chroma=12,
+            num_chroma=s.get("chroma", 12),
             chroma_length=s["chroma_length"],
         )
     return MusicgenConfig(text_encoder=t5.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict())
@@ -276,6 +278,10 @@ def save(model, folder, tokenizer, dtype=torch.float32, norm=NORM_OLD, shard_siz
     melody = model.config.model_type == "musicgen_melody"
     if melody:
         MusicgenMelodyFeatureExtractor().save_pretrained(folder)
+        if model.config.num_chroma != 12:  # which the extractor takes but does not save
+            path = os.path.join(folder, "preprocessor_config.json")
+            extractor = json.load(open(path))
+            json.dump(extractor | {"num_chroma": model.config.num_chroma}, open(path, "w"), indent=2)
     else:
         EncodecFeatureExtractor(
             feature_size=model.config.decoder.audio_channels, sampling_rate=32000, padding_side="left"

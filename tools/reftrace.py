@@ -80,7 +80,7 @@ class Reference:
         self.K = decoder.num_codebooks
         self.special = decoder.vocab_size
         self.per_channel = self.K // (2 if decoder.audio_channels == 2 else 1)
-        self.extractor = MusicgenMelodyFeatureExtractor() if self.melody else None
+        self.extractor = MusicgenMelodyFeatureExtractor.from_pretrained(folder) if self.melody else None
         self.dtype = dtype
 
     def delay(self, k):
@@ -288,7 +288,8 @@ class Reference:
         ids, mask = args["input_ids"], args["attention_mask"]
         t5 = self.model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         keep = mask[..., None].to(self.dtype)
-        return {"ids": ids, "t5": t5 * keep, "proj": self.model.enc_to_dec_proj(t5) * keep}
+        project = getattr(self.model, "enc_to_dec_proj", lambda x: x)  # there is none between equal widths
+        return {"ids": ids, "t5": t5 * keep, "proj": project(t5) * keep}
 
     def logits(self, args, codes, guidance, null):
         if null:

@@ -116,8 +116,11 @@ static status snapshot_find(char *out, const hubdir_name *n, err *e) {
     if (!rc) rc = os_path_join(out, OS_PATH_MAX, snapshots, commit, e);
     if (!rc && !os_is_dir(out)) rc = ERR_NOT_FOUND;
     if (rc != ERR_NOT_FOUND) return rc;
-    return err_set(e, ERR_NOT_FOUND, "no folder %s, and nothing at %s: stemforge pull %s", n->repo,
-                   repo, n->repo);
+    return err_set(
+        e, ERR_NOT_FOUND,
+        "there is no folder %s here, and the cache has no model of that name (%s): correct "
+        "the path, or stemforge pull %s",
+        n->repo, repo, n->repo);
 }
 
 status hubdir_find_model(char *out, const char *name, err *e) {

@@ -18,10 +18,17 @@
 
 #include "base/mem.h"
 
+static status cannot_open(const char *path, err *e) {
+    char to[256];
+    ssize_t n = errno == ENOENT ? readlink(path, to, sizeof to) : -1;
+    if (n < 0) return err_errno(e, "cannot open %s", path);
+    return err_set(e, ERR_NOT_FOUND, "%s is a link to %.*s, which is not there", path, (int)n, to);
+}
+
 status os_map_open(os_file_map *out, const char *path, err *e) {
     *out = (os_file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_errno(e, "cannot open %s", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO would wait for a writer
+    if (fd < 0) return cannot_open(path, e);
     status rc = OK;
     struct stat st;
     if (fstat(fd, &st))
@@ -53,6 +60,11 @@ void os_map_forget(const os_file_map *m, bytes part) {
 
 bool os_exists(const char *path) {
     return access(path, F_OK) == 0;
+}
+
+bool os_is_link(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
 }
 
 bool os_is_dir(const char *path) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/hubdir.h"
+#include "format/pretender.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
 
@@ -31,8 +32,9 @@ status checkpoint_document(json **out, const checkpoint *m, const char *name, bo
     }
     status rc = os_path_join(path, sizeof path, m->path, name, e);
     if (rc) return rc;
-    if (!required && !os_exists(path)) return OK;
-    return json_parse_file(out, path, DOCUMENT_MAX, e);
+    if (!required && !os_exists(path) && !os_is_link(path)) return OK;
+    rc = pretender_check_file(path, e);
+    return rc ? rc : json_parse_file(out, path, DOCUMENT_MAX, e);
 }
 
 status checkpoint_tokenizer(tokenizer **out, const checkpoint *m, err *e) {
@@ -46,9 +48,22 @@ status checkpoint_tokenizer(tokenizer **out, const checkpoint *m, err *e) {
 
 // --- open and close
 
+static status refuse_file(const char *path, err *e) {
+    status rc = pretender_check_file(path, e);
+    if (rc) return rc;
+    return err_set(
+        e, ERR_FORMAT,
+        "%s: expected a folder with config.json and model.safetensors, or a GGUF file that "
+        "stemforge convert made",
+        path);
+}
+
 static status open_files(checkpoint *m, const char *model, err *e) {
     status rc = hubdir_find_model(m->path, model, e);
-    if (!rc && pack_is(m->path)) rc = pack_open(&m->packed, m->path, e);
+    if (!rc && pack_is(m->path))
+        rc = pack_open(&m->packed, m->path, e);
+    else if (!rc && !os_is_dir(m->path))
+        rc = refuse_file(m->path, e);
     if (rc) return rc;
     set_name(m, model);
     return checkpoint_document(&m->config, m, "config.json", false, e);

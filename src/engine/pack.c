@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "format/gguf.h"
 
+#define ARCHITECTURE "musicgen"
 #define PACKING "panels16-v2"
 #define VOCABULARY "tokenizer.vocab"
 
@@ -147,13 +148,24 @@ static status read_views(pack *p, err *e) {
     return rc == ERR_NOT_FOUND ? OK : rc; // no packed matrix at all is fine
 }
 
+static status check_architecture(const pack *p, err *e) {
+    bytes name = bytes_of("of no architecture");
+    (void)!gguf_get_str(p->file, "general.architecture", &name, NULL);
+    if (name.n == strlen(ARCHITECTURE) && !memcmp(name.p, ARCHITECTURE, name.n)) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "general.architecture: expected \"%s\" (a file that stemforge convert made), "
+                   "found \"%.*s\", another program's model",
+                   ARCHITECTURE, (int)MIN(name.n, (size_t)40), (const char *)name.p);
+}
+
 status pack_open(pack **out, const char *path, err *e) {
     *out = NULL;
     pack *p = mem_calloc(1, sizeof *p);
     if (!p) return err_set(e, ERR_OOM, "no memory for a model file");
     status rc = gguf_open(&p->file, path, e);
     if (!rc) {
-        rc = read_views(p, e);
+        rc = check_architecture(p, e);
+        if (!rc) rc = read_views(p, e);
         if (rc) err_within(e, "%s", path);
     }
     if (rc)
@@ -263,7 +275,7 @@ static status put_texts(gguf_writer *w, const pack_contents *c, err *e) {
         const char *key;
         bytes text;
     } texts[] = {
-        {"general.architecture", bytes_of("musicgen")},
+        {"general.architecture", bytes_of(ARCHITECTURE)},
         {"general.name", bytes_of(c->model)},
         {"general.license", bytes_of(c->license)},
         {"stemforge.version", bytes_of(STEMFORGE_VERSION)},

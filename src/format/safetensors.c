@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "format/pretender.h"
 
 // The header's JSON stays in memory as long as the handle: tensor names and metadata are borrowed
 // from it.
@@ -222,6 +223,8 @@ static status part_open(st_file *f, size_t i, const char *path, err *e) {
     if (!p->name) return err_set(e, ERR_OOM, "no memory to open %s", path);
     status rc = os_map_open(&p->map, path, e);
     if (rc) return rc;
+    rc = pretender_check(p->map.data, path, e);
+    if (rc) return rc;
     rc = part_read(f, i, p->map.data, e);
     if (rc) err_within(e, "%s", path);
     return rc;
@@ -386,17 +389,36 @@ status st_open_bytes(st_file **out, bytes image, err *e) {
     return OK;
 }
 
+// dir has no safetensors; names what it has instead.
+static status say_none(const char *dir, err *e) {
+    static const char *const others[][2] = {
+        {"pytorch_model.bin", "load it with transformers and save it with safe_serialization"},
+        {"pytorch_model.bin.index.json", "load it with transformers and save it anew"},
+        {"state_dict.bin", "convert it with transformers' convert_musicgen_transformers.py"},
+        {"tf_model.h5", "load it with transformers (from_tf) and save it anew"},
+        {"flax_model.msgpack", "load it with transformers (from_flax) and save it anew"},
+        {"model_index.json", "this is a diffusers pipeline, which this program does not run"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        char path[OS_PATH_MAX];
+        if (os_path_join(path, sizeof path, dir, others[i][0], NULL) || !os_exists(path)) continue;
+        return err_set(e, ERR_NOT_FOUND, "%s: expected model.safetensors, found %s: %s", dir,
+                       others[i][0], others[i][1]);
+    }
+    return err_set(e, ERR_NOT_FOUND,
+                   "%s has neither model.safetensors nor model.safetensors.index.json", dir);
+}
+
 status st_open_model(st_file **out, const char *dir, err *e) {
     *out = NULL;
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, dir, "model.safetensors", e);
     if (rc) return rc;
-    if (os_exists(path)) return st_open(out, path, e);
+    if (os_exists(path) || os_is_link(path)) return st_open(out, path, e);
     rc = os_path_join(path, sizeof path, dir, "model.safetensors.index.json", e);
     if (rc) return rc;
-    if (os_exists(path)) return index_open(out, dir, path, e);
-    return err_set(e, ERR_NOT_FOUND,
-                   "%s has neither model.safetensors nor model.safetensors.index.json", dir);
+    if (os_exists(path) || os_is_link(path)) return index_open(out, dir, path, e);
+    return say_none(dir, e);
 }
 
 void st_close(st_file *f) {

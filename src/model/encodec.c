@@ -15,13 +15,16 @@ static status refuse_other_kinds(const json *j, err *e) {
     // them.
     bool causal = true, normalize = false, shortcut = true;
     int64_t channels = 1;
-    const char *norm = "weight_norm";
-    status rc = json_opt_bool(j, "use_causal_conv", &causal, e);
+    const char *norm = "weight_norm", *type = "encodec";
+    status rc = json_opt_str(j, "model_type", &type, e);
+    if (!rc) rc = json_opt_bool(j, "use_causal_conv", &causal, e);
     if (!rc) rc = json_opt_bool(j, "normalize", &normalize, e);
     if (!rc) rc = json_opt_bool(j, "use_conv_shortcut", &shortcut, e);
     if (!rc) rc = json_opt_int(j, "audio_channels", 1, 64, &channels, e);
     if (!rc) rc = json_opt_str(j, "norm_type", &norm, e);
     if (rc) return rc;
+    if (strcmp(type, "encodec") != 0)
+        return err_set(e, ERR_FORMAT, "model_type: expected \"encodec\", found \"%.40s\"", type);
     if (causal) return err_set(e, ERR_FORMAT, "use_causal_conv: expected false, found true");
     if (normalize) return err_set(e, ERR_FORMAT, "normalize: expected false, found true");
     if (shortcut) return err_set(e, ERR_FORMAT, "use_conv_shortcut: expected false, found true");

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model/encodec_inside.h"
+#include "model/finite.h"
 
 // Rows in one piece of the front, of all streams, and frames at least. More share the reading of
 // the first stage's weights, and the LSTM's matrices change places in cache less often.
@@ -274,6 +275,13 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
         from += n;
     } while (from < f->n);
     *given = d->stream[0].out - f->out[0];
+    for (int s = 0; s < d->streams; s++) {
+        if (finite_f32(f->out[s], *given)) continue;
+        return err_set(e, ERR_FORMAT,
+                       "codec: the sound behind frame %lld is not finite numbers: its "
+                       "weights are too large or damaged",
+                       (long long)(d->given / d->k->cfg.hop));
+    }
     d->frames += f->n;
     d->given += *given;
     assert(!f->last || d->given == d->frames * d->k->cfg.hop);

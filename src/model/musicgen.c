@@ -23,56 +23,117 @@ static status read_ints(mg_config *c, const json *j, err *e) {
     return OK;
 }
 
-static status read_decoder(mg_config *c, const json *j, err *e) {
-    status rc = read_ints(c, j, e);
-    if (rc) return rc;
-    c->channels = 1; // absent in the first mono configs
-    const char *act = "gelu";
-    bool scale = false;
-    rc = json_opt_int(j, "audio_channels", 1, 2, &c->channels, e);
-    if (!rc) rc = json_opt_str(j, "activation_function", &act, e);
-    if (!rc) rc = json_opt_bool(j, "scale_embedding", &scale, e);
-    if (rc) return rc;
-    if (strcmp(act, "gelu") != 0) {
-        return err_set(e, ERR_FORMAT, "activation_function: expected \"gelu\", found \"%.40s\"",
-                       act);
+// The special code stands before the first column and where a codebook has not begun; its embedding
+// is the row behind the codes. A file may name it, but no other row would be it.
+status mg_check_special(const json *j, int64_t vocab, err *e) {
+    static const char *const keys[] = {"bos_token_id", "pad_token_id", "decoder_start_token_id"};
+    for (size_t i = 0; j && i < ARRAY_LEN(keys); i++) {
+        int64_t id = vocab;
+        status rc = json_opt_int(j, keys[i], INT32_MIN, INT32_MAX, &id, e);
+        if (rc) return rc;
+        if (id == vocab) continue;
+        return err_set(e, ERR_FORMAT, "%s: expected vocab_size %lld (the special code), found %lld",
+                       keys[i], (long long)vocab, (long long)id);
     }
-    if (scale) return err_set(e, ERR_FORMAT, "scale_embedding: expected false, found true");
-    if (c->d % c->heads || c->d % 2) {
-        return err_set(e, ERR_FORMAT,
-                       "hidden_size: expected an even multiple of %lld heads, found %lld",
-                       (long long)c->heads, (long long)c->d);
-    }
-    if (c->codebooks % c->channels) {
-        return err_set(e, ERR_FORMAT,
-                       "num_codebooks: expected a multiple of %lld channels, found %lld",
-                       (long long)c->channels, (long long)c->codebooks);
-    }
-    c->dh = c->d / c->heads;
     return OK;
 }
 
-static status read_config(mg_config *c, const json *root, err *e) {
-    const json *decoder = NULL;
-    const char *type = NULL;
-    status rc = json_get_object(root, "decoder", &decoder, e);
-    if (!rc) rc = json_get_str(root, "model_type", &type, e);
+static status expect_type(const json *j, const char *want, err *e) {
+    const char *type = want;
+    status rc = json_opt_str(j, "model_type", &type, e);
+    if (rc || strcmp(type, want) == 0) return rc;
+    return err_set(e, ERR_FORMAT, "model_type: expected \"%s\", found \"%.40s\"", want, type);
+}
+
+// What changes the network without changing a shape.
+static status read_kind(mg_config *cfg, const json *j, err *e) {
+    const char *act = "gelu";
+    bool tied = false;
+    status rc = expect_type(j, cfg->melody ? "musicgen_melody_decoder" : "musicgen_decoder", e);
+    if (!rc) rc = json_opt_str(j, "activation_function", &act, e);
+    if (!rc) rc = json_opt_bool(j, "tie_word_embeddings", &tied, e);
+    if (!rc) rc = mg_check_special(j, cfg->vocab, e);
     if (rc) return rc;
-    rc = read_decoder(c, decoder, e);
-    if (rc) return err_within(e, "decoder");
-    rc = json_get_int(root, "text_encoder.d_model", 1, 16384, &c->text_dim, e);
-    if (rc) return rc;
-    c->melody = strcmp(type, "musicgen_melody") == 0;
-    if (!c->melody && strcmp(type, "musicgen") != 0) {
+    if (tied) {
         return err_set(e, ERR_FORMAT,
-                       "model_type: expected \"musicgen\" or \"musicgen_melody\", found \"%.40s\"",
-                       type);
+                       "tie_word_embeddings: expected false (heads of their own), found true");
     }
-    if (!c->melody) return OK;
-    c->chroma_bins = 12;
-    c->chroma_length = 235;
-    rc = json_opt_int(root, "num_chroma", 1, MG_CHROMA_MAX, &c->chroma_bins, e);
-    return rc ? rc : json_opt_int(root, "chroma_length", 1, 16384, &c->chroma_length, e);
+    cfg->act = ACT_GELU;
+    if (strcmp(act, "gelu") == 0) return OK;
+    cfg->act = ACT_RELU;
+    if (strcmp(act, "relu") == 0) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "activation_function: expected \"gelu\" or \"relu\", found \"%.40s\"", act);
+}
+
+static status read_decoder(mg_config *cfg, const json *j, err *e) {
+    status rc = read_ints(cfg, j, e);
+    cfg->channels = 1; // absent in the first mono configs
+    if (!rc) rc = json_opt_int(j, "audio_channels", 1, 2, &cfg->channels, e);
+    if (!rc) rc = read_kind(cfg, j, e);
+    if (rc) return rc;
+    if (cfg->d % cfg->heads || cfg->d % 2) {
+        return err_set(e, ERR_FORMAT,
+                       "hidden_size: expected an even multiple of %lld heads, found %lld",
+                       (long long)cfg->heads, (long long)cfg->d);
+    }
+    if (cfg->codebooks % cfg->channels) {
+        return err_set(e, ERR_FORMAT,
+                       "num_codebooks: expected a multiple of %lld channels, found %lld",
+                       (long long)cfg->channels, (long long)cfg->codebooks);
+    }
+    cfg->dh = cfg->d / cfg->heads;
+    return OK;
+}
+
+static status read_chroma(mg_config *cfg, const json *root, err *e) {
+    cfg->chroma_bins = 12;
+    cfg->chroma_length = 235;
+    status rc = json_opt_int(root, "num_chroma", 1, MG_CHROMA_MAX, &cfg->chroma_bins, e);
+    return rc ? rc : json_opt_int(root, "chroma_length", 1, 16384, &cfg->chroma_length, e);
+}
+
+// States that are as wide as the decoder have no projection. The text model leaves it out as well
+// when the file names the width that it attends across to, which must then be the decoder's.
+static status read_text_width(mg_config *cfg, const json *root, err *e) {
+    status rc = json_get_int(root, "text_encoder.d_model", 1, 16384, &cfg->text_dim, e);
+    cfg->text_projected = cfg->text_dim != cfg->d;
+    const json *across = json_find(root, "decoder.cross_attention_hidden_size");
+    if (rc || cfg->melody || !across || json_is_null(across)) return rc;
+    int64_t width = 0;
+    rc = json_get_int(root, "decoder.cross_attention_hidden_size", 1, 65536, &width, e);
+    if (rc || (width == cfg->text_dim && width == cfg->d)) return rc;
+    return err_set(e, ERR_FORMAT,
+                   "decoder.cross_attention_hidden_size: expected null, or the width of both the "
+                   "text encoder (%lld) and the decoder (%lld), found %lld",
+                   (long long)cfg->text_dim, (long long)cfg->d, (long long)width);
+}
+
+static status read_family(mg_config *cfg, const json *root, err *e) {
+    const char *type = NULL;
+    bool tied = false;
+    status rc = json_get_str(root, "model_type", &type, e);
+    if (!rc) rc = json_opt_bool(root, "tie_encoder_decoder", &tied, e);
+    if (rc) return rc;
+    if (tied) return err_set(e, ERR_FORMAT, "tie_encoder_decoder: expected false, found true");
+    cfg->melody = strcmp(type, "musicgen_melody") == 0;
+    if (cfg->melody || strcmp(type, "musicgen") == 0) return OK;
+    return err_set(
+        e, ERR_FORMAT,
+        "model_type: expected \"musicgen\" or \"musicgen_melody\", found \"%.40s\": this "
+        "program does not run that family",
+        type);
+}
+
+static status read_config(mg_config *cfg, const json *root, err *e) {
+    const json *decoder = NULL;
+    status rc = read_family(cfg, root, e);
+    if (!rc) rc = json_get_object(root, "decoder", &decoder, e);
+    if (rc) return rc;
+    rc = read_decoder(cfg, decoder, e);
+    if (rc) return err_within(e, "decoder");
+    if (cfg->melody) rc = read_chroma(cfg, root, e);
+    return rc ? rc : read_text_width(cfg, root, e);
 }
 
 // --- weights
@@ -120,15 +181,21 @@ static void bind_top(weights *w, musicgen *m) {
         weights_bind(w, head, 1, "decoder.lm_heads.%lld.", (long long)k);
     }
     w->type = layers;
-    const weight_spec spec[] = {
+    const weight_spec norm[] = {
         {DECODER "layer_norm.weight", BIND_VECTOR, &m->norm.w, {c->d}},
         {DECODER "layer_norm.bias", BIND_VECTOR, &m->norm.b, {c->d}},
+    };
+    weights_bind(w, norm, ARRAY_LEN(norm), "%s", "");
+    const weight_spec text[] = {
         {"enc_to_dec_proj.weight", BIND_TABLE, &m->text_proj, {c->d, c->text_dim}},
         {"enc_to_dec_proj.bias", BIND_VECTOR, &m->text_bias, {c->d}},
+    };
+    if (c->text_projected) weights_bind(w, text, ARRAY_LEN(text), "%s", "");
+    const weight_spec chroma[] = {
         {"audio_enc_to_dec_proj.weight", BIND_TABLE, &m->chroma_proj, {c->d, c->chroma_bins}},
         {"audio_enc_to_dec_proj.bias", BIND_VECTOR, &m->chroma_bias, {c->d}},
     };
-    weights_bind(w, spec, c->melody ? 6 : 4, "%s", "");
+    if (c->melody && c->chroma_bins != c->d) weights_bind(w, chroma, ARRAY_LEN(chroma), "%s", "");
 }
 
 status mg_open(musicgen **out, weights *w, const json *root, arena *own, err *e) {
@@ -151,14 +218,19 @@ const mg_config *mg_get_config(const musicgen *m) {
 
 // --- conditioning
 
+// out [n, w->rows] = x [n, width] w^T + bias; without a matrix the rows themselves.
+static void project(const weight *w, const float *bias, compute *c, float *out, const float *x,
+                    int64_t n, int64_t width) {
+    if (!w->data) {
+        memcpy(out, x, (size_t)(n * width) * sizeof *out);
+        return;
+    }
+    op_linear(c, &(linear_args){
+                     .y = out, .ldy = w->rows, .x = x, .ldx = width, .n = n, .w = w, .bias = bias});
+}
+
 void mg_project_text(const musicgen *m, compute *c, float *out, const float *states, int64_t n) {
-    op_linear(c, &(linear_args){.y = out,
-                                .ldy = m->cfg.d,
-                                .x = states,
-                                .ldx = m->cfg.text_dim,
-                                .n = n,
-                                .w = &m->text_proj,
-                                .bias = m->text_bias});
+    project(&m->text_proj, m->text_bias, c, out, states, n, m->cfg.text_dim);
 }
 
 void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *chroma,
@@ -170,13 +242,7 @@ void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *c
         rows = 1;
     }
     int64_t n = MIN(rows, length);
-    op_linear(c, &(linear_args){.y = out,
-                                .ldy = d,
-                                .x = chroma,
-                                .ldx = bins,
-                                .n = n,
-                                .w = &m->chroma_proj,
-                                .bias = m->chroma_bias});
+    project(&m->chroma_proj, m->chroma_bias, c, out, chroma, n, bins);
     for (int64_t i = n; i < length; i++)
         memcpy(out + i * d, out + (i % n) * d, (size_t)d * sizeof *out);
 }

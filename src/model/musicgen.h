@@ -16,16 +16,18 @@
 
 #define MG_CODEBOOKS_MAX 16
 #define MG_POSITIONS_MAX 65536
-#define MG_CHROMA_MAX 256 // bins of a row of chroma
+#define MG_CHROMA_MAX 256
 
 typedef struct {
     int64_t d, layers, heads, dh, ffn;
-    int64_t vocab;     // codes a codebook; the special code (BOS, PAD) is vocab itself
-    int64_t codebooks; // K, all channels together
-    int64_t channels;  // 1 or 2
-    int64_t positions; // longest sequence the model was made for
-    int64_t text_dim;  // width of the text encoder's states
-    bool melody;       // prefix instead of cross-attention
+    int64_t vocab;       // codes a codebook; the special code (BOS, PAD) is vocab itself
+    int64_t codebooks;   // K, all channels together
+    int64_t channels;    // 1 or 2
+    int64_t positions;   // longest sequence the model was made for
+    int64_t text_dim;    // width of the text encoder's states
+    bool text_projected; // false: the states are as wide as the decoder and go in as they are
+    activation act;      // of the feed-forward block: ACT_GELU or ACT_RELU
+    bool melody;         // prefix instead of cross-attention
     int64_t chroma_bins, chroma_length; // melody only
 } mg_config;
 
@@ -35,6 +37,9 @@ typedef struct musicgen musicgen;
 // weights_finish.
 status mg_open(musicgen **out, weights *w, const json *root, arena *own, err *e);
 const mg_config *mg_get_config(const musicgen *m);
+// Refuses a document (config or generation config; NULL is fine) that names another special code
+// than vocab.
+status mg_check_special(const json *j, int64_t vocab, err *e);
 
 // Conditioning rows: out [n, d] = text projection of states [n, text_dim] (bias included).
 void mg_project_text(const musicgen *m, compute *c, float *out, const float *states, int64_t n);

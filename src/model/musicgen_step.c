@@ -235,7 +235,7 @@ static void feed_forward(const musicgen *m, compute *c, mg_scratch *s, int64_t n
     const factors x = normed(c, s, s->x, n, m->cfg.d, &l->ffn);
     const factors hidden = {s->hidden, s->hidden_q, n};
     linear_args up = product(s->hidden, &l->fc1, &x, &l->fc2);
-    up.act = ACT_GELU;
+    up.act = m->cfg.act;
     up.yq = s->hidden_q;
     op_linear(c, &up);
     product_add(c, s->x, &l->fc2, &hidden, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);

@@ -158,10 +158,10 @@ static void conv_multiply(compute *c, const sea_conv *l, const float **row, cons
         list_dilated(l, list, row, m);
         a.rows = list;
     }
-    if (l->out > 1)
-        chain_conv(c, &a);
-    else
+    if (l->out == 1 && l->single.data)
         single_multiply(c, &a, &l->single);
+    else
+        chain_conv(c, &a);
 }
 
 // How many output rows `rows` rows give from the next on. As long as more may come, whole windows

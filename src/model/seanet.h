@@ -30,7 +30,7 @@
 
 typedef struct {
     chain_weight w;    // chain_conv_weight of k taps over `in` channels
-    weight single;     // [1, k*in] f32 in place of w when there is one output channel
+    weight single;     // [1, k*in] f32 in place of w: see sea_conv_is_single
     const float *bias; // [out]
     int64_t in, out, k, stride, dilation;
     int64_t pad;  // rows at both ends together, what fills the last stride aside
@@ -63,6 +63,11 @@ typedef struct {
     int64_t given;     // output rows so far
     bool started;      // the left padding is in
 } sea_tail;
+
+// Whether the layer has its weights in `single`: it has one output channel and several taps.
+static inline bool sea_conv_is_single(const sea_conv *l) {
+    return l->out == 1 && l->k > 1;
+}
 
 // Bind: shape fields (in, out, ...) are set by the caller, tensors are found below prefix, problems
 // go to w. Accepts weight_g and weight_v, their parametrizations spelling, and a fused weight.

@@ -1,22 +1,33 @@
 // seanet_bind.c - finds the tensors of a layer, folds weight normalisation and lays the weights out
 // for chain_linear; see seanet.h.
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "model/finite.h"
 #include "model/seanet.h"
-
-#define TAPS_MAX 64 // the configuration allows 63
 
 typedef struct {
     tensor v, g;
     bool plain; // v is the weight itself, there is no g
+    const char *v_name, *g_name;
 } conv_tensors;
+
+static void name_tensors(conv_tensors *t, const weights *w, const char *prefix) {
+    t->v_name = "weight_v", t->g_name = "weight_g";
+    t->plain = weights_find(w, "%s.weight", prefix) != NULL;
+    if (t->plain) t->v_name = "weight";
+    if (t->plain || weights_find(w, "%s.weight_v", prefix)) return;
+    t->v_name = "parametrizations.weight.original1";
+    t->g_name = "parametrizations.weight.original0";
+}
 
 // False when something is missing or wrong, and w then knows.
 static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int64_t shape[3]) {
     int problems = w->problems;
-    *t = (conv_tensors){.plain = weights_find(w, "%s.weight", prefix) != NULL};
+    *t = (conv_tensors){0};
+    name_tensors(t, w, prefix);
     const weight_spec fused = {".weight", BIND_TENSOR, &t->v, {shape[0], shape[1], shape[2]}};
     const weight_spec normed[] = {
         {".weight_v|.parametrizations.weight.original1",
@@ -32,14 +43,18 @@ static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int
 }
 
 // Reads v[a] into row, n values, as f32 and scales it to length g[a]. False when it has no length.
-static bool read_normed(const conv_tensors *t, int64_t a, int64_t n, float *row) {
+// *broken: the tensor that held a value that is not finite, NULL for none.
+static bool read_normed(const conv_tensors *t, int64_t a, int64_t n, float *row,
+                        const char **broken) {
     tensor_read_f32(row, &t->v, a * n, n);
-    if (t->plain) return true;
+    *broken = finite_f32(row, n) ? NULL : t->v_name;
+    if (t->plain || *broken) return true;
     float g;
     tensor_read_f32(&g, &t->g, a, 1);
+    if (!finite_f32(&g, 1)) *broken = t->g_name;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += (double)row[i] * (double)row[i];
-    if (!(sum > 0) || !isfinite(sum)) return false;
+    if (!(sum > 0)) return false;
     float scale = (float)((double)g / sqrt(sum)); // sqrt is exact to the last bit everywhere
     for (int64_t i = 0; i < n; i++) row[i] *= scale;
     return true;
@@ -47,8 +62,10 @@ static bool read_normed(const conv_tensors *t, int64_t a, int64_t n, float *row)
 
 static bool bind_row(weights *w, const conv_tensors *t, const char *prefix, int64_t a, int64_t n,
                      float *row) {
-    bool ok = read_normed(t, a, n, row);
-    if (!ok) weights_problem(w, "%s.weight_v: row %lld has no length", prefix, (long long)a);
+    const char *broken;
+    bool ok = read_normed(t, a, n, row, &broken);
+    if (broken) weights_broken(w, "%s.%s", prefix, broken);
+    if (!ok) weights_problem(w, "%s.%s: row %lld has no length", prefix, t->v_name, (long long)a);
     return ok;
 }
 
@@ -59,6 +76,7 @@ static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64
     if (!bias.data) return NULL;
     float *b = arena_f32(w->own, (size_t)times, (size_t)out);
     for (int64_t i = 0; b && i < times; i++) tensor_read_f32(b + i * out, &bias, 0, out);
+    if (b && !finite_f32(b, out)) weights_broken(w, "%s.bias", prefix);
     weights_count(w, out, (size_t)(times * out) * sizeof *b);
     return b;
 }
@@ -101,6 +119,8 @@ static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
     m->type = type;
     m->data = (void *)t->data;
     weights_count(w, tensor_count(t), size_of(m));
+    const weight as = {.type = t->type, .rows = m->rows, .cols = m->cols, .data = t->data};
+    weights_keep(w, &as, "%s.weight", prefix);
     return true;
 }
 
@@ -138,9 +158,15 @@ static void bind_single(sea_conv *l, weights *w, const conv_tensors *t, const ch
     weights_count(w, 0, (size_t)n * sizeof *row);
 }
 
+// Puts row o of the matrix: row [k, in]. Only Winograd's layout needs all taps at once, and it has
+// two or three; a convolution of any other length goes tap by tap.
 static void put_row(const sea_conv *l, int64_t o, const float *row) {
-    const float *tap[TAPS_MAX];
-    for (int64_t j = 0; j < l->k; j++) tap[j] = row + j * l->in;
+    if (!l->w.taps) {
+        for (int64_t j = 0; j < l->k; j++) chain_put(&l->w, o, j * l->in, row + j * l->in, l->in);
+        return;
+    }
+    const float *const tap[3] = {row, row + l->in, row + 2 * l->in};
+    assert(l->k <= 3);
     chain_put_taps(&l->w, o, 0, tap, l->k, l->in);
 }
 
@@ -161,9 +187,9 @@ void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
     l->bias = bind_bias(w, prefix, l->out, 1);
     l->pad = (l->k - 1) * l->dilation + 1 - l->stride;
     l->w = conv_weight(w, l);
-    if (l->out > 1 && take_packed(&l->w, w, prefix)) return;
+    if (!sea_conv_is_single(l) && take_packed(&l->w, w, prefix)) return;
     if (!find_conv(&t, w, prefix, (int64_t[]){l->out, l->in, l->k})) return;
-    if (l->out == 1)
+    if (sea_conv_is_single(l))
         bind_single(l, w, &t, prefix);
     else
         bind_conv_rows(l, w, &t, prefix);

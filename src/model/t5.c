@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "compute/math.h"
+#include "model/finite.h"
 
 typedef struct {
     weight q, k, v, o, wi, wo;
@@ -17,6 +18,33 @@ struct t5 {
     const float *norm_final;
     t5_block *block;
 };
+
+// What changes the network without changing a shape. transformers derives dense_act_fn and
+// is_gated_act from feed_forward_proj, but the file's own values win where it has them.
+static status read_kind(t5_config *c, const json *j, err *e) {
+    const char *type = "t5", *ff = "relu";
+    status rc = json_opt_str(j, "model_type", &type, e);
+    if (!rc) rc = json_opt_str(j, "feed_forward_proj", &ff, e);
+    if (rc) return rc;
+    const char *gate = "gated-", *act = ff;
+    bool gated = strncmp(ff, gate, strlen(gate)) == 0;
+    rc = json_opt_str(j, "dense_act_fn", &act, e);
+    if (!rc) rc = json_opt_bool(j, "is_gated_act", &gated, e);
+    if (rc) return rc;
+    if (strcmp(type, "t5") != 0)
+        return err_set(e, ERR_FORMAT, "model_type: expected \"t5\", found \"%.40s\"", type);
+    if (gated)
+        return err_set(e, ERR_FORMAT,
+                       "feed_forward_proj: expected \"relu\" or \"gelu\" without a gate, found "
+                       "\"%.40s\"%s",
+                       ff, strncmp(ff, gate, strlen(gate)) ? " with is_gated_act true" : "");
+    c->act = ACT_RELU;
+    if (strcmp(act, "relu") == 0) return OK;
+    c->act = ACT_GELU;
+    if (strcmp(act, "gelu") == 0) return OK;
+    return err_set(e, ERR_FORMAT, "%s: expected \"relu\" or \"gelu\", found \"%.40s\"",
+                   act == ff ? "feed_forward_proj" : "dense_act_fn", act);
+}
 
 static status read_config(t5_config *c, const json *j, err *e) {
     struct {
@@ -34,16 +62,12 @@ static status read_config(t5_config *c, const json *j, err *e) {
     c->buckets = 32;
     c->max_distance = 128;
     c->eps = 1e-6;
-    const char *ff = "relu";
-    status rc = json_opt_int(j, "relative_attention_num_buckets", 4, 4096, &c->buckets, e);
+    status rc =
+        json_opt_int(j, "relative_attention_num_buckets", 4, T5_BUCKETS_MAX, &c->buckets, e);
     if (!rc)
-        rc = json_opt_int(j, "relative_attention_max_distance", 2, 1 << 20, &c->max_distance, e);
+        rc = json_opt_int(j, "relative_attention_max_distance", 1, 1 << 20, &c->max_distance, e);
     if (!rc) rc = json_opt_num(j, "layer_norm_epsilon", 0, 1, &c->eps, e);
-    if (!rc) rc = json_opt_str(j, "feed_forward_proj", &ff, e);
-    if (!rc && strcmp(ff, "relu") != 0) {
-        rc = err_set(e, ERR_FORMAT, "feed_forward_proj: expected \"relu\", found \"%.40s\"", ff);
-    }
-    return rc;
+    return rc ? rc : read_kind(c, j, e);
 }
 
 static void bind_block(weights *w, t5_block *b, const t5_config *c, const char *prefix, int64_t i) {
@@ -100,10 +124,12 @@ int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance) {
     int64_t half = buckets / 2, exact = half / 2, base = r > 0 ? half : 0, n = r < 0 ? -r : r;
     if (n < exact) return base + n;
     // Distances from exact to max_distance fall into the rest on a logarithmic scale, in f32 as the
-    // reference computes them.
+    // reference computes them. With max_distance at or under exact the scale runs backwards or has
+    // no length, and soon leads out of the table.
     float ratio = math_log((float)n / (float)exact) / math_log((float)max_distance / (float)exact);
-    int64_t far = exact + (int64_t)(ratio * (float)(half - exact));
-    return base + MIN(far, half - 1);
+    float steps = ratio * (float)(half - exact);
+    if (!(fabsf(steps) < (float)T5_BUCKETS_MAX)) return max_distance > exact ? base + half - 1 : -1;
+    return base + MIN(exact + (int64_t)steps, half - 1);
 }
 
 // All that one t5_encode needs, for n tokens.
@@ -130,14 +156,25 @@ static bool scratch_init(scratch *s, const t5_config *c, int64_t n, arena *a) {
     return s->item != NULL; // the arena stays NULL once it has failed
 }
 
-static void fill_bias(const t5 *m, scratch *s, int64_t n) {
+// Looks up the bias of every distance between two of n tokens.
+static status fill_bias(const t5 *m, scratch *s, int64_t n, err *e) {
     const tensor table = {.type = m->bias.type, .dims = 2, .data = m->bias.data};
-    int64_t heads = m->cfg.heads, width = 2 * n - 1;
+    const t5_config *cfg = &m->cfg;
+    int64_t heads = cfg->heads, width = 2 * n - 1;
     for (int64_t i = 0; i < width; i++) {
-        int64_t b = t5_bucket(i - (n - 1), m->cfg.buckets, m->cfg.max_distance);
+        int64_t b = t5_bucket(i - (n - 1), cfg->buckets, cfg->max_distance);
+        if (b < 0 || b >= cfg->buckets) {
+            return err_set(e, ERR_FORMAT,
+                           "text of %lld tokens: text_encoder.relative_attention_max_distance is "
+                           "%lld, expected over %lld (a quarter of the %lld buckets) for a text as "
+                           "long as this",
+                           (long long)n, (long long)cfg->max_distance,
+                           (long long)(cfg->buckets / 4), (long long)cfg->buckets);
+        }
         for (int64_t h = 0; h < heads; h++)
             tensor_read_f32(&s->distance[h * width + i], &table, b * heads + h, 1);
     }
+    return OK;
 }
 
 // RMS norm of the n rows of x into y.
@@ -186,7 +223,7 @@ static void feed_forward(const t5 *m, const t5_block *b, compute *c, scratch *s,
                                 .ldx = d,
                                 .n = n,
                                 .w = &b->wi,
-                                .act = ACT_RELU});
+                                .act = m->cfg.act});
     op_linear(
         c, &(linear_args){
                .y = s->x, .ldy = d, .x = s->hidden, .ldx = ff, .n = n, .w = &b->wo, .add = true});
@@ -208,15 +245,18 @@ status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_
     if (!scratch_init(&s, &m->cfg, n, work))
         return err_set(e, ERR_OOM, "no memory to encode a text");
     status rc = compute_reserve(c, n, e);
+    if (!rc) rc = fill_bias(m, &s, n, e);
     if (rc) return rc;
-    fill_bias(m, &s, n);
     op_embed(s.x, &m->shared, ids, n, false);
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         attention(m, &m->block[i], c, &s, n);
         feed_forward(m, &m->block[i], c, &s, n);
     }
     norm(c, m, out, s.x, m->norm_final, n);
-    return OK;
+    if (finite_f32(s.x, n * m->cfg.d_model) && finite_f32(out, n * m->cfg.d_model)) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "text encoder: the states of the text are not finite numbers: its "
+                   "weights are too large or damaged");
 }
 
 size_t t5_bytes(const t5 *m) {

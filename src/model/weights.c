@@ -10,6 +10,7 @@
 #include "compute/bf16x8.h"
 #include "compute/chain.h"
 #include "compute/quant.h"
+#include "model/finite.h"
 
 #define NAME_MAX_LEN 256
 
@@ -70,6 +71,58 @@ const tensor *weights_find(const weights *w, const char *name_fmt, ...) {
     vsnprintf(name, sizeof name, name_fmt, ap);
     va_end(ap);
     return w->from.find(w->from.file, name);
+}
+
+static weights_kept *keep_name(weights *w, const char *name) {
+    weights_kept *k = arena_alloc(w->own, sizeof *k);
+    char *copy = arena_strdup(w->own, name);
+    if (!k || !copy) return NULL;
+    *k = (weights_kept){.next = w->kept, .name = copy};
+    w->kept = k;
+    return k;
+}
+
+static void keep(weights *w, const weight *m, const char *name) {
+    weights_kept *k = keep_name(w, name);
+    if (k) k->m = *m;
+}
+
+// A tensor that is read row by row is told once.
+static void broken(weights *w, const char *name) {
+    if (w->kept && w->kept->broken && strcmp(w->kept->name, name) == 0) return;
+    log_error("weights", "%s holds a value that is not a finite number", name);
+    weights_kept *k = keep_name(w, name);
+    if (k) k->broken = true;
+}
+
+void weights_keep(weights *w, const weight *m, const char *name_fmt, ...) {
+    char name[NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, name_fmt);
+    vsnprintf(name, sizeof name, name_fmt, ap);
+    va_end(ap);
+    keep(w, m, name);
+}
+
+void weights_broken(weights *w, const char *name_fmt, ...) {
+    char name[NAME_MAX_LEN];
+    va_list ap;
+    va_start(ap, name_fmt);
+    vsnprintf(name, sizeof name, name_fmt, ap);
+    va_end(ap);
+    broken(w, name);
+}
+
+status weights_check_values(const weights_kept *kept, compute *c, err *e) {
+    const weights_kept *first = NULL; // as bound: the list has the last in front
+    for (const weights_kept *k = kept; k; k = k->next) {
+        if (k->broken || !finite_weight(&k->m, weight_size(&k->m), c)) first = k;
+    }
+    if (!first) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "weights: expected finite numbers, %s holds one that is not; fetch the model "
+                   "again or ask its makers",
+                   first->name);
 }
 
 static bool is_real(dtype t) {
@@ -205,18 +258,22 @@ static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const
     bool as_is = w->type == WEIGHTS_AS_STORED || is_packed(t->type);
     dtype want = as_is ? t->type : types[w->type];
     if (kind == BIND_MATRIX && want != t->type) {
+        if (!finite_weight(&m, weight_size(&m), w->c)) broken(w, name);
         if (!weight_convert(&m, &m, want, w->own, w->c)) return;
         if (w->from.forget) w->from.forget(w->from.file, t);
+    } else {
+        keep(w, &m, name);
     }
     weights_count(w, tensor_count(t), weight_size(&m));
     *(weight *)s->to = m;
     if (w->bound) w->bound(w->bound_arg, name, &m);
 }
 
-static void bind_vector(weights *w, const weight_spec *s, const tensor *t) {
+static void bind_vector(weights *w, const weight_spec *s, const tensor *t, const char *name) {
     float *v = arena_f32(w->own, 1, (size_t)t->shape[0]);
     if (!v) return;
     tensor_read_f32(v, t, 0, t->shape[0]);
+    if (!finite_f32(v, t->shape[0])) broken(w, name);
     weights_count(w, t->shape[0], (size_t)t->shape[0] * sizeof *v);
     *(const float **)s->to = v;
 }
@@ -237,7 +294,7 @@ static void bind_one(weights *w, const weight_spec *s, const char *prefix) {
     switch (kind) {
     case BIND_MATRIX:
     case BIND_TABLE: bind_matrix(w, s, t, name, kind); break;
-    case BIND_VECTOR: bind_vector(w, s, t); break;
+    case BIND_VECTOR: bind_vector(w, s, t, name); break;
     default:
         assert(kind == BIND_TENSOR);
         *(tensor *)s->to = *t;

@@ -53,6 +53,16 @@ typedef struct {
     int64_t shape[WEIGHT_DIMS_MAX]; // trailing zeros end it
 } weight_spec;
 
+// A tensor that is used where the file is mapped, so that nobody has read its values yet; or one
+// that was read and held a value that is not finite.
+typedef struct weights_kept weights_kept;
+struct weights_kept {
+    weights_kept *next;
+    const char *name;
+    weight m;    // data NULL: see below
+    bool broken; // a value is not finite
+};
+
 typedef struct {
     weights_source from;
     arena *own;
@@ -62,10 +72,11 @@ typedef struct {
     // NULL it is not used itself, but what was made of it.
     void (*bound)(void *arg, const char *name, const weight *m);
     void *bound_arg;
-    int64_t values; // bound so far, for `info`
-    size_t bytes;   // as kept in memory or mapped
-    int problems;   // tensors missing or wrong
-    char text[400]; // as many of them as fit
+    weights_kept *kept; // for weights_check_values, in the arena
+    int64_t values;     // bound so far, for `info`
+    size_t bytes;       // as kept in memory or mapped
+    int problems;       // tensors missing or wrong
+    char text[400];     // as many of them as fit
     bool text_full;
 } weights;
 
@@ -87,6 +98,15 @@ void weights_bound(const weights *w, const weight *m, const char *name_fmt, ...)
 
 // Adds what a caller of weights_find keeps to values and bytes.
 void weights_count(weights *w, int64_t values, size_t bytes);
+
+// For callers of weights_find: m is used where the file is mapped; a value of the tensor is not
+// finite.
+void weights_keep(weights *w, const weight *m, const char *name_fmt, ...) PRINTF_LIKE(3, 4);
+void weights_broken(weights *w, const char *name_fmt, ...) PRINTF_LIKE(2, 3);
+
+// Reads every value that nobody has read yet; ERR_FORMAT with the first tensor that holds one that
+// is not a finite number. Binding does not do it: it would read the whole file.
+status weights_check_values(const weights_kept *kept, compute *c, err *e);
 
 // ERR_FORMAT with all problems, ERR_OOM when the arena failed, else OK.
 status weights_finish(const weights *w, err *e);

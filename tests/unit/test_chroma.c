@@ -15,7 +15,7 @@ static chroma *open_default(void) {
     chroma *k;
     err e = {0};
     json *j = json_new_object();
-    cr_assert_eq(chroma_config_read(&cfg, j, &e), OK, "%s", e.text);
+    cr_assert_eq(chroma_config_read(&cfg, j, 12, &e), OK, "%s", e.text);
     json_free(j);
     cr_assert_eq(chroma_open(&k, &cfg, &e), OK, "%s", e.text);
     return k;
@@ -91,7 +91,8 @@ static void check_signal(const chroma *k, const st_file *want, const char *name,
     int64_t frames = chroma_frames(k, n);
     float *onehot = malloc((size_t)frames * 12 * sizeof *onehot);
     float *raw = malloc((size_t)frames * 12 * sizeof *raw);
-    cr_assert_eq(chroma_extract(k, x, n, onehot, raw, &e), OK, "%s", e.text);
+    cr_assert_eq(chroma_extract(k, x, n, &(chroma_rows){onehot, raw, frames}, &e), OK, "%s",
+                 e.text);
     snprintf(key, sizeof key, "%s.raw", name);
     const tensor *t = st_find(want, key);
     cr_assert(t && t->shape[0] == frames && t->shape[1] == 12, "%s", name);
@@ -130,14 +131,14 @@ Test(chroma, agrees_with_transformers_on_every_signal) {
 
 Test(chroma, refuses_a_config_out_of_range) {
     static const char *const bad[] = {
-        "{\"n_fft\": 1000}",  "{\"n_fft\": 0}",         "{\"hop_length\": 0}",
-        "{\"n_fft\": \"a\"}", "{\"feature_size\": 13}", "{\"chunk_length\": -1}",
+        "{\"n_fft\": 1000}",  "{\"n_fft\": 0}",       "{\"hop_length\": 0}",
+        "{\"n_fft\": \"a\"}", "{\"num_chroma\": 13}", "{\"chunk_length\": -1}",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         json *j;
         chroma_config cfg;
         cr_assert_eq(json_parse(&j, bytes_of(bad[i]), 1000, NULL), OK);
-        cr_assert_eq(chroma_config_read(&cfg, j, NULL), ERR_FORMAT, "%s", bad[i]);
+        cr_assert_eq(chroma_config_read(&cfg, j, 12, NULL), ERR_FORMAT, "%s", bad[i]);
         json_free(j);
     }
 }
@@ -149,7 +150,7 @@ Test(chroma, survives_each_failed_allocation) {
         chroma *k = NULL;
         mem_fail_after(n);
         status rc = chroma_open(&k, &cfg, NULL);
-        if (!rc) rc = chroma_extract(k, x, 100, out, NULL, NULL);
+        if (!rc) rc = chroma_extract(k, x, 100, &(chroma_rows){.onehot = out, .n = 5}, NULL);
         mem_fail_after(-1);
         chroma_close(k);
         if (rc == OK) break;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "compute/rng.h"
 #include "engine/musicgen/delay.h"
@@ -13,6 +14,12 @@
 #include "format/safetensors.h"
 #include "model/musicgen.h"
 #include "model/t5.h"
+
+static const tensor *no_tensor(const void *file, const char *name) {
+    (void)file;
+    (void)name;
+    return NULL;
+}
 
 static const float *f32_at(const st_file *f, const char *name, const tensor **t) {
     *t = st_find(f, name);
@@ -63,6 +70,101 @@ Test(t5, buckets_are_the_reference_s) {
         cr_assert_eq(t5_bucket(i32_at(d, i), 16, 64), i32_at(c, i), "distance %d", i32_at(d, i));
     }
     st_close(f);
+}
+
+// What transformers' T5Attention._relative_position_bucket gives; outside of 0 to buckets - 1 its
+// embedding fails.
+Test(t5, a_distance_scale_without_room_leaves_the_table_as_the_reference_s_does) {
+    static const int64_t cases[][4] = {
+        {-65, 256, 63, 1}, {66, 256, 63, 67},  {-66, 256, 63, -61}, {65, 256, 65, 255},
+        {-3, 256, 64, 3},  {64, 256, 65, 192}, {-3, 8, 1, 1},       {70, 8, 1, -4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const int64_t *k = cases[i];
+        cr_assert_eq(t5_bucket(k[0], k[1], k[2]), k[3], "case %zu", i);
+    }
+    cr_assert(t5_bucket(64, 256, 64) < 0); // divided by log 1
+}
+
+static status open_decoder(const char *head, const char *decoder, err *e) {
+    char text[1024];
+    snprintf(text, sizeof text,
+             "{%s \"text_encoder\": {\"d_model\": 8}, \"decoder\": {%s \"hidden_size\": 8, "
+             "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"ffn_dim\": 8, "
+             "\"vocab_size\": 4, \"num_codebooks\": 2, \"max_position_embeddings\": 64}}",
+             head, decoder);
+    json *j;
+    arena own;
+    weights w;
+    musicgen *m;
+    arena_init(&own, 0);
+    log_setup(LOG_OFF, false); // every tensor is missing
+    cr_assert_eq(json_parse(&j, (bytes){(const uint8_t *)text, strlen(text)}, 4096, NULL), OK);
+    weights_init(&w, (weights_source){.find = no_tensor}, &own, WEIGHTS_AS_STORED);
+    status rc = mg_open(&m, &w, j, &own, e);
+    arena_deinit(&own);
+    json_free(j);
+    return rc;
+}
+
+Test(musicgen, keys_that_change_the_network_are_refused_by_name_and_value) {
+    static const char *const text = "\"model_type\": \"musicgen\",";
+    static const struct {
+        const char *head, *decoder, *key, *value;
+    } bad[] = {
+        {"\"model_type\": \"llama\",", "", "model_type", "llama"},
+        {"\"model_type\": \"musicgen\", \"tie_encoder_decoder\": true,", "", "tie_encoder_decoder",
+         "true"},
+        {text, "\"model_type\": \"musicgen_melody_decoder\",", "decoder: model_type",
+         "musicgen_melody_decoder"},
+        {text, "\"activation_function\": \"silu\",", "activation_function", "silu"},
+        {text, "\"tie_word_embeddings\": true,", "tie_word_embeddings", "true"},
+        {text, "\"pad_token_id\": 0,", "pad_token_id", "0"},
+        {text, "\"bos_token_id\": 3,", "bos_token_id", "3"},
+        {text, "\"cross_attention_hidden_size\": 16,", "cross_attention_hidden_size", "16"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        err e = {0};
+        cr_assert_eq(open_decoder(bad[i].head, bad[i].decoder, &e), ERR_FORMAT, "case %zu", i);
+        cr_assert(strstr(e.text, bad[i].key) && strstr(e.text, bad[i].value), "%s", e.text);
+    }
+    err e = {0};
+    cr_assert_eq(open_decoder(text,
+                              "\"model_type\": \"musicgen_decoder\", \"scale_embedding\": true, "
+                              "\"pad_token_id\": 4, \"bos_token_id\": null, "
+                              "\"activation_function\": \"relu\",",
+                              &e),
+                 OK, "%s", e.text);
+}
+
+Test(t5, keys_that_change_the_network_are_refused_by_name_and_value) {
+    static const char *const bad[][3] = {
+        {"\"model_type\": \"umt5\",", "model_type", "umt5"},
+        {"\"dense_act_fn\": \"silu\",", "dense_act_fn", "silu"},
+        {"\"feed_forward_proj\": \"gated-gelu\",", "feed_forward_proj", "gated-gelu"},
+        {"\"is_gated_act\": true,", "is_gated_act", "true"},
+        {"\"feed_forward_proj\": \"tanh\",", "feed_forward_proj", "tanh"},
+    };
+    log_setup(LOG_OFF, false);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char text[512];
+        err e = {0};
+        json *j;
+        arena own;
+        weights w;
+        t5 *m;
+        arena_init(&own, 0);
+        snprintf(text, sizeof text,
+                 "{%s \"d_model\": 4, \"d_kv\": 2, \"d_ff\": 4, \"num_layers\": 1, "
+                 "\"num_heads\": 1, \"vocab_size\": 8}",
+                 bad[i][0]);
+        cr_assert_eq(json_parse(&j, (bytes){(const uint8_t *)text, strlen(text)}, 4096, NULL), OK);
+        weights_init(&w, (weights_source){.find = no_tensor}, &own, WEIGHTS_AS_STORED);
+        cr_assert_eq(t5_open(&m, &w, j, "", &own, &e), ERR_FORMAT);
+        cr_assert(strstr(e.text, bad[i][1]) && strstr(e.text, bad[i][2]), "%s", e.text);
+        arena_deinit(&own);
+        json_free(j);
+    }
 }
 
 // The tables of the paper's pattern: P is forced, digits are frames.

@@ -10,8 +10,9 @@
 
 #define TOLERANCE 1e-4 // of the tensor's peak
 
-static const char *const cases[] = {"mono",    "stereo", "melody", "stereo-melody",
-                                    "sharded", "f16",    "bf16",   "parametrized"};
+static const char *const cases[] = {"mono",    "stereo",      "melody", "stereo-melody",
+                                    "sharded", "f16",         "bf16",   "parametrized",
+                                    "equal",   "equal-melody"};
 
 static double real_at(const tensor *t, int64_t i) {
     if (t->type == DT_I32) {

@@ -247,7 +247,7 @@ Test(safetensors, refuses_no_file_a_folder_and_an_empty_file, .init = dir_make,
     cr_assert_eq(st_open_model(&f, dir, &e), ERR_NOT_FOUND);
     cr_assert_eq(os_write_atomic(in_dir("model.safetensors"), (bytes){0}, &e), OK);
     cr_assert_eq(st_open_model(&f, dir, &e), ERR_FORMAT);
-    cr_assert_not_null(strstr(e.text, "model.safetensors: file has 0 bytes, expected at least 8"));
+    cr_assert_not_null(strstr(e.text, "model.safetensors is empty"));
 }
 
 static void shards_write(const char *index) {

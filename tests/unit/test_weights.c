@@ -173,3 +173,51 @@ Test(weights, no_memory_is_an_error_of_its_own) {
     cr_assert_null(v);
     arena_deinit(&a);
 }
+
+// A value that is not finite, at each place of each type, is found by the name of its tensor: at
+// once where the tensor is read, and by weights_check_values where it stays in the file.
+Test(weights, values_that_are_not_finite_are_named) {
+    static const uint32_t wrong[] = {0x7fc00000, 0x7f800000, 0xff800000};
+    static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8,
+                                         WEIGHTS_Q4};
+    for (size_t i = 0; i < ARRAY_LEN(types) * ARRAY_LEN(wrong) * 3 * 35; i++) {
+        float x[35];
+        uint16_t half[35];
+        size_t at = i % 35, kind = i / 35 % 3, type = i / 105 % ARRAY_LEN(types);
+        const dtype dt[] = {DT_F32, DT_BF16, DT_F16};
+        for (size_t k = 0; k < 35; k++) x[k] = (float)k - 17;
+        memcpy(&x[at], &wrong[i / 105 / ARRAY_LEN(types)], sizeof *x);
+        for (size_t k = 0; k < 35; k++) half[k] = kind == 1 ? f32_to_bf16(x[k]) : f32_to_f16(x[k]);
+        const entry file[] = {{"a", {dt[kind], 2, {5, 7}, kind ? (void *)half : (void *)x}},
+                              {"b", {dt[kind], 1, {35}, kind ? (void *)half : (void *)x}},
+                              {NULL, {0}}};
+        for (int vector = 0; vector < 2; vector++) {
+            arena a;
+            err e = {0};
+            weights w = start(&a, types[type]);
+            w.from.file = file;
+            weight m = {0};
+            const float *v = NULL;
+            const weight_spec spec[] = {{"a", BIND_MATRIX, &m, {5, 7}},
+                                        {"b", BIND_VECTOR, &v, {35}}};
+            weights_bind(&w, spec + vector, 1, "%s", "");
+            cr_assert_eq(weights_finish(&w, NULL), OK);
+            cr_assert_eq(weights_check_values(w.kept, NULL, &e), ERR_FORMAT, "%zu", i);
+            cr_assert(strstr(e.text, vector ? ", b holds" : ", a holds"), "%s", e.text);
+            arena_deinit(&a);
+        }
+    }
+}
+
+Test(weights, finite_values_pass_the_check) {
+    static const float ends[] = {3.4e38f, -3.4e38f, 0, -0.0f, 1e-45f, 65504, -65504};
+    arena a;
+    weights w = start(&a, WEIGHTS_AS_STORED);
+    const entry file[] = {{"a", {DT_F32, 2, {1, 7}, ends}}, {NULL, {0}}};
+    w.from.file = file;
+    weight m = {0};
+    const weight_spec spec = {"a", BIND_MATRIX, &m, {1, 7}};
+    weights_bind(&w, &spec, 1, "%s", "");
+    cr_assert_eq(weights_check_values(w.kept, NULL, NULL), OK);
+    arena_deinit(&a);
+}

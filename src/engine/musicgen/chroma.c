@@ -19,13 +19,13 @@ struct chroma {
     double *filter; // [fft/2 + 1, classes]
 };
 
-status chroma_config_read(chroma_config *out, const json *config, err *e) {
-    chroma_config c = {.sample_rate = 32000, .fft = 16384, .hop = 4096, .classes = 12};
+status chroma_config_read(chroma_config *out, const json *config, int64_t classes, err *e) {
+    chroma_config c = {.sample_rate = 32000, .fft = 16384, .hop = 4096, .classes = classes};
     int64_t seconds = 30;
     status rc = json_opt_int(config, "sampling_rate", 1000, 384000, &c.sample_rate, e);
     if (!rc) rc = json_opt_int(config, "n_fft", 16, FFT_MAX, &c.fft, e);
     if (!rc) rc = json_opt_int(config, "hop_length", 1, FFT_MAX, &c.hop, e);
-    if (!rc) rc = json_opt_int(config, "feature_size", 12, 36, &c.classes, e);
+    if (!rc) rc = json_opt_int(config, "num_chroma", 12, CHROMA_CLASSES_MAX, &c.classes, e);
     if (!rc) rc = json_opt_int(config, "chunk_length", 1, 600, &seconds, e);
     if (rc) return rc;
     if (c.fft & (c.fft - 1)) {
@@ -33,7 +33,7 @@ status chroma_config_read(chroma_config *out, const json *config, err *e) {
                        (long long)c.fft);
     }
     if (c.classes % 12) {
-        return err_set(e, ERR_FORMAT, "feature_size: expected a multiple of 12, found %lld",
+        return err_set(e, ERR_FORMAT, "num_chroma: expected a multiple of 12, found %lld",
                        (long long)c.classes);
     }
     c.samples_max = seconds * c.sample_rate;
@@ -153,8 +153,20 @@ static void put_frame(const chroma *k, const double *sum, float *onehot, float *
     onehot[best] = 1;
 }
 
-status chroma_extract(const chroma *k, const float *samples, int64_t n, float *onehot, float *raw,
+status chroma_check_work(const chroma *k, int64_t frames, err *e) {
+    if (frames <= CHROMA_WORK_MAX / k->cfg.fft) return OK;
+    return err_set(
+        e, ERR_LIMIT,
+        "melody: %lld chroma frames of %lld samples each, expected at most %lld frames of "
+        "that length; hop_length is %lld",
+        (long long)frames, (long long)k->cfg.fft, (long long)(CHROMA_WORK_MAX / k->cfg.fft),
+        (long long)k->cfg.hop);
+}
+
+status chroma_extract(const chroma *k, const float *samples, int64_t n, const chroma_rows *out,
                       err *e) {
+    status rc = chroma_check_work(k, out->n, e);
+    if (rc) return rc;
     if (n < 1 || n > SAMPLES_MAX) {
         return err_set(e, ERR_ARG, "melody: expected 1 to %lld samples, found %lld",
                        (long long)SAMPLES_MAX, (long long)n);
@@ -166,11 +178,12 @@ status chroma_extract(const chroma *k, const float *samples, int64_t n, float *o
     double *spectrum = arena_alloc(&work, (size + 2) * sizeof *spectrum);
     double *sum = arena_alloc(&work, (size_t)k->cfg.classes * sizeof *sum);
     bool ok = !work.failed;
-    for (int64_t f = 0, frames = chroma_frames(k, n); ok && f < frames; f++) {
+    for (int64_t f = 0, frames = MIN(out->n, chroma_frames(k, n)); ok && f < frames; f++) {
         cut_frame(k, samples, n, f, frame);
         fft_power(k->plan, power, frame, spectrum);
         filter_frame(k, power, sum);
-        put_frame(k, sum, onehot + f * k->cfg.classes, raw ? raw + f * k->cfg.classes : NULL);
+        int64_t at = f * k->cfg.classes;
+        put_frame(k, sum, out->onehot + at, out->raw ? out->raw + at : NULL);
     }
     arena_deinit(&work);
     return ok ? OK : err_set(e, ERR_OOM, "no memory for chroma features");

@@ -3,6 +3,11 @@
 
 #include "audio/file.h"
 
+// Frames of n samples that the decoder hears: its prefix has no room for more.
+static int64_t rows_heard(const condition *k, int64_t n) {
+    return MIN(chroma_frames(k->m->chroma, n), mg_get_config(k->m->lm)->chroma_length);
+}
+
 static status read_melody(condition *k, const char *path, err *e) {
     if (!k->m->chroma) {
         return err_field(e, "melody",
@@ -15,6 +20,8 @@ static status read_melody(condition *k, const char *path, err *e) {
     int rate = (int)chroma_get_config(k->m->chroma)->sample_rate;
     if (!rc) rc = file_clip_planes(&k->wave, &k->n, &clip, rate, 1, e);
     file_clip_deinit(&clip);
+    int64_t longest = chroma_get_config(k->m->chroma)->samples_max;
+    if (!rc) rc = chroma_check_work(k->m->chroma, rows_heard(k, longest), e);
     if (rc) err_about(e, "melody");
     k->kind = CONDITION_MELODY;
     return rc;
@@ -62,16 +69,12 @@ static int64_t melody_rows(const condition *k, float *out, double start_s) {
     int64_t from = (int64_t)(start_s * (double)c->sample_rate) % k->n;
     int64_t n = from ? c->samples_max : MIN(k->n, c->samples_max);
     float *turned = mem_alloc((size_t)n * sizeof *turned);
-    int64_t rows = chroma_frames(k->m->chroma, n), most = mg_get_config(k->m->lm)->chroma_length;
-    float *all = mem_alloc((size_t)(rows * c->classes) * sizeof *all);
-    status rc = turned && all ? OK : ERR_OOM;
-    for (int64_t i = 0; !rc && i < n; i++) turned[i] = k->wave[(from + i) % k->n];
-    if (!rc) rc = chroma_extract(k->m->chroma, turned, n, all, NULL, NULL);
-    rows = rc ? 0 : MIN(rows, most);
-    if (rows) memcpy(out, all, (size_t)(rows * c->classes) * sizeof *out);
+    int64_t rows = rows_heard(k, n);
+    for (int64_t i = 0; turned && i < n; i++) turned[i] = k->wave[(from + i) % k->n];
+    const chroma_rows to = {.onehot = out, .n = rows};
+    status rc = turned ? chroma_extract(k->m->chroma, turned, n, &to, NULL) : ERR_OOM;
     mem_free(turned);
-    mem_free(all);
-    return rows;
+    return rc ? 0 : rows;
 }
 
 int64_t condition_chroma(void *arg, float *out, int64_t start_frame) {

@@ -76,6 +76,10 @@ int64_t decoder_columns(const musicgen *m, const seq_params *p, int64_t frames, 
 // Draws the next column of n different sequences, whose windows have begun and are not full.
 status decoder_step(decoder *d, seq *const *s, size_t n, err *e);
 
+// ERR_FORMAT once the scores of a step of s were not finite: nothing was drawn from them, and the
+// codes mean nothing.
+status seq_check(const seq *s, err *e);
+
 bool seq_guided(const seq *s); // it has a null branch
 void seq_rest(seq *s);         // the caches go; the codes stay
 // The codes [K][frames], borrowed until seq_free. A device that is still at work is waited for.

@@ -1,9 +1,11 @@
 // decoder_cpu.c - decoder.h on the CPU: model/musicgen.h's rows and caches, and sampler.h's draws.
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "compute/rng.h"
 #include "engine/musicgen/decoder.h"
+#include "model/finite.h"
 
 // Matrix products are near their best speed from this many rows on.
 #define PREFILL_ROWS 256
@@ -39,6 +41,7 @@ struct seq {
     int64_t index, start, known;
     int64_t column; // the next one to make
     delay_pattern delay;
+    atomic_bool broken; // see seq_check; set by whichever thread draws
 };
 
 // --- sizes
@@ -322,7 +325,9 @@ static void draw(const step_scores *in, int64_t k) {
     sampler_guide(scores, in->cond + k * n, in->null ? in->null + k * n : NULL,
                   s->p.sampling.guidance, n);
     if (keep) memcpy(s->first + k * n, scores, (size_t)n * sizeof *scores);
-    if (!free) return;
+    bool finite = finite_f32(scores, n);
+    if (!finite) s->broken = true;
+    if (!free || !finite) return;
     uint64_t number = (uint64_t)s->index << 40 | (uint64_t)s->column << 8 | (uint64_t)k;
     rng_u32x4 u = rng_draw(s->p.seed, s->p.stream, number);
     s->codes[k * s->p.frames + s->start + t] =
@@ -347,6 +352,14 @@ status decoder_step(decoder *d, seq *const *s, size_t n, err *e) {
         s[i]->column++;
     }
     return OK;
+}
+
+status seq_check(const seq *s, err *e) {
+    if (!s->broken) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "decoder: the scores of frame %lld are not finite numbers: its weights are too "
+                   "large or damaged",
+                   (long long)(s->start + s->column - 2));
 }
 
 static status force(decoder *d, seq *s, const seq_window *w, const seq_forced *f, err *e) {

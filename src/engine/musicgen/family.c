@@ -82,6 +82,13 @@ static status encode_given(musicgen_plan *q, err *e) {
     return rc;
 }
 
+// Once, before the first stem: that reads the file, as the stem will.
+static status check_values(musicgen_family *f, err *e) {
+    if (!f->values_read) (void)!weights_check_values(f->p.kept, f->base.c, &f->values);
+    f->values_read = true;
+    return f->values.code ? err_set(e, f->values.code, "%s", f->values.text) : OK;
+}
+
 static status encode_text(musicgen_take *t, err *e) {
     musicgen_family *f = self(&t->base);
     size_t n = t->ids.count * (size_t)mg_get_config(f->p.lm)->text_dim;
@@ -95,8 +102,9 @@ static status encode_text(musicgen_take *t, err *e) {
 
 static status begin(take *base, err *e) {
     musicgen_take *t = (musicgen_take *)base;
-    const musicgen_family *f = self(base);
-    status rc = encode_text(t, e);
+    musicgen_family *f = self(base);
+    status rc = check_values(f, e);
+    if (!rc) rc = encode_text(t, e);
     if (!rc) rc = encode_given((musicgen_plan *)base->of, e);
     if (rc) return rc;
     const run_params params = musicgen_take_params(t);
@@ -123,8 +131,9 @@ static status step(family *base, take *const *list, size_t n, err *e) {
     for (size_t i = 0; i < n && !rc; i++) {
         run *r = ((musicgen_take *)list[i])->run;
         run_stepped(r);
-        list[i]->done = run_steps_done(r);
-        list[i]->wants_prefill = run_needs_window(r);
+        bool broken = seq_check(f->stepped[i], NULL) != OK; // it ends now, and finish says why
+        list[i]->done = broken ? list[i]->total : run_steps_done(r);
+        list[i]->wants_prefill = !broken && run_needs_window(r);
     }
     return rc;
 }
@@ -142,7 +151,8 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
     for (size_t i = 0; i < n; i++) {
         seq *s = run_seq(((musicgen_take *)list[i])->run);
         seq_rest(s);
-        status rc = make_room(f, list[i], e);
+        status rc = seq_check(s, e);
+        if (!rc) rc = make_room(f, list[i], e);
         if (rc) return rc;
         stems[i] = (sound_stem){seq_codes(s), list[i]->length, list[i]->planes};
     }

@@ -16,4 +16,6 @@ typedef struct {
     run **running;          // [places]
     seq **stepped;          // [places]
     arena work;             // of one call
+    bool values_read;       // the weights' values have been looked at
+    err values;             // and what was found
 } musicgen_family;

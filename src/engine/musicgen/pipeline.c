@@ -31,6 +31,7 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
                           e);
     }
     if (!rc) rc = weights_finish(&w, e);
+    p->kept = w.kept;
     p->values = w.values;
     p->size = w.bytes;
     return rc;
@@ -54,6 +55,31 @@ static status check_shapes(const pipeline *p, err *e) {
                        tok_vocab_size(p->tokenizer), (long long)t5_get_config(p->text)->vocab);
     }
     return OK;
+}
+
+// What the other documents say beside config.json. A text model's feature extractor prepares sound
+// for the codec, so its rate and channels must be the model's; a melody model's one is chroma.h's.
+static status check_documents(const pipeline *p, const json *generation, const json *preprocessor,
+                              err *e) {
+    const mg_config *lm = mg_get_config(p->lm);
+    int64_t rate = encodec_get_config(p->codec)->sample_rate, channels = lm->channels;
+    int64_t rate_said = rate, channels_said = channels;
+    if (mg_check_special(generation, lm->vocab, e)) return err_within(e, "generation_config.json");
+    if (lm->melody || !preprocessor) return OK;
+    status rc = json_opt_int(preprocessor, "sampling_rate", 1, 1 << 24, &rate_said, e);
+    if (!rc) rc = json_opt_int(preprocessor, "feature_size", 1, 1 << 16, &channels_said, e);
+    if (rc) return err_within(e, "preprocessor_config.json");
+    if (rate_said != rate) {
+        return err_set(e, ERR_FORMAT,
+                       "preprocessor_config.json: sampling_rate: expected "
+                       "audio_encoder.sampling_rate %lld, found %lld",
+                       (long long)rate, (long long)rate_said);
+    }
+    if (channels_said == channels) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "preprocessor_config.json: feature_size: expected decoder.audio_channels %lld, "
+                   "found %lld",
+                   (long long)channels, (long long)channels_said);
 }
 
 // "stemforge" in config.json: what our own training adds (docs/MODELS.md). Absent for other models.
@@ -117,7 +143,7 @@ static status read_windows(pipeline *p, const json *generation, err *e) {
 
 static status open_chroma(pipeline *p, const json *preprocessor, err *e) {
     chroma_config cfg;
-    status rc = chroma_config_read(&cfg, preprocessor, e);
+    status rc = chroma_config_read(&cfg, preprocessor, mg_get_config(p->lm)->chroma_bins, e);
     if (rc) return err_within(e, "preprocessor_config.json");
     if (cfg.classes != mg_get_config(p->lm)->chroma_bins) {
         return err_set(e, ERR_FORMAT,
@@ -132,6 +158,7 @@ static status open_parts(pipeline *p, checkpoint *files, weights_type lm_type, c
                          const json *generation, const json *preprocessor, err *e) {
     status rc = bind(p, files, lm_type, c, e);
     if (!rc) rc = check_shapes(p, e);
+    if (!rc) rc = check_documents(p, generation, preprocessor, e);
     if (!rc) rc = read_windows(p, generation, e);
     if (!rc && mg_get_config(p->lm)->melody && !p->has_grid) rc = open_chroma(p, preprocessor, e);
     return rc ? err_within(e, "%.200s", files->path) : OK;

@@ -26,8 +26,9 @@ typedef struct {
     int64_t window, stride; // frames; see run.h
     int top_k;              // the model's own defaults
     double guidance;
-    int64_t values; // parameters
-    size_t size;    // bytes of them as kept
+    const weights_kept *kept; // tensors whose values nobody has read yet
+    int64_t values;           // parameters
+    size_t size;              // bytes of them as kept
 } pipeline;
 
 // Binds files, which must outlive the pipeline, with the decoder's weights kept as lm_type. c's

@@ -16,6 +16,17 @@ int64_t sound_samples(const pipeline *p, int64_t frames) {
     return frames * encodec_get_config(p->codec)->hop;
 }
 
+// Codes from outside, or of a codec that has more vectors than the decoder has codes.
+static status check_codes(const pipeline *p, const int32_t *codes, int64_t n, err *e) {
+    int64_t vocab = mg_get_config(p->lm)->vocab;
+    for (int64_t i = 0; i < n; i++) {
+        if (codes[i] >= 0 && codes[i] < vocab) continue;
+        return err_set(e, ERR_FORMAT, "code %lld is %d, the decoder knows 0 to %lld", (long long)i,
+                       codes[i], (long long)vocab - 1);
+    }
+    return OK;
+}
+
 status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t n, int32_t *codes,
                     err *e) {
     const mg_config *lm = mg_get_config(p->lm);
@@ -32,7 +43,10 @@ status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t 
         }
     }
     mem_free(one);
-    return rc;
+    if (!rc) rc = check_codes(p, codes, lm->codebooks * frames, e);
+    return rc ? err_within(e, "the sound as codes (audio_encoder.codebook_size %lld)",
+                           (long long)encodec_get_config(p->codec)->codes)
+              : OK;
 }
 
 status sound_decode_stems(const pipeline *p, compute *c, encodec_decoder *d, const sound_stem *list,
@@ -71,10 +85,8 @@ static status copy_codes(const pipeline *p, const tensor *t, int32_t **codes, in
     int32_t *copy = mem_alloc((size_t)n * sizeof *copy); // aligned, unlike the file
     if (!copy) return err_set(e, ERR_OOM, "no memory for %lld codes", (long long)n);
     memcpy(copy, t->data, (size_t)n * sizeof *copy);
-    for (int64_t i = 0; i < n; i++) {
-        if (copy[i] >= 0 && copy[i] < lm->vocab) continue;
-        status rc = err_set(e, ERR_FORMAT, "code %lld is %d, expected 0 to %lld", (long long)i,
-                            copy[i], (long long)lm->vocab - 1);
+    status rc = check_codes(p, copy, n, e);
+    if (rc) {
         mem_free(copy);
         return rc;
     }

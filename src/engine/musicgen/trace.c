@@ -149,7 +149,9 @@ static status chroma_of_wav(tracer *t, err *e) {
     t->chroma = ADD_F32(t, "chroma", frames, bins);
     float *raw = ADD_F32(t, "chroma_raw", frames, bins);
     t->chroma_n = frames;
-    rc = t->chroma && raw ? chroma_extract(t->m->chroma, wave, n, t->chroma, raw, e) : no_memory(e);
+    rc = t->chroma && raw
+             ? chroma_extract(t->m->chroma, wave, n, &(chroma_rows){t->chroma, raw, frames}, e)
+             : no_memory(e);
     mem_free(wave);
     return rc;
 }
