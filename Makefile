@@ -225,13 +225,15 @@ model-eval: $(BIN)
 	    --write docs/MODEL_CARD.md --pictures docs/img
 
 # --- the source
-.PHONY: lint format map
+.PHONY: lint format map map-check
 lint:
 	@$(PYTHON) tools/lint.py
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 map:
 	@$(PYTHON) tools/map.py >docs/MAP.md
+map-check:
+	@$(PYTHON) tools/map.py | diff -u docs/MAP.md - || { echo 'docs/MAP.md is stale: make map'; exit 1; }
 
 # For editors. The last entry has no comma after it.
 entry = {"directory": "$(CURDIR)", "file": "$(1)", "command": "$(subst ",\",$(subst \,\\,$(CC) $(COMPILE) \

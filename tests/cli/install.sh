@@ -80,6 +80,19 @@ if tools/libraries.sh "$tmp/bin/nojansson" 2>"$tmp/err"; then no "a missing libr
 elif grep -q "apt-get install libjansson-dev" "$tmp/err"; then ok
 else no "a missing library: $(cat "$tmp/err")"; fi
 
+# --- without root and without apt: what is needed is listed, nothing else happens
+mkdir "$tmp/poor" "$tmp/other"
+printf '#!/bin/sh\necho 1000\n' >"$tmp/poor/id"
+printf '#!/bin/sh\nexit 1\n' | tee "$tmp/poor/sudo" "$tmp/poor/dpkg-query" "$tmp/poor/apt-get" >/dev/null
+chmod +x "$tmp/poor/"*
+if PATH="$tmp/poor:$PATH" tools/install.sh build </dev/null >"$tmp/out" 2>&1; then no "install.sh without root succeeded"
+elif grep -q "apt-get install build-essential .*libjansson-dev" "$tmp/out"; then ok
+else no "install.sh without root: $(cat "$tmp/out")"; fi
+for tool in sh dirname cat; do ln -s "$(command -v $tool)" "$tmp/other/$tool"; done
+if PATH="$tmp/other" tools/install.sh build >"$tmp/out" 2>&1; then no "install.sh without apt succeeded"
+elif grep -q "Fedora .*jansson-devel" "$tmp/out"; then ok
+else no "install.sh without apt: $(cat "$tmp/out")"; fi
+
 # --- AArch64: the whole program where its libraries are installed, else what is missing
 if command -v aarch64-linux-gnu-gcc >/dev/null; then
     if tools/libraries.sh aarch64-linux-gnu-gcc 2>"$tmp/err"; then
