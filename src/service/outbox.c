@@ -9,8 +9,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-// Without a wake the outbox is looked at this often: due times may come closer when the clock
-// jumps.
+// Without a wake the outbox is looked at this often: origins that had to wait may be free again.
 #define LOOK_MS 1000
 
 struct outbox {
@@ -48,7 +47,7 @@ static void report(outbox *o, const hook_report *r) {
 static void rest(outbox *o, uint64_t seen, status rc) {
     int64_t due = 0, ms = LOOK_MS;
     if (rc == ERR_NOT_FOUND && job_hook_next(o->jobs, &due, NULL) == OK) {
-        int64_t left = due - os_time_ms();
+        int64_t left = due - job_time_now().mono_ms;
         if (due != INT64_MAX && left > 0) ms = MIN(ms, left);
     }
     pthread_mutex_lock(&o->mu);

@@ -154,7 +154,7 @@ status job_end(job_store *s, db *d, const job_ending *end, err *e) {
     job j;
     rc = job_load(d, end->seq, &j, e);
     if (rc) return rc;
-    if (j.callback_url) rc = job_hook_queue(s, d, &j, end->now.wall_ms, e);
+    if (j.callback_url) rc = job_hook_queue(s, d, &j, end->now, e);
     job_deinit(&j);
     return rc;
 }
@@ -254,6 +254,7 @@ static status redeliver_work(db *d, void *arg, err *e) {
     sqlite3_stmt *q = db_stmt(d, Q_HOOK_AGAIN);
     sql_int(q, 1, j.seq);
     sql_int(q, 2, a->now.wall_ms);
+    sql_int(q, 3, a->now.mono_ms);
     return db_exec(d, q, e);
 }
 

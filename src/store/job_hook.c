@@ -9,8 +9,6 @@
 #include "base/mem.h"
 #include "store/job_sql.h"
 
-#define DELAY_SLACK_MS 60000 // beyond the longest delay: for rounding and small clock steps
-
 void job_hook_deinit(job_hook *h) {
     mem_free(h->url);
     buf_deinit(&h->body);
@@ -30,7 +28,7 @@ static status make_webhook_id(const job *j, char out[40], err *e) {
     return OK;
 }
 
-status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e) {
+status job_hook_queue(job_store *s, db *d, const job *j, job_time now, err *e) {
     char id[40];
     status rc = make_webhook_id(j, id, e);
     if (rc) return rc;
@@ -43,7 +41,8 @@ status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e)
         sql_int(q, 1, j->seq);
         sql_text(q, 2, id);
         sql_blob(q, 3, buf_bytes(&body));
-        sql_int(q, 4, now_ms);
+        sql_int(q, 4, now.wall_ms);
+        sql_int(q, 5, now.mono_ms);
         rc = db_exec(d, q, e);
     }
     buf_deinit(&body);
@@ -70,11 +69,10 @@ static bool skipped(const hook_args *a, const char *url) {
     return false;
 }
 
-// First row of a query for due callbacks whose URL is not skipped.
-static status find_due(db *d, query which, int64_t wall_ms, hook_args *a, int64_t *seq, err *e) {
-    sqlite3_stmt *q = db_stmt(d, which);
-    sql_int(q, 1, wall_ms);
-    sql_int(q, 2, a->now.mono_ms);
+// The first due callback whose URL is not skipped.
+static status find_due(db *d, hook_args *a, int64_t *seq, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_HOOK_DUE);
+    sql_int(q, 1, a->now.mono_ms);
     status rc;
     while ((rc = db_step(d, q, e)) == OK) {
         const char *url = (const char *)sqlite3_column_text(q, 1);
@@ -113,16 +111,22 @@ static status take_hook(db *d, hook_args *a, int64_t seq, err *e) {
     return OK;
 }
 
+static status resume_delays(db *d, const hook_args *a, err *e) {
+    sqlite3_stmt *q = db_stmt(d, Q_HOOK_RESUME);
+    sql_int(q, 1, a->now.wall_ms);
+    sql_int(q, 2, a->now.mono_ms);
+    return db_exec(d, q, e);
+}
+
 static status hook_claim_work(db *d, void *arg, err *e) {
     hook_args *a = arg;
-    const job_config *c = &a->s->config;
     int64_t seq = 0;
-    status rc = find_due(d, Q_HOOK_DUE, a->now.wall_ms, a, &seq, e);
-    if (rc == ERR_NOT_FOUND) {
-        int64_t longest = MAX(c->hook_cap_ms, c->hook_after_max_ms) + DELAY_SLACK_MS;
-        rc = find_due(d, Q_HOOK_ASTRAY, a->now.wall_ms + longest, a, &seq, e);
-    }
-    return rc ? rc : take_hook(d, a, seq, e);
+    status rc = resume_delays(d, a, e);
+    bool resumed = !rc && db_changes(d) > 0;
+    if (!rc) rc = find_due(d, a, &seq, e);
+    if (!rc) rc = take_hook(d, a, seq, e);
+    a->found = rc == OK;
+    return rc == ERR_NOT_FOUND && resumed ? OK : rc; // what was resumed must be committed
 }
 
 status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_t skip_count,
@@ -131,6 +135,7 @@ status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_
     buf_init(&out->body, JOB_BODY_MAX);
     hook_args a = {.s = s, .now = now, .skip = skip, .skip_count = skip_count, .out = out};
     status rc = db_write(s->d, hook_claim_work, &a, e);
+    if (!rc && !a.found) rc = ERR_NOT_FOUND;
     if (rc) job_hook_deinit(out);
     return rc == ERR_NOT_FOUND ? err_set(e, rc, "no callback is due") : rc;
 }
@@ -178,6 +183,7 @@ static status hook_done_work(db *d, void *arg, err *e) {
     sql_int(q, 5, a->now.wall_ms);
     sql_int(q, 6, r->code);
     sql_text(q, 7, r->error);
+    sql_int(q, 8, a->now.mono_ms + delay);
     return db_exec(d, q, e);
 }
 

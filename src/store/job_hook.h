@@ -16,8 +16,8 @@ typedef struct {
 void job_hook_deinit(job_hook *h); // zeroed is fine
 
 // Takes the longest-due pending callback whose URL does not begin with one of the skip prefixes and
-// leases it for hook_lease_ms. ERR_NOT_FOUND: none due. A due time further ahead than any delay
-// could be (the clock went back) counts as due.
+// leases it for hook_lease_ms. ERR_NOT_FOUND: none due. Delays run by the monotonic clock; a new
+// process goes on with what the wall clock says is left of them, at most the whole delay.
 status job_hook_claim(job_store *s, job_time now, const char *const *skip, size_t skip_count,
                       job_hook *out, err *e);
 typedef enum { JOB_HOOK_OK, JOB_HOOK_AGAIN, JOB_HOOK_FINAL, JOB_HOOK_LATER } job_hook_verdict;
@@ -34,6 +34,7 @@ typedef struct {
 } job_hook_record;
 status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
                      job_hook_state *state, err *e);
-// Wall time at which the next callback that is not under way is due (may be past); INT64_MAX: none.
+// The monotonic time at which the next callback that is not under way is due (may be past, and is
+// negative when a claim must find out first); INT64_MAX: none.
 // Look again after hook_lease_ms at the latest: an attempt that was never recorded falls due then.
-status job_hook_next(job_store *s, int64_t *due_ms, err *e);
+status job_hook_next(job_store *s, int64_t *due_mono_ms, err *e);

@@ -83,7 +83,15 @@ static const char MIGRATION_1[] =
     " UPDATE tally SET n = n - 1 WHERE kind = 1 AND state = old.state;"
     " UPDATE tally SET n = n + 1 WHERE kind = 1 AND state = new.state; END;";
 
-static const char *const migrations[] = {MIGRATION_1};
+// When a callback falls due is kept by the monotonic clock, so that a step of the wall clock
+// neither parks nor hurries it. due_ms is the same by the wall clock, for people and for the next
+// process.
+static const char MIGRATION_2[] =
+    "ALTER TABLE hook ADD COLUMN due_mono INTEGER NOT NULL DEFAULT -1;" // -1: not known yet
+    "CREATE INDEX hook_due ON hook(due_mono) WHERE state = 1;"
+    "DROP INDEX hook_pending;";
+
+static const char *const migrations[] = {MIGRATION_1, MIGRATION_2};
 
 // In the order that job_view.c reads them.
 #define JOB_COLUMNS(request)                                                                       \
@@ -96,7 +104,7 @@ static const char *const statements[Q_COUNT] = {
     // At open: whoever ran or sent these is dead, since the database is ours alone.
     [Q_RECOVER_JOBS] = "UPDATE job SET state = 0 WHERE state = 1",
     [Q_RECOVER_QUEUED] = "UPDATE job SET wait_mono = 0 WHERE state = 0 AND wait_mono <> 0",
-    [Q_RECOVER_HOOKS] = "UPDATE hook SET lease_mono = 0 WHERE state = 1 AND lease_mono <> 0",
+    [Q_RECOVER_HOOKS] = "UPDATE hook SET lease_mono = 0, due_mono = -1 WHERE state = 1",
 
     [Q_FIND_ID] = "SELECT seq, state, digest FROM job WHERE id = ?1",
     [Q_COUNT_QUEUED] = "SELECT n FROM tally WHERE kind = 0 AND state = 0",
@@ -149,24 +157,25 @@ static const char *const statements[Q_COUNT] = {
     [Q_OLDEST_QUEUED] = "SELECT created_ms FROM job WHERE state = 0 ORDER BY seq LIMIT 1",
     [Q_OLDEST_HOOK] = "SELECT queued_ms FROM hook WHERE state = 1 ORDER BY queued_ms LIMIT 1",
 
-    [Q_HOOK_INSERT] = "INSERT INTO hook(seq, webhook_id, body, state, queued_ms, due_ms)"
-                      " VALUES (?1, ?2, ?3, 1, ?4, ?4)",
+    [Q_HOOK_INSERT] = "INSERT INTO hook(seq, webhook_id, body, state, queued_ms, due_ms, due_mono)"
+                      " VALUES (?1, ?2, ?3, 1, ?4, ?4, ?5)",
+    // After a restart: what is left of the delay, and never more than the whole of it.
+    [Q_HOOK_RESUME] = "UPDATE hook SET due_mono = ?2 + min(max(due_ms - ?1, 0),"
+                      " max(due_ms - max(last_ms, queued_ms), 0))"
+                      " WHERE state = 1 AND due_mono < 0",
     [Q_HOOK_DUE] = "SELECT h.seq, j.callback_url FROM hook h JOIN job j ON j.seq = h.seq"
-                   " WHERE h.state = 1 AND h.due_ms <= ?1 AND h.lease_mono <= ?2 ORDER BY h.due_ms",
-    // Due further ahead than any delay: the clock has gone back since.
-    [Q_HOOK_ASTRAY] = "SELECT h.seq, j.callback_url FROM hook h JOIN job j ON j.seq = h.seq"
-                      " WHERE h.state = 1 AND h.due_ms > ?1 AND h.lease_mono <= ?2"
-                      " ORDER BY h.due_ms",
+                   " WHERE h.state = 1 AND h.due_mono <= ?1 AND h.lease_mono <= ?1"
+                   " ORDER BY h.due_mono",
     [Q_HOOK_CLAIM] = "UPDATE hook SET fence = fence + 1, lease_mono = ?2 WHERE seq = ?1"
                      " RETURNING fence, webhook_id, attempts, body",
     [Q_HOOK_LIVE] = "SELECT attempts FROM hook WHERE seq = ?1 AND fence = ?2 AND lease_mono <> 0",
     [Q_HOOK_RECORD] =
         "UPDATE hook SET state = ?2, attempts = ?3, due_ms = ?4, last_ms = ?5, last_code = ?6,"
-        " last_error = ?7, lease_mono = 0 WHERE seq = ?1",
-    [Q_HOOK_NEXT] = "SELECT due_ms FROM hook WHERE state = 1 AND lease_mono = 0"
-                    " ORDER BY due_ms LIMIT 1",
-    [Q_HOOK_AGAIN] = "UPDATE hook SET state = 1, attempts = 0, due_ms = ?2, queued_ms = ?2"
-                     " WHERE seq = ?1",
+        " last_error = ?7, lease_mono = 0, due_mono = ?8 WHERE seq = ?1",
+    [Q_HOOK_NEXT] = "SELECT due_mono FROM hook WHERE state = 1 AND lease_mono = 0"
+                    " ORDER BY due_mono LIMIT 1",
+    [Q_HOOK_AGAIN] = "UPDATE hook SET state = 1, attempts = 0, due_ms = ?2, queued_ms = ?2,"
+                     " due_mono = ?3 WHERE seq = ?1",
 };
 
 void sql_int(sqlite3_stmt *q, int i, int64_t v) {

@@ -47,8 +47,8 @@ typedef enum {
     Q_OLDEST_QUEUED,
     Q_OLDEST_HOOK,
     Q_HOOK_INSERT,
+    Q_HOOK_RESUME,
     Q_HOOK_DUE,
-    Q_HOOK_ASTRAY,
     Q_HOOK_CLAIM,
     Q_HOOK_LIVE,
     Q_HOOK_RECORD,
@@ -79,4 +79,4 @@ typedef struct {
 status job_end(job_store *s, db *d, const job_ending *end, err *e);
 status job_end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e);
 // Inside db work: stores the callback of a job that has just ended.
-status job_hook_queue(job_store *s, db *d, const job *j, int64_t now_ms, err *e);
+status job_hook_queue(job_store *s, db *d, const job *j, job_time now, err *e);
