@@ -13,6 +13,7 @@
 
 #define SLEEP_SLICE_MS 50           // how soon azure_client_stop is noticed
 #define SKEW_MS_MAX (5 * 60 * 1000) // Azure refuses dates 15 minutes off
+#define SKEW_MS_SMALL (60 * 1000)   // a Date says whole seconds and travels a while
 #define BYTES_PER_MS_MIN 64         // slowest upload that is waited for
 #define ANSWER_MS_MAX 100000        // besides the upload; the .NET SDK's network timeout
 #define ONCE_MS_MAX 4000
@@ -31,6 +32,10 @@ static int64_t wall_ms(azure_client *c) {
 
 int64_t azure_client_now_ms(azure_client *c) {
     return wall_ms(c) + atomic_load(&c->skew_ms);
+}
+
+int64_t azure_client_skew_ms(azure_client *c) {
+    return atomic_load(&c->skew_ms);
 }
 
 static void wait_ms(azure_client *c, int64_t ms) {
@@ -200,6 +205,19 @@ static int64_t delay_ms(azure_client *c, const fetch_response *r, int n) {
     return jittered(MIN(bound, p->delay_max_ms));
 }
 
+// Takes over the service's clock when ours is off by more than so much. True: it was.
+static bool learn_clock(azure_client *c, const fetch_response *r, int64_t off_max_ms) {
+    char date[64];
+    int64_t theirs = fetch_find_header(r, "Date", date, sizeof date) ? fetch_date_parse(date) : -1;
+    if (theirs < 0) return false;
+    int64_t off = theirs - azure_client_now_ms(c);
+    if (off < off_max_ms && off > -off_max_ms) return false;
+    atomic_store(&c->skew_ms, theirs - wall_ms(c));
+    log_warn("azure", "this machine's clock is %lld s off the storage service's; corrected here",
+             (long long)(-off / 1000));
+    return true;
+}
+
 // At once: answers that x->again can put right (a token, the clock); at most twice, so that a
 // service that keeps refusing is believed.
 #define AGAIN_MAX 2
@@ -218,6 +236,8 @@ status azure_exchange_run(azure_client *c, azure_exchange *x, fetch_response *r,
             fetch_response_deinit(r);
             continue;
         }
+        // Links and tokens count on the time, and a wrong date is not always refused.
+        if (x->genuine && succeeded(x, r, code)) learn_clock(c, r, SKEW_MS_SMALL);
         bool retry = (rc == OK || rc == ERR_IO) && !succeeded(x, r, code) && transient(x, r, code);
         int64_t delay = retry && n + 1 < x->tries_max ? delay_ms(c, r, n) : -1;
         if (delay < 0) return report(x, r, code, retry, &why, e);
@@ -315,19 +335,6 @@ static status prepare(azure_exchange *x, err *e) {
     return OK;
 }
 
-// A signature over a date that is too far off is refused: believe the service's clock.
-static bool correct_clock(azure_client *c, const fetch_response *r) {
-    char date[64];
-    int64_t theirs = fetch_find_header(r, "Date", date, sizeof date) ? fetch_date_parse(date) : -1;
-    if (theirs < 0) return false;
-    int64_t off = theirs - azure_client_now_ms(c);
-    if (off < SKEW_MS_MAX && off > -SKEW_MS_MAX) return false;
-    atomic_store(&c->skew_ms, theirs - wall_ms(c));
-    log_warn("azure", "this machine's clock is %lld s off the storage service's; corrected here",
-             (long long)(-off / 1000));
-    return true;
-}
-
 static bool put_right(azure_exchange *x, const fetch_response *r, const char *code) {
     (void)code;
     azure_client *c = ((signed_request *)x->arg)->c;
@@ -335,7 +342,7 @@ static bool put_right(azure_exchange *x, const fetch_response *r, const char *co
         azure_token_drop(c);
         return true;
     }
-    return r->code == 403 && correct_clock(c, r);
+    return r->code == 403 && learn_clock(c, r, SKEW_MS_MAX);
 }
 
 // The service names itself in every success, and a refusal has its error code. 401, 403, 408, 429

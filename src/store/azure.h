@@ -100,6 +100,7 @@ const azure_account *azure_client_account(const azure_client *c);
 void azure_client_stop(azure_client *c); // ends running and future requests soon
 // Wall clock, corrected by what the service said about it.
 int64_t azure_client_now_ms(azure_client *c);
+int64_t azure_client_skew_ms(azure_client *c); // the service's clock minus ours; 0: as far as known
 
 typedef struct {
     const char *verb;
@@ -121,8 +122,9 @@ typedef struct {
 // (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop), and ERR_BUSY for what
 // passes or can be put right outside: tries spent on an outage or on throttling, 401 and 403, and
 // answers of something in between: a success that is not as promised, a refusal without an error
-// code. code (may be NULL) gets x-ms-error-code. r is filled in any case: fetch_response_deinit. A
-// 403 whose Date is far from our clock corrects our idea of the time, with a warning, once a try.
+// code. code (may be NULL) gets x-ms-error-code. r is filled in any case: fetch_response_deinit.
+// A success whose Date is over a minute from our clock corrects our idea of the time, with a
+// warning; so does a 403 over five minutes, which is then tried again.
 #define AZURE_CODE_MAX 64
 status azure_send(azure_client *c, const azure_request *q, fetch_response *r,
                   char code[AZURE_CODE_MAX], err *e);

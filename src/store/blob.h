@@ -62,7 +62,8 @@ const char *blob_place(const blob_store *s);
 // ERR_BUSY says "try later" (outage, throttling) and other codes say that trying later is no use.
 status blob_put(blob_store *s, const char *key, bytes data, const char *type, blob_info *info,
                 err *e);
-// The URL that a reader uses. now_ms (wall clock) starts the life of a signed one.
+// The URL that a reader uses. now_ms (our wall clock, right or wrong) starts the life of a signed
+// one.
 status blob_link(blob_store *s, const char *key, int64_t now_ms, char *url, size_t cap, err *e);
 // ERR_NOT_FOUND when absent. get appends n bytes from offset (fewer at the end) to out.
 status blob_head(blob_store *s, const char *key, blob_info *info, err *e);

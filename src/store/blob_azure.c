@@ -326,6 +326,7 @@ static status azure_link(blob_store *b, const char *key, int64_t now_ms, buf *ur
     blob_path path = path_of(s, key);
     buf_printf(url, "%s%s", a->endpoint, path.text);
     if (!s->sas_hours) return OK;
+    now_ms += azure_client_skew_ms(s->client); // whoever checks the link has the service's clock
     int64_t end_ms = now_ms + link_ms(s);
     buf_add_char(url, '?');
     if (a->auth == AZURE_SHARED_KEY) {

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 #include "loopback.h"
 #include "store/azure.h"
 #include "store/blob.h"
+#include "wall_clock.h"
 
 #define EMULATOR_KEY                                                                               \
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -619,7 +621,7 @@ Test(azure, blob_store_says_what_is_wrong_with_its_settings) {
 }
 
 // A blob store whose service is the script. Larger blobs than whole_max go up in blocks.
-static blob_store *script_store(script *s, size_t whole_max) {
+static blob_store *script_store_with(script *s, size_t whole_max, int sas_hours) {
     s->server = loopback_start(play, s);
     char text[300];
     snprintf(text, sizeof text,
@@ -628,11 +630,16 @@ static blob_store *script_store(script *s, size_t whole_max) {
     blob_config c = blob_config_default();
     c.connection = text;
     c.whole_max = whole_max;
+    c.sas_hours = sas_hours;
     c.block_size = 4;
     c.delay_first_ms = 1;
     blob_store *b;
     cr_assert_eq(blob_open(&b, &c, NULL), OK);
     return b;
+}
+
+static blob_store *script_store(script *s, size_t whole_max) {
+    return script_store_with(s, whole_max, 0);
 }
 
 // A container that is missing, an upload that arrived damaged, and then all is well.
@@ -742,4 +749,34 @@ Test(azure, a_check_passes_only_when_writing_does) {
     cr_assert_eq(blob_check(b, NULL), ERR_BUSY);
     blob_close(b);
     loopback_stop(s.server);
+}
+
+// The day and hour of a query parameter of url.
+static const char *hour_of(const char *url, const char *name, char out[40]) {
+    char want[16];
+    snprintf(want, sizeof want, "%s=", name);
+    const char *at = strstr(url, want);
+    snprintf(out, 40, "%.13s", at ? at + strlen(want) : "");
+    return out;
+}
+
+// Ours is off by minutes or days, in either direction.
+Test(azure, links_are_valid_by_the_services_clock_when_ours_is_wrong) {
+    static const int64_t off[] = {-3 * 86400000LL, -900000, 0, 900000, 3 * 86400000LL};
+    for (size_t i = 0; i < ARRAY_LEN(off); i++) {
+        script s = {0};
+        s.answer[0].code = 201;
+        s.answer[0].headers = GENUINE "Date: Thu, 29 Feb 2024 15:10:00 GMT\r\n";
+        blob_store *b = script_store_with(&s, 1000, 2);
+        char url[BLOB_URL_MAX], v[40];
+        const int64_t right = 1709219400000; // date -d '2024-02-29 15:10:00 UTC' +%s
+        wall_clock_shift(right + off[i] - os_time_ms());
+        cr_assert_eq(blob_put(b, "a/x.wav", bytes_of("hello"), "audio/wav", NULL, NULL), OK);
+        cr_assert_eq(blob_link(b, "a/x.wav", os_time_ms(), url, sizeof url, NULL), OK);
+        cr_assert_str_eq(hour_of(url, "st", v), "2024-02-29T15", "%s", url);
+        cr_assert_str_eq(hour_of(url, "se", v), "2024-02-29T17", "%s", url);
+        wall_clock_shift(0);
+        blob_close(b);
+        loopback_stop(s.server);
+    }
 }
