@@ -62,16 +62,19 @@ stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options 
 // Cancels what runs, waits for it, frees everything. NULL is fine.
 void stemforge_close(stemforge_engine *g);
 
+#define STEMFORGE_STEMS_MAX 7
+#define STEMFORGE_CHORDS_MAX 256
+
 // What a request asks for. Zero or NULL means "not given" where a range does not include it.
 typedef struct {
     const char *const *stems;  // of: drums bass guitar vocals piano synth other; no duplicates
-    size_t stem_count;         // 1 to 7
-    const char *prompt;        // free text, added to each stem's description
-    const char *style;         // "rock"
+    size_t stem_count;         // 1 to STEMFORGE_STEMS_MAX
+    const char *prompt;        // free text of at most 4096 characters, added to the description
+    const char *style;         // "rock"; at most 256 characters
     const char *key;           // "A minor"
     const char *const *chords; // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
-    size_t chord_count;
-    double bpm;         // 20 to 400; 0: not given
+    size_t chord_count;        // 0 to STEMFORGE_CHORDS_MAX
+    double bpm;                // 20 to 400; 0: not given
     double seconds;     // 0.1 to 600; default 10. Past the model's window it goes on by windows
     double temperature; // 0 to 2; 0 is greedy; default 1
     int top_k;          // 0: all; -1, the default: what the model says, else 250

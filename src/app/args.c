@@ -80,11 +80,19 @@ static bool to_seed(const char *text, uint64_t *out) {
     return *text && *text != '-' && !*end && !errno;
 }
 
+static bool texts_add(arg_list *l, const char *value) {
+    if (l->n == ARG_LIST_MAX) return false;
+    l->item[l->n++] = value;
+    return true;
+}
+
 static int set_number(const arg_command *c, const arg_option *o, const char *value) {
     double v;
-    bool whole = o->kind == ARG_INT;
+    bool whole = o->kind != ARG_NUM;
     if (to_num(value, &v) && v >= o->lo && v <= o->hi && (!whole || v == floor(v))) {
-        if (whole)
+        if (o->kind == ARG_INT32)
+            *(int32_t *)o->to = (int32_t)v;
+        else if (whole)
             *(int64_t *)o->to = (int64_t)v;
         else
             *(double *)o->to = v;
@@ -102,7 +110,10 @@ static int set(const arg_command *c, const arg_option *o, const char *value) {
     case ARG_STR: *(const char **)o->to = value; return 0;
     case ARG_LIST:
         return list_add(o->to, value) ? 0 : usage_error(c, "too many values for --", o->name);
+    case ARG_TEXTS:
+        return texts_add(o->to, value) ? 0 : usage_error(c, "too many values for --", o->name);
     case ARG_INT:
+    case ARG_INT32:
     case ARG_NUM: return set_number(c, o, value);
     case ARG_SEED:
         if (to_seed(value, o->to)) return 0;

@@ -7,12 +7,14 @@
 #include "base/err.h"
 
 typedef enum {
-    ARG_FLAG, // bool: true when given
-    ARG_STR,  // const char *
-    ARG_LIST, // arg_list: may be given several times, or comma-separated
-    ARG_INT,  // int64_t within lo..hi
-    ARG_NUM,  // double within lo..hi
-    ARG_SEED, // uint64_t; sets *given too
+    ARG_FLAG,  // bool: true when given
+    ARG_STR,   // const char *
+    ARG_LIST,  // arg_list: may be given several times, or comma-separated
+    ARG_TEXTS, // arg_list: may be given several times, each as it stands
+    ARG_INT,   // int64_t within lo..hi
+    ARG_INT32, // int32_t within lo..hi
+    ARG_NUM,   // double within lo..hi
+    ARG_SEED,  // uint64_t; sets *given too
 } arg_kind;
 
 #define ARG_LIST_MAX 64

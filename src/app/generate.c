@@ -1,6 +1,5 @@
 // generate.c - `stemforge generate`: one request, its stems as files, and the recipe to make them
 // again.
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,19 +9,23 @@
 #include "app/progress.h"
 #include "app/recipe.h"
 #include "audio/file.h"
-#include "base/hash.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/os.h"
 #include "request/chords.h"
+#include "request/fields.h"
 #include "stemforge.h"
+
+#define COMMENT_MAX ((size_t)64 << 10)
+#define OPTIONS_MAX 32
 
 // Everything the command line says.
 typedef struct {
-    const char *model, *recipe, *out, *format, *weights, *isa, *chords;
-    arg_list stems;
+    const char *model, *recipe, *out, *format, *weights, *isa;
+    arg_list stems, chords;
     stemforge_request r;
-    int64_t threads, top_k;
-    bool json, quiet, seed_given, top_k_given;
+    int64_t threads;
+    bool json, quiet, seed_given;
 } options;
 
 typedef struct {
@@ -31,21 +34,27 @@ typedef struct {
     file_format format;
     stemforge_info info;
     progress bar;
-    int64_t done[16], total[16];
+    int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
     json *files;    // array of what was written
     double seconds; // until the last stem
 } output;
 
 static status write_stem(output *out, const stemforge_stem *s, char *path, size_t cap, err *e) {
-    char name[64], comment[FILE_TAG_MAX];
+    char name[64];
     snprintf(name, sizeof name, "%s.%s", s->name, file_format_suffix(out->format));
     status rc = os_path_join(path, cap, out->o->out, name, e);
     if (rc) return rc;
-    recipe_comment(comment, sizeof comment, out->r, s->prompt, out->info.name);
+    buf comment;
+    buf_init(&comment, COMMENT_MAX);
+    recipe_comment(&comment, out->r, s->prompt, out->info.name);
     const file_tags tags = {
-        .title = s->name, .comment = comment, .software = "stemforge " STEMFORGE_VERSION};
-    return file_write(path, out->format, s->samples, s->frames, s->channels, s->sample_rate, &tags,
-                      e);
+        .title = s->name, .comment = buf_str(&comment), .software = "stemforge " STEMFORGE_VERSION};
+    rc = buf_status(&comment, e);
+    if (!rc)
+        rc = file_write(path, out->format, s->samples, s->frames, s->channels, s->sample_rate,
+                        &tags, e);
+    buf_deinit(&comment);
+    return rc;
 }
 
 static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) {
@@ -156,33 +165,44 @@ static const char *const examples = "  stemforge generate --model models/stemfor
                                     "piano --style jazz --prompt \"slow, brushed\"\n"
                                     "  stemforge generate --recipe out/recipe.json --out again\n";
 
-static int parse(options *o, arg_list *chords, int argc, char **argv, int *exit_status) {
-    const arg_option table[] = {
-        {"model", ARG_STR, &o->model, 0, 0, "MODEL",
-         "folder of a checkpoint, or ORG/NAME in the Hugging Face cache", NULL},
-        {"stem", ARG_LIST, &o->stems, 0, 0, "NAME",
-         "drums bass guitar vocals piano synth other; once for each", NULL},
-        {"bpm", ARG_NUM, &o->r.bpm, 20, 400, "N", "tempo", NULL},
-        {"style", ARG_STR, &o->r.style, 0, 0, "TEXT", "genre: rock, jazz, house ...", NULL},
-        {"key", ARG_STR, &o->r.key, 0, 0, "TEXT", "key: \"A minor\"", NULL},
-        {"chords", ARG_LIST, chords, 0, 0, "TEXT", "one chord a bar, repeated: \"Am F C G\"", NULL},
-        {"prompt", ARG_STR, &o->r.prompt, 0, 0, "TEXT",
-         "your words, added to each stem's description", NULL},
-        {"duration", ARG_NUM, &o->r.seconds, 0.1, 600, "SECONDS", "length of each stem (10)", NULL},
-        {"melody", ARG_STR, &o->r.melody, 0, 0, "FILE",
-         "melody models: audio whose pitch classes to follow", NULL},
-        {"continue", ARG_STR, &o->r.continue_from, 0, 0, "FILE",
-         "audio, or a .safetensors of codes, that each stem goes on from", NULL},
-        {NULL, ARG_FLAG, NULL, 0, 0, NULL, "sampling:", NULL},
-        {"seed", ARG_SEED, &o->r.seed, 0, 0, "N", "same request and seed, same bytes (drawn)",
-         &o->seed_given},
-        {"temperature", ARG_NUM, &o->r.temperature, 0, 2, "N", "0 is greedy (1)", NULL},
-        {"top-k", ARG_INT, &o->top_k, 0, 65536, "N",
-         "draw from the N best codes, 0: all (the model's, else 250)", &o->top_k_given},
-        {"top-p", ARG_NUM, &o->r.top_p, 0, 1, "N",
-         "draw from the best codes of so much probability, 0: off (0)", NULL},
-        {"guidance", ARG_NUM, &o->r.guidance, 0, 100, "N",
-         "how closely to follow the text, 1: unguided (the model's, else 3)", NULL},
+// The flags being put together, and the memory of those lines of help that are made.
+typedef struct {
+    arg_option rows[OPTIONS_MAX];
+    size_t n;
+    buf help[OPTIONS_MAX];
+} option_table;
+
+static void add(option_table *t, const arg_option *row) {
+    if (t->n < OPTIONS_MAX) t->rows[t->n++] = *row;
+}
+
+static void add_heading(option_table *t, const char *text) {
+    add(t, &(arg_option){.kind = ARG_FLAG, .help = text});
+}
+
+static void add_field(option_table *t, options *o, const field *f) {
+    static const arg_kind kinds[] = {
+        [FIELD_TEXT] = ARG_STR,      [FIELD_KEY] = ARG_STR,     [FIELD_PATH] = ARG_STR,
+        [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,   [FIELD_STEMS] = ARG_LIST,
+        [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS};
+    buf *help = &t->help[t->n];
+    buf_init(help, 400);
+    field_add_help(help, f);
+    void *to = (char *)&o->r + f->at;
+    if (f->kind == FIELD_STEMS) to = &o->stems;
+    if (f->kind == FIELD_CHORDS) to = &o->chords;
+    bool *given = f->kind == FIELD_SEED ? &o->seed_given : NULL;
+    add(t,
+        &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, f->value, buf_str(help), given});
+}
+
+static void add_fields(option_table *t, options *o, bool draws) {
+    for (size_t i = 0; i < field_count; i++)
+        if (field_rows[i].flag && field_rows[i].draws == draws) add_field(t, o, &field_rows[i]);
+}
+
+static void add_own_flags(option_table *t, options *o) {
+    const arg_option own[] = {
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, "output:", NULL},
         {"out", ARG_STR, &o->out, 0, 0, "DIR", "folder for the stems and recipe.json (out)", NULL},
         {"format", ARG_STR, &o->format, 0, 0, "NAME",
@@ -199,9 +219,21 @@ static int parse(options *o, arg_list *chords, int argc, char **argv, int *exit_
         {"isa", ARG_STR, &o->isa, 0, 0, "NAME",
          "scalar avx2 avx512 neon, also STEMFORGE_ISA (the best)", NULL},
     };
-    const arg_command c = {"generate", synopsis, about, table, ARRAY_LEN(table), examples, 0, 0};
-    int n;
-    return args_parse(&c, argc, argv, NULL, &n, exit_status);
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) add(t, &own[i]);
+}
+
+static int parse(options *o, int argc, char **argv, int *exit_status) {
+    option_table t = {0};
+    add(&t, &(arg_option){"model", ARG_STR, &o->model, 0, 0, "MODEL",
+                          "folder of a checkpoint, or ORG/NAME in the Hugging Face cache", NULL});
+    add_fields(&t, o, false);
+    add_heading(&t, "sampling:");
+    add_fields(&t, o, true);
+    add_own_flags(&t, o);
+    const arg_command c = {"generate", synopsis, about, t.rows, t.n, examples, 0, 0};
+    int n, stop = args_parse(&c, argc, argv, NULL, &n, exit_status);
+    for (size_t i = 0; i < OPTIONS_MAX; i++) buf_deinit(&t.help[i]);
+    return stop;
 }
 
 // A first pass finds --recipe, so that the flags of the second override what it says.
@@ -223,37 +255,27 @@ static status load_recipe(options *o, recipe_file *rec, int argc, char **argv, e
     return OK;
 }
 
-static status draw_seed(uint64_t *seed, err *e) {
-    uint8_t b[4];
-    status rc = random_bytes(b, sizeof b, e);
-    *seed = (uint64_t)b[0] << 24 | (uint64_t)b[1] << 16 | (uint64_t)b[2] << 8 | b[3];
-    return rc;
-}
-
 static int usage(const char *text) {
     fprintf(stderr, "stemforge generate: %s; see stemforge generate --help\n", text);
     return EXIT_USAGE;
 }
 
-// "Am F C G" and "Am, F" alike: each list item may hold several names.
-static status split_chords(char *text, size_t cap, const char **names, size_t *n,
-                           const arg_list *given, err *e) {
-    size_t used = 0;
+// The names in what --chords says, given once or several times. *text is the memory they lie in.
+static status split_chords(const arg_list *given, char **text, const char **names, size_t *n,
+                           err *e) {
+    size_t size = 1, len;
+    for (size_t i = 0; i < given->n; i++) size += strlen(given->item[i]) + 1;
+    char *to = *text = mem_alloc(size);
     *n = 0;
+    if (!to) return err_set(e, ERR_OOM, "no memory for the names of chords");
     for (size_t i = 0; i < given->n; i++) {
-        const char *p = given->item[i];
-        while (*p) {
-            size_t len = strcspn(p, " \t|");
-            if (len && (*n == CHORDS_MAX || used + len + 1 > cap)) {
-                return err_set(e, ERR_LIMIT, "chords: expected at most %d", CHORDS_MAX);
-            }
-            if (len) {
-                memcpy(text + used, p, len);
-                text[used + len] = 0;
-                names[(*n)++] = text + used;
-                used += len + 1;
-            }
-            p += len + (p[len] != 0);
+        for (const char *p = given->item[i]; chords_next_name(&p, &len);) {
+            if (*n == CHORDS_MAX)
+                return err_set(e, ERR_LIMIT, "chords: expected at most %d, found more", CHORDS_MAX);
+            memcpy(to, p - len, len);
+            to[len] = 0;
+            names[(*n)++] = to;
+            to += len + 1;
         }
     }
     return OK;
@@ -295,11 +317,10 @@ static int run_engine(options *o, err *e) {
 
 int generate_main(int argc, char **argv) {
     os_stop_on_signals();
-    static char chord_text[CHORDS_MAX * (CHORDS_NAME_MAX + 1)];
     static const char *chord_names[CHORDS_MAX];
+    char *chord_text = NULL;
     options o = {
         .out = "out", .format = "wav", .weights = "stored", .r = stemforge_request_default()};
-    arg_list chords = {0};
     recipe_file rec = {0};
     err e = {0};
     int code = 0;
@@ -307,17 +328,15 @@ int generate_main(int argc, char **argv) {
         code = fail(e.text);
         goto done;
     }
-    if (parse(&o, &chords, argc, argv, &code)) goto done;
+    if (parse(&o, argc, argv, &code)) goto done;
     if (o.stems.n) {
         o.r.stems = o.stems.item;
         o.r.stem_count = o.stems.n;
     }
-    if (o.top_k_given) o.r.top_k = (int)o.top_k;
-    if (chords.n) {
-        status rc =
-            split_chords(chord_text, sizeof chord_text, chord_names, &o.r.chord_count, &chords, &e);
+    if (o.chords.n) {
+        if (split_chords(&o.chords, &chord_text, chord_names, &o.r.chord_count, &e))
+            code = usage(e.text);
         o.r.chords = chord_names;
-        if (rc) code = usage(e.text);
     }
     if (!o.model && !code) code = usage("--model is missing");
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
@@ -327,11 +346,12 @@ int generate_main(int argc, char **argv) {
     }
     file_format format;
     if (!code && file_format_parse(&format, o.format, &e)) code = usage(e.text);
-    if (!code && !o.seed_given && draw_seed(&o.r.seed, &e)) code = fail(e.text);
+    if (!code && !o.seed_given && fields_draw_seed(&o.r.seed, &e)) code = fail(e.text);
     if (!code) code = run_engine(&o, &e);
 done:
     args_list_deinit(&o.stems);
-    args_list_deinit(&chords);
+    args_list_deinit(&o.chords);
+    mem_free(chord_text);
     recipe_deinit(&rec);
     return code;
 }

@@ -1,43 +1,20 @@
 // recipe.c - see recipe.h.
 #include "app/recipe.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/os.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
-static bool set_opt_str(json *j, const char *key, const char *s) {
-    return !s || json_set_str(j, key, s);
-}
-
-static bool set_list(json *j, const char *key, const char *const *list, size_t n) {
-    json *a = json_new_array();
-    bool ok = a != NULL;
-    for (size_t i = 0; i < n && ok; i++) ok = json_add(a, json_new_str(list[i]));
-    return json_set(j, key, a) && ok;
-}
-
 static json *to_json(const recipe *r) {
-    const stemforge_request *q = r->request;
-    char seed[32];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)q->seed);
     json *j = json_new_object();
-    bool ok =
-        j && json_set_str(j, "stemforge", STEMFORGE_VERSION) &&
-        json_set_str(j, "model", r->model) && json_set_str(j, "weights", r->weights) &&
-        json_set_str(j, "format", r->format) && set_list(j, "stems", q->stems, q->stem_count) &&
-        set_opt_str(j, "prompt", q->prompt) && set_opt_str(j, "style", q->style) &&
-        set_opt_str(j, "key", q->key) &&
-        (!q->chord_count || set_list(j, "chords", q->chords, q->chord_count)) &&
-        (q->bpm == 0 || json_set_num(j, "bpm", q->bpm)) &&
-        json_set_num(j, "duration", q->seconds) && json_set_num(j, "temperature", q->temperature) &&
-        json_set_int(j, "top_k", q->top_k) && json_set_num(j, "top_p", q->top_p) &&
-        json_set_num(j, "guidance", q->guidance) && json_set_str(j, "seed", seed) &&
-        set_opt_str(j, "melody", q->melody) && set_opt_str(j, "continue", q->continue_from);
+    bool ok = j && json_set_str(j, "stemforge", STEMFORGE_VERSION) &&
+              json_set_str(j, "model", r->model) && json_set_str(j, "weights", r->weights) &&
+              json_set_str(j, "format", r->format);
+    for (size_t i = 0; i < field_count && ok; i++) {
+        const field *f = &field_rows[i];
+        if (field_is_given(f, r->request) || f->draws)
+            ok = json_set(j, f->recipe, fieldjson_write(f, r->request));
+    }
     if (ok) return j;
     json_free(j);
     return NULL;
@@ -57,58 +34,43 @@ status recipe_write(const char *path, const recipe *r, err *e) {
     return rc;
 }
 
-static status read_list(const json *doc, const char *key, const char **to, size_t cap, size_t *n,
-                        err *e) {
-    const json *a = json_find(doc, key);
-    *n = 0;
-    if (!a) return OK;
-    if (!json_is_array(a) || json_len(a) > cap) {
-        return err_set(e, ERR_FORMAT, "%s: expected an array of at most %zu", key, cap);
-    }
-    for (; *n < json_len(a); ++*n) {
-        to[*n] = json_str_value(json_at(a, *n));
-        if (!to[*n]) return err_set(e, ERR_FORMAT, "%s[%zu]: expected a string", key, *n);
-    }
-    return OK;
+// The first fault of a recipe's fields, as an error.
+static void keep_fault(void *arg, const field *f, int64_t item, const char *detail) {
+    err *e = arg;
+    if (e->code) return;
+    if (item < 0)
+        err_set(e, ERR_FORMAT, "%s: %s", f->recipe, detail);
+    else
+        err_set(e, ERR_FORMAT, "%s[%d]: %s", f->recipe, (int)item, detail);
 }
 
-static status read_seed(const json *doc, uint64_t *out, err *e) {
-    const char *text, *digits;
-    status rc = json_get_str(doc, "seed", &text, e);
-    if (rc) return rc;
-    for (digits = text; *digits >= '0' && *digits <= '9';) digits++;
-    errno = 0;
-    *out = strtoull(text, NULL, 10);
-    if (*text && !*digits && !errno) return OK;
-    return err_set(e, ERR_FORMAT, "seed: expected the digits of a whole number, found \"%.40s\"",
-                   text);
+static status read_fields(recipe_file *r, err *e) {
+    err first = {0};
+    status rc = OK;
+    for (size_t i = 0; i < field_count && !rc && !first.code; i++) {
+        const field *f = &field_rows[i];
+        const json *value = json_find(r->doc, f->recipe);
+        if (!value || json_is_null(value)) {
+            if (f->kind == FIELD_SEED)
+                return err_set(e, ERR_FORMAT, "%s: expected a string of digits, found nothing",
+                               f->recipe);
+            continue;
+        }
+        rc = fieldjson_read(f, value, FIELDJSON_RECIPE, &r->lists, &r->request, keep_fault, &first,
+                            e);
+    }
+    if (!rc && first.code) {
+        if (e) *e = first;
+        return first.code;
+    }
+    return rc;
 }
 
 static status read_members(recipe_file *r, err *e) {
-    stemforge_request *q = &r->request;
-    const json *j = r->doc;
-    int64_t top_k = -1;
-    status rc = json_get_str(j, "model", &r->model, e);
-    if (!rc) rc = json_opt_str(j, "weights", &r->weights, e);
-    if (!rc) rc = json_opt_str(j, "format", &r->format, e);
-    if (!rc) rc = read_list(j, "stems", r->stems, ARRAY_LEN(r->stems), &q->stem_count, e);
-    if (!rc) rc = read_list(j, "chords", r->chords, ARRAY_LEN(r->chords), &q->chord_count, e);
-    if (!rc) rc = json_opt_str(j, "prompt", &q->prompt, e);
-    if (!rc) rc = json_opt_str(j, "style", &q->style, e);
-    if (!rc) rc = json_opt_str(j, "key", &q->key, e);
-    if (!rc) rc = json_opt_str(j, "melody", &q->melody, e);
-    if (!rc) rc = json_opt_str(j, "continue", &q->continue_from, e);
-    if (!rc) rc = json_opt_num(j, "bpm", 0, 1e6, &q->bpm, e);
-    if (!rc) rc = json_opt_num(j, "duration", 0, 1e6, &q->seconds, e);
-    if (!rc) rc = json_opt_num(j, "temperature", 0, 1e6, &q->temperature, e);
-    if (!rc) rc = json_opt_int(j, "top_k", -1, 1 << 20, &top_k, e);
-    if (!rc) rc = json_opt_num(j, "top_p", 0, 1, &q->top_p, e);
-    if (!rc) rc = json_opt_num(j, "guidance", -1, 1e6, &q->guidance, e);
-    if (!rc) rc = read_seed(j, &q->seed, e);
-    q->top_k = (int)top_k;
-    q->stems = r->stems;
-    q->chords = r->chords;
-    return rc;
+    status rc = json_get_str(r->doc, "model", &r->model, e);
+    if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
+    if (!rc) rc = json_opt_str(r->doc, "format", &r->format, e);
+    return rc ? rc : read_fields(r, e);
 }
 
 status recipe_read(recipe_file *out, const char *path, err *e) {
@@ -125,14 +87,23 @@ status recipe_read(recipe_file *out, const char *path, err *e) {
 }
 
 void recipe_deinit(recipe_file *r) {
+    field_lists_deinit(&r->lists);
     json_free(r->doc);
     *r = (recipe_file){0};
 }
 
-void recipe_comment(char *out, size_t cap, const stemforge_request *r, const char *prompt,
-                    const char *model) {
-    snprintf(out, cap,
-             "%s | model %s, seed %llu, temperature %g, top-k %d, top-p %g, guidance %g, %g s",
-             prompt, model, (unsigned long long)r->seed, r->temperature, r->top_k, r->top_p,
-             r->guidance, r->seconds);
+// ", top-k 250"
+static void add_setting(buf *out, const field *f, const stemforge_request *r) {
+    buf_printf(out, ", %s ", f->flag);
+    if (f->kind == FIELD_SEED)
+        buf_printf(out, "%llu", (unsigned long long)field_seed(f, r));
+    else
+        buf_printf(out, "%g", field_number(f, r));
+}
+
+void recipe_comment(buf *out, const stemforge_request *r, const char *prompt, const char *model) {
+    buf_printf(out, "%s | model %s", prompt, model);
+    for (size_t i = 0; i < field_count; i++)
+        if (field_rows[i].draws) add_setting(out, &field_rows[i], r);
+    buf_printf(out, ", %g s", r->seconds);
 }

@@ -1,6 +1,7 @@
 // recipe.h - recipe.json: a request written down, so that the same bytes can be made again.
 #pragma once
 #include "base/json.h"
+#include "request/fieldjson.h"
 #include "stemforge.h"
 
 typedef struct {
@@ -11,18 +12,17 @@ typedef struct {
 // Writes it atomically. The seed is a string: JSON numbers do not hold 64 bits everywhere.
 status recipe_write(const char *path, const recipe *r, err *e);
 
-// A recipe read back; the request's strings live in it until recipe_deinit.
+// A recipe read back; the request's strings and lists live in it until recipe_deinit.
 typedef struct {
     stemforge_request request;
     const char *model, *format, *weights;
     json *doc;
-    const char *stems[16], *chords[256];
+    field_lists lists;
 } recipe_file;
 
 // ERR_FORMAT names a wrong member. The request itself is stemforge_request_check's to check.
 status recipe_read(recipe_file *out, const char *path, err *e);
 void recipe_deinit(recipe_file *r); // zeroed is fine
 
-// One line of text for a file's comment tag: prompt, model, seed and settings.
-void recipe_comment(char *out, size_t cap, const stemforge_request *r, const char *prompt,
-                    const char *model);
+// Appends one line of text for a file's comment tag: prompt, model, seed and settings.
+void recipe_comment(buf *out, const stemforge_request *r, const char *prompt, const char *model);

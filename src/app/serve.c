@@ -146,12 +146,6 @@ static status check_url(const void *arg, const char *url, err *e) {
     return hook_check_url(arg, url, e);
 }
 
-static status check_for_engine(const request *r, err *e) {
-    stemforge_request q = stemforge_request_default();
-    request_for_engine(r, &q);
-    return stemforge_request_check(&q, e);
-}
-
 static status open_http(service *s, err *e) {
     const config *c = s->c;
     api_config a = {.jobs = s->jobs,
@@ -165,8 +159,7 @@ static status open_http(service *s, err *e) {
                     .limits = {.seconds_max = c->duration_max,
                                .body_max = (size_t)c->body_max,
                                .url_check = check_url,
-                               .url_arg = s->hook,
-                               .engine_check = check_for_engine},
+                               .url_arg = s->hook},
                     .keys = c->api_keys,
                     .queue_max = (int)c->queue_max,
                     .workers = (int)c->workers,

@@ -257,6 +257,9 @@ json *json_new_str(const char *s) {
 json *json_new_int(int64_t v) {
     return json_integer(v);
 }
+json *json_new_num(double v) {
+    return isfinite(v) ? json_real(v) : NULL;
+}
 json *json_new_null(void) {
     return json_null();
 }
@@ -274,7 +277,7 @@ bool json_set_int(json *obj, const char *key, int64_t v) {
     return json_set(obj, key, json_integer(v));
 }
 bool json_set_num(json *obj, const char *key, double v) {
-    return json_set(obj, key, isfinite(v) ? json_real(v) : NULL);
+    return json_set(obj, key, json_new_num(v));
 }
 bool json_set_bool(json *obj, const char *key, bool v) {
     return json_set(obj, key, json_boolean(v));

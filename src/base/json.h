@@ -67,6 +67,7 @@ json *json_new_object(void);
 json *json_new_array(void);
 json *json_new_str(const char *s); // NULL when s is not UTF-8
 json *json_new_int(int64_t v);
+json *json_new_num(double v); // NULL for infinities and NaN
 json *json_new_null(void);
 json *json_copy_of(const json *j); // deep
 bool json_set(json *obj, const char *key, json *child);

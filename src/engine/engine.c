@@ -6,18 +6,13 @@
 
 #include "audio/file.h"
 #include "audio/post.h"
-#include "base/near.h"
 #include "base/os.h"
 #include "engine/batch.h"
 #include "engine/prompt.h"
-#include "request/chords.h"
+#include "request/check.h"
 #include "stemforge.h"
 
-#define TOP_K_MAX 65536
-#define CHECK_BPM 120 // of chords when no tempo is given
 #define PLACES_DEFAULT 16
-#define SECONDS_MIN 0.1
-#define SECONDS_MAX 600
 #define WAV_MAX ((size_t)1 << 30)
 #define WAIT_MS 100 // between looks at cancellation and progress
 
@@ -107,67 +102,8 @@ stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
 
 // --- requests
 
-stemforge_request stemforge_request_default(void) {
-    return (stemforge_request){.seconds = 10, .temperature = 1, .top_k = -1, .guidance = -1};
-}
-
-static status no_such_stem(const char *field, const char *name, err *e) {
-    char maybe[NEAR_TEXT];
-    near meant = {.word = name};
-    for (size_t i = 0; i < PROMPT_STEMS; i++) near_try(&meant, prompt_stems[i]);
-    near_text(maybe, &meant, "");
-    return err_field(
-        e, field, "expected drums, bass, guitar, vocals, piano, synth or other, found \"%.40s\"%s",
-        name, maybe);
-}
-
-static status check_stems(const stemforge_request *r, err *e) {
-    if (r->stem_count < 1 || r->stem_count > PROMPT_STEMS) {
-        return err_field(e, "stems", "expected 1 to %d names, found %zu", PROMPT_STEMS,
-                         r->stem_count);
-    }
-    for (size_t i = 0; i < r->stem_count; i++) {
-        char field[32];
-        snprintf(field, sizeof field, "stems[%zu]", i);
-        if (prompt_find_stem(r->stems[i]) < 0) return no_such_stem(field, r->stems[i], e);
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(r->stems[i], r->stems[j]) == 0) {
-                return err_field(e, field, "%s is there twice", r->stems[i]);
-            }
-        }
-    }
-    return OK;
-}
-
-static status check_range(const char *name, double v, double lo, double hi, err *e) {
-    if (v >= lo && v <= hi) return OK;
-    return err_field(e, name, "expected %g to %g, found %g", lo, hi, v);
-}
-
-static status check_request(const stemforge_request *r, err *e) {
-    status rc = check_stems(r, e);
-    if (!rc && r->bpm != 0) rc = check_range("bpm", r->bpm, 20, 400, e);
-    if (!rc) rc = check_range("seconds", r->seconds, SECONDS_MIN, SECONDS_MAX, e);
-    if (!rc) rc = check_range("temperature", r->temperature, 0, 2, e);
-    if (!rc) rc = check_range("top_p", r->top_p, 0, 1, e);
-    if (!rc && r->guidance >= 0) rc = check_range("guidance", r->guidance, 0, 100, e);
-    if (!rc && r->top_k > TOP_K_MAX) rc = check_range("top_k", r->top_k, 0, TOP_K_MAX, e);
-    if (!rc && r->key) {
-        key k;
-        rc = chords_parse_key(&k, r->key, e);
-        if (rc) err_about(e, "key");
-        if (rc) err_within(e, "key");
-    }
-    if (!rc && r->chord_count) {
-        progression p;
-        rc = chords_parse(&p, r->chords, r->chord_count, CHECK_BPM, e);
-        if (rc) err_within(e, "chords");
-    }
-    return rc;
-}
-
 stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e) {
-    return check_request(r, e);
+    return check_first(r, e);
 }
 
 // --- one request
@@ -178,7 +114,7 @@ typedef struct {
     const stemforge_events *ev;
     plan *plan;
     double started;
-    batch_item items[PROMPT_STEMS]; // the stems to make; their takes are ours
+    batch_item items[STEMFORGE_STEMS_MAX]; // the stems to make; their takes are ours
     batch_job job;
 } request;
 
@@ -189,7 +125,7 @@ static const char *stem_name(const request *q, const take *t) {
 static status plan_stems(request *q, err *e) {
     const stemforge_request *r = q->r;
     const family_ops *ops = q->g->f->ops;
-    status rc = check_request(r, e);
+    status rc = check_first(r, e);
     if (!rc) rc = ops->plan(q->g->f, r, &q->plan, e);
     q->job.items = q->items;
     for (size_t i = 0; !rc && i < r->stem_count; i++) {

@@ -5,61 +5,34 @@
 
 #include "base/utf8.h"
 #include "request/chords.h"
-
-const char *const prompt_stems[PROMPT_STEMS] = {"drums", "bass",  "guitar", "vocals",
-                                                "piano", "synth", "other"};
-
-// How a stem is described to a model that has heard whole mixes: what it is, and what to leave out.
-static const struct {
-    const char *stem, *description;
-    bool pitched; // has a key and chords
-} stems[PROMPT_STEMS] = {
-    {"drums",
-     "Isolated drum kit track, solo drums, percussion only, no melody, no other instruments",
-     false},
-    {"bass", "Isolated bass guitar track, solo bass line only, no drums, no other instruments",
-     true},
-    {"guitar", "Isolated guitar track, solo guitar only, no drums, no other instruments", true},
-    {"vocals", "Isolated vocal track, solo wordless voice, a cappella, no instruments", true},
-    {"piano", "Isolated piano track, solo piano only, no drums, no other instruments", true},
-    {"synth", "Isolated synthesizer track, solo synth only, no drums, no other instruments", true},
-    {"other", "Isolated melodic accompaniment track, strings and brass only, no drums, no vocals",
-     true},
-};
-
-int prompt_find_stem(const char *name) {
-    for (int i = 0; i < PROMPT_STEMS; i++)
-        if (!strcmp(name, prompt_stems[i])) return i;
-    return -1;
-}
+#include "request/stems.h"
 
 // Blanks of every kind, and control characters: C0, DEL, C1, line and paragraph separators.
 static bool is_gap(uint32_t c) {
     return c <= 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0x2028 || c == 0x2029;
 }
 
-// The cleaned text of at most max bytes into out [max + 1]; ASCII capitals lowered when asked.
-static void clean(char *out, size_t max, const char *text, bool lower) {
+// Appends the cleaned text; ASCII capitals are lowered when asked.
+static void add_clean(buf *out, const char *text, bool lower) {
     bytes rest = bytes_of(text ? text : "");
-    size_t n = 0;
-    bool gap = false;
+    bool gap = false, begun = false;
     for (size_t step; rest.n; rest.p += step, rest.n -= step) {
         uint32_t c;
         size_t len = utf8_next(&c, rest.p, rest.n);
         step = MAX(len, 1);
         if (len == 0) continue;
         if (is_gap(c)) {
-            gap = n > 0;
-        } else {
-            if (n + gap + len > max) break;
-            if (gap) out[n++] = ' ';
-            gap = false;
-            memcpy(out + n, rest.p, len);
-            if (lower && c >= 'A' && c <= 'Z') out[n] = (char)(c + 32);
-            n += len;
+            gap = begun;
+            continue;
         }
+        if (gap) buf_add_char(out, ' ');
+        gap = false;
+        begun = true;
+        if (lower && c >= 'A' && c <= 'Z')
+            buf_add_char(out, (char)(c + 32));
+        else
+            buf_add(out, rest.p, len);
     }
-    out[n] = 0;
 }
 
 // At most one decimal, none when it is 0. The tempo was checked: it is positive and below 1e6.
@@ -70,12 +43,29 @@ static void add_bpm(buf *out, double bpm) {
     buf_add_str(out, " bpm");
 }
 
-static void add_part(buf *out, const char *before, const char *text, const char *after) {
-    if (!*text) return;
-    buf_add_str(out, ", ");
-    buf_add_str(out, before);
-    buf_add_str(out, text);
-    buf_add_str(out, after);
+// ", before TEXT after", or nothing when the text is empty.
+static void add_part(buf *out, const char *before, const char *text, bool lower,
+                     const char *after) {
+    buf cleaned;
+    buf_init(&cleaned, PROMPT_LINE_MAX);
+    add_clean(&cleaned, text, lower);
+    if (cleaned.failed) out->failed = cleaned.failed;
+    if (buf_bytes(&cleaned).n) {
+        buf_add_str(out, ", ");
+        buf_add_str(out, before);
+        buf_add_str(out, buf_str(&cleaned));
+        buf_add_str(out, after);
+    }
+    buf_deinit(&cleaned);
+}
+
+static status unknown_stem(const char *name, err *e) {
+    buf names;
+    buf_init(&names, 400);
+    stems_add_names(&names, ", ", " or ");
+    err_set(e, ERR_ARG, "stem '%.40s', expected %s", name ? name : "", buf_str(&names));
+    buf_deinit(&names);
+    return ERR_ARG;
 }
 
 static status read_key(char out[CHORDS_KEY_TEXT], const char *text, err *e) {
@@ -88,29 +78,23 @@ static status read_key(char out[CHORDS_KEY_TEXT], const char *text, err *e) {
 }
 
 status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *e) {
-    int i = parts->stem ? prompt_find_stem(parts->stem) : -1;
-    if (i < 0)
-        return err_set(e, ERR_ARG,
-                       "stem '%s', expected drums, bass, guitar, vocals, piano, synth or other",
-                       parts->stem ? parts->stem : "");
+    int i = parts->stem ? stems_find(parts->stem) : -1;
+    if (i < 0) return unknown_stem(parts->stem, e);
     if (parts->bpm < 0 || !(parts->bpm < 1e6))
         return err_set(e, ERR_ARG, "tempo %g, expected 0 to 1000000", parts->bpm);
-    char style[PROMPT_STYLE_MAX + 1], words[PROMPT_WORDS_MAX + 1], chords[PROMPT_CHORDS_MAX + 1];
+    const stem_type *stem = &stem_types[i];
     char key_text[CHORDS_KEY_TEXT];
     status rc = read_key(key_text, parts->key, e);
     if (rc) return rc;
     bool sentence = form == PROMPT_SENTENCE;
-    clean(style, PROMPT_STYLE_MAX, parts->style, true);
-    clean(words, PROMPT_WORDS_MAX, parts->words, false);
-    clean(chords, PROMPT_CHORDS_MAX, parts->chords, false);
-    buf_add_str(out, sentence ? stems[i].description : prompt_stems[i]);
-    add_part(out, "", style, sentence ? " style" : "");
+    buf_add_str(out, sentence ? stem->description : stem->name);
+    add_part(out, "", parts->style, true, sentence ? " style" : "");
     if (parts->bpm > 0) {
         buf_add_str(out, ", ");
         add_bpm(out, parts->bpm);
     }
-    if (stems[i].pitched) add_part(out, sentence ? "in " : "", key_text, "");
-    if (stems[i].pitched && sentence) add_part(out, "chords ", chords, "");
-    add_part(out, "", words, "");
+    if (stem->pitched) add_part(out, sentence ? "in " : "", key_text, false, "");
+    if (stem->pitched && sentence) add_part(out, "chords ", parts->chords, false, "");
+    add_part(out, "", parts->words, false, "");
     return buf_status(out, e);
 }

@@ -398,26 +398,27 @@ status chords_parse(progression *out, const char *const *names, size_t count, do
     return rc;
 }
 
-// Takes the next name out of *text; false at the end. A name too long is cut: it is refused later.
-static bool next_name(char out[CHORDS_NAME_MAX + 2], const char **text) {
-    const char *p = *text;
-    while (*p && strchr(" \t\r\n|,", *p)) p++;
-    size_t n = 0;
-    int depth = 0;
-    for (; *p && (depth > 0 || *p != ',') && !strchr(" \t\r\n|", *p); p++) {
-        depth += *p == '(' ? 1 : *p == ')' ? -1 : 0;
-        if (n <= CHORDS_NAME_MAX) out[n++] = *p;
+bool chords_next_name(const char **text, size_t *len) {
+    static const char apart[] = " \t\r\n|,";
+    const char *from = *text + strspn(*text, apart), *p = from;
+    while (*p && !strchr(apart, *p)) {
+        size_t list = *p == '(' ? strcspn(p, ")|") : 0;
+        p += list && p[list] == ')' ? list + 1 : 1;
     }
-    out[n] = 0;
     *text = p;
-    return n > 0;
+    *len = (size_t)(p - from);
+    return *len > 0;
 }
 
 status chords_parse_text(progression *out, const char *text, double bpm, err *e) {
-    char name[CHORDS_NAME_MAX + 2];
-    size_t n = 0;
-    while (next_name(name, &text)) {
-        if (n == CHORDS_MAX) return err_set(e, ERR_ARG, "over %d chords", CHORDS_MAX);
+    size_t n = 0, len;
+    while (chords_next_name(&text, &len)) {
+        char name[CHORDS_NAME_MAX + 2];
+        size_t kept = MIN(len, CHORDS_NAME_MAX + 1); // a name that long is refused
+        memcpy(name, text - len, kept);
+        name[kept] = 0;
+        if (n == CHORDS_MAX)
+            return err_set(e, ERR_ARG, "expected at most %d chords, found more", CHORDS_MAX);
         status rc = chords_parse_chord(&out->bars[n], name, e);
         if (rc) return err_within(e, "chord %zu", n + 1), rc;
         n++;

@@ -8,10 +8,11 @@
 // is minor and M is major. N, NC and N.C. are "no chord".
 #pragma once
 #include "base/err.h"
+#include "stemforge.h"
 
-#define CHORDS_NAME_MAX 32 // bytes of one name
-#define CHORDS_MAX 256     // in a progression
-#define CHORDS_BEATS 4     // a bar
+#define CHORDS_NAME_MAX 32              // bytes of one name
+#define CHORDS_MAX STEMFORGE_CHORDS_MAX // in a progression
+#define CHORDS_BEATS 4                  // a bar
 
 #define CHORDS_NO_TONE (-1)
 
@@ -38,8 +39,11 @@ typedef struct {
 // names [count], 1 to CHORDS_MAX; bpm above 0. The error names the chord and its
 // place; where is "chords[i]".
 status chords_parse(progression *out, const char *const *names, size_t count, double bpm, err *e);
-// The same from one text, "Am F C G": names apart by blanks, bars (|), or commas outside
-// parentheses.
+// Finds the next name in a text of several, "Am F C G": names are apart by blanks, bars (|) or
+// commas; what stands in parentheses belongs to its name. *text moves behind the name, which is the
+// *len bytes before it. False when there is none left.
+bool chords_next_name(const char **text, size_t *len);
+// The same as chords_parse from one text.
 status chords_parse_text(progression *out, const char *text, double bpm, err *e);
 
 // The chord that sounds at t seconds; a boundary belongs to the bar that begins there (up to 1e-6

@@ -103,13 +103,13 @@ static status submit(api *a, http_request *q, const request *r, job_submitted *d
     if (rc == OK) {
         job_new n = {.id = r->id,
                      .audio_file_id = r->audio_file_id,
-                     .stems = r->stems,
-                     .stem_count = r->stem_count,
+                     .stems = r->ask.stems,
+                     .stem_count = r->ask.stem_count,
                      .request = http_body(q),
                      .canonical = buf_bytes(&canonical),
                      .callback_url = r->callback_url,
                      .trace = http_id(q),
-                     .seed = r->seed,
+                     .seed = r->ask.seed,
                      .work = r->work};
         rc = job_submit(a->config.jobs, &n, job_time_now(), done, e);
         if (rc == ERR_IO || rc == ERR_FORMAT) upkeep_jobs_refused(a->config.upkeep, rc);

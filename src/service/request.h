@@ -6,26 +6,19 @@
 #pragma once
 #include "base/err.h"
 #include "base/json.h"
+#include "request/fieldjson.h"
 #include "stemforge.h"
 
 #define REQUEST_ID_MAX 128
-#define REQUEST_STEMS_MAX 7
-#define REQUEST_CHORDS_MAX 256
-#define REQUEST_PROMPT_MAX 4096 // characters
 
-typedef struct request {
+typedef struct {
     char id[REQUEST_ID_MAX + 1], audio_file_id[REQUEST_ID_MAX + 1];
-    const char *stems[REQUEST_STEMS_MAX]; // the contract's names, constants
-    size_t stem_count;
-    const char *prompt, *style, *key, *callback_url; // NULL: not given
-    const char *chords[REQUEST_CHORDS_MAX];
-    size_t chord_count;
-    double bpm; // 0: not given
-    double seconds, temperature;
-    uint64_t seed; // drawn by request_parse when the request has none
+    const char *callback_url; // NULL: not given
+    stemforge_request ask;    // what the engine is to make
     bool seed_given;
     double work; // seconds of audio in all
     json *tree;  // what the strings above borrow from
+    field_lists lists;
 } request;
 
 typedef struct {
@@ -34,21 +27,18 @@ typedef struct {
     // Judges callback_url: ERR_ARG and why. NULL: any http or https URL.
     status (*url_check)(const void *arg, const char *url, err *e);
     const void *url_arg;
-    // The engine's own check, asked when all else is right; e->where is the engine's field. NULL:
-    // none.
-    status (*engine_check)(const struct request *r, err *e);
 } request_limits;
 
-// OK: *out is filled, the caller's (request_deinit). ERR_FORMAT: not JSON, e says where. ERR_ARG:
-// *faults is an array of {"pointer", "detail"}, the caller's. ERR_OOM.
+// OK: *out is filled, the caller's (request_deinit); it points into itself, so it must not be
+// moved. A request without a seed gets one. ERR_FORMAT: not JSON, e says where. ERR_ARG: *faults is
+// an array of {"pointer", "detail"}, the caller's; it names each wrong field and each wrong item
+// of a list. ERR_OOM.
 status request_parse(request *out, bytes text, const request_limits *l, json **faults, err *e);
 void request_deinit(request *r); // zeroed is fine
 
 // The same for a text that was accepted before: limits may have changed since, the job stays good.
+// A seed that the text does not name is the job's to know: ask.seed is 0 then.
 status request_reparse(request *out, bytes text, err *e);
-
-// Puts what r asks for into *q, which has the engine's defaults. Borrows from r.
-void request_for_engine(const request *r, stemforge_request *q);
 
 // Canonical text: keys sorted, no blanks; what "the same body" means. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);

@@ -274,14 +274,13 @@ static void generate(run *x) {
         left += !skip[i];
         if (!skip[i]) {
             log_info("worker", "Generating stem type: %s, duration: %.1fs", j->stems[i].name,
-                     x->r->seconds);
+                     x->r->ask.seconds);
         }
     }
     err why = {0};
     status rc = OK;
     if (left) {
-        stemforge_request q = stemforge_request_default();
-        request_for_engine(x->r, &q);
+        stemforge_request q = x->r->ask;
         q.seed = j->seed;
         q.skip = skip;
         stemforge_events ev = {

@@ -17,9 +17,10 @@
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
+#include "stemforge.h"
 
 #define JOB_ID_MAX 128
-#define JOB_STEMS_MAX 16
+#define JOB_STEMS_MAX STEMFORGE_STEMS_MAX
 #define JOB_STEM_NAME_MAX 15
 #define JOB_REQUEST_MAX ((size_t)256 << 10)
 #define JOB_BODY_MAX ((size_t)512 << 10) // a rendered callback

@@ -44,8 +44,12 @@ fails "no model" 2 "--model is missing" "$bin" generate --stem drums
 fails "unknown flag" 2 "did you mean --seed" "$bin" generate --sede 4
 fails "wrong stem" 2 'expected drums, bass' "$bin" generate --model $mono --stem kazoo
 fails "wrong number" 2 '--duration: expected a number from 0.1 to 600' "$bin" generate --duration ten
-fails "wrong chord" 2 'chords' "$bin" generate --model $mono --stem bass --chords "Am H7"
+fails "wrong chord" 2 'chords[1]: ' "$bin" generate --model $mono --stem bass --chords "Am H7"
 fails "wrong key" 2 'key' "$bin" generate --model $mono --stem bass --key "Q major"
+fails "chords in parentheses, and one that is none" 2 "chords[2]: 'H'" "$bin" generate --model $mono --stem bass \
+    --chords "C7(b9,#11) F, H"
+fails "a prompt too long" 2 "prompt: expected at most 4096 characters, found 4097" "$bin" generate --model $mono \
+    --stem bass --prompt "$(head -c 4097 /dev/zero | tr '\0' x)"
 fails "wrong format" 2 'mp9' "$bin" generate --model $mono --stem bass --format mp9
 
 # --- the same bytes for the same seed; permutations.sh has every isa, type of weights, thread count and batch
@@ -87,6 +91,11 @@ head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 
 # --- recipe, formats, models
+status "chords in parentheses" 0 gen --stem bass --bpm 90 --chords "C7(b9,#11) F" --chords "Am,G" --out "$tmp/ch"
+status "recipe of all fields" 0 "$bin" generate --recipe "$tmp/ch/recipe.json" --quiet --out "$tmp/ch2"
+same "recipe of all fields" "$tmp/ch/recipe.json" "$tmp/ch2/recipe.json"
+same "recipe of all fields" "$tmp/ch/bass.wav" "$tmp/ch2/bass.wav"
+if grep -q '"C7(b9,#11)"' "$tmp/ch/recipe.json"; then ok; else no "C7(b9,#11) is not in the recipe"; fi
 status recipe 0 "$bin" generate --recipe "$tmp/batch/recipe.json" --quiet --out "$tmp/again"
 for s in drums bass piano other; do same recipe "$tmp/batch/$s.wav" "$tmp/again/$s.wav"; done
 for f in wav wav24 wavf32 flac flac24 ogg; do

@@ -21,7 +21,8 @@ static void as_body(bytes text) {
     request_deinit(&again);
     if (!request_id_ok(r.id) || !request_id_ok(r.audio_file_id) || strchr(r.id, '/'))
         __builtin_trap();
-    if (!(r.seconds > 0 && r.seconds <= 300) || r.stem_count < 1 || r.stem_count > 7)
+    if (!(r.ask.seconds > 0 && r.ask.seconds <= 300) || r.ask.stem_count < 1 ||
+        r.ask.stem_count > 7)
         __builtin_trap();
     bytes member = json_member_text(text, "parameters");
     if (member.n && (member.p < text.p || member.p + member.n > text.p + text.n)) __builtin_trap();

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "service/request.h"
 
 static const request_limits limits = {.seconds_max = 60, .body_max = 65536};
@@ -30,12 +31,12 @@ Test(request, fills_in_the_contracts_defaults) {
     cr_assert_eq(parse(&r, HEAD "\"target_stems\":[\"drums\",\"bass\"]}", &faults), OK);
     cr_assert_str_eq(r.id, "r-1");
     cr_assert_str_eq(r.audio_file_id, "a.b_c");
-    cr_assert(r.seconds == 10 && r.temperature == 1 && r.bpm == 0 && r.work == 20);
-    cr_assert(!r.seed_given && !r.prompt && !r.callback_url);
-    uint64_t first = r.seed;
+    cr_assert(r.ask.seconds == 10 && r.ask.temperature == 1 && r.ask.bpm == 0 && r.work == 20);
+    cr_assert(!r.seed_given && !r.ask.prompt && !r.callback_url);
+    uint64_t first = r.ask.seed;
     request_deinit(&r);
     cr_assert_eq(parse(&r, HEAD "\"target_stems\":[\"drums\"]}", &faults), OK);
-    cr_assert_neq(r.seed, first); // 1 in 2^53 to fail by chance
+    cr_assert_neq(r.ask.seed, first); // 1 in 2^53 to fail by chance
     request_deinit(&r);
 }
 
@@ -48,8 +49,7 @@ Test(request, takes_every_field_and_null_for_absent) {
              "\"key\":\"F# minor\",\"chord_progression\":[\"C\",\"G\"],\"prompt\":null,"
              "\"temperature\":0,\"random_seed\":-1}}";
     cr_assert_eq(parse(&r, text, &faults), OK);
-    stemforge_request q = {0};
-    request_for_engine(&r, &q);
+    const stemforge_request q = r.ask;
     cr_assert(q.bpm == 120 && q.seconds == 2.5 && q.temperature == 0 && q.chord_count == 2);
     cr_assert_eq(q.seed, UINT64_MAX);
     cr_assert_str_eq(q.chords[1], "G");
@@ -89,37 +89,71 @@ Test(request, names_each_wrong_field) {
     cr_assert_eq(parse(&r, "{", &faults), ERR_FORMAT);
 }
 
-static const char *engine_field; // what the engine finds wrong
-
-static status refuse(const request *r, err *e) {
-    (void)r;
-    err_set(e, ERR_ARG, "no");
-    err_about(e, "%s", engine_field);
-    return ERR_ARG;
+// The pointers of all faults, apart by blanks.
+static void faults_are(const char *text, const char *want) {
+    request r;
+    json *faults;
+    buf all;
+    buf_init(&all, 4096);
+    cr_assert_eq(parse(&r, text, &faults), ERR_ARG, "%s was accepted", text);
+    for (size_t i = 0; i < json_len(faults); i++)
+        buf_printf(&all, "%s%s", i ? " " : "",
+                   json_str_value(json_find(json_at(faults, i), "pointer")));
+    cr_assert_str_eq(buf_str(&all), want);
+    buf_deinit(&all);
+    json_free(faults);
 }
 
-Test(request, a_field_that_the_engine_names_becomes_a_pointer) {
-    static const char *const cases[][2] = {
-        {"stems[6]", "/target_stems/6"},
-        {"bpm", "/parameters/target_bpm"},
-        {"seconds", "/parameters/duration_seconds"},
-        {"chords", "/parameters/chord_progression"},
-        {"chords[255]", "/parameters/chord_progression/255"},
-        {"key", "/parameters/key"},
-        {"chordsx", "/parameters"},
-        {"", "/parameters"},
-    };
-    const request_limits asks = {.seconds_max = 60, .body_max = 65536, .engine_check = refuse};
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+Test(request, names_all_wrong_fields_at_once_each_at_its_own_pointer) {
+    one_fault(WITH("\"key\":\"power chords in E\""), "/parameters/key");
+    faults_are(WITH("\"key\":\"H moll\",\"chord_progression\":[\"H\",\"C\",\"am\"]"),
+               "/parameters/key /parameters/chord_progression/0 /parameters/chord_progression/2");
+    faults_are(WITH("\"key\":\"H moll\",\"temperature\":3,\"random_seed\":\"x\""),
+               "/parameters/key /parameters/random_seed /parameters/temperature");
+    faults_are("{\"target_stems\":[\"drums\",3,\"kazoo\"],\"callback_url\":7,\"parameters\":{"
+               "\"target_bpm\":true,\"chord_progression\":[null,{},\"C\",\"\"]}}",
+               "/generation_request_id /audio_file_id /target_stems/1 /target_stems/2 "
+               "/parameters/target_bpm /parameters/chord_progression/1 "
+               "/parameters/chord_progression/0 /parameters/chord_progression/3 /callback_url");
+}
+
+Test(request, an_item_of_chords_may_hold_several_names) {
+    request r;
+    json *faults;
+    const char *text = WITH("\"chord_progression\":[\"C G | Am\",\" F\\n\",\"C7(b9,#11)\"]");
+    cr_assert_eq(parse(&r, text, &faults), OK);
+    cr_assert_eq(r.ask.chord_count, 5);
+    cr_assert_str_eq(r.ask.chords[2], "Am");
+    cr_assert_str_eq(r.ask.chords[3], "F");
+    cr_assert_str_eq(r.ask.chords[4], "C7(b9,#11)");
+    request_deinit(&r);
+    faults_are(WITH("\"chord_progression\":[\"C G\",\"Am\",\"F H\"]"),
+               "/parameters/chord_progression/2");
+}
+
+Test(request, a_stored_text_that_is_read_again_draws_no_seed) {
+    request r;
+    cr_assert_eq(request_reparse(&r, bytes_of(HEAD "\"target_stems\":[\"drums\"]}"), NULL), OK);
+    cr_assert_eq(r.ask.seed, 0);
+    cr_assert_not(r.seed_given);
+    request_deinit(&r);
+}
+
+Test(request, parse_survives_each_failed_allocation) {
+    const char *text = WITH("\"style\":\"rock\",\"chord_progression\":[\"C G\"]");
+    for (int n = 0;; n++) {
         request r;
-        json *faults;
-        err e;
-        engine_field = cases[i][0];
-        const char *text = HEAD "\"target_stems\":[\"drums\"]}";
-        cr_assert_eq(request_parse(&r, bytes_of(text), &asks, &faults, &e), ERR_ARG);
-        const char *found = json_str_value(json_find(json_at(faults, 0), "pointer"));
-        cr_assert_str_eq(found, cases[i][1]);
+        json *faults = NULL;
+        mem_fail_after(n);
+        status rc = parse(&r, text, &faults);
+        mem_fail_after(-1);
         json_free(faults);
+        if (!rc) {
+            request_deinit(&r);
+            cr_assert_gt(n, 3);
+            break;
+        }
+        cr_assert_eq(rc, ERR_OOM, "allocation %d", n);
     }
 }
 

@@ -1,0 +1,127 @@
+// check.c - see check.h.
+#include "request/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/near.h"
+#include "base/utf8.h"
+#include "request/chords.h"
+#include "request/stems.h"
+
+#define DETAIL_MAX 400
+
+typedef struct {
+    const field *f;
+    check_fault fault;
+    void *arg;
+} checker;
+
+static void say(const checker *c, int64_t item, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void say(const checker *c, int64_t item, const char *fmt, ...) {
+    char text[DETAIL_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    c->fault(c->arg, c->f, item, text);
+}
+
+static void check_text(const checker *c, const char *s) {
+    if (!s) return;
+    bytes text = bytes_of(s);
+    size_t good = utf8_valid(text), n = utf8_length(text);
+    err e;
+    key k;
+    if (good < text.n)
+        say(c, -1, "expected UTF-8, found byte 0x%02x at byte %zu", text.p[good], good + 1);
+    else if ((double)n > c->f->hi)
+        say(c, -1, "expected at most %g characters, found %zu", c->f->hi, n);
+    else if (c->f->kind == FIELD_KEY && n && chords_parse_key(&k, s, &e))
+        say(c, -1, "%s", e.text);
+}
+
+static void check_number(const checker *c, double v, double hi) {
+    bool none = v == c->f->absent && !field_has_default(c->f);
+    if (none || (v >= c->f->lo && v <= hi)) return;
+    say(c, -1, "expected %g to %g, found %g", c->f->lo, hi, v);
+}
+
+static void check_stem(const checker *c, const char *const *names, size_t i) {
+    buf all;
+    buf_init(&all, 200);
+    stems_add_names(&all, ", ", " or ");
+    if (!names[i] || stems_find(names[i]) < 0) {
+        char maybe[NEAR_TEXT];
+        near meant = {.word = names[i] ? names[i] : ""};
+        for (int k = 0; k < STEMFORGE_STEMS_MAX; k++) near_try(&meant, stem_types[k].name);
+        near_text(maybe, &meant, "");
+        say(c, (int64_t)i, "expected %s, found \"%.40s\"%s", buf_str(&all), meant.word, maybe);
+    } else {
+        for (size_t k = 0; k < i; k++) {
+            if (!names[k] || strcmp(names[k], names[i]) != 0) continue;
+            say(c, (int64_t)i, "%s is there twice", names[i]);
+            break;
+        }
+    }
+    buf_deinit(&all);
+}
+
+static void check_chord(const checker *c, const char *name, size_t i) {
+    chord read;
+    err e;
+    if (chords_parse_chord(&read, name ? name : "", &e)) say(c, (int64_t)i, "%s", e.text);
+}
+
+static void check_list(const checker *c, const stemforge_request *r) {
+    size_t n;
+    const char *const *names = field_list(c->f, r, &n);
+    if (!names) n = 0;
+    if ((double)n < c->f->lo || (double)n > c->f->hi) {
+        say(c, -1, "expected %g to %g names, found %zu", c->f->lo, c->f->hi, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (c->f->kind == FIELD_STEMS)
+            check_stem(c, names, i);
+        else
+            check_chord(c, names[i], i);
+    }
+}
+
+void check_field(const field *f, const stemforge_request *r, double seconds_max, check_fault fault,
+                 void *arg) {
+    const checker c = {f, fault, arg};
+    bool seconds = f->at == offsetof(stemforge_request, seconds);
+    if (f->kind == FIELD_SEED) return; // each number is one
+    if (field_is_text(f))
+        check_text(&c, field_text(f, r));
+    else if (field_is_list(f))
+        check_list(&c, r);
+    else
+        check_number(&c, field_number(f, r), seconds && seconds_max > 0 ? seconds_max : f->hi);
+}
+
+void check_request(const stemforge_request *r, double seconds_max, check_fault fault, void *arg) {
+    for (size_t i = 0; i < field_count; i++)
+        check_field(&field_rows[i], r, seconds_max, fault, arg);
+}
+
+static void keep_first(void *arg, const field *f, int64_t item, const char *detail) {
+    err *e = arg;
+    char where[48];
+    if (e->code) return;
+    if (item < 0)
+        snprintf(where, sizeof where, "%s", f->name);
+    else
+        snprintf(where, sizeof where, "%s[%d]", f->name, (int)item);
+    err_field(e, where, "%s", detail);
+}
+
+status check_first(const stemforge_request *r, err *e) {
+    err first = {0};
+    check_request(r, 0, keep_first, &first);
+    if (first.code && e) *e = first;
+    return first.code;
+}

@@ -1,0 +1,193 @@
+// fieldjson.c - see fieldjson.h.
+#include "request/fieldjson.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "request/chords.h"
+
+typedef struct {
+    const field *f;
+    const json *value;
+    field_lists *lists;
+    stemforge_request *r;
+    check_fault fault;
+    void *arg;
+} reader;
+
+void field_lists_deinit(field_lists *l) {
+    mem_free(l->chord_text);
+    *l = (field_lists){0};
+}
+
+static void wrong_kind(const reader *x, int64_t item, const char *expected, const json *found) {
+    char text[80];
+    snprintf(text, sizeof text, "expected %s, found %s", expected, json_kind(found));
+    x->fault(x->arg, x->f, item, text);
+}
+
+static void read_number(const reader *x) {
+    bool whole = x->f->kind == FIELD_INTEGER;
+    double v = json_num_value(x->value);
+    if (!json_is_num(x->value))
+        wrong_kind(x, -1, whole ? "an integer" : "a number", x->value);
+    else if (whole && (v != floor(v) || fabs(v) > INT_MAX))
+        x->fault(x->arg, x->f, -1, "expected an integer of at most 31 bits");
+    else
+        field_set_number(x->f, x->r, v);
+}
+
+// An integer of 64 bits with or without sign, or a double that holds a whole number exactly.
+static void read_seed(const reader *x) {
+    double v = json_num_value(x->value);
+    if (json_is_int(x->value))
+        field_set_seed(x->f, x->r, (uint64_t)json_int_value(x->value));
+    else if (json_is_num(x->value) && fabs(v) <= 0x1p53 && v == floor(v))
+        field_set_seed(x->f, x->r, (uint64_t)(int64_t)v);
+    else
+        wrong_kind(x, -1, "an integer", x->value);
+}
+
+static void read_seed_text(const reader *x) {
+    const char *text = json_str_value(x->value);
+    size_t digits = text ? strspn(text, "0123456789") : 0;
+    errno = 0;
+    uint64_t v = digits ? strtoull(text, NULL, 10) : 0;
+    if (digits && !text[digits] && !errno) {
+        field_set_seed(x->f, x->r, v);
+        return;
+    }
+    char detail[120];
+    snprintf(detail, sizeof detail, "expected the digits of a whole number, found \"%.40s\"",
+             text ? text : json_kind(x->value));
+    x->fault(x->arg, x->f, -1, detail);
+}
+
+static void read_text(const reader *x) {
+    if (!json_is_str(x->value))
+        wrong_kind(x, -1, "a string", x->value);
+    else
+        field_set_text(x->f, x->r, json_str_len(x->value) ? json_str_value(x->value) : NULL);
+}
+
+static void too_many(const reader *x, size_t n) {
+    char text[80];
+    snprintf(text, sizeof text, "expected at most %g names, found %zu", x->f->hi, n);
+    x->fault(x->arg, x->f, -1, text);
+}
+
+static void read_stems(const reader *x) {
+    size_t n = json_len(x->value);
+    if (n > STEMFORGE_STEMS_MAX) {
+        too_many(x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json *item = json_at(x->value, i);
+        x->lists->stems[i] = json_str_value(item);
+        if (!json_is_str(item)) wrong_kind(x, (int64_t)i, "a string", item);
+    }
+    field_set_list(x->f, x->r, x->lists->stems, n);
+}
+
+// Puts the names that item i holds behind the n there are. Returns how many there are then, or
+// would be: names past the limit are counted and left out.
+static size_t add_chords(const reader *x, size_t i, char *text, size_t n) {
+    field_lists *l = x->lists;
+    size_t before = n, len;
+    while (chords_next_name((const char **)&text, &len)) {
+        char *name = text - len;
+        if (*text) *text++ = 0;
+        if (n < STEMFORGE_CHORDS_MAX) {
+            l->chords[n] = name;
+            l->chord_item[n] = (uint16_t)i;
+        }
+        n++;
+    }
+    if (n == before && n < STEMFORGE_CHORDS_MAX) { // an item without a name is a fault of its own
+        l->chords[n] = NULL;
+        l->chord_item[n++] = (uint16_t)i;
+    }
+    return n;
+}
+
+static status read_chords(const reader *x, err *e) {
+    size_t items = json_len(x->value), size = 0, n = 0;
+    if (items > STEMFORGE_CHORDS_MAX) {
+        too_many(x, items);
+        return OK;
+    }
+    for (size_t i = 0; i < items; i++) size += json_str_len(json_at(x->value, i)) + 1;
+    char *text = mem_alloc(size + 1);
+    if (!text) return err_set(e, ERR_OOM, "no memory for the names of chords");
+    x->lists->chord_text = text;
+    for (size_t i = 0; i < items; i++) {
+        const json *item = json_at(x->value, i);
+        size_t len = json_str_len(item);
+        if (len) memcpy(text, json_str_value(item), len);
+        text[len] = 0;
+        size_t at = n;
+        n = add_chords(x, i, text, n);
+        if (!json_is_str(item) && !json_is_null(item) && at < STEMFORGE_CHORDS_MAX)
+            wrong_kind(x, (int64_t)at, "a string", item);
+        text += len + 1;
+    }
+    if (n > STEMFORGE_CHORDS_MAX)
+        too_many(x, n);
+    else
+        field_set_list(x->f, x->r, n ? x->lists->chords : NULL, n);
+    return OK;
+}
+
+static status read_list(const reader *x, err *e) {
+    if (!json_is_array(x->value)) {
+        wrong_kind(x, -1, "an array", x->value);
+        return OK;
+    }
+    if (x->f->kind == FIELD_CHORDS) return read_chords(x, e);
+    read_stems(x);
+    return OK;
+}
+
+status fieldjson_read(const field *f, const json *value, fieldjson_form form, field_lists *lists,
+                      stemforge_request *r, check_fault fault, void *arg, err *e) {
+    const reader x = {f, value, lists, r, fault, arg};
+    if (field_is_list(f)) return read_list(&x, e);
+    if (field_is_text(f))
+        read_text(&x);
+    else if (f->kind != FIELD_SEED)
+        read_number(&x);
+    else if (form == FIELDJSON_WIRE)
+        read_seed(&x);
+    else
+        read_seed_text(&x);
+    return OK;
+}
+
+static json *list_json(const char *const *names, size_t n) {
+    json *a = json_new_array();
+    bool ok = a != NULL;
+    for (size_t i = 0; i < n && ok; i++) ok = json_add(a, json_new_str(names[i]));
+    if (ok) return a;
+    json_free(a);
+    return NULL;
+}
+
+json *fieldjson_write(const field *f, const stemforge_request *r) {
+    size_t n;
+    if (field_is_list(f)) {
+        const char *const *names = field_list(f, r, &n);
+        return list_json(names, n);
+    }
+    if (field_is_text(f)) return json_new_str(field_text(f, r));
+    if (f->kind == FIELD_INTEGER) return json_new_int((int64_t)field_number(f, r));
+    if (f->kind == FIELD_NUMBER) return json_new_num(field_number(f, r));
+    char seed[32];
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)field_seed(f, r));
+    return json_new_str(seed);
+}

@@ -1,0 +1,154 @@
+// fields.c - see fields.h.
+#include "request/fields.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "request/chords.h"
+#include "request/stems.h"
+
+#define SEED_BITS 53
+
+#define AT(member) offsetof(stemforge_request, member)
+#define LIST(member, count) AT(member), AT(count)
+#define ONE(member) AT(member), 0
+
+// In the order of help. The samplers' group comes last.
+const field field_rows[] = {
+    {"stems", "target_stems", "stem", "stems", FIELD_STEMS, LIST(stems, stem_count), 1,
+     STEMFORGE_STEMS_MAX, 0, false, "NAME", "once for each", NULL, "Stems", "drums"},
+    {"bpm", "parameters.target_bpm", "bpm", "bpm", FIELD_NUMBER, ONE(bpm), 20, 400, 0, false, "N",
+     "tempo", NULL, "Tempo (bpm)", "120"},
+    {"style", "parameters.style", "style", "style", FIELD_TEXT, ONE(style), 0, 256, 0, false,
+     "TEXT", "genre: rock, jazz, house ...", NULL, "Style", "rock"},
+    {"key", "parameters.key", "key", "key", FIELD_KEY, ONE(key), 0, 64, 0, false, "TEXT",
+     "key: \"A minor\"", NULL, "Key", "A minor"},
+    {"chords", "parameters.chord_progression", "chords", "chords", FIELD_CHORDS,
+     LIST(chords, chord_count), 0, STEMFORGE_CHORDS_MAX, 0, false, "TEXT",
+     "one chord a bar, repeated: \"Am F C G\"", NULL, "Chords, one a bar", "C G Am F"},
+    {"prompt", "parameters.prompt", "prompt", "prompt", FIELD_TEXT, ONE(prompt), 0, 4096, 0, false,
+     "TEXT", "your words, added to each stem's description", NULL, "Prompt",
+     "warm, live, a little swing"},
+    {"seconds", "parameters.duration_seconds", "duration", "duration", FIELD_NUMBER, ONE(seconds),
+     0.1, 600, 10, false, "SECONDS", "length of each stem", "10", "Length (s)", "10"},
+    {"melody", NULL, "melody", "melody", FIELD_PATH, ONE(melody), 0, 4096, 0, false, "FILE",
+     "melody models: audio whose pitch classes to follow", NULL, NULL, NULL},
+    {"continue_from", NULL, "continue", "continue", FIELD_PATH, ONE(continue_from), 0, 4096, 0,
+     false, "FILE", "audio, or a .safetensors of codes, that each stem goes on from", NULL, NULL,
+     NULL},
+    {"seed", "parameters.random_seed", "seed", "seed", FIELD_SEED, ONE(seed), 0, 0, 0, true, "N",
+     "same request and seed, same bytes", "drawn", "Seed", "any"},
+    {"temperature", "parameters.temperature", "temperature", "temperature", FIELD_NUMBER,
+     ONE(temperature), 0, 2, 1, true, "N", "0 is greedy", "1", "Temperature", "1"},
+    {"top_k", NULL, "top-k", "top_k", FIELD_INTEGER, ONE(top_k), 0, 65536, -1, true, "N",
+     "draw from the N best codes, 0: all", "the model's, else 250", "Best codes", "250"},
+    {"top_p", NULL, "top-p", "top_p", FIELD_NUMBER, ONE(top_p), 0, 1, 0, true, "N",
+     "draw from the best codes of so much probability, 0: off", "0", "Best probability", "0"},
+    {"guidance", NULL, "guidance", "guidance", FIELD_NUMBER, ONE(guidance), 0, 100, -1, true, "N",
+     "how closely to follow the text, 1: unguided", "the model's, else 3", "Guidance", "3"},
+};
+const size_t field_count = ARRAY_LEN(field_rows);
+
+const field *fields_find_wire(const char *wire) {
+    for (size_t i = 0; i < field_count; i++)
+        if (field_rows[i].wire && strcmp(field_rows[i].wire, wire) == 0) return &field_rows[i];
+    return NULL;
+}
+
+const char *field_wire_name(const field *f) {
+    const char *dot = f->wire ? strrchr(f->wire, '.') : NULL;
+    return dot ? dot + 1 : f->wire;
+}
+
+static const void *member(const field *f, const stemforge_request *r) {
+    return (const char *)r + f->at;
+}
+
+static void *member_of(const field *f, stemforge_request *r) {
+    return (char *)r + f->at;
+}
+
+double field_number(const field *f, const stemforge_request *r) {
+    if (f->kind == FIELD_INTEGER) return *(const int *)member(f, r);
+    return *(const double *)member(f, r);
+}
+
+const char *field_text(const field *f, const stemforge_request *r) {
+    return *(const char *const *)member(f, r);
+}
+
+uint64_t field_seed(const field *f, const stemforge_request *r) {
+    return *(const uint64_t *)member(f, r);
+}
+
+const char *const *field_list(const field *f, const stemforge_request *r, size_t *count) {
+    *count = *(const size_t *)((const char *)r + f->count_at);
+    return *(const char *const *const *)member(f, r);
+}
+
+void field_set_number(const field *f, stemforge_request *r, double v) {
+    if (f->kind == FIELD_INTEGER)
+        *(int *)member_of(f, r) = (int)v;
+    else
+        *(double *)member_of(f, r) = v;
+}
+
+void field_set_text(const field *f, stemforge_request *r, const char *s) {
+    *(const char **)member_of(f, r) = s;
+}
+
+void field_set_seed(const field *f, stemforge_request *r, uint64_t v) {
+    *(uint64_t *)member_of(f, r) = v;
+}
+
+void field_set_list(const field *f, stemforge_request *r, const char *const *list, size_t count) {
+    *(const char *const **)member_of(f, r) = list;
+    *(size_t *)((char *)r + f->count_at) = count;
+}
+
+bool field_is_text(const field *f) {
+    return f->kind == FIELD_TEXT || f->kind == FIELD_KEY || f->kind == FIELD_PATH;
+}
+
+bool field_is_list(const field *f) {
+    return f->kind == FIELD_STEMS || f->kind == FIELD_CHORDS;
+}
+
+bool field_has_default(const field *f) {
+    bool number = f->kind == FIELD_NUMBER || f->kind == FIELD_INTEGER;
+    return number && f->absent >= f->lo && f->absent <= f->hi;
+}
+
+bool field_is_given(const field *f, const stemforge_request *r) {
+    size_t n;
+    if (field_is_text(f)) return field_text(f, r) != NULL;
+    if (field_is_list(f)) return field_list(f, r, &n) && n > 0;
+    if (f->kind == FIELD_SEED || field_has_default(f)) return true;
+    return field_number(f, r) != f->absent;
+}
+
+void field_add_help(buf *out, const field *f) {
+    if (f->kind == FIELD_STEMS) {
+        stems_add_names(out, " ", " ");
+        buf_add_str(out, "; ");
+    }
+    buf_add_str(out, f->help);
+    if (f->otherwise) buf_printf(out, " (%s)", f->otherwise);
+}
+
+status fields_draw_seed(uint64_t *out, err *e) {
+    uint64_t v = 0;
+    status rc = random_bytes((uint8_t *)&v, sizeof v, e);
+    *out = v >> (64 - SEED_BITS);
+    return rc;
+}
+
+stemforge_request stemforge_request_default(void) {
+    stemforge_request r = {0};
+    for (size_t i = 0; i < field_count; i++) {
+        field_kind k = field_rows[i].kind;
+        if (k == FIELD_NUMBER || k == FIELD_INTEGER)
+            field_set_number(&field_rows[i], &r, field_rows[i].absent);
+    }
+    return r;
+}
