@@ -8,6 +8,7 @@
 #   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some
 #   make api | torture | fuzz-api | bench-load    the service: contract, kill -9, schemathesis, load
 #   make fuzz T=safetensors TIME=60       search for inputs that break a parser
+#   make fields              the documents that repeat src/request/fields.c and stems.c
 #   make lint | format | map | compile_commands.json
 #   make examples            the programs of examples/, against the library
 #   make parity MODEL=dir    every stage against live transformers
@@ -111,6 +112,13 @@ $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 	@mkdir -p $(@D)
 	@$(OUT)/embed openapi <$< >$@
 $(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
+
+# What the documents repeat of the rows of request/fields.c is written by a tool, and checked by lint.
+.PHONY: fields
+$(OUT)/fields: $(call obj,tools/fields.c) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
+fields: $(OUT)/fields
+	@FIELDS=$(OUT)/fields tools/fields.sh
 
 # --- tests
 .PHONY: test unit kern corpus permutations determinism
@@ -226,8 +234,8 @@ model-eval: $(BIN)
 
 # --- the source
 .PHONY: lint format map map-check
-lint:
-	@$(PYTHON) tools/lint.py
+lint: $(OUT)/fields
+	@$(PYTHON) tools/lint.py && FIELDS=$(OUT)/fields tools/fields.sh --check
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 map:

@@ -37,7 +37,7 @@ const field field_rows[] = {
      false, "FILE", "audio, or a .safetensors of codes, that each stem goes on from", NULL, NULL,
      NULL},
     {"seed", "parameters.random_seed", "seed", "seed", FIELD_SEED, ONE(seed), 0, 0, 0, true, "N",
-     "same request and seed, same bytes", "drawn", "Seed", "any"},
+     "same request and seed, same bytes", "drawn", "Seed", "7"},
     {"temperature", "parameters.temperature", "temperature", "temperature", FIELD_NUMBER,
      ONE(temperature), 0, 2, 1, true, "N", "0 is greedy", "1", "Temperature", "1"},
     {"top_k", NULL, "top-k", "top_k", FIELD_INTEGER, ONE(top_k), 0, 65536, -1, true, "N",

@@ -3,7 +3,7 @@
 // A row says what a field is called in stemforge_request, over HTTP, on the command line and in a
 // recipe, which values it takes, and what it means. Flags and their help, recipes, the parsing of
 // POST /generate, the API document, the page's form, the manual pages and the checks of the engine
-// are made from the rows. To add a field: docs/howto/parameter.md.
+// are made from the rows. To add a field: docs/howto/a-parameter.md.
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"

@@ -1,0 +1,268 @@
+// fields.c - what the rows of request/fields.h say, in the form of a document. Runs at development
+// time only.
+//
+//     fields openapi <web/openapi.json    the document with the schemas of the fields and of stems
+//     put in fields man                          for docs/stemforge.1 fields markdown for
+//     docs/OPERATIONS.md
+//
+// tools/fields.sh puts the output in its place.
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "request/chords.h"
+#include "request/fields.h"
+#include "request/stems.h"
+
+#define DOCUMENT_MAX ((size_t)4 << 20)
+
+static void die(const char *what) {
+    fprintf(stderr, "fields: %s\n", what);
+    exit(1);
+}
+
+static void must(bool ok) {
+    if (!ok) die("no memory");
+}
+
+// --- openapi
+
+// A whole number without a point.
+static json *number(double v) {
+    return v == (double)(int64_t)v ? json_new_int((int64_t)v) : json_new_num(v);
+}
+
+static void set(json *to, const char *name, json *value) {
+    must(json_set(to, name, value));
+}
+
+static const char *type_of(const field *f) {
+    if (field_is_text(f)) return "string";
+    if (field_is_list(f)) return "array";
+    return f->kind == FIELD_NUMBER ? "number" : "integer";
+}
+
+static json *stem_names(void) {
+    json *a = json_new_array();
+    for (int i = 0; i < STEMFORGE_STEMS_MAX; i++)
+        must(json_add(a, json_new_str(stem_types[i].name)));
+    return a;
+}
+
+static json *items_of(const field *f) {
+    json *items = json_new_object();
+    set(items, "type", json_new_str("string"));
+    if (f->kind == FIELD_STEMS) {
+        set(items, "enum", stem_names());
+    } else {
+        set(items, "minLength", json_new_int(1));
+        set(items, "maxLength", json_new_int(STEMFORGE_CHORDS_MAX * (CHORDS_NAME_MAX + 1)));
+    }
+    return items;
+}
+
+static void set_limits(json *schema, const field *f) {
+    bool duration = f->at == offsetof(stemforge_request, seconds);
+    if (f->kind == FIELD_SEED) {
+        set(schema, "minimum", json_new_int(INT64_MIN));
+        set(schema, "maximum", json_new_int(INT64_MAX));
+    } else if (field_is_text(f)) {
+        set(schema, "maxLength", number(f->hi));
+    } else if (field_is_list(f)) {
+        if (f->lo > 0) set(schema, "minItems", number(f->lo));
+        set(schema, "maxItems", number(f->hi));
+        if (f->kind == FIELD_STEMS) must(json_set_bool(schema, "uniqueItems", true));
+        set(schema, "items", items_of(f));
+    } else {
+        set(schema, "minimum", number(f->lo));
+        if (!duration) set(schema, "maximum", number(f->hi)); // a setting of the service
+        if (field_has_default(f)) set(schema, "default", number(f->absent));
+    }
+}
+
+static void add_item(json *list, const char *name, size_t len) {
+    char text[64];
+    snprintf(text, sizeof text, "%.*s", (int)len, name);
+    must(json_add(list, json_new_str(text)));
+}
+
+static json *example_of(const field *f) {
+    json *a = json_new_array(), *list;
+    if (field_is_list(f)) {
+        list = json_new_array();
+        size_t len;
+        for (const char *p = f->example; chords_next_name(&p, &len);) add_item(list, p - len, len);
+        must(json_add(a, list));
+    } else {
+        must(json_add(a, field_is_text(f) ? json_new_str(f->example)
+                                          : number(strtod(f->example, NULL))));
+    }
+    return a;
+}
+
+static json *schema_of(const field *f, bool required) {
+    json *schema = json_new_object(), *types = json_new_array();
+    must(json_add(types, json_new_str(type_of(f))));
+    must(json_add(types, json_new_str("null")));
+    if (required) {
+        json_free(types);
+        types = json_new_str(type_of(f));
+    }
+    set(schema, "type", types);
+    set_limits(schema, f);
+    buf text;
+    buf_init(&text, 400);
+    buf_add_str(&text, f->help);
+    if (f->at == offsetof(stemforge_request, seconds))
+        buf_add_str(&text, "; the longest is a setting (DURATION_MAX_SECONDS)");
+    if (f->kind != FIELD_STEMS) set(schema, "description", json_new_str(buf_str(&text)));
+    buf_deinit(&text);
+    set(schema, "title", json_new_str(f->label));
+    set(schema, "examples", example_of(f));
+    return schema;
+}
+
+// The object whose member the last part of path is. The tree is ours: const is cast away.
+static json *parent_of(json *root, const char *path, const char **last) {
+    char up[256];
+    const char *dot = strrchr(path, '.');
+    snprintf(up, sizeof up, "%.*s", (int)(dot - path), path);
+    json *parent = (json *)(uintptr_t)json_find(root, up);
+    if (!json_is_object(parent)) die(path);
+    *last = dot + 1;
+    return parent;
+}
+
+static void put(json *root, const char *path, json *value) {
+    const char *last;
+    json *parent = parent_of(root, path, &last);
+    set(parent, last, value);
+}
+
+#define REQUEST "components.schemas.GenerateRequest.properties"
+static const char *const enums[] = {
+    "components.schemas.GeneratedStem.properties.stem_type.enum",
+    "components.schemas.Job.properties.stems.items.properties.stem_type.enum",
+};
+
+static void put_fields(json *root) {
+    put(root, REQUEST ".parameters.properties", json_new_object());
+    for (size_t i = 0; i < field_count; i++) {
+        const field *f = &field_rows[i];
+        char path[256];
+        if (!f->wire) continue;
+        const char *dot = strchr(f->wire, '.');
+        if (dot)
+            snprintf(path, sizeof path, REQUEST ".%.*s.properties.%s", (int)(dot - f->wire),
+                     f->wire, dot + 1);
+        else
+            snprintf(path, sizeof path, REQUEST ".%s", f->wire);
+        put(root, path, schema_of(f, f->kind == FIELD_STEMS));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(enums); i++) put(root, enums[i], stem_names());
+}
+
+// Indented by one blank a level, as the document is.
+static void print_document(const json *root) {
+    buf out;
+    buf_init(&out, DOCUMENT_MAX);
+    must(json_write(&out, root, JSON_PRETTY, NULL) == OK);
+    bool begins = true;
+    int blanks = 0;
+    for (const char *p = buf_str(&out); *p; p++) {
+        begins = begins ? *p == ' ' : *p == '\n';
+        if (*p == ' ' && begins && blanks++ % 2) continue;
+        if (!begins || *p == '\n') blanks = 0;
+        putchar(*p);
+    }
+    putchar('\n');
+    buf_deinit(&out);
+}
+
+static void openapi(void) {
+    static char text[DOCUMENT_MAX];
+    size_t n = fread(text, 1, sizeof text, stdin);
+    json *root;
+    err e;
+    if (json_parse(&root, (bytes){(const uint8_t *)text, n}, sizeof text, &e)) die(e.text);
+    put_fields(root);
+    print_document(root);
+    json_free(root);
+}
+
+// --- documents for people
+
+// "20 to 400", "at most 256 characters", "1 to 7 names"
+static void add_values(buf *out, const field *f) {
+    if (f->kind == FIELD_SEED)
+        buf_add_str(out, "an integer of 64 bits");
+    else if (f->kind == FIELD_PATH)
+        buf_add_str(out, "a file");
+    else if (field_is_text(f))
+        buf_printf(out, "at most %g characters", f->hi);
+    else if (f->kind == FIELD_STEMS)
+        buf_printf(out, "%g to %g names", f->lo, f->hi);
+    else if (f->kind == FIELD_CHORDS)
+        buf_printf(out, "at most %g names", f->hi);
+    else
+        buf_printf(out, "%s%g to %g", f->kind == FIELD_INTEGER ? "an integer, " : "", f->lo, f->hi);
+}
+
+// With each '-' as "\-" and a dot at no line's beginning: what man wants.
+static void print_roff(const char *s) {
+    for (; *s; s++) printf(*s == '-' || *s == '\\' ? "\\%c" : "%c", *s);
+}
+
+static void man(void) {
+    for (size_t i = 0; i < field_count; i++) {
+        const field *f = &field_rows[i];
+        buf text;
+        buf_init(&text, 800);
+        field_add_help(&text, f);
+        buf_add_str(&text, " [");
+        add_values(&text, f);
+        buf_add_char(&text, ']');
+        printf(".TP\n.BI \\-\\-");
+        print_roff(f->flag);
+        printf(" \" %s\"\n", f->value);
+        print_roff(buf_str(&text));
+        putchar('\n');
+        buf_deinit(&text);
+    }
+}
+
+static void markdown(void) {
+    printf("| member | `generate` | values | what it is (what happens without it) |\n| --- | --- | "
+           "--- | --- |\n");
+    for (size_t i = 0; i < field_count; i++) {
+        const field *f = &field_rows[i];
+        buf text;
+        buf_init(&text, 800);
+        add_values(&text, f);
+        buf_add_str(&text, " | ");
+        field_add_help(&text, f);
+        if (f->wire)
+            printf("| `%s` ", f->wire);
+        else
+            printf("| - ");
+        printf("| `--%s` | %s |\n", f->flag, buf_str(&text));
+        buf_deinit(&text);
+    }
+}
+
+int main(int argc, char **argv) {
+    const char *what = argc == 2 ? argv[1] : "";
+    if (!strcmp(what, "openapi"))
+        openapi();
+    else if (!strcmp(what, "man"))
+        man();
+    else if (!strcmp(what, "markdown"))
+        markdown();
+    else
+        die("expected openapi, man or markdown");
+    return fflush(stdout) ? 1 : 0;
+}
