@@ -12,12 +12,12 @@
 #define ENCODEC_RATIOS_MAX 8
 #define ENCODEC_QUANTIZERS_MAX 32
 #define ENCODEC_STREAMS_MAX LSTM_ROWS_MAX
-#define ENCODEC_SAMPLES_MAX ((int64_t)1 << 32) // of one call
+#define ENCODEC_SAMPLES_MAX ((int64_t)1 << 32) // samples that one call takes
 
 typedef struct {
     int64_t sample_rate;
     int64_t hop;                             // samples a frame: the product of the ratios
-    int64_t dim;                             // of a latent vector and of the codebooks
+    int64_t dim;                             // width of a latent and of a codebook's vectors
     int64_t codes;                           // vectors in a codebook
     int64_t filters;                         // channels next to the samples
     int64_t ratios[ENCODEC_RATIOS_MAX];      // decoder order
@@ -50,19 +50,20 @@ const encodec_config *encodec_get_config(const encodec *k);
 // weights. Frames may come in pieces: the samples are the same bits however they are cut and
 // whatever the other streams are.
 typedef struct encodec_decoder encodec_decoder;
-// For up to streams_max of them, and set for as many.
+// d takes up to streams_max sequences, and is set for as many.
 status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams_max, err *e);
 void encodec_decoder_free(encodec_decoder *d);               // NULL is fine
-void encodec_decoder_reset(encodec_decoder *d, int streams); // new sequences, that many, begin
+void encodec_decoder_reset(encodec_decoder *d, int streams); // `streams` new sequences begin
 size_t encodec_decoder_bytes(const encodec_decoder *d);
 
-// Samples a stream that a push of n frames may write at most; with last, exactly as many.
+// The most samples that a push of n frames writes for a stream; with last, the exact number.
 int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n);
 
-// Pushes n >= 0 more frames of every stream: rows[s * quantizers + q] points to n codes. Samples
-// that are final, all but those of some last frames, go to out[s]; *given says how many to each.
-// last ends the sequence: then hop samples for each frame have been given in all. A sequence has at
-// least one frame. ERR_ARG: a code out of range, and nothing was decoded.
+// Pushes n >= 0 more frames of every stream: rows[s * quantizers + q] points to n codes. The
+// samples that no later frame can change go to out[s]; *given is their number, the same for each
+// stream. last ends the sequences: then every frame has given hop samples. A sequence has at least
+// one frame. ERR_ARG: a code is out of range and nothing was decoded. ERR_FORMAT: a sample is not
+// finite.
 typedef struct {
     const int32_t *const *rows; // [streams * quantizers]
     int64_t n;
@@ -79,19 +80,19 @@ typedef struct {
     int64_t ld, frames;
     int channels;
 } encodec_codes;
-// n of the same frames and channels, as many side by side as d has streams, and at least one: d has
-// as many as channels. out[i * channels + channel] has room for frames * hop samples.
+// Decodes n sequences with the same frames and channels, as many side by side as d has streams; d
+// has at least `channels`. out[i * channels + channel] has room for frames * hop samples.
 status encodec_decoder_run(encodec_decoder *d, compute *c, const encodec_codes *in, size_t n,
                            float *const *out, err *e);
-// One, by a decoder of its own.
+// Decodes one sequence with a decoder of its own.
 status encodec_decode(const encodec *k, compute *c, const encodec_codes *in, float *const *out,
                       err *e);
 
 int64_t encodec_frame_count(const encodec *k, int64_t samples); // rounded up
-int64_t encodec_products(const encodec *k); // of decoding one frame of one channel
+int64_t encodec_products(const encodec *k); // multiplications to decode a frame of one channel
 
-// Encodes one channel of n >= 1 samples. codes [quantizers, frames]; latents [frames, dim] or NULL:
-// what was quantised.
+// Encodes one channel of n >= 1 samples. codes [quantizers, frames]; latents [frames, dim], the
+// vectors that were quantised, or NULL.
 typedef struct {
     int32_t *codes;
     float *latents;

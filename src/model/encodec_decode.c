@@ -1,21 +1,23 @@
 // encodec_decode.c - codes to samples; see encodec.h.
 //
-// Two regimes. Up to the LSTM there is one row a frame, and weights of tens of megabytes: all
-// streams go together in pieces of many frames. Behind it the rows multiply (640 a frame in the
-// end) and the weights shrink: each stage hands its rows on in pieces that stay in cache, depth
-// first, so the widest activations never exist as a whole.
+// The network has two halves. Up to the LSTM there is one row a frame and the weights take tens of
+// megabytes, so all streams go through together, many frames at a time. Behind the LSTM each stage
+// makes more rows (640 a frame in the end) and has fewer weights, so each stream goes through
+// alone, and each stage hands its rows to the next in pieces that stay in cache. The widest
+// activations never exist as a whole.
 #include <assert.h>
 #include <string.h>
 
 #include "model/encodec_inside.h"
 #include "model/finite.h"
 
-// Rows in one piece of the front, of all streams, and frames at least. More share the reading of
-// the first stage's weights, and the LSTM's matrices change places in cache less often.
+// Frames that go through the front at a time: at most FRONT_ROWS rows over all streams, at least
+// FRONT_FRAMES_MIN frames each. More rows share one reading of the first convolution's weights, and
+// the LSTM's two matrices evict each other from cache less often.
 #define FRONT_ROWS 256
 #define FRONT_FRAMES_MIN 32
-// What a stage hands on at once: twice a core's second-level cache, so that threads meet less
-// often, or a sixteenth of the weights it reads for it when that is more.
+// Bytes of rows that a stage hands on at a time: twice a core's second-level cache, so that threads
+// wait for each other less often; or a sixteenth of the stage's weights when that is more.
 #define PIECE_BYTES ((int64_t)2 << 20)
 #define PIECE_WEIGHT_SHARE 16
 
@@ -23,7 +25,7 @@ typedef struct {
     sea_tail first, last;
     sea_tail up[ENCODEC_RATIOS_MAX];
     sea_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
-    float *out;                        // where the next sample goes
+    float *out;                        // the place of the next sample
 } decode_stream;
 
 struct encodec_decoder {
@@ -31,15 +33,15 @@ struct encodec_decoder {
     arena own;
     int streams, streams_max;
     decode_stream *stream; // [streams_max]
-    int64_t frames, given; // so far, each stream
+    int64_t frames, given; // frames taken and samples given so far, of each stream
     float *h, *cell;       // [lstm_layers, streams, width]
-    // Scratch, for any number of streams. F: rows of the front at a time.
-    int64_t front;                      // frames at a time
-    int64_t piece[ENCODEC_RATIOS_MAX];  // input rows of a stage at a time
+    // Scratch for any number of streams. F: rows that the first convolution gives at a time.
+    int64_t front;                      // frames that go through the front at a time
+    int64_t piece[ENCODEC_RATIOS_MAX];  // input rows that a stage takes at a time
     float *latent;                      // [front, dim]
-    float *row;                         // [F, width] one stream's
-    float *x, *y, *z;                   // [F, streams, width], the same, [F, streams, 4*width]
-    float *stage_x[ENCODEC_RATIOS_MAX]; // rows of a stage's blocks, with headroom
+    float *row;                         // [F, width] rows of one stream
+    float *x, *y, *z;                   // [F, streams, width] twice, [F, streams, 4*width]
+    float *stage_x[ENCODEC_RATIOS_MAX]; // rows of a stage's blocks, below them the headroom
     float *hidden, *work;
 };
 
@@ -82,7 +84,7 @@ static void reset_stream(const encodec *k, decode_stream *s) {
 
 static bool init_stage_scratch(encodec_decoder *d, size_t *work, size_t *hidden) {
     const encodec *k = d->k;
-    int64_t rows = 0; // that the stage before hands on at most
+    int64_t rows = 0; // the most that a stage hands on
     for (int64_t i = 0; i < k->cfg.ratio_count; i++) {
         const encodec_stage *s = &k->decoder.stage[i];
         d->piece[i] = piece_rows(&s->up);
@@ -153,11 +155,11 @@ void encodec_decoder_free(encodec_decoder *d) {
 }
 
 void encodec_decoder_reset(encodec_decoder *d, int streams) {
-    const encodec_config *c = &d->k->cfg;
+    const encodec_config *cfg = &d->k->cfg;
     assert(streams >= 1 && streams <= d->streams_max);
     d->streams = streams;
     d->front = front_frames(streams);
-    size_t state = (size_t)(c->lstm_layers * d->streams * encodec_width(c)) * sizeof(float);
+    size_t state = (size_t)(cfg->lstm_layers * d->streams * encodec_width(cfg)) * sizeof(float);
     memset(d->h, 0, state);
     memset(d->cell, 0, state);
     for (int s = 0; s < d->streams; s++) reset_stream(d->k, &d->stream[s]);
@@ -179,7 +181,7 @@ static void push_last(encodec_decoder *d, compute *c, decode_stream *s, const fl
     s->out += sea_conv_push(c, conv, &s->last, &in, s->out);
 }
 
-// Rows x [n, width of stage i] of one stream, through stage i and all behind it.
+// Sends the rows x [n, width of stage i] of one stream through stage i and all stages behind it.
 static void push_stage(encodec_decoder *d, compute *c, decode_stream *s, int64_t i, const float *x,
                        int64_t n, bool last) {
     const encodec *k = d->k;
@@ -206,8 +208,8 @@ static void push_stage(encodec_decoder *d, compute *c, decode_stream *s, int64_t
     } while (n > 0);
 }
 
-// Sum of the codebooks' vectors for frames from .. from+n of stream s, and the first convolution.
-// Its rows go to x [rows, streams, width].
+// Sums the codebooks' vectors of frames from to from + n - 1 of stream s and sends them through the
+// first convolution. Its rows go to d->x [rows, streams, width]; returns how many.
 static int64_t push_codes(encodec_decoder *d, compute *c, int s, const encodec_frames *f,
                           int64_t from, int64_t n) {
     const encodec *k = d->k;
@@ -248,14 +250,14 @@ static void push_front(encodec_decoder *d, compute *c, const encodec_frames *f, 
 }
 
 static status check_codes(const encodec_decoder *d, const encodec_frames *f, err *e) {
-    const encodec_config *c = &d->k->cfg;
-    for (int64_t r = 0; r < d->streams * c->quantizers; r++) {
+    const encodec_config *cfg = &d->k->cfg;
+    for (int64_t r = 0; r < d->streams * cfg->quantizers; r++) {
         for (int64_t t = 0; t < f->n; t++) {
             int32_t code = f->rows[r][t];
-            if (code >= 0 && code < c->codes) continue;
-            return err_set(e, ERR_ARG,
-                           "codebook row %lld, frame %lld: expected 0 to %lld, found %d",
-                           (long long)r, (long long)(d->frames + t), (long long)c->codes - 1, code);
+            if (code >= 0 && code < cfg->codes) continue;
+            return err_set(
+                e, ERR_ARG, "codebook row %lld, frame %lld: expected 0 to %lld, found %d",
+                (long long)r, (long long)(d->frames + t), (long long)cfg->codes - 1, code);
         }
     }
     return OK;

@@ -4,8 +4,8 @@
 
 #include "model/encodec_inside.h"
 
-// Frames at a time: the weights of the last stages are read once for so many, and the rows of the
-// first stage still fit the outer cache.
+// Frames that go through at a time. All of them share one reading of the last stages' weights, and
+// the first stage's rows still fit the outer cache.
 #define CHUNK_FRAMES 32
 
 typedef struct {
@@ -15,20 +15,20 @@ typedef struct {
     sea_tail down[ENCODEC_RATIOS_MAX];
     sea_tail *res[ENCODEC_RATIOS_MAX]; // [res_layers]
     float *h, *cell;                   // [lstm_layers, width]
-    float *a, *b;                      // rows of one stage and the next, with headroom
+    float *a, *b;                      // rows of one stage and of the next, each with headroom
     float *hidden, *work, *z;
-    float *latent, *near; // [chunk rows, dim] residual; the chosen vectors
+    float *latent, *near; // [chunk rows, dim] what is left to quantise; the chosen vectors
     float *score;         // [chunk rows, codes]
     int32_t *ids;         // [chunk rows]
-    int64_t frames;       // given so far
+    int64_t frames;       // frames encoded so far
 } encode_run;
 
 typedef struct {
-    size_t rows, hidden, work; // floats
+    size_t rows, hidden, work; // sizes in floats
 } encode_sizes;
 
-// Counts what n rows become from layer to layer, and what each step needs on the way. Returns rows
-// of latents at most.
+// Follows n samples through the layers and notes the largest buffers they need on the way. Returns
+// the largest number of rows before the LSTM.
 static int64_t measure(const encodec *k, int64_t n, encode_sizes *m) {
     const encodec_net *net = &k->encoder;
     m->work = MAX(m->work, sea_conv_work(&net->first, n));
@@ -96,7 +96,7 @@ static float *above_headroom(const encodec *k, int64_t i, float *rows) {
     return rows;
 }
 
-// x [n samples] through all stages. Returns the rows [*rows of width] before the LSTM, in r->a.
+// Sends n samples x through all stages. Returns the rows before the LSTM, *count of them, in r->a.
 static float *push_stages(encode_run *r, compute *c, const float *x, int64_t n, bool last,
                           int64_t *count) {
     const encodec *k = r->k;
@@ -132,7 +132,7 @@ static int32_t nearest(const float *score, const float *half_norm, int64_t codes
     return best;
 }
 
-// Residual quantisation of n latents: the nearest e maximises r.e - |e|^2/2.
+// Quantises n latents, residual after residual. The vector e nearest to r maximises r.e - |e|^2/2.
 static void quantise(encode_run *r, compute *c, int64_t n, int32_t *codes, int64_t ld) {
     const encodec *k = r->k;
     for (int64_t q = 0; q < k->cfg.quantizers; q++) {

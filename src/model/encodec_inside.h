@@ -27,6 +27,6 @@ struct encodec {
 };
 
 // Channels at the narrow-band end, where the LSTM runs.
-static inline int64_t encodec_width(const encodec_config *c) {
-    return c->filters << c->ratio_count;
+static inline int64_t encodec_width(const encodec_config *cfg) {
+    return cfg->filters << cfg->ratio_count;
 }

@@ -3,18 +3,18 @@
 
 // --- config
 
-static status read_ints(mg_config *c, const json *j, err *e) {
+static status read_ints(mg_config *cfg, const json *j, err *e) {
     struct {
         const char *key;
         int64_t lo, hi, *to;
     } const ints[] = {
-        {"hidden_size", 4, 16384, &c->d},
-        {"num_hidden_layers", 1, 200, &c->layers},
-        {"num_attention_heads", 1, 256, &c->heads},
-        {"ffn_dim", 1, 65536, &c->ffn},
-        {"vocab_size", 2, 65536, &c->vocab},
-        {"num_codebooks", 1, MG_CODEBOOKS_MAX, &c->codebooks},
-        {"max_position_embeddings", 16, MG_POSITIONS_MAX, &c->positions},
+        {"hidden_size", 4, 16384, &cfg->d},
+        {"num_hidden_layers", 1, 200, &cfg->layers},
+        {"num_attention_heads", 1, 256, &cfg->heads},
+        {"ffn_dim", 1, 65536, &cfg->ffn},
+        {"vocab_size", 2, 65536, &cfg->vocab},
+        {"num_codebooks", 1, MG_CODEBOOKS_MAX, &cfg->codebooks},
+        {"max_position_embeddings", 16, MG_POSITIONS_MAX, &cfg->positions},
     };
     for (size_t i = 0; i < ARRAY_LEN(ints); i++) {
         status rc = json_get_int(j, ints[i].key, ints[i].lo, ints[i].hi, ints[i].to, e);
@@ -140,8 +140,8 @@ static status read_config(mg_config *cfg, const json *root, err *e) {
 
 #define DECODER "decoder.model.decoder."
 
-static void bind_layer(weights *w, mg_layer *l, const mg_config *c, int64_t i) {
-    int64_t d = c->d;
+static void bind_layer(weights *w, mg_layer *l, const mg_config *cfg, int64_t i) {
+    int64_t d = cfg->d;
     const weight_spec own[] = {
         {"self_attn.q_proj.weight", BIND_MATRIX, &l->q, {d, d}},
         {"self_attn.k_proj.weight", BIND_MATRIX, &l->k, {d, d}},
@@ -149,8 +149,8 @@ static void bind_layer(weights *w, mg_layer *l, const mg_config *c, int64_t i) {
         {"self_attn.out_proj.weight", BIND_MATRIX, &l->o, {d, d}},
         {"self_attn_layer_norm.weight", BIND_VECTOR, &l->attn.w, {d}},
         {"self_attn_layer_norm.bias", BIND_VECTOR, &l->attn.b, {d}},
-        {"fc1.weight", BIND_MATRIX, &l->fc1, {c->ffn, d}},
-        {"fc2.weight", BIND_MATRIX, &l->fc2, {d, c->ffn}},
+        {"fc1.weight", BIND_MATRIX, &l->fc1, {cfg->ffn, d}},
+        {"fc2.weight", BIND_MATRIX, &l->fc2, {d, cfg->ffn}},
         {"final_layer_norm.weight", BIND_VECTOR, &l->ffn.w, {d}},
         {"final_layer_norm.bias", BIND_VECTOR, &l->ffn.b, {d}},
     };
@@ -163,39 +163,41 @@ static void bind_layer(weights *w, mg_layer *l, const mg_config *c, int64_t i) {
         {"encoder_attn_layer_norm.bias", BIND_VECTOR, &l->cross.b, {d}},
     };
     weights_bind(w, own, ARRAY_LEN(own), DECODER "layers.%lld.", (long long)i);
-    if (!c->melody) weights_bind(w, cross, ARRAY_LEN(cross), DECODER "layers.%lld.", (long long)i);
+    if (!cfg->melody)
+        weights_bind(w, cross, ARRAY_LEN(cross), DECODER "layers.%lld.", (long long)i);
 }
 
 static void bind_top(weights *w, musicgen *m) {
-    const mg_config *c = &m->cfg;
+    const mg_config *cfg = &m->cfg;
     weights_type layers = w->type;
     if (layers == WEIGHTS_Q4) w->type = WEIGHTS_Q8; // what is lost in the scores is not made up for
-    for (int64_t k = 0; k < c->codebooks; k++) {
+    for (int64_t k = 0; k < cfg->codebooks; k++) {
         const weight_spec spec[] = {
-            {"weight", BIND_TABLE, &m->embed[k], {c->vocab + 1, c->d}},
+            {"weight", BIND_TABLE, &m->embed[k], {cfg->vocab + 1, cfg->d}},
         };
         const weight_spec head[] = {
-            {"weight", BIND_MATRIX, &m->head[k], {c->vocab, c->d}},
+            {"weight", BIND_MATRIX, &m->head[k], {cfg->vocab, cfg->d}},
         };
         weights_bind(w, spec, 1, DECODER "embed_tokens.%lld.", (long long)k);
         weights_bind(w, head, 1, "decoder.lm_heads.%lld.", (long long)k);
     }
     w->type = layers;
     const weight_spec norm[] = {
-        {DECODER "layer_norm.weight", BIND_VECTOR, &m->norm.w, {c->d}},
-        {DECODER "layer_norm.bias", BIND_VECTOR, &m->norm.b, {c->d}},
+        {DECODER "layer_norm.weight", BIND_VECTOR, &m->norm.w, {cfg->d}},
+        {DECODER "layer_norm.bias", BIND_VECTOR, &m->norm.b, {cfg->d}},
     };
     weights_bind(w, norm, ARRAY_LEN(norm), "%s", "");
     const weight_spec text[] = {
-        {"enc_to_dec_proj.weight", BIND_TABLE, &m->text_proj, {c->d, c->text_dim}},
-        {"enc_to_dec_proj.bias", BIND_VECTOR, &m->text_bias, {c->d}},
+        {"enc_to_dec_proj.weight", BIND_TABLE, &m->text_proj, {cfg->d, cfg->text_dim}},
+        {"enc_to_dec_proj.bias", BIND_VECTOR, &m->text_bias, {cfg->d}},
     };
-    if (c->text_projected) weights_bind(w, text, ARRAY_LEN(text), "%s", "");
+    if (cfg->text_projected) weights_bind(w, text, ARRAY_LEN(text), "%s", "");
     const weight_spec chroma[] = {
-        {"audio_enc_to_dec_proj.weight", BIND_TABLE, &m->chroma_proj, {c->d, c->chroma_bins}},
-        {"audio_enc_to_dec_proj.bias", BIND_VECTOR, &m->chroma_bias, {c->d}},
+        {"audio_enc_to_dec_proj.weight", BIND_TABLE, &m->chroma_proj, {cfg->d, cfg->chroma_bins}},
+        {"audio_enc_to_dec_proj.bias", BIND_VECTOR, &m->chroma_bias, {cfg->d}},
     };
-    if (c->melody && c->chroma_bins != c->d) weights_bind(w, chroma, ARRAY_LEN(chroma), "%s", "");
+    if (cfg->melody && cfg->chroma_bins != cfg->d)
+        weights_bind(w, chroma, ARRAY_LEN(chroma), "%s", "");
 }
 
 status mg_open(musicgen **out, weights *w, const json *root, arena *own, err *e) {
@@ -262,15 +264,15 @@ size_t mg_step_bytes(const musicgen *m, bool with_text) {
 }
 
 int64_t mg_step_values(const musicgen *m) {
-    const mg_config *c = &m->cfg;
-    int64_t layer = (c->melody ? 4 : 6) * c->d * c->d + 2 * c->d * c->ffn;
-    return c->layers * layer + c->codebooks * c->vocab * c->d;
+    const mg_config *cfg = &m->cfg;
+    int64_t layer = (cfg->melody ? 4 : 6) * cfg->d * cfg->d + 2 * cfg->d * cfg->ffn;
+    return cfg->layers * layer + cfg->codebooks * cfg->vocab * cfg->d;
 }
 
 const weight *mg_widest(const musicgen *m) {
     return &m->layer[0].fc1;
 }
 
-size_t mg_row_bytes(const mg_config *c, int64_t p, dtype cache_type) {
-    return mg_cache_bytes(c, p, 0, cache_type);
+size_t mg_row_bytes(const mg_config *cfg, int64_t p, dtype cache_type) {
+    return mg_cache_bytes(cfg, p, 0, cache_type);
 }

@@ -5,9 +5,9 @@
 // chroma and text rows in front of the columns (musicgen_melody). This file knows no sampling,
 // delay or guidance: those are delay.h, sampler.h and the engine's.
 //
-// A model is immutable after mg_open and borrows the weight files and its arena. What differs per
-// sequence is an mg_cache, and one mg_forward steps any mixture of sequences: the result of a row
-// depends on that row's cache alone.
+// A model is immutable after mg_open and borrows the weight files and its arena. Each sequence has
+// an mg_cache. One mg_forward steps any mixture of sequences; the result of a row depends on that
+// row's cache alone.
 #pragma once
 #include "base/json.h"
 #include "base/mem.h"
@@ -41,7 +41,8 @@ const mg_config *mg_get_config(const musicgen *m);
 // than vocab.
 status mg_check_special(const json *j, int64_t vocab, err *e);
 
-// Conditioning rows: out [n, d] = text projection of states [n, text_dim] (bias included).
+// out [n, d] = the text encoder's states [n, text_dim], projected; the states themselves when the
+// model has no projection.
 void mg_project_text(const musicgen *m, compute *c, float *out, const float *states, int64_t n);
 // Melody: out [chroma_length, d] = projection of chroma [rows, bins], tiled or cut to
 // chroma_length. chroma NULL: the null condition, bin 0 alone in every row.
@@ -51,8 +52,8 @@ void mg_project_chroma(const musicgen *m, compute *c, float *out, const float *c
 // Keys and values of one branch of one sequence.
 typedef struct mg_cache mg_cache;
 
-// Room for len_max positions (prefix included), and for text_max text rows when the model attends
-// across (0: the null branch, whose cross-attention is exactly nothing). type: DT_F32, DT_BF16 or
+// Has room for len_max positions (prefix included), and in a text model for text_max text rows (0:
+// the null branch, to which cross-attention adds exactly nothing). type: DT_F32, DT_BF16 or
 // DT_I8 (where dh is at most ATTEND_I8_DH).
 status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
                        dtype type, err *e);
@@ -87,7 +88,8 @@ int64_t mg_scratch_rows(const mg_scratch *s);
 void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
                 float *logits, int64_t n_logits);
 
-// Bytes of weights that one step reads, and of cache that one row at position p reads besides.
+// For measuring: bytes of weights that one step reads; bytes of cache that a row at position p
+// reads.
 size_t mg_step_bytes(const musicgen *m, bool with_text);
 int64_t mg_step_values(const musicgen *m);  // products of one row of a step with a text
 const weight *mg_widest(const musicgen *m); // a matrix as they are kept, to time products with

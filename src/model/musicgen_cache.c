@@ -29,30 +29,30 @@ kv_cache mg_cache_text(const mg_cache *k, int64_t layer) {
     return cache_at(k, k->across, k->text_cap, layer);
 }
 
-size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type) {
-    const mg_cache k = {.type = type, .heads = c->heads, .dh = c->dh};
-    int64_t cross = c->melody ? 0 : text_max;
-    return 2 * (size_t)c->layers * block_bytes(&k, len_max + cross);
+size_t mg_cache_bytes(const mg_config *cfg, int64_t len_max, int64_t text_max, dtype type) {
+    const mg_cache k = {.type = type, .heads = cfg->heads, .dh = cfg->dh};
+    int64_t cross = cfg->melody ? 0 : text_max;
+    return 2 * (size_t)cfg->layers * block_bytes(&k, len_max + cross);
 }
 
 status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
                        dtype type, err *e) {
-    const mg_config *c = &m->cfg;
+    const mg_config *cfg = &m->cfg;
     *out = NULL;
     assert(len_max > 0 && len_max <= 4 * (int64_t)MG_POSITIONS_MAX && text_max >= 0);
     mg_cache *k = mem_calloc(1, sizeof *k);
     if (!k) return err_set(e, ERR_OOM, "no memory for a cache");
     *k = (mg_cache){.type = type,
-                    .layers = c->layers,
-                    .heads = c->heads,
-                    .dh = c->dh,
+                    .layers = cfg->layers,
+                    .heads = cfg->heads,
+                    .dh = cfg->dh,
                     .cap = len_max,
-                    .text_cap = c->melody ? 0 : text_max};
+                    .text_cap = cfg->melody ? 0 : text_max};
     k->self = mem_aligned(2 * (size_t)k->layers * block_bytes(k, k->cap));
     if (k->self && k->text_cap)
         k->across = mem_aligned(2 * (size_t)k->layers * block_bytes(k, k->text_cap));
     if (!k->self || (k->text_cap && !k->across)) {
-        size_t size = mg_cache_bytes(c, len_max, text_max, type);
+        size_t size = mg_cache_bytes(cfg, len_max, text_max, type);
         mg_cache_free(k);
         return err_set(e, ERR_OOM, "no memory for a cache of %zu bytes", size);
     }

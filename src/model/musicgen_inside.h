@@ -24,8 +24,8 @@ struct musicgen {
     const float *text_bias, *chroma_bias;
 };
 
-// The layout: per layer the keys [heads, cap, dh], then the values, so that one head's keys are
-// read in one run; DT_I8: kvpack.h's panels, all heads side by side.
+// Memory: for each layer the keys [heads, cap, dh], then the values, so the keys of a head are read
+// in one stream. DT_I8: kvpack.h's panels, in which the heads lie side by side.
 struct mg_cache {
     dtype type;
     int64_t layers, heads, dh;
@@ -35,6 +35,6 @@ struct mg_cache {
 };
 
 attend_shape mg_cache_shape(const mg_cache *k, float scale);
-// Layer's keys and values of the sequence itself, and of its text.
+// The keys and values of one layer: of the sequence itself, and of its text.
 kv_cache mg_cache_self(const mg_cache *k, int64_t layer);
 kv_cache mg_cache_text(const mg_cache *k, int64_t layer);

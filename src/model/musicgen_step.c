@@ -1,4 +1,17 @@
 // musicgen_step.c - see musicgen.h: one column of each row through all layers.
+//
+//     x = sum over k of embed[k][code k], or a prefix row;  x += position row
+//     each layer:
+//         h = layer_norm(x)                                   self-attention
+//         q, k, v = h Wq, h Wk, h Wv;  k and v join the cache
+//         x += attend(q, keys and values so far) Wo
+//         h = layer_norm(x)                                   cross-attention: text models alone
+//         x += attend(h Wcq, keys and values of the text) Wco
+//         h = layer_norm(x)                                   feed-forward
+//         x += gelu(h W1) W2
+//     scores[k] = layer_norm(x) head[k]
+//
+// The rows of all sequences share each product, so the weights are read once a step.
 #include <assert.h>
 #include <math.h>
 
@@ -14,16 +27,16 @@ struct mg_scratch {
     int64_t rows_max, positions_max;
     float *x, *norm, *q, *k, *v, *ctx; // [rows_max, d]
     float *hidden;                     // [rows_max, ffn]
-    qblock *norm_q, *ctx_q, *hidden_q; // the same in 8 bits; NULL where nothing multiplies them so
+    qblock *norm_q, *ctx_q, *hidden_q; // the same rows in 8 bits; NULL when no product reads them
     attend_item *item;                 // [rows_max]
     kv_row *put;                       // [rows_max]
-    int64_t *pos;                      // [rows_max] where each row stands in its cache
-    float *position;                   // [positions_max, d], a row is filled when first needed
+    int64_t *pos;                      // [rows_max] the position of each row in its cache
+    float *position;                   // [positions_max, d]; position_row fills a row when needed
     uint8_t *position_ready;           // [positions_max]
     arena own;
 };
 
-// Whether every product of a step is one of packed weights.
+// Whether the weights of every product of a step are packed.
 static bool all_packed(const musicgen *m) {
     bool packed = true;
     for (int64_t k = 0; k < m->cfg.codebooks; k++) packed &= quant_is(m->head[k].type);
@@ -36,13 +49,13 @@ static bool all_packed(const musicgen *m) {
     return packed;
 }
 
-// Rows that are made piece by piece must be whole blocks in each.
-static void scratch_8_bits(mg_scratch *s, const mg_config *c) {
-    size_t row = (size_t)quant_blocks(c->d) * sizeof(qblock), n = (size_t)s->rows_max;
+// Memory for rows in 8 bits. An op that makes a row piece by piece must make whole blocks.
+static void scratch_8_bits(mg_scratch *s, const mg_config *cfg) {
+    size_t row = (size_t)quant_blocks(cfg->d) * sizeof(qblock), n = (size_t)s->rows_max;
     s->norm_q = arena_alloc(&s->own, n * row);
-    if (c->dh % QUANT_BLOCK == 0) s->ctx_q = arena_alloc(&s->own, n * row);
-    if (c->ffn % QUANT_BLOCK == 0)
-        s->hidden_q = arena_alloc(&s->own, n * (size_t)quant_blocks(c->ffn) * sizeof(qblock));
+    if (cfg->dh % QUANT_BLOCK == 0) s->ctx_q = arena_alloc(&s->own, n * row);
+    if (cfg->ffn % QUANT_BLOCK == 0)
+        s->hidden_q = arena_alloc(&s->own, n * (size_t)quant_blocks(cfg->ffn) * sizeof(qblock));
 }
 
 status mg_scratch_create(mg_scratch **out, const musicgen *m, compute *c, int64_t rows_max,
@@ -84,10 +97,11 @@ int64_t mg_scratch_rows(const mg_scratch *s) {
 
 // --- positions
 
-// Columns from..to-1 of both halves of the row.
+// Values from to to-1 of both halves of position p's row: cosines, then sines.
 static void position_columns(float *out, int64_t d, int64_t p, int64_t from, int64_t to) {
     int64_t half = d / 2;
-    // The reference rounds the exponent and the angle to f32; at position 1500 that shows.
+    // The reference rounds the exponent and the angle to f32, which changes digits at position
+    // 1500.
     const double ln_10000 = 9.2103403719761827;
     float step = (float)(-ln_10000 / (double)(half - 1));
     for (int64_t i = from; i < to; i++) {
@@ -128,8 +142,9 @@ static const float *position_row(mg_scratch *s, compute *c, int64_t d, int64_t p
 
 // --- forward
 
-// x = sum of the codes' embeddings (or the given row) + the position's row.
-static void enter(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n) {
+// x = the sum of the codes' embeddings, or the prefix row, plus the position's row.
+static void embed_rows(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
+                       int64_t n) {
     int64_t d = m->cfg.d;
     for (int64_t i = 0; i < n; i++) {
         float *x = s->x + i * d;
@@ -147,47 +162,48 @@ static void enter(const musicgen *m, compute *c, mg_scratch *s, const mg_row *ro
     }
 }
 
-// Rows that are multiplied with weights, and the same in 8 bits or NULL.
+// The input of a product: n rows of f32 and, for packed weights, the same rows in 8 bits (or NULL).
 typedef struct {
     float *x;
     qblock *q;
     int64_t n;
-} factors;
+} input_rows;
 
-// n rows of x.
-static factors normed(compute *c, mg_scratch *s, const float *x, int64_t n, int64_t d,
-                      const mg_norm *norm) {
+// The layer norm of the n rows of x, in the scratch.
+static input_rows layer_norm(compute *c, mg_scratch *s, const float *x, int64_t n, int64_t d,
+                             const mg_norm *norm) {
     norm_args a = {.y = s->norm, .yq = s->norm_q, .x = x, .n = n, .d = d, .eps = NORM_EPS};
     a.w = norm->w, a.b = norm->b;
     op_layer_norm(c, &a);
-    return (factors){s->norm, s->norm_q, n};
+    return (input_rows){s->norm, s->norm_q, n};
 }
 
-// next: what is read after w.
-static linear_args product(float *y, const weight *w, const factors *f, const weight *next) {
+// y = in w^T. next: the weight that the following product reads; idle threads fetch its beginning.
+static linear_args linear(float *y, const weight *w, const input_rows *in, const weight *next) {
     return (linear_args){.y = y,
                          .ldy = w->rows,
-                         .x = f->x,
-                         .xq = f->q,
+                         .x = in->x,
+                         .xq = in->q,
                          .ldx = w->cols,
-                         .n = f->n,
+                         .n = in->n,
                          .w = w,
                          .next = next};
 }
 
-static void product_add(compute *c, float *y, const weight *w, const factors *f,
-                        const weight *next) {
-    linear_args a = product(y, w, f, next);
+// y += in w^T
+static void add_linear(compute *c, float *y, const weight *w, const input_rows *in,
+                       const weight *next) {
+    linear_args a = linear(y, w, in, next);
     a.add = true;
     op_linear(c, &a);
 }
 
-// Row r attends to the first len of kv.
-static attend_item attends(const mg_scratch *s, const mg_config *c, int64_t r, kv_cache kv,
-                           int64_t len, const attend_shape *shape) {
-    return (attend_item){.q = s->q + r * c->d,
-                         .out = s->ctx + r * c->d,
-                         .outq = s->ctx_q ? s->ctx_q + r * quant_blocks(c->d) : NULL,
+// The query of row r over the first len keys of kv.
+static attend_item query_of_row(const mg_scratch *s, const mg_config *cfg, int64_t r, kv_cache kv,
+                                int64_t len, const attend_shape *shape) {
+    return (attend_item){.q = s->q + r * cfg->d,
+                         .out = s->ctx + r * cfg->d,
+                         .outq = s->ctx_q ? s->ctx_q + r * quant_blocks(cfg->d) : NULL,
                          .k = kv.k,
                          .v = kv.v,
                          .len = len,
@@ -198,56 +214,56 @@ static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const m
                            int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
-    const factors x = normed(c, s, s->x, n, d, &l->attn), ctx = {s->ctx, s->ctx_q, n};
-    const linear_args qkv[] = {product(s->q, &l->q, &x, &l->o), product(s->k, &l->k, &x, &l->o),
-                               product(s->v, &l->v, &x, &l->o)};
+    const input_rows x = layer_norm(c, s, s->x, n, d, &l->attn), ctx = {s->ctx, s->ctx_q, n};
+    const linear_args qkv[] = {linear(s->q, &l->q, &x, &l->o), linear(s->k, &l->k, &x, &l->o),
+                               linear(s->v, &l->v, &x, &l->o)};
     op_linear_many(c, qkv, 3);
     const attend_shape shape = mg_cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const kv_cache kv = mg_cache_self(rows[r].cache, i);
         s->put[r] = (kv_row){kv, s->k + r * d, s->v + r * d, s->pos[r]};
-        s->item[r] = attends(s, &m->cfg, r, kv, s->pos[r] + 1, &shape);
+        s->item[r] = query_of_row(s, &m->cfg, r, kv, s->pos[r] + 1, &shape);
     }
     op_cache_put(c, &shape, s->put, n);
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->o, &ctx, m->cfg.melody ? &l->fc1 : &l->cq);
+    add_linear(c, s->x, &l->o, &ctx, m->cfg.melody ? &l->fc1 : &l->cq);
 }
 
-// n: the rows with a text, which stand first. For the others the block adds exactly nothing.
+// Only the first n rows have a text. To the others the block would add exactly nothing.
 static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
                             int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
     int64_t d = m->cfg.d;
-    const factors x = normed(c, s, s->x, n, d, &l->cross), ctx = {s->ctx, s->ctx_q, n};
-    const linear_args q = product(s->q, &l->cq, &x, &l->co);
+    const input_rows x = layer_norm(c, s, s->x, n, d, &l->cross), ctx = {s->ctx, s->ctx_q, n};
+    const linear_args q = linear(s->q, &l->cq, &x, &l->co);
     op_linear(c, &q);
     const attend_shape shape = mg_cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
     for (int64_t r = 0; r < n; r++) {
         const kv_cache text = mg_cache_text(rows[r].cache, i);
-        s->item[r] = attends(s, &m->cfg, r, text, rows[r].cache->text_n, &shape);
+        s->item[r] = query_of_row(s, &m->cfg, r, text, rows[r].cache->text_n, &shape);
     }
     op_attend(c, &shape, s->item, n);
-    product_add(c, s->x, &l->co, &ctx, &l->fc1);
+    add_linear(c, s->x, &l->co, &ctx, &l->fc1);
 }
 
 static void feed_forward(const musicgen *m, compute *c, mg_scratch *s, int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
-    const factors x = normed(c, s, s->x, n, m->cfg.d, &l->ffn);
-    const factors hidden = {s->hidden, s->hidden_q, n};
-    linear_args up = product(s->hidden, &l->fc1, &x, &l->fc2);
+    const input_rows x = layer_norm(c, s, s->x, n, m->cfg.d, &l->ffn);
+    const input_rows hidden = {s->hidden, s->hidden_q, n};
+    linear_args up = linear(s->hidden, &l->fc1, &x, &l->fc2);
     up.act = m->cfg.act;
     up.yq = s->hidden_q;
     op_linear(c, &up);
-    product_add(c, s->x, &l->fc2, &hidden, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);
+    add_linear(c, s->x, &l->fc2, &hidden, i + 1 < m->cfg.layers ? &l[1].q : &m->head[0]);
 }
 
 static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, int64_t n,
                   float *logits) {
     int64_t d = m->cfg.d, vocab = m->cfg.vocab, codebooks = m->cfg.codebooks;
     linear_args a[MG_CODEBOOKS_MAX];
-    const factors x = normed(c, s, s->x + from * d, n, d, &m->norm);
+    const input_rows x = layer_norm(c, s, s->x + from * d, n, d, &m->norm);
     for (int64_t k = 0; k < codebooks; k++) {
-        a[k] = product(logits + k * vocab, &m->head[k], &x, &m->layer[0].q);
+        a[k] = linear(logits + k * vocab, &m->head[k], &x, &m->layer[0].q);
         a[k].ldy = codebooks * vocab;
     }
     op_linear_many(c, a, (int)codebooks);
@@ -258,7 +274,7 @@ void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows
     assert(n > 0 && n <= s->rows_max && n_logits <= n);
     int64_t with_text = 0;
     while (with_text < n && mg_cache_has_text(rows[with_text].cache)) with_text++;
-    enter(m, c, s, rows, n);
+    embed_rows(m, c, s, rows, n);
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         self_attention(m, c, s, rows, n, i);
         if (with_text) cross_attention(m, c, s, rows, with_text, i);

@@ -1,4 +1,18 @@
 // seanet.c - see seanet.h.
+//
+//     codes -> sum of the codebooks' vectors                  decoder (encodec_decode.c)
+//           -> convolution
+//           -> LSTM: x += its layers of x
+//           each stage:  ELU, transposed convolution          [t, ch] -> [ratio * t, ch / 2]
+//                        each block:  x += conv(ELU(dilated conv(ELU(x))))
+//           -> ELU, convolution -> samples
+//
+//     samples -> convolution                                  encoder (encodec_encode.c)
+//             each stage:  the blocks; ELU, convolution with stride ratio
+//             -> LSTM -> ELU, convolution -> latents -> codes
+//
+// A push lists pointers to its input rows: rows held from the push before, new rows, padding. The
+// convolution reads its windows through that list, so nothing is copied to make them.
 #include "model/seanet.h"
 
 #include <assert.h>
@@ -14,12 +28,13 @@ static int64_t conv_pad_left(const sea_conv *l) {
     return l->pad - l->pad / 2;
 }
 
-// For a whole sequence of n rows: half of the padding, and what fills the last stride.
+// Rows of padding behind a sequence of n rows: half of the padding, and the rest of the last
+// stride.
 static int64_t conv_pad_right(const sea_conv *l, int64_t n) {
     return l->pad / 2 + (n + l->stride - 1) / l->stride * l->stride - n;
 }
 
-// Rows that a reflection at the end, whatever the length will be, may look back to.
+// The last rows of a sequence that a reflection at its end reads, whatever its length.
 static int64_t conv_keep(const sea_conv *l) {
     return l->pad / 2 + l->stride;
 }
@@ -40,7 +55,7 @@ void sea_tail_reset(sea_tail *s) {
     *s = (sea_tail){.rows = s->rows, .other = s->other, .zero = s->zero};
 }
 
-// Rows that a push of n may list at most: padding, what was held, and its own.
+// The most rows that a push of n rows lists: padding, held rows, new rows.
 static int64_t conv_rows_most(const sea_conv *l, int64_t n) {
     return conv_pad_left(l) + conv_held_max(l) + n + l->pad / 2 + l->stride;
 }
@@ -49,8 +64,8 @@ int64_t sea_conv_rows_max(const sea_conv *l, int64_t n) {
     return conv_rows_most(l, n) / l->stride;
 }
 
-// A push works with pointers to its rows, then with what chain_conv needs. A dilated convolution
-// has its windows side by side instead, as if they did not overlap.
+// Rows from one window of the list to the next. A dilated convolution lists the rows of its windows
+// one window after another, as if they did not overlap.
 static int64_t conv_step(const sea_conv *l) {
     return l->dilation > 1 ? l->k : l->stride;
 }
@@ -67,27 +82,28 @@ size_t sea_conv_work(const sea_conv *l, int64_t n) {
     return (size + sizeof(float) - 1) / sizeof(float);
 }
 
-// Reflection does not repeat the edge: x[-d] = x[d]. Past the end of a short sequence there is
-// zero. x: where the first row is listed, and behind it all there are so far.
+// Lists the padding before the sequence. Reflection does not repeat the edge: x[-d] = x[d]; past
+// the end of a short sequence it reads zeros. x: the place of the first row in the list.
 static void pad_left(const sea_conv *l, const sea_tail *s, const float **x) {
     for (int64_t d = 1; d <= conv_pad_left(l); d++) {
         x[-d] = l->reflect && d < s->seen ? x[d] : s->zero;
     }
 }
 
-// end: behind the last of all rows, of which the last conv_keep (or all) are there. A sequence no
-// longer than its padding is first drawn out with zeros, as the reference does.
+// Lists the padding behind the sequence. end: the place behind its last row; the last conv_keep
+// rows are listed, or all. The reference first lengthens with zeros a sequence that is no longer
+// than its padding, and so does this.
 static void pad_right(const sea_conv *l, const sea_tail *s, const float **end) {
     int64_t pad = conv_pad_right(l, s->seen), longest = MAX(pad, conv_pad_left(l));
     int64_t zeros = l->reflect ? MAX(0, longest - s->seen + 1) : pad;
     for (int64_t i = 0; i < pad; i++) {
-        int64_t back = 2 + i - 2 * zeros; // how far before end the mirrored row is
+        int64_t back = 2 + i - 2 * zeros; // the mirrored row is end[-back]
         end[i] = i < zeros || back < 1 ? s->zero : end[-back];
     }
 }
 
-// Lists what was held, the new rows, and padding where the sequence begins or ends. Returns the
-// number of rows; the first is row s->base of the padded sequence.
+// Lists the held rows, the new rows, and the padding where the sequence begins or ends. Returns the
+// number of rows; the first one is row s->base of the padded sequence.
 static int64_t conv_list(const sea_conv *l, sea_tail *s, const sea_input *in, const float **row) {
     int64_t left = conv_pad_left(l), lead = 0;
     s->seen += in->n;
@@ -111,14 +127,14 @@ static void list_dilated(const sea_conv *l, const float **to, const float *const
     }
 }
 
-// Where the rows of a convolution go, and how.
+// The output of a convolution.
 typedef struct {
     void *y;    // [rows, out]
     dtype type; // DT_F32 or DT_BF16
     activation act;
 } conv_output;
 
-// Lanes across the window, since there are no rows of weights to fill them.
+// One output channel: a dot product over each window, since one weight row cannot fill the lanes.
 static void single_multiply(compute *c, const chain_conv_args *a, const weight *w) {
     const chain_linear_args *to = &a->to;
     assert(to->y_type == DT_F32);
@@ -138,7 +154,7 @@ static void single_multiply(compute *c, const chain_conv_args *a, const weight *
                                 .act = to->act});
 }
 
-// m windows, of which the first begins with row[0].
+// Multiplies m windows with the weights; the first window begins with row[0].
 static void conv_multiply(compute *c, const sea_conv *l, const float **row, const sea_input *in,
                           const conv_output *to, int64_t m) {
     chain_conv_args a = {.to = {.y = to->y,
@@ -173,7 +189,7 @@ static int64_t conv_count(const sea_conv *l, const sea_tail *s, int64_t rows, bo
     return last ? m : m - m % chain_tile_rows(&l->w);
 }
 
-// Keeps what later windows, or a reflection at the end, will need.
+// Keeps the rows that later windows or a reflection at the end will read.
 static void conv_hold(const sea_conv *l, sea_tail *s, const float *const *row, int64_t rows) {
     int64_t keep = s->base;
     if (s->started) keep = MAX(keep, MIN(s->given * l->stride, s->base + rows - conv_keep(l)));
@@ -240,7 +256,7 @@ bool sea_res_tail_init(const sea_res *l, sea_tail *s, arena *a) {
 
 int64_t sea_res_push(compute *c, const sea_res *l, sea_tail *s, const sea_input *in, float *x,
                      void *hidden, float **first) {
-    int64_t ch = l->narrow.in, waiting = s->seen - s->given; // rows that are in but not out
+    int64_t ch = l->narrow.in, waiting = s->seen - s->given; // waiting: input rows without output
     float *y = x - waiting * ch;                             // [waiting + n, ch]
     assert(l->narrow.stride == 1 && in->x == x && waiting <= s->held);
     if (waiting) {

@@ -23,7 +23,7 @@ static void name_tensors(conv_tensors *t, const weights *w, const char *prefix) 
     t->g_name = "parametrizations.weight.original0";
 }
 
-// False when something is missing or wrong, and w then knows.
+// Finds the tensors of a convolution. False when one is missing or wrong, which w then reports.
 static bool find_conv(conv_tensors *t, weights *w, const char *prefix, const int64_t shape[3]) {
     int problems = w->problems;
     *t = (conv_tensors){0};
@@ -83,7 +83,7 @@ static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64
 
 // ---- matrices in panels
 
-// bf16 for a single channel in or out is not worth it.
+// bf16 does not pay for one input or one output channel.
 static chain_weight conv_weight(const weights *w, const sea_conv *l) {
     dtype type = w->type == WEIGHTS_BF16 && l->in > 1 && l->out > 1 ? DT_BF16 : DT_F32;
     return chain_conv_weight(type, l->out, l->in, l->k, l->dilation > 1 ? l->k : l->stride);
@@ -105,8 +105,8 @@ static bool make_room(weights *w, chain_weight *m) {
     return m->data != NULL;
 }
 
-// The layer's matrix in panels, as a packed file has it: f32 where m says bf16 is used as it is,
-// not the other way round. False when the file has none: then there are tensors to make it from.
+// Takes the layer's matrix from a packed file. A matrix of f32 is taken where m asks for bf16, but
+// not the other way round. False when the file has none and the matrix must be made from tensors.
 static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
     const tensor *t = weights_find(w, "%s.weight", prefix);
     if (!t || (t->type != DT_CHAIN_F32 && t->type != DT_CHAIN_BF16)) return false;
@@ -124,7 +124,7 @@ static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
     return true;
 }
 
-// What a packed file shall have instead of the tensors that m was made from.
+// Tells the converter to write the matrix m in place of the tensors that it was made from.
 static void give_packed(const weights *w, const chain_weight *m, const char *prefix) {
     static const char *const parts[] = {"weight_g", "weight_v", "parametrizations.weight.original0",
                                         "parametrizations.weight.original1"};
@@ -138,7 +138,7 @@ static void give_packed(const weights *w, const chain_weight *m, const char *pre
 
 // ---- convolutions
 
-// Row o of a convolution as rows of x meet it: taps slow, channels fast.
+// Reads row o of a convolution and turns it to [k, in], the order of the rows of x in a window.
 static bool read_turned(weights *w, const sea_conv *l, const conv_tensors *t, const char *prefix,
                         int64_t o, float *row) {
     int64_t n = l->in * l->k;
@@ -197,15 +197,15 @@ void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
 
 // ---- transposed convolutions
 
-#define FOLD_BLOCK 16 // input channels at a time: as many as fill a cache line of the result
+#define FOLD_BLOCK 16 // input channels at a time: they fill a cache line of the result
 
-// rows: v of n input channels from i0 on, [n, out, 2*stride].
+// Puts the taps of n input channels from i0 on; rows [n, out, 2*stride] holds them.
 static void fold_up(const sea_up *l, const float *rows, int64_t i0, int64_t n) {
     int64_t s = l->stride, k = 2 * s;
     for (int64_t o = 0; o < l->out; o++) {
         for (int64_t j = 0; j < s; j++) {
             const float *src = rows + o * k + j;
-            float before[FOLD_BLOCK], now[FOLD_BLOCK]; // what x[t-1] and x[t] add to row j
+            float before[FOLD_BLOCK], now[FOLD_BLOCK]; // weights of x[t-1] and x[t] in row j
             for (int64_t i = 0; i < n; i++) {
                 before[i] = src[i * l->out * k + s];
                 now[i] = src[i * l->out * k];
@@ -255,8 +255,8 @@ void sea_lstm_bind(sea_lstm *l, weights *w, int64_t d, const char *prefix, int l
         {b_ih, BIND_VECTOR, &in, {4 * d}},
         {b_hh, BIND_VECTOR, &rec, {4 * d}},
     };
-    // The recurrent half is read anew for each step, so its size is its time; and the signal is no
-    // further off with both halves in 8 bits than with bf16.
+    // Each step reads the recurrent matrix again, so its size decides the time. The signal is as
+    // near to the reference with both matrices in 8 bits as in bf16.
     weights_type type = w->type;
     if (type == WEIGHTS_BF16) w->type = WEIGHTS_Q8;
     weights_bind(w, spec, ARRAY_LEN(spec), "%s.", prefix);

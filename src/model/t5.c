@@ -1,4 +1,14 @@
 // t5.c - see t5.h.
+//
+//     x = shared[token]
+//     each block:
+//         h = rms_norm(x)                                     self-attention
+//         x += softmax(q k^T + bias[bucket(j - i)]) v Wo      q, k, v = h Wq, h Wk, h Wv
+//         h = rms_norm(x)                                     feed-forward
+//         x += relu(h Wi) Wo
+//     states = rms_norm(x)
+//
+// The bias of query i and key j is the same in every block: block 0 has the table.
 #include "model/t5.h"
 
 #include <math.h>
@@ -21,7 +31,7 @@ struct t5 {
 
 // What changes the network without changing a shape. transformers derives dense_act_fn and
 // is_gated_act from feed_forward_proj, but the file's own values win where it has them.
-static status read_kind(t5_config *c, const json *j, err *e) {
+static status read_kind(t5_config *cfg, const json *j, err *e) {
     const char *type = "t5", *ff = "relu";
     status rc = json_opt_str(j, "model_type", &type, e);
     if (!rc) rc = json_opt_str(j, "feed_forward_proj", &ff, e);
@@ -38,66 +48,67 @@ static status read_kind(t5_config *c, const json *j, err *e) {
                        "feed_forward_proj: expected \"relu\" or \"gelu\" without a gate, found "
                        "\"%.40s\"%s",
                        ff, strncmp(ff, gate, strlen(gate)) ? " with is_gated_act true" : "");
-    c->act = ACT_RELU;
+    cfg->act = ACT_RELU;
     if (strcmp(act, "relu") == 0) return OK;
-    c->act = ACT_GELU;
+    cfg->act = ACT_GELU;
     if (strcmp(act, "gelu") == 0) return OK;
     return err_set(e, ERR_FORMAT, "%s: expected \"relu\" or \"gelu\", found \"%.40s\"",
                    act == ff ? "feed_forward_proj" : "dense_act_fn", act);
 }
 
-static status read_config(t5_config *c, const json *j, err *e) {
+static status read_config(t5_config *cfg, const json *j, err *e) {
     struct {
         const char *key;
         int64_t lo, hi, *to;
     } const ints[] = {
-        {"d_model", 1, 16384, &c->d_model}, {"d_kv", 1, 1024, &c->d_kv},
-        {"d_ff", 1, 65536, &c->d_ff},       {"num_layers", 1, 200, &c->layers},
-        {"num_heads", 1, 256, &c->heads},   {"vocab_size", 2, 1 << 24, &c->vocab},
+        {"d_model", 1, 16384, &cfg->d_model}, {"d_kv", 1, 1024, &cfg->d_kv},
+        {"d_ff", 1, 65536, &cfg->d_ff},       {"num_layers", 1, 200, &cfg->layers},
+        {"num_heads", 1, 256, &cfg->heads},   {"vocab_size", 2, 1 << 24, &cfg->vocab},
     };
     for (size_t i = 0; i < ARRAY_LEN(ints); i++) {
         status rc = json_get_int(j, ints[i].key, ints[i].lo, ints[i].hi, ints[i].to, e);
         if (rc) return rc;
     }
-    c->buckets = 32;
-    c->max_distance = 128;
-    c->eps = 1e-6;
+    cfg->buckets = 32;
+    cfg->max_distance = 128;
+    cfg->eps = 1e-6;
     status rc =
-        json_opt_int(j, "relative_attention_num_buckets", 4, T5_BUCKETS_MAX, &c->buckets, e);
+        json_opt_int(j, "relative_attention_num_buckets", 4, T5_BUCKETS_MAX, &cfg->buckets, e);
     if (!rc)
-        rc = json_opt_int(j, "relative_attention_max_distance", 1, 1 << 20, &c->max_distance, e);
-    if (!rc) rc = json_opt_num(j, "layer_norm_epsilon", 0, 1, &c->eps, e);
-    return rc ? rc : read_kind(c, j, e);
+        rc = json_opt_int(j, "relative_attention_max_distance", 1, 1 << 20, &cfg->max_distance, e);
+    if (!rc) rc = json_opt_num(j, "layer_norm_epsilon", 0, 1, &cfg->eps, e);
+    return rc ? rc : read_kind(cfg, j, e);
 }
 
-static void bind_block(weights *w, t5_block *b, const t5_config *c, const char *prefix, int64_t i) {
-    int64_t inner = c->heads * c->d_kv, d = c->d_model;
+static void bind_block(weights *w, t5_block *b, const t5_config *cfg, const char *prefix,
+                       int64_t i) {
+    int64_t inner = cfg->heads * cfg->d_kv, d = cfg->d_model;
     const weight_spec spec[] = {
         {"0.SelfAttention.q.weight", BIND_MATRIX, &b->q, {inner, d}},
         {"0.SelfAttention.k.weight", BIND_MATRIX, &b->k, {inner, d}},
         {"0.SelfAttention.v.weight", BIND_MATRIX, &b->v, {inner, d}},
         {"0.SelfAttention.o.weight", BIND_MATRIX, &b->o, {d, inner}},
         {"0.layer_norm.weight", BIND_VECTOR, &b->norm_attn, {d}},
-        {"1.DenseReluDense.wi.weight", BIND_MATRIX, &b->wi, {c->d_ff, d}},
-        {"1.DenseReluDense.wo.weight", BIND_MATRIX, &b->wo, {d, c->d_ff}},
+        {"1.DenseReluDense.wi.weight", BIND_MATRIX, &b->wi, {cfg->d_ff, d}},
+        {"1.DenseReluDense.wo.weight", BIND_MATRIX, &b->wo, {d, cfg->d_ff}},
         {"1.layer_norm.weight", BIND_VECTOR, &b->norm_ffn, {d}},
     };
     weights_bind(w, spec, ARRAY_LEN(spec), "%sencoder.block.%lld.layer.", prefix, (long long)i);
 }
 
 static void bind_top(weights *w, t5 *m, const char *prefix) {
-    const t5_config *c = &m->cfg;
+    const t5_config *cfg = &m->cfg;
     const weight_spec spec[] = {
         // Tied: writers keep one of the two names or both.
         {"shared.weight|encoder.embed_tokens.weight",
          BIND_TABLE,
          &m->shared,
-         {c->vocab, c->d_model}},
+         {cfg->vocab, cfg->d_model}},
         {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
          BIND_TABLE,
          &m->bias,
-         {c->buckets, c->heads}},
-        {"encoder.final_layer_norm.weight", BIND_VECTOR, &m->norm_final, {c->d_model}},
+         {cfg->buckets, cfg->heads}},
+        {"encoder.final_layer_norm.weight", BIND_VECTOR, &m->norm_final, {cfg->d_model}},
     };
     weights_bind(w, spec, ARRAY_LEN(spec), "%s", prefix);
 }
@@ -123,16 +134,16 @@ const t5_config *t5_get_config(const t5 *m) {
 int64_t t5_bucket(int64_t r, int64_t buckets, int64_t max_distance) {
     int64_t half = buckets / 2, exact = half / 2, base = r > 0 ? half : 0, n = r < 0 ? -r : r;
     if (n < exact) return base + n;
-    // Distances from exact to max_distance fall into the rest on a logarithmic scale, in f32 as the
-    // reference computes them. With max_distance at or under exact the scale runs backwards or has
-    // no length, and soon leads out of the table.
+    // The other half of the buckets divides the distances from exact to max_distance on a
+    // logarithmic scale, in f32 as the reference does. With max_distance at or under exact the
+    // scale runs backwards or has no length, and soon leads out of the table.
     float ratio = math_log((float)n / (float)exact) / math_log((float)max_distance / (float)exact);
     float steps = ratio * (float)(half - exact);
     if (!(fabsf(steps) < (float)T5_BUCKETS_MAX)) return max_distance > exact ? base + half - 1 : -1;
     return base + MIN(exact + (int64_t)steps, half - 1);
 }
 
-// All that one t5_encode needs, for n tokens.
+// The memory of one t5_encode, for n tokens.
 typedef struct {
     float *x, *norm, *q, *k, *v, *ctx, *hidden;
     float *kc, *vc;    // keys, values [heads, n, d_kv]
@@ -140,18 +151,18 @@ typedef struct {
     attend_item *item; // [n]
 } scratch;
 
-static bool scratch_init(scratch *s, const t5_config *c, int64_t n, arena *a) {
-    size_t rows = (size_t)n, inner = (size_t)(c->heads * c->d_kv);
-    s->x = arena_f32(a, rows, (size_t)c->d_model);
-    s->norm = arena_f32(a, rows, (size_t)c->d_model);
+static bool scratch_init(scratch *s, const t5_config *cfg, int64_t n, arena *a) {
+    size_t rows = (size_t)n, inner = (size_t)(cfg->heads * cfg->d_kv);
+    s->x = arena_f32(a, rows, (size_t)cfg->d_model);
+    s->norm = arena_f32(a, rows, (size_t)cfg->d_model);
     s->q = arena_f32(a, rows, inner);
     s->k = arena_f32(a, rows, inner);
     s->v = arena_f32(a, rows, inner);
     s->ctx = arena_f32(a, rows, inner);
-    s->hidden = arena_f32(a, rows, (size_t)c->d_ff);
+    s->hidden = arena_f32(a, rows, (size_t)cfg->d_ff);
     s->kc = arena_f32(a, rows, inner);
     s->vc = arena_f32(a, rows, inner);
-    s->distance = arena_f32(a, (size_t)c->heads, 2 * rows - 1);
+    s->distance = arena_f32(a, (size_t)cfg->heads, 2 * rows - 1);
     s->item = arena_alloc(a, rows * sizeof *s->item);
     return s->item != NULL; // the arena stays NULL once it has failed
 }
@@ -270,8 +281,8 @@ size_t t5_bytes(const t5 *m) {
 }
 
 int64_t t5_values(const t5 *m) {
-    const t5_config *c = &m->cfg;
-    return c->layers * c->d_model * (4 * c->heads * c->d_kv + 2 * c->d_ff);
+    const t5_config *cfg = &m->cfg;
+    return cfg->layers * cfg->d_model * (4 * cfg->heads * cfg->d_kv + 2 * cfg->d_ff);
 }
 
 const weight *t5_widest(const t5 *m) {

@@ -30,10 +30,12 @@ const t5_config *t5_get_config(const t5 *m);
 
 // ids [n], each below vocab, 1 <= n <= T5_TOKENS_MAX; out [n, d_model]. The result does not depend
 // on what else was encoded; padding is not encoded at all. Scratch comes from work and stays there.
+// ERR_FORMAT: the states are not finite numbers.
 status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
                  err *e);
 
-// Bytes of matrices that one text reads, products of one token, and one of the matrices.
+// For measuring: bytes of the matrices that one text reads, multiplications for one token, and the
+// widest of the matrices.
 size_t t5_bytes(const t5 *m);
 int64_t t5_values(const t5 *m);
 const weight *t5_widest(const t5 *m);

@@ -129,7 +129,7 @@ static bool is_real(dtype t) {
     return t == DT_F32 || t == DT_BF16 || t == DT_F16;
 }
 
-// What op_linear takes that is not row by row.
+// The packed types that op_linear takes.
 static bool is_packed(dtype t) {
     return quant_is(t) || t == DT_BF16X8;
 }
@@ -149,8 +149,8 @@ static bool shape_fits(const weight_spec *s, const tensor *t) {
     return true;
 }
 
-// Finds prefix + the first alternative of s->name that is there; full gets the name found, or the
-// first when none is.
+// Finds the first of the names in s->name that the file has, below prefix. full gets that name, or
+// the first one when the file has none.
 static const tensor *find_any(const weights *w, const weight_spec *s, const char *prefix,
                               char full[NAME_MAX_LEN]) {
     const tensor *t = NULL;
@@ -211,7 +211,7 @@ static void widen(float *to, const weight *m, int64_t from, int64_t end) {
     tensor_read_f32(to + from * m->cols, &t, from * m->cols, (end - from) * m->cols);
 }
 
-// Rows that are packed together in one layout or another.
+// Rows that a conversion packs together: a multiple of every layout's panel.
 #define CONVERT_ROWS 16
 
 typedef struct {

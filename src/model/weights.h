@@ -21,8 +21,8 @@
 #include "compute/tensor.h"
 #include "format/safetensors.h"
 
-// Where tensors come from: a file of some format. find returns a borrowed tensor, NULL if absent;
-// forget, which may be NULL, hears of tensors that were converted and will not be read again.
+// A source of tensors: a file of some format. find returns a borrowed tensor, NULL if absent.
+// forget, which may be NULL, is called for tensors that were converted and will not be read again.
 typedef struct {
     const tensor *(*find)(const void *file, const char *name);
     const void *file;
@@ -67,16 +67,16 @@ typedef struct {
     weights_source from;
     arena *own;
     weights_type type;
-    compute *c; // whose threads convert; NULL: the caller's alone
-    // For writing a model down; NULL: nobody does. The tensor of that name is used as m; with m
-    // NULL it is not used itself, but what was made of it.
+    compute *c; // its threads convert; NULL: the calling thread does
+    // For a converter, else NULL: called with the matrix m that takes the place of the tensor
+    // `name`; m is NULL when another tensor takes its place.
     void (*bound)(void *arg, const char *name, const weight *m);
     void *bound_arg;
     weights_kept *kept; // for weights_check_values, in the arena
     int64_t values;     // bound so far, for `info`
-    size_t bytes;       // as kept in memory or mapped
+    size_t bytes;       // size of what was bound, in memory or mapped
     int problems;       // tensors missing or wrong
-    char text[400];     // as many of them as fit
+    char text[400];     // the first of the problems
     bool text_full;
 } weights;
 
@@ -87,16 +87,16 @@ void weights_init(weights *w, weights_source from, arena *own, weights_type type
 void weights_bind(weights *w, const weight_spec *spec, size_t n, const char *prefix_fmt, ...)
     PRINTF_LIKE(4, 5);
 
-// The tensor of that whole name, NULL if absent. For what a table cannot say.
+// The tensor of that whole name, NULL if absent. For weights that a table cannot describe.
 const tensor *weights_find(const weights *w, const char *name_fmt, ...) PRINTF_LIKE(2, 3);
 
 // Counts a problem that the caller found itself: one short clause, "x.weight: not finite".
 void weights_problem(weights *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-// Tells `bound` what a caller of weights_find made of its tensors.
+// Calls `bound` for a caller of weights_find.
 void weights_bound(const weights *w, const weight *m, const char *name_fmt, ...) PRINTF_LIKE(3, 4);
 
-// Adds what a caller of weights_find keeps to values and bytes.
+// Adds to values and bytes, for a caller of weights_find.
 void weights_count(weights *w, int64_t values, size_t bytes);
 
 // For callers of weights_find: m is used where the file is mapped; a value of the tensor is not
