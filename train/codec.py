@@ -2,11 +2,9 @@
 
 Two processes of one thread each average their gradients.  The first steps run without the quantiser;
 then the codebooks are placed by k-means over the residuals and follow by moving averages.  What is used
-afterwards is a moving average of the weights.  With --decoder encoder and codebooks stand still, so that
-codes made so far stay valid, and the decoder goes on against an adversary.
+afterwards is a moving average of the weights.  Stage decoder (decoder.py) goes on with the decoder alone.
 
   codec.py --work DIR --minutes 25 [--resume]
-  codec.py --work DIR --minutes 50 --resume --decoder
 """
 
 import argparse
@@ -19,7 +17,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from transformers import EncodecConfig, EncodecModel
 
-import critic
 import ranks
 
 RATE = 32000
@@ -30,9 +27,9 @@ AVERAGE = 0.99      # of the weights, a step
 FLOOR = 3e-3        # of log magnitudes: what lies deeper is not heard, and its gradient would drown the rest
 
 
-def config():
+def config(filters=16):
     return EncodecConfig(target_bandwidths=[2.2], sampling_rate=RATE, audio_channels=1, normalize=False,
-                         hidden_size=HIDDEN, num_filters=16, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4],
+                         hidden_size=HIDDEN, num_filters=filters, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4],
                          norm_type="weight_norm", kernel_size=7, last_kernel_size=7, residual_kernel_size=3,
                          dilation_growth_rate=2, use_causal_conv=False, pad_mode="reflect", compress=2,
                          num_lstm_layers=2, trim_right_ratio=1.0, codebook_size=CODES, codebook_dim=HIDDEN,
@@ -207,12 +204,19 @@ def texture(a, b):
 
 
 class SpectralLoss:
-    """Log-mel, texture and magnitude distances at several resolutions; convergence is taken over the batch."""
+    """Log-mel, texture and magnitude distances at several resolutions; convergence is taken over the batch.
 
-    def __init__(self):
-        self.sizes = [(2048, 80), (1024, 64), (512, 40), (256, 20), (128, 10)]
+    `long`: one resolution more, whose bands are narrow enough to show a line among noise.
+    """
+
+    def __init__(self, long=False):
+        self.sizes = [(8192, 512)] * long + [(2048, 80), (1024, 64), (512, 40), (256, 20), (128, 10)]
         self.windows = [torch.hann_window(n) for n, _ in self.sizes]
         self.mels = [mel_filters(n, m) for n, m in self.sizes]
+
+    def to(self, device):
+        self.windows, self.mels = ([v.to(device) for v in part] for part in (self.windows, self.mels))
+        return self
 
     def __call__(self, x, y):
         loss = 0
@@ -291,33 +295,23 @@ class Trainer:
         self.rng = np.random.default_rng([7, rank, int(time.time()) if args.resume else 0])
         self.model = fresh()
         self.quantiser = Quantiser(self.model)
-        self.critic = critic.Critic() if args.decoder else None
         self.step, self.spent, self.vectors = 0, 0.0, []
         self.path = os.path.join(args.work, "codec.pt")
         saved = torch.load(self.path, map_location="cpu", weights_only=False) if args.resume else None
         if saved:
-            self.model.load_state_dict(saved["average" if args.decoder and "critic" not in saved else "model"])
+            self.model.load_state_dict(saved["model"])
             self.quantiser.restore(saved["quantiser"])
             self.step, self.spent = saved["step"], saved["spent"]
-        if args.decoder:
-            self.model.encoder.requires_grad_(False)
         self.learner = Learner(self.model.parameters(), self.group, betas=(0.8, 0.95))
-        if args.decoder:
-            self.rival = Learner(self.critic.parameters(), self.group, betas=(0.5, 0.9))
-        if saved and args.decoder == ("critic" in saved):
+        if saved:
             self.learner.adam.load_state_dict(saved["optimiser"])
-            if args.decoder:
-                self.critic.load_state_dict(saved["critic"]["model"])
-                self.rival.adam.load_state_dict(saved["critic"]["optimiser"])
-        elif args.decoder:
-            self.step, self.spent = 0, 0.0
         self.average = {k: v.clone() for k, v in (saved.get("average") or saved["model"] if saved else self.model.state_dict()).items()}
         self.pool = np.load(os.path.join(args.work, "pool.npy"), mmap_mode="r")
         self.spectral = SpectralLoss()
         self.length = int(args.seconds * RATE) // 640 * 640
 
     def rate(self, progress):
-        since = self.step if self.args.decoder else self.step - FREE_STEPS
+        since = self.step - FREE_STEPS
         warm = min(1, (self.step + 1) / 50) if since < 0 else min(1, 0.1 + since / 150)
         return self.args.rate * warm * (1 if progress < 0.5 else max(0.03, 2 * (1 - progress)))
 
@@ -352,23 +346,6 @@ class Trainer:
         (2 * wave + 4 * spec + 1.5 * commit).backward()
         return dict(wave=wave, spec=spec, commit=commit, grad=self.learner.step(rate))
 
-    def decoder_alone(self, x, rate):
-        """One step of the decoder on frozen codes; the critic learns at every other one."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            z = self.model.encoder(x[:, None]).float()
-        y = self.decoded(quantised(self.model, z))
-        if self.step % 2 == 0:
-            own = critic.own_loss(self.critic, x, y.detach())
-            own.backward()
-            self.rival.step(self.args.rate * 0.7)
-            self.own = own.detach()
-        wave, spec = wave_error(x, y), self.spectral(x, y)
-        fool, match = critic.decoder_losses(self.critic, x, y)
-        trust = min(1, self.step / 200)
-        (1.5 * wave + 4 * spec + trust * (self.args.fool * fool + self.args.match * match)).backward()
-        self.rival.adam.zero_grad(set_to_none=False)
-        return dict(wave=wave, spec=spec, fool=fool, match=match, critic=self.own, grad=self.learner.step(rate))
-
     @torch.no_grad()
     def follow(self):
         now = self.model.state_dict()
@@ -382,8 +359,6 @@ class Trainer:
     def save(self):
         state = dict(model=self.model.state_dict(), average=self.average, quantiser=self.quantiser.state(),
                      optimiser=self.learner.adam.state_dict(), step=self.step, spent=self.spent)
-        if self.critic:
-            state["critic"] = dict(model=self.critic.state_dict(), optimiser=self.rival.adam.state_dict())
         torch.save(state, self.path + ".part")
         os.rename(self.path + ".part", self.path)
 
@@ -405,7 +380,7 @@ class Trainer:
             if progress >= 1:
                 break
             x = self.batch()
-            losses = (self.decoder_alone if self.args.decoder else self.together)(x, self.rate(progress))
+            losses = self.together(x, self.rate(progress))
             self.step += 1
             self.follow()
             if self.group.rank == 0 and self.step % 25 == 0:
@@ -455,9 +430,6 @@ def main():
     args.add_argument("--rate", type=float, default=1e-3)
     ranks.add_arguments(args, port=29511)
     args.add_argument("--every", type=int, default=150)
-    args.add_argument("--decoder", action="store_true", help="freeze encoder and codebooks; train the decoder against a critic")
-    args.add_argument("--fool", type=float, default=0.3)
-    args.add_argument("--match", type=float, default=2.0)
     args.add_argument("--resume", action="store_true")
     ranks.run(worker, args.parse_args())
 

@@ -1,27 +1,24 @@
-"""The adversary of the codec's last stage: small convolutional nets on complex spectrograms.
+"""The decoder's adversary: convolutional nets on complex spectrograms of several resolutions.
 
-Hinge loss and feature matching; only the decoder learns from it, so that codes stay what they were.
+Hinge loss and feature matching, in EnCodec's layout.  Lines that lie a few bins apart must stay apart for it, so
+by default no layer strides along frequency.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-SIZES = (2048, 512)
-CHANNELS = 16
-
 
 class Scale(nn.Module):
-    """One resolution: magnitudes to the power 0.3 with their phase, strided along frequency."""
+    """One resolution: magnitudes to the power 0.3 with their phase, dilated along time."""
 
-    def __init__(self, size):
+    def __init__(self, size, channels, stride):
         super().__init__()
         self.size = size
         self.register_buffer("window", torch.hann_window(size), persistent=False)
-        self.convs = nn.ModuleList([
-            nn.Conv2d(2, CHANNELS, (7, 3), (3, 1), (3, 1)), nn.Conv2d(CHANNELS, CHANNELS, (5, 3), (2, 1), (2, 1)),
-            nn.Conv2d(CHANNELS, CHANNELS, (5, 3), (2, 1), (2, 1)), nn.Conv2d(CHANNELS, CHANNELS, (3, 3), 1, 1)])
-        self.last = nn.Conv2d(CHANNELS, 1, 3, 1, 1)
+        inner = [nn.Conv2d(channels, channels, (9, 3), (stride, 1), (4, d), (1, d)) for d in (1, 2, 4)]
+        self.convs = nn.ModuleList([nn.Conv2d(2, channels, (9, 3), 1, (4, 1)), *inner, nn.Conv2d(channels, channels, 3, 1, 1)])
+        self.last = nn.Conv2d(channels, 1, 3, 1, 1)
 
     def forward(self, x):
         """[n, samples] -> the verdict's map and every layer's features."""
@@ -30,7 +27,7 @@ class Scale(nn.Module):
         size = (z.real ** 2 + z.imag ** 2 + 1e-5) ** -0.35
         h = torch.stack([z.real * size, z.imag * size], 1)
         features = []
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16):
             for conv in self.convs:
                 h = F.leaky_relu(conv(h), 0.2)
                 features.append(h)
@@ -38,9 +35,9 @@ class Scale(nn.Module):
 
 
 class Critic(nn.Module):
-    def __init__(self):
+    def __init__(self, sizes, channels, stride=1):
         super().__init__()
-        self.scales = nn.ModuleList(Scale(n) for n in SIZES)
+        self.scales = nn.ModuleList(Scale(n, channels, stride) for n in sizes)
 
     def forward(self, x):
         return [scale(x) for scale in self.scales]
@@ -51,7 +48,7 @@ def own_loss(critic, real, fake):
     loss = 0
     for (r, _), (f, _) in zip(critic(real), critic(fake)):
         loss = loss + F.relu(1 - r).mean() + F.relu(1 + f).mean()
-    return loss / len(SIZES)
+    return loss / len(critic.scales)
 
 
 def decoder_losses(critic, real, fake):
@@ -60,7 +57,7 @@ def decoder_losses(critic, real, fake):
         wanted = critic(real)
     fool, match = 0, 0
     for (_, want), (verdict, got) in zip(wanted, critic(fake)):
-        fool = fool - verdict.mean() / len(SIZES)
+        fool = fool - verdict.mean() / len(wanted)
         for a, b in zip(want, got):
-            match = match + (a.float() - b.float()).abs().mean() / a.float().abs().mean().clamp(min=1e-3)
-    return fool, match / (len(SIZES) * 4)
+            match = match + (a.float() - b.float()).abs().mean() / a.float().abs().mean().clamp(min=1e-3) / len(want)
+    return fool, match / len(wanted)

@@ -113,6 +113,26 @@ def gaps(a, b, reach):
     return d[np.abs(d) <= reach]
 
 
+# Lines
+
+
+def comb(x, spacing=400.0, low=1500.0, high=12000.0):
+    """(share of the energy over `low` Hz within 1 Hz of multiples of `spacing`, dB of those lines over their neighbours).
+
+    Spectra of 2 s.  The second is the median over the multiples up to `high` of a line (1 Hz wide) against the
+    median of the bins 5 to 40 Hz from it.
+    """
+    f, _, z = signal.stft(x, RATE, nperseg=2 * RATE, noverlap=RATE, boundary=None)
+    power = (np.abs(z) ** 2).mean(1) + 1e-20
+    apart = np.abs(f - spacing * np.round(f / spacing))
+    above = f > low
+    over = []
+    for line in np.arange(spacing * np.ceil(low / spacing), high, spacing):
+        off = np.abs(f - line)
+        over.append(10 * np.log10(power[off <= 0.5].mean() / np.median(power[(off >= 5) & (off <= 40)])))
+    return float(power[above & (apart <= 1)].sum() / power[above].sum()), float(np.median(over))
+
+
 # Harmony
 
 
