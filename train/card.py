@@ -75,6 +75,10 @@ def percent(value):
     return "" if np.isnan(value) else f"{100 * value:.1f} %"
 
 
+def tenth(value):
+    return "" if np.isnan(value) else f"{value:.1f}"
+
+
 def plain(value):
     return "" if np.isnan(value) else f"{value:.3f}"
 
@@ -86,7 +90,8 @@ class Data:
         self.judge, self.n = judge, n
 
     def lines(self):
-        return [self._head(), "", *self._main(), "", *self._by_stem(), "", *self._codec(), "", self._judges()]
+        return [self._head(), "", *self._main(), "", *self._by_stem(), "", *self._lines_by_stem(), "", *self._codec(), "", self._judges(), "",
+                *self._outside()]  # fmt: skip
 
     def _head(self):
         stems = [len(r["stems"]) for r in self.made]
@@ -128,6 +133,8 @@ class Data:
                f"| agreement when the chords are withheld | chance | {plain(controls['withheld'])} | | |",
                f"| agreement when other chords are asked for (with those) | chance | {plain(controls['others'])} ({plain(controls['others asked'])}) | | |",
                self._row("right stem type", "98 %", lambda r: pick(r, "type"), percent),
+               self._row("right stem type, by the judge of clean renders", "stated", lambda r: pick(r, "plain"), percent),
+               self._row("energy over 1.5 kHz in lines at multiples of 400 Hz", "< 3 %", lambda r: pick(r, "comb"), percent),
                self._row("leak: energy heard as another group's", "stated", lambda r: pick(r, "leak"), percent),
                "| onsets of two stems of a request apart, median ms | < 15 | " + " | ".join(f"{lags[k][0]:.1f}" for k in lags) + " |",
                "| the same, drums, bass, guitar and piano only | | " + " | ".join(f"{lags[k][1]:.1f}" for k in lags) + " |",
@@ -150,6 +157,44 @@ class Data:
             out.append(f"| {stem} | {' | '.join(cells)} |")
         return out
 
+    def _lines_by_stem(self):
+        out = ["| stem | 400 Hz lines, share over 1.5 kHz: generated | renders | codec | over their neighbours, dB: generated | renders | codec | "
+               "type by the judge of clean renders: generated | renders | codec |", "| --- |" + " --- |" * 9]  # fmt: skip
+        for stem in music.STEMS:
+            cells = [form(mean(pick(getattr(self, k), key, stem))) for key, form in (("comb", percent), ("lines", tenth), ("plain", percent))
+                     for k in ("made", "true", "coded")]  # fmt: skip
+            out.append(f"| {stem} | {' | '.join(cells)} |")
+        return out
+
+    def _outside(self):
+        """What judges from outside hear in the first requests."""
+        def row(name, judge, key, stem, form, ask=lambda s: True):
+            if judge in self.missing:
+                return []
+            cells = []
+            for kind in ("made", "true", "coded"):
+                values = [float(s[key]) for r in self.outside for s in r[kind] if s["stem"] == stem and key in s and ask(s)]
+                cells.append(form(values) if values else "")
+            return [f"| {name} | {judge} | {' | '.join(cells)} |"]
+
+        count = lambda v: f"{sum(v):.0f} of {len(v)}"
+        share = lambda v: plain(float(np.mean(v)))
+        out = [f"Judges from outside, on the first {len(self.outside)} of these requests"
+               + (f" (not installed: {', '.join(self.missing)})" if self.missing else "") + ".", "",
+               "| measure | judge | generated | true renders | renders through the codec |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
+        for stem in ("drums", "guitar", "piano", "vocals"):
+            out += row(f"{stem} heard as {'a voice' if stem == 'vocals' else stem}", "MusicNN", "tagged", stem, count)
+            out += row("its tag, mean", "MusicNN", "sure_tag", stem, share)
+        for stem in ("bass", "vocals"):
+            out += row(f"{stem}: sure of a pitch, mean", "SwiftF0", "sure", stem, share)
+            out += row(f"{stem}: sounding frames that hold a pitch for 100 ms", "SwiftF0", "held", stem, share)
+        out += row("drums: tempo within 2 %", "madmom", "strict", "drums", count)
+        out += row("the same, requests of 85-145 bpm", "madmom", "strict", "drums", count, lambda s: 85 <= s["bpm"] <= 145)
+        out += row("the same, half and double allowed", "madmom", "octave", "drums", count)
+        for stem in ("guitar", "piano", "synth"):
+            out += row(f"{stem}: time on the asked root", "madmom", "root", stem, share)
+        return out
+
     def _codec(self):
         values = {k: mean(pick(self.coded, k)) for k in ("sdr", "mel")}
         used = perplexity(self.coded)
@@ -160,7 +205,8 @@ class Data:
         p = self.judge.proof
         stems = ", ".join(f"{s} {percent(p[s])}" for s in music.STEMS)
         late = ", ".join(f"{s} {1000 * v:.0f}" for s, v in self.judge.late.items())
-        return (f"The judges on renders they never learned from: stem type {percent(p['family'])} ({stems}); tempo {percent(p['tempo'])}; leak "
+        quick = "These judges learned from a quarter of the renders. " if p["quick"] else ""
+        return (f"{quick}The judges on renders they never learned from: stem type {percent(p['family'])} ({stems}); tempo {percent(p['tempo'])}; leak "
                 f"{percent(p['leak 0'])}, and {percent(p['leak 0.01'])} and {percent(p['leak 0.1'])} with another group's stem mixed in 20 and 10 dB "
                 f"below. Onsets are heard late by, ms: {late}.")  # fmt: skip
 
@@ -178,6 +224,8 @@ def compare(columns, data):
         "chord agreement": lambda r: plain(mean(pick(r, "chord"))),
         "as a share of the true renders'": lambda r: share(mean(pick(r, "chord")), true),
         "right stem type": lambda r: percent(mean(pick(r, "type"))),
+        "the same by the judge of clean renders": lambda r: percent(mean(pick(r, "plain"))),
+        "energy over 1.5 kHz in lines at multiples of 400 Hz": lambda r: percent(mean(pick(r, "comb"))),
         "leak": lambda r: percent(mean(pick(r, "leak"))),
         "onsets of two stems apart, ms": lambda r: f"{middle(offsets(r, late)):.1f}",
         "stems with a fault": lambda r: percent(mean(has_fault(r))),

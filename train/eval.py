@@ -28,12 +28,16 @@ import heldout
 import judges
 import measure
 import music
+import outside
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCES = ["analog.py", "clips.py", "control.py", "eval.py", "heldout.py", "judges.py", "measure.py", "music.py", "synth.py"]
+RENDERS = ["analog.py", "clips.py", "control.py", "heldout.py", "music.py", "synth.py"]
+JUDGES = [*RENDERS, "judges.py", "measure.py"]
+SOURCES = [*JUDGES, "eval.py", "outside.py"]
 WORKERS = 2
 YARDSTICK = 250  # of the requests are also rendered, and those renders coded; as many others are what features are compared with
 CONTROLS, REPEATS, TAKES, TIMINGS = 100, 30, 14, 5  # requests for withheld chords, same seed, ten seeds, speed
+OUTSIDE = 100  # requests that outside judges hear, generated, rendered and coded
 SEEDS = 10
 
 
@@ -91,11 +95,14 @@ class Maker:
 def describe(x, stem, request, judge):
     """All measures of one stem that need no other."""
     song = request.song
-    shares = judge.shares(judges.power_mel(x))
+    power = judges.power_mel(x)
+    shares = judge.shares(power)
     row = {"stem": stem, "feature": measure.features(x).round(4).tolist(), "leak": judges.leak(shares, stem),
            "type": int(shares.argmax()) == music.STEMS.index(stem), "heard": music.STEMS[int(shares.argmax())],
+           "plain": int(judge.shares(power, plain=True).argmax()) == music.STEMS.index(stem),
            "onsets": measure.onset_times(x).round(4).tolist(),
            "faults": measure.faults(x, song.bpm, None if stem == "drums" else song.chords)}  # fmt: skip
+    row["comb"], row["lines"] = measure.comb(x)
     if stem == "drums":
         row["tempo"] = abs(judge.tempo(x) / song.bpm - 1) < 0.02
         row["near"] = abs(measure.tempo_fit(x, song.bpm)[1] / song.bpm - 1) < 0.02
@@ -151,6 +158,20 @@ def controls(index, maker, judge):
     return row
 
 
+def outsiders(index, maker, judges_outside):
+    """What judges from outside hear in the request's stems, generated, rendered and through the codec."""
+    request = heldout.Request(heldout.REQUESTS, index)
+    files = maker.generate(request, os.path.join(maker.audio, f"{index:04d}"))
+    row = {"made": [], "true": [], "coded": []}
+    for stem in request.stems:
+        true = request.render(stem)
+        with tempfile.TemporaryDirectory() as folder:
+            heard = {"made": read(files[stem]), "true": true, "coded": maker.through_codec(true, folder)[1]}
+        for name, x in heard.items():
+            row[name].append(judges_outside.describe(x, stem, request.song))
+    return row
+
+
 def repeats(index, maker, judge):
     """Is a request the same bytes again, with another number of threads?"""
     request = heldout.Request(heldout.REQUESTS, index)
@@ -179,9 +200,9 @@ def spread(signals):
 class Runner:
     """Rows of a group over requests, in a pool, each row on disk as soon as it is there."""
 
-    def __init__(self, work):
+    def __init__(self, work, quick=False):
         self.work = work
-        self.sources = digest(*(os.path.join(HERE, name) for name in SOURCES))
+        self.sources = digest(*(os.path.join(HERE, name) for name in SOURCES)) + "-quick" * quick
 
     def rows(self, group, maker, judge, n):
         """[row of request 0 ... n - 1] of that function above; maker None: the rows hang on no model."""
@@ -270,14 +291,15 @@ def main():
     args.add_argument("--also-n", type=int, default=200)
     args.add_argument("--write")
     args.add_argument("--pictures")
+    args.add_argument("--quick", action="store_true", help="judges that learn from a quarter of the renders, for a look; the card says so")
     args.add_argument("--prepare", action="store_true", help="only what hangs on no model: the judges and the true renders")
     got = args.parse_args()
     work = os.path.join(got.work, "eval")
     os.makedirs(work, exist_ok=True)
     torch.set_num_threads(1)
-    runner = Runner(work)
+    runner = Runner(work, quick=got.quick)
     with fork() as pool:
-        judge = judges.load(os.path.join(work, f"judges-{digest(*(os.path.join(HERE, s) for s in SOURCES if s != 'eval.py'))}.pt"), pool)
+        judge = judges.load(os.path.join(work, f"judges{'-quick' * got.quick}-{digest(*(os.path.join(HERE, s) for s in JUDGES))}.pt"), pool, got.quick)
     data = card.Data(judge, got.n)
     data.true = runner.rows(rendered, None, judge, min(got.n, YARDSTICK))
     data.reference = runner.rows(reference, None, judge, min(got.n, YARDSTICK))
@@ -288,6 +310,9 @@ def main():
     data.coded = runner.rows(coded, maker, judge, min(got.n, YARDSTICK))
     data.controls = runner.rows(controls, maker, judge, min(got.n, CONTROLS))
     data.repeats = runner.rows(repeats, maker, judge, min(got.n, REPEATS))
+    others = outside.Outside()
+    data.missing = others.missing
+    data.outside = runner.rows(outsiders, maker, others, min(got.n, OUTSIDE))
     data.takes = runner.rows(takes, maker, judge, min(got.n, TAKES))
     data.seconds = seconds(maker)
     card.publish(data.lines(), "figures", got.write)

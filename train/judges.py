@@ -17,6 +17,7 @@ import music
 
 CLIPS, PROOFS = 2800, 490  # renders to learn the family from, renders to prove it on
 DRUMS, DRUM_PROOFS = 900, 250  # the same for tempo
+QUICK = 4  # a quick judge learns from that much less
 MELS, COLUMNS = 64, 312
 GROUPS = [0] + [1] + [2] * (len(music.STEMS) - 2)  # drums, bass, and all that plays chords
 TEMPI = np.geomspace(50, 200, 140)
@@ -73,7 +74,7 @@ def blend(power, family, rng):
     return power + level[:, None, None] * power[other], share
 
 
-def train_families(power, family, epochs=14, batch=48):
+def train_families(power, family, spoiled=True, epochs=14, batch=48):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = Families()
@@ -84,7 +85,7 @@ def train_families(power, family, epochs=14, batch=48):
         rows = rng.choice(len(power), batch, replace=False)
         mixed, share = blend(torch.from_numpy(power[rows]), torch.from_numpy(family[rows]), rng)
         optimiser.zero_grad()
-        functional.cross_entropy(model(spoil(mixed, rng)), share).backward()
+        functional.cross_entropy(model(spoil(mixed, rng) if spoiled else mixed), share).backward()
         optimiser.step()
         schedule.step()
     return model.eval()
@@ -152,15 +153,18 @@ def _drum_clip(job):
 
 
 class Judges:
-    """family(x), leak(shares, stem), tempo(x), late[stem]; `proof` says how good they are on renders they never saw."""
+    """shares(power), tempo(x), late[stem]; `proof` says how good they are on renders they never saw.
 
-    def __init__(self, families, tempi, late, proof):
-        self.families, self.tempi, self.late, self.proof = families, tempi, late, proof
+    `families` learned under noise and speckle and goes by what lasts; `plain` learned from clean renders alone and forgives nothing.
+    """
+
+    def __init__(self, families, plain, tempi, late, proof):
+        self.families, self.plain, self.tempi, self.late, self.proof = families, plain, tempi, late, proof
 
     @torch.no_grad()
-    def shares(self, power):
+    def shares(self, power, plain=False):
         """Of the energy, the share of each of the seven families."""
-        return torch.softmax(self.families(torch.from_numpy(power)[None]), 1)[0].numpy()
+        return torch.softmax((self.plain if plain else self.families)(torch.from_numpy(power)[None]), 1)[0].numpy()
 
     @torch.no_grad()
     def tempo(self, x, cues=None):
@@ -177,18 +181,21 @@ def leak(shares, stem):
     return float(sum(s for s, g in zip(shares, GROUPS) if g != mine))
 
 
-def train(workers, say=print):
-    """Judges(...), about five minutes on two cores."""
-    say(f"judges: {CLIPS + PROOFS} renders for families, {DRUMS + DRUM_PROOFS} for tempo")
-    jobs = [(heldout.JUDGES, i) for i in range(CLIPS)] + [(heldout.PROOF, i) for i in range(PROOFS)]
+def train(workers, quick=False, say=print):
+    """Judges(...), about half an hour on two free cores."""
+    count, proofs, drums, drum_proofs = (n // QUICK if quick else n for n in (CLIPS, PROOFS, DRUMS, DRUM_PROOFS))
+    say(f"judges: {count + proofs} renders for families, {drums + drum_proofs} for tempo", flush=True)
+    jobs = [(heldout.JUDGES, i) for i in range(count)] + [(heldout.PROOF, i) for i in range(proofs)]
     power, family, late = zip(*workers.imap(_family_clip, jobs, chunksize=8))
     power, family = np.stack(power), np.array(family)
     lags = {s: float(np.median(sum((v for v, f in zip(late, family) if music.STEMS[f] == s), []))) for s in music.STEMS}
-    jobs = [(heldout.JUDGES, i) for i in range(DRUMS)] + [(heldout.PROOF, i) for i in range(DRUM_PROOFS)]
+    jobs = [(heldout.JUDGES, i) for i in range(drums)] + [(heldout.PROOF, i) for i in range(drum_proofs)]
     cues, rough_cues, bpm = zip(*workers.imap(_drum_clip, jobs, chunksize=8))
-    tempi = train_tempo(np.stack(cues[:DRUMS] + rough_cues[:DRUMS]), 2 * bpm[:DRUMS])
-    out = Judges(train_families(power[:CLIPS], family[:CLIPS]), tempi, lags, {})
-    out.proof = prove(out, power[CLIPS:], family[CLIPS:], cues[DRUMS:], bpm[DRUMS:])
+    tempi = train_tempo(np.stack(cues[:drums] + rough_cues[:drums]), 2 * bpm[:drums])
+    families, plain = (train_families(power[:count], family[:count], spoiled) for spoiled in (True, False))
+    out = Judges(families, plain, tempi, lags, {})
+    out.proof = prove(out, power[count:], family[count:], cues[drums:], bpm[drums:])
+    out.proof["quick"] = quick
     return out
 
 
@@ -196,7 +203,8 @@ def prove(judges, power, family, cues, bpm):
     """Accuracy on renders never learned from, and what the leak reads when a tenth or a hundredth is another stem's."""
     shares = np.stack([judges.shares(p) for p in power])
     right = shares.argmax(1) == family
-    out = {"family": float(right.mean()), "tempo": float(np.mean([abs(judges.tempo(None, c) / b - 1) < 0.03 for c, b in zip(cues, bpm)]))}
+    plain = np.array([judges.shares(p, plain=True).argmax() for p in power]) == family
+    out = {"family": float(right.mean()), "plain": float(plain.mean()), "tempo": float(np.mean([abs(judges.tempo(None, c) / b - 1) < 0.03 for c, b in zip(cues, bpm)]))}
     out.update({s: float(right[family == i].mean()) for i, s in enumerate(music.STEMS)})
     for level in (0, 0.01, 0.1):
         mixed = []
@@ -207,17 +215,18 @@ def prove(judges, power, family, cues, bpm):
     return out
 
 
-def load(path, workers):
+def load(path, workers, quick=False):
     """The judges of that file, made first where there is none."""
     if not os.path.exists(path):
-        judges = train(workers)
-        parts = (judges.families.state_dict(), judges.tempi.state_dict(), judges.late, judges.proof)
+        judges = train(workers, quick)
+        parts = (judges.families.state_dict(), judges.plain.state_dict(), judges.tempi.state_dict(), judges.late, judges.proof)
         torch.save(parts, path + ".part")
         os.replace(path + ".part", path)
-    families, tempi, late, proof = torch.load(path, weights_only=False)
-    judges = Judges(Families(), None, late, proof)
-    judges.families.load_state_dict(families)
-    judges.families.eval()
+    families, plain, tempi, late, proof = torch.load(path, weights_only=False)
+    judges = Judges(Families(), Families(), None, late, proof)
+    for model, state in ((judges.families, families), (judges.plain, plain)):
+        model.load_state_dict(state)
+        model.eval()
     width = tempi["0.weight"].shape[1]
     judges.tempi = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
     judges.tempi.load_state_dict(tempi)
