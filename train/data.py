@@ -2,7 +2,9 @@
 
   data.py pool      --work DIR --hours 4      samples, int16, for codec training
   data.py tokenizer --work DIR                unigram vocabulary from 60,000 captions
-  data.py codes     --work DIR --hours 20     clips through the codec, for the language model
+  data.py codes     --work DIR --hours 20     clips through the codec, for the language model: WORK/codec.pt, or --model DIR's
+
+Every stage goes on where it was stopped.
 """
 
 import argparse
@@ -17,11 +19,12 @@ import captions
 import clips
 import control
 import music
+from shape import TEXT_TOKENS
 
-TEXT_TOKENS = 24
 VOCAB = 768
 POOL_SEED, TEXT_SEED, CODE_SEED, HELD_OUT_SEED = 11, 12, 13, 99
 SHARD = 240
+WORKERS = min(16, os.cpu_count() or 1)
 
 
 def _pool_clip(index):
@@ -31,12 +34,24 @@ def _pool_clip(index):
 def pool(work, hours):
     count = int(hours * 3600 / clips.SECONDS)
     path = os.path.join(work, "pool.npy")
-    out = np.lib.format.open_memmap(path + ".part", "w+", np.int16, (count, clips.SECONDS * clips.RATE))
-    with multiprocessing.Pool(2) as workers:
-        for i, x in enumerate(workers.imap(_pool_clip, range(count), chunksize=8)):
+    shape, begun, mark = (count, clips.SECONDS * clips.RATE), 0, path + ".at"
+    if os.path.exists(path) and np.load(path, mmap_mode="r").shape == shape:
+        return
+    if os.path.exists(mark) and np.load(path + ".part", mmap_mode="r").shape == shape:
+        with open(mark) as f:
+            begun = int(f.read())
+    out = np.lib.format.open_memmap(path + ".part", "r+" if begun else "w+", np.int16, shape)
+    with multiprocessing.Pool(WORKERS) as workers:
+        for i, x in enumerate(workers.imap(_pool_clip, range(begun, count), chunksize=8), begun):
             out[i] = x
-    out.flush()
+            if i % 100 == 99 or i == count - 1:
+                out.flush()
+                with open(mark + ".part", "w") as f:
+                    f.write(str(i + 1))
+                os.replace(mark + ".part", mark)
+                print(f"{i + 1} of {count} clips", flush=True)
     os.rename(path + ".part", path)
+    os.remove(mark)
 
 
 def tokenizer(work):
@@ -71,10 +86,10 @@ def tokenizer(work):
 def _encode_shards(job):
     import torch
     import codec
-    work, seed, shards = job
+    import folder
+    work, seed, shards, model = job
     torch.set_num_threads(1)
-    os.nice(0)
-    model = codec.load(os.path.join(work, "codec.pt"))
+    model = folder.codec_of(model) if model else codec.load(os.path.join(work, "codec.pt"))
     for shard in shards:
         path = os.path.join(work, "codes", f"{seed}-{shard:05d}.npz")
         if os.path.exists(path):
@@ -94,12 +109,12 @@ def _encode_shards(job):
         os.rename(path + ".part.npz", path)
 
 
-def codes(work, hours, seed, first=0):
+def codes(work, hours, seed, first=0, model=None):
     os.makedirs(os.path.join(work, "codes"), exist_ok=True)
     shards = max(1, round(hours * 3600 / clips.SECONDS / SHARD))
-    jobs = [(work, seed, range(first + i, first + shards, 2)) for i in range(2)]
+    jobs = [(work, seed, range(first + i, first + shards, WORKERS), model) for i in range(WORKERS)]
     started = time.time()
-    with multiprocessing.get_context("spawn").Pool(2) as workers:
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
         workers.map(_encode_shards, jobs)
     print(f"{shards} shards in {time.time() - started:.0f} s")
 
@@ -111,6 +126,7 @@ def main():
     args.add_argument("--hours", type=float, default=4)
     args.add_argument("--seed", type=int, default=CODE_SEED)
     args.add_argument("--first", type=int, default=0)
+    args.add_argument("--model", help="codes: the folder whose codec encodes, instead of WORK/codec.pt")
     got = args.parse_args()
     os.makedirs(got.work, exist_ok=True)
     if got.stage == "pool":
@@ -118,7 +134,7 @@ def main():
     elif got.stage == "tokenizer":
         tokenizer(got.work)
     else:
-        codes(got.work, got.hours, got.seed, got.first)
+        codes(got.work, got.hours, got.seed, got.first, got.model)
 
 
 if __name__ == "__main__":

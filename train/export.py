@@ -1,6 +1,8 @@
 """Stage export: codec and language model as a Hugging Face MusicgenMelody folder, bf16, and proof that it loads.
 
-  export.py --work DIR --out models/stemforge-mini [--lm lm.pt]
+  export.py --work DIR --out models/stemforge-mini [--lm lm.pt] [--codec FOLDER]
+
+The codec is WORK/codec.pt, or with --codec that of a model's folder.
 """
 
 import argparse
@@ -16,18 +18,19 @@ from transformers.models.musicgen_melody.configuration_musicgen_melody import Mu
 
 import codec
 import control
+import folder
 import model as lm
 
 GUIDANCE, TEMPERATURE, TOP_K = 3.0, 1.0, 50
 
 
-def config():
+def config(filters):
     decoder = MusicgenMelodyDecoderConfig(
         vocab_size=lm.CODES, max_position_embeddings=2048, num_hidden_layers=lm.LAYERS, ffn_dim=lm.FFN,
         num_attention_heads=lm.HEADS, hidden_size=lm.WIDTH, activation_function="gelu", dropout=0.0,
         attention_dropout=0.0, activation_dropout=0.0, layerdrop=0.0, scale_embedding=False, num_codebooks=lm.BOOKS,
         audio_channels=1, pad_token_id=lm.CODES, bos_token_id=lm.CODES, eos_token_id=None, tie_word_embeddings=False)
-    whole = MusicgenMelodyConfig.from_sub_models_config(lm.text_config(), codec.config(), decoder,
+    whole = MusicgenMelodyConfig.from_sub_models_config(lm.text_config(), codec.config(filters), decoder,
                                                         num_chroma=control.DIMS, chroma_length=lm.FRAMES)
     whole.stemforge = dict(control="grid", version=1, columns_per_second=control.FRAME_RATE, columns=lm.FRAMES,
                            beats_per_bar=control.BEATS_PER_BAR, text_tokens=lm.TEXT_TOKENS, window_seconds=10)
@@ -61,14 +64,14 @@ def rename(state):
     return out
 
 
-def build(work, name):
-    model = MusicgenMelodyForConditionalGeneration(config())
+def build(work, name, coder):
+    model = MusicgenMelodyForConditionalGeneration(config(coder.config.num_filters))
     model.generation_config = GenerationConfig(
         decoder_start_token_id=lm.CODES, pad_token_id=lm.CODES, bos_token_id=lm.CODES, max_length=lm.FRAMES + lm.BOOKS,
         do_sample=True, guidance_scale=GUIDANCE, temperature=TEMPERATURE, top_k=TOP_K)
     saved = torch.load(os.path.join(work, name), map_location="cpu", weights_only=False)
     state = rename(saved["model"])
-    state.update({"audio_encoder." + k: v for k, v in codec.load(os.path.join(work, "codec.pt")).state_dict().items()})
+    state.update({"audio_encoder." + k: v for k, v in coder.state_dict().items()})
     missing, unexpected = model.load_state_dict(state, strict=False)
     missing = [m for m in missing if "embed_positions" not in m]
     assert not missing and not unexpected, (missing, unexpected)
@@ -76,12 +79,15 @@ def build(work, name):
 
 
 def tokenizer(work, out):
-    fast = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(os.path.join(work, "tokenizer.json")),
+    whole = Tokenizer.from_file(os.path.join(work, "tokenizer.json"))
+    whole.enable_truncation(lm.TEXT_TOKENS)
+    whole.enable_padding(direction="right", pad_id=0, pad_token="<pad>", length=lm.TEXT_TOKENS)
+    fast = PreTrainedTokenizerFast(tokenizer_object=whole,
                                    eos_token="</s>", unk_token="<unk>", pad_token="<pad>", padding_side="right",
                                    model_max_length=lm.TEXT_TOKENS)
     fast.save_pretrained(out)
     # written last: the fixed padding to text_tokens is part of the checkpoint
-    Tokenizer.from_file(os.path.join(work, "tokenizer.json")).save(os.path.join(out, "tokenizer.json"))
+    whole.save(os.path.join(out, "tokenizer.json"))
 
 
 def prove(out, work, name):
@@ -117,10 +123,12 @@ def main():
     args.add_argument("--work", required=True)
     args.add_argument("--out", required=True)
     args.add_argument("--lm", default="lm.pt")
+    args.add_argument("--codec", help="a model's folder")
     got = args.parse_args()
     torch.set_num_threads(1)
     os.makedirs(got.out, exist_ok=True)
-    model = build(got.work, got.lm).bfloat16()
+    coder = folder.codec_of(got.codec) if got.codec else codec.load(os.path.join(got.work, "codec.pt"))
+    model = build(got.work, got.lm, coder).bfloat16()
     model.save_pretrained(got.out)
     path = os.path.join(got.out, "generation_config.json")
     with open(path) as f:

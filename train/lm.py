@@ -5,6 +5,8 @@ one thread average their gradients.  Guidance needs a null condition: a tenth of
 and control, a few lose one of them or the chords.
 
   lm.py --work DIR --minutes 60 [--resume | --warm lm-before.pt] [--out lm.pt]
+
+LM=large in the environment makes the larger shape (shape.py).  On a GPU say --world 1 and a larger --batch.
 """
 
 import argparse
@@ -32,6 +34,8 @@ class Clips:
     def __init__(self, work, seed, rank=0, world=1):
         self.pattern = os.path.join(work, "codes", f"{seed}-*.npz")
         self.tokenizer = Tokenizer.from_file(os.path.join(work, "tokenizer.json"))
+        self.tokenizer.enable_truncation(lm.TEXT_TOKENS)
+        self.tokenizer.enable_padding(direction="right", pad_id=0, pad_token="<pad>", length=lm.TEXT_TOKENS)
         self.rank, self.world = rank, world
         self.seen, self.codes, self.control, self.ids = set(), [], [], []
         self.info = []
@@ -130,7 +134,7 @@ def loss_of(model, batch, books=False, first=None, seen=None):
         real[:, first:] = False
     ce = F.cross_entropy(logits.reshape(-1, lm.CODES), target.clamp(max=lm.CODES - 1).reshape(-1), reduction="none")
     ce = (ce.view(target.shape) * real).sum((0, 1)) / real.sum((0, 1))
-    return ce if books else (ce * BOOK_WEIGHT).mean()
+    return ce if books else (ce * BOOK_WEIGHT.to(ce.device)).mean()
 
 
 def worker(rank, world, args):
@@ -138,10 +142,12 @@ def worker(rank, world, args):
     torch.manual_seed(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{args.port}", rank=rank, world_size=world)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clips = Clips(args.work, args.seed, rank, world)
     held = Clips(args.work, args.held_seed) if rank == 0 else None
     model = lm.initialise(lm.Model())
     model.text.encoder.embed_tokens.weight = model.text.shared.weight
+    model.to(device)
     matrices = [p for layer in model.layers for p in (layer.q.weight, layer.k.weight, layer.v.weight, layer.o.weight,
                                                        layer.fc1.weight, layer.fc2.weight)]
     inner = {id(p) for p in matrices}
@@ -160,8 +166,9 @@ def worker(rank, world, args):
     if args.resume and os.path.exists(path):
         saved = torch.load(path, map_location="cpu", weights_only=False)
         model.load_state_dict(saved["model"])
-        muon.moving = saved["muon"]
-        adam.load_state_dict(saved["adam"])
+        if "adam" in saved:     # a carried state has the weights alone
+            muon.moving = [m.to(device) for m in saved["muon"]]
+            adam.load_state_dict(saved["adam"])
         step, spent = saved["step"], saved["spent"]
     elif args.warm:
         model.load_state_dict(torch.load(os.path.join(args.work, args.warm), map_location="cpu", weights_only=False)["model"])
@@ -182,8 +189,9 @@ def worker(rank, world, args):
         if step % 40 == 39:
             clips.refresh()
         batch = clips.batch(rng, args.batch)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, batch, seen=forget(batch[3], rng, args.forget))
+        seen = forget(batch[3], rng, args.forget).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = loss_of(model, [part.to(device) for part in batch], seen=seen)
         loss.backward()
         flat = torch.cat([p.grad.view(-1) for p in params] + [loss.detach().view(1)])
         if world > 1:
@@ -217,7 +225,10 @@ def worker(rank, world, args):
 
 def save(path, model, muon, adam, step, spent):
     torch.save(dict(model=model.state_dict(), muon=muon.moving, adam=adam.state_dict(), step=step, spent=spent), path + ".part")
-    os.rename(path + ".part", path)
+    os.replace(path + ".part", path)
+    slim = path.replace(".pt", ".slim.pt")      # for carrying: the weights alone, in half the bits
+    torch.save(dict(model={k: v.to(torch.bfloat16).cpu() for k, v in model.state_dict().items()}, step=step, spent=spent), slim + ".part")
+    os.replace(slim + ".part", slim)
 
 
 @torch.no_grad()
@@ -225,11 +236,12 @@ def report(model, held):
     """Cross-entropy of held-out clips per codebook, with the condition and without."""
     rng = np.random.default_rng(1)
     n = min(24, len(held.codes))
-    with torch.autocast("cpu", torch.bfloat16):
-        batch = held.batch(rng, n, picks=range(n), drop=False)
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16):
+        batch = [part.to(device) for part in held.batch(rng, n, picks=range(n), drop=False)]
         ce = loss_of(model, batch, books=True)
         track, ids, mask, columns = batch
-        null = torch.from_numpy(control.null()).expand_as(track)
+        null = torch.from_numpy(control.null()).to(device).expand_as(track)
         bare = loss_of(model, (null, ids, torch.zeros_like(mask), columns), books=True)
         other = loss_of(model, (track.roll(1, 0), ids, mask, columns), books=True)
         blind = [loss_of(model, (t, ids, mask, columns), books=True, seen=torch.full_like(columns, lm.CODES))[0]

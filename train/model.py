@@ -14,14 +14,15 @@ from torch import nn
 from transformers import T5Config, T5EncoderModel
 
 import control
+from shape import FFN, HEADS, LAYERS, TEXT_TOKENS, WIDTH
 
 BOOKS, CODES = 4, 512
-WIDTH, LAYERS, HEADS, FFN = 256, 4, 4, 1024
-TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_FFN, TEXT_VOCAB, TEXT_TOKENS = 128, 2, 4, 256, 768, 24
+TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_FFN, TEXT_VOCAB = 128, 2, 4, 256, 768
 FRAMES = control.FRAMES
 COLUMNS = FRAMES + BOOKS
 PREFIX = FRAMES + TEXT_TOKENS
 SHARP = 32          # sinusoid bands kept free of content at first
+SLOW = 16           # sinusoid bands that hardly change over a piece
 FLAG, ONE = WIDTH - 1, WIDTH - 2    # residual channels: "control column" and, in the upper norms, the constant one
 FLAG_VALUE, FLAG_SCORE = -16.0, 60.0
 
@@ -98,6 +99,15 @@ class CausalAttention(torch.autograd.Function):
         return dq, dk, dv, None
 
 
+def attention(q, k, v, first):
+    """Causal attention for queries from row `first` on; on a GPU the library's kernel is the fast one."""
+    if not q.is_cuda:
+        return CausalAttention.apply(q, k, v, first)
+    total = k.shape[2]
+    seen = torch.ones(total - first, total, dtype=torch.bool, device=q.device).tril_(first)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
 class Layer(nn.Module):
     def __init__(self):
         super().__init__()
@@ -114,7 +124,7 @@ class Layer(nn.Module):
         """`keep`: only positions from there on are needed afterwards."""
         h = self.norm1(x)
         x = x[:, keep:]
-        a = CausalAttention.apply(self.heads(h[:, keep:], self.q), self.heads(h, self.k), self.heads(h, self.v), keep)
+        a = attention(self.heads(h[:, keep:], self.q), self.heads(h, self.k), self.heads(h, self.v), keep)
         x = x + self.o(a.transpose(1, 2).flatten(2))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
 
@@ -238,8 +248,8 @@ def _fixed(bands, position):
     w = torch.exp(torch.arange(half).double() * -(math.log(10000) / (half - 1)))[bands]
     q, k = torch.zeros(2 * len(bands), WIDTH), torch.zeros(2 * len(bands), WIDTH)
     for row, (b, wb) in enumerate(zip(bands, w)):
-        q[2 * row, 112:128] = math.cos(float(wb) * position) / 16
-        q[2 * row + 1, 112:128] = math.sin(float(wb) * position) / 16
+        q[2 * row, half - SLOW:half] = math.cos(float(wb) * position) / SLOW
+        q[2 * row + 1, half - SLOW:half] = math.sin(float(wb) * position) / SLOW
         k[2 * row, b] = k[2 * row + 1, half + b] = 1
     return q, k
 
@@ -284,7 +294,7 @@ def initialise(model, seed=3):
             beta = {"aligned": 35, "around": 8, "near": 25, "text": 12}[kind]
             amp = (beta * math.sqrt(dh) / len(bands)) ** 0.5 / spread
             if kind == "text":
-                q = q * (1 / (level[:, 112:128].mean() / spread))
+                q = q * (1 / (level[:, WIDTH // 2 - SLOW:WIDTH // 2].mean() / spread))
             if layer is model.layers[0] and kind in ("aligned", "text"):
                 layer.o.weight[:, i * dh:(i + 1) * dh] *= 5     # as loud as the tokens, or it is learned late
             layer.q.weight[i * dh:i * dh + len(q)] = q * amp

@@ -7,12 +7,38 @@ import os
 import numpy as np
 
 RATE = 32000
-FONTS = ["/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf3/MuseScore_General.sf3"]
+# TRAIN_FONTS and TRAIN_LIBS: where a machine without Debian's packages has them (bundle.sh)
+FONTS = os.environ.get("TRAIN_FONTS", "/usr/share/sounds/sf2/FluidR3_GM.sf2:/usr/share/sounds/sf3/MuseScore_General.sf3").split(":")
+
+
+def _loaded(*paths):
+    """Whether one of these libraries could be loaded: the first that can."""
+    for path in paths:
+        try:
+            ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+            return True
+        except OSError:
+            pass
+    return False
+
+
+def library():
+    """FluidSynth.  From a folder of libraries each is loaded that the system lacks, those first that need no other."""
+    folder = os.environ.get("TRAIN_LIBS")
+    if not folder:
+        return ctypes.CDLL(ctypes.util.find_library("fluidsynth"))
+    waiting = sorted(os.listdir(folder))
+    while waiting:
+        left = [name for name in waiting if not _loaded(name, os.path.join(folder, name))]
+        if len(left) == len(waiting):
+            raise SystemExit(f"{folder}: these libraries do not load: {' '.join(left)}")
+        waiting = left
+    return ctypes.CDLL("libfluidsynth.so.3")  # the one just loaded
 
 
 class Synth:
     def __init__(self, font=FONTS[0]):
-        lib = ctypes.CDLL(ctypes.util.find_library("fluidsynth"))
+        lib = library()
         for name in ("new_fluid_settings", "new_fluid_synth"):
             getattr(lib, name).restype = ctypes.c_void_p
         lib.fluid_set_log_function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
