@@ -63,7 +63,7 @@ status bench_table_open(bench_table *t, bool csv, const char *compare, err *e) {
     status rc = os_map_open(&map, compare, e);
     if (rc) return rc;
     rc = read_run(t, map.data, e);
-    if (rc) err_within(e, "%s", compare);
+    if (rc) err_within(e, rc, "%s", compare);
     os_map_close(&map);
     return rc;
 }

@@ -177,7 +177,7 @@ static status set_option(config *c, const option *o, const char *text, err *e) {
 static status set_from_file(config *c, const option *o, const char *path, err *e) {
     os_file_map map;
     status rc = os_map_open(&map, path, e);
-    if (rc) return err_within(e, "%s_FILE", o->name);
+    if (rc) return err_within(e, rc, "%s_FILE", o->name);
     size_t n = map.data.n;
     char *text = NULL;
     if (n > SECRET_FILE_MAX) {

@@ -80,7 +80,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     checkpoint_record r = {0};
     compute *c;
     status rc = os_can_write(o->out, e);
-    if (rc) return err_within(e, "--out");
+    if (rc) return err_within(e, rc, "--out");
     rc = compute_open(&c, 0, NULL, e);
     const family_options files = {
         .model = o->model, .weights = (weights_type)type, .c = c, .record = &r};

@@ -124,7 +124,7 @@ static void title(char *out, size_t cap, const stemforge_request *r) {
 // Of a failed stem, where is its name.
 static void name_stem(const stemforge_request *r, err *e) {
     for (size_t i = 0; i < r->stem_count; i++) {
-        if (strcmp(e->where, r->stems[i]) == 0) err_within(e, "stem '%s'", r->stems[i]);
+        if (strcmp(e->where, r->stems[i]) == 0) err_within(e, e->code, "stem '%s'", r->stems[i]);
     }
 }
 
@@ -294,7 +294,7 @@ static status check_out(const options *o, err *e) {
         rc = os_path_join(path, sizeof path, o->out, name, e);
         if (!rc) rc = os_can_write(path, e);
     }
-    return rc ? err_within(e, "--out") : OK;
+    return rc ? err_within(e, rc, "--out") : OK;
 }
 
 static int run_engine(options *o, err *e) {

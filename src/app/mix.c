@@ -72,7 +72,7 @@ int mix_main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     status rc = os_can_write(out, &e);
-    if (rc) err_within(&e, "--out");
+    if (rc) err_within(&e, rc, "--out");
     for (int i = 0; !rc && i < n; i++) rc = add_file(&s, files[i], &e);
     if (!rc) {
         post_normalise(s.x, s.frames * POST_CHANNELS, POST_PEAK);

@@ -80,7 +80,7 @@ status recipe_read(recipe_file *out, const char *path, err *e) {
     if (rc) return rc;
     rc = read_members(out, e);
     if (rc) {
-        err_within(e, "%s", path);
+        err_within(e, rc, "%s", path);
         recipe_deinit(out);
     }
     return rc;

@@ -22,7 +22,7 @@ static status trace(const options *o, weights_type type, err *e) {
     const char *slash = strrchr(o->run, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - o->run) : 1, slash ? o->run : ".");
     status rc = os_can_write(o->out, e);
-    if (rc) return err_within(e, "--out");
+    if (rc) return err_within(e, rc, "--out");
     rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
     if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
     const family_options files = {.model = o->model, .weights = type, .c = c};

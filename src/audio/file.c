@@ -385,7 +385,7 @@ status file_read(file_clip *out, const char *path, const file_limits *limits, er
     status rc = os_map_open(&m, path, e);
     if (rc) return rc;
     rc = file_decode(out, m.data, limits, e);
-    if (rc) err_within(e, "%s", path);
+    if (rc) err_within(e, rc, "%s", path);
     if (!rc && out->warning[0]) log_warn("audio", "%s: %s", path, out->warning);
     os_map_close(&m);
     return rc;

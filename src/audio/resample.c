@@ -99,7 +99,7 @@ status resample_open(resampler **out, int from, int to, err *e) {
     status rc = r->up == r->down ? OK : make_filter(r, e);
     if (rc) {
         resample_close(r);
-        return rc == ERR_LIMIT ? err_within(e, "%d Hz to %d Hz", from, to) : rc;
+        return rc == ERR_LIMIT ? err_within(e, rc, "%d Hz to %d Hz", from, to) : rc;
     }
     *out = r;
     return OK;

@@ -46,17 +46,17 @@ status err_errno(err *e, const char *fmt, ...) {
     return code;
 }
 
-status err_within(err *e, const char *fmt, ...) {
-    if (!e) return ERR_FORMAT;
+status err_within(err *e, status code, const char *fmt, ...) {
+    if (!e) return code;
     const err inner = *e;
     va_list ap;
     va_start(ap, fmt);
-    set(e, inner.code, fmt, ap);
+    set(e, code, fmt, ap);
     va_end(ap);
     size_t n = strlen(e->text);
     snprintf(e->text + n, sizeof e->text - n, ": %s", inner.text);
     memcpy(e->where, inner.where, sizeof e->where);
-    return e->code;
+    return code;
 }
 
 status err_field(err *e, const char *field, const char *fmt, ...) {
@@ -66,7 +66,7 @@ status err_field(err *e, const char *field, const char *fmt, ...) {
     set(e, ERR_ARG, fmt, ap);
     va_end(ap);
     err_about(e, "%s", field);
-    return err_within(e, "%s", field);
+    return err_within(e, ERR_ARG, "%s", field);
 }
 
 void err_about(err *e, const char *fmt, ...) {

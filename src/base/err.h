@@ -31,8 +31,9 @@ status err_set(err *e, status code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 // As err_set with ERR_IO, and ": " and the text of errno behind it. ENOMEM becomes ERR_OOM.
 status err_errno(err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-// Puts "what: " in front of the text already in e; where stays. Returns e's code.
-status err_within(err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+// Puts "what: " in front of the text already in e; where stays. Returns code, the failure's own:
+// when e is NULL nobody but the caller knows it.
+status err_within(err *e, status code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 // ERR_ARG about one field of what the caller asked for: where is the field ("bpm", "stems[1]"), the
 // text is "field: " and the rest.

@@ -75,7 +75,7 @@ status json_parse_file(json **out, const char *path, size_t size_max, err *e) {
     status rc = os_map_open(&map, path, e);
     if (rc) return rc;
     rc = json_parse(out, map.data, size_max, e);
-    if (rc) err_within(e, "%s", path);
+    if (rc) err_within(e, rc, "%s", path);
     os_map_close(&map);
     return rc;
 }

@@ -27,7 +27,7 @@ status checkpoint_document(json **out, const checkpoint *m, const char *name, bo
         snprintf(path, sizeof path, "%.*s", (int)strcspn(name, "."), name);
         bytes text = pack_document(m->packed, path);
         status rc = text.n || required ? json_parse(out, text, DOCUMENT_MAX, e) : OK;
-        if (rc) err_within(e, "%.200s: %s", m->path, path);
+        if (rc) err_within(e, rc, "%.200s: %s", m->path, path);
         return rc;
     }
     status rc = os_path_join(path, sizeof path, m->path, name, e);
@@ -43,7 +43,7 @@ status checkpoint_tokenizer(tokenizer **out, const checkpoint *m, err *e) {
     if (rc) return rc;
     if (!m->packed) return tok_open(out, path, e);
     rc = tok_open_packed(out, pack_document(m->packed, "tokenizer"), pack_vocabulary(m->packed), e);
-    return rc ? err_within(e, "%.200s: tokenizer", m->path) : OK;
+    return rc ? err_within(e, rc, "%.200s: tokenizer", m->path) : OK;
 }
 
 // --- open and close

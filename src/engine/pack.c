@@ -166,7 +166,7 @@ status pack_open(pack **out, const char *path, err *e) {
     if (!rc) {
         rc = check_architecture(p, e);
         if (!rc) rc = read_views(p, e);
-        if (rc) err_within(e, "%s", path);
+        if (rc) err_within(e, rc, "%s", path);
     }
     if (rc)
         pack_close(p);

@@ -186,7 +186,7 @@ static status kvs_read(gguf_file *f, cursor *c, uint64_t n, err *e) {
         status rc = kv_read(&f->kvs[i], c, e);
         if (rc) {
             key_text(name, f->kvs[i].key);
-            err_within(e, "key %zu '%s'", i, name);
+            err_within(e, rc, "key %zu '%s'", i, name);
             return rc;
         }
         f->by_key[i] = &f->kvs[i];
@@ -277,7 +277,7 @@ static status infos_read(gguf_file *f, cursor *c, uint64_t n, err *e) {
         uint64_t offset = take_le(c, 8);
         if (!rc && (c->bad || offset > c->n)) rc = cut_short(c, "its data", e);
         if (rc) {
-            err_within(e, "tensor %s", x->t.name);
+            err_within(e, rc, "tensor %s", x->t.name);
             return rc;
         }
         x->begin = (size_t)offset;
@@ -368,7 +368,7 @@ static status handle_open(gguf_file **out, const char *path, bytes image, err *e
     if (!rc) {
         f->image = path ? f->map.data : image;
         rc = image_read(f, e);
-        if (rc && path) err_within(e, "%s", path);
+        if (rc && path) err_within(e, rc, "%s", path);
     }
     if (rc) {
         gguf_close(f);

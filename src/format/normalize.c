@@ -212,7 +212,7 @@ static status read_map(step *s, const json *spec, err *e) {
     if (!blob) return err_set(e, ERR_OOM, "no memory for a character map");
     rc = base64_decode(blob, &n, bytes_of(text), e);
     if (!rc) rc = charsmap_create(&s->map, (bytes){blob, n}, e);
-    if (rc) err_within(e, "precompiled_charsmap");
+    if (rc) err_within(e, rc, "precompiled_charsmap");
     mem_free(blob);
     return rc;
 }
@@ -287,7 +287,7 @@ status normalizer_create(normalizer **out, const json *spec, err *e) {
     if (!z) return err_set(e, ERR_OOM, "no memory for a normaliser");
     status rc = spec && !json_is_null(spec) ? read_steps(z, spec, e) : OK;
     if (rc) {
-        err_within(e, "normalizer");
+        err_within(e, rc, "normalizer");
         normalizer_free(z);
         return rc;
     }

@@ -151,7 +151,7 @@ static status member_add(void *arg, const char *name, const json *info, err *e) 
     entry x = {.name = name, .part = m->part};
     status rc = info_read(&x, &f->parts[m->part], info, e);
     if (rc) {
-        err_within(e, "tensor %s", name);
+        err_within(e, rc, "tensor %s", name);
         return rc;
     }
     f->list[f->count++] = x;
@@ -206,7 +206,7 @@ static status part_read(st_file *f, size_t i, bytes image, err *e) {
     p->data = (bytes){text.p + text.n, image.n - 8 - text.n};
     status rc = json_parse(&p->header, text, ST_HEADER_MAX, e);
     if (rc) {
-        err_within(e, "header");
+        err_within(e, rc, "header");
         return rc == ERR_LIMIT ? ERR_FORMAT : rc;
     }
     if (!json_is_object(p->header)) {
@@ -226,7 +226,7 @@ static status part_open(st_file *f, size_t i, const char *path, err *e) {
     rc = pretender_check(p->map.data, path, e);
     if (rc) return rc;
     rc = part_read(f, i, p->map.data, e);
-    if (rc) err_within(e, "%s", path);
+    if (rc) err_within(e, rc, "%s", path);
     return rc;
 }
 
@@ -354,7 +354,7 @@ static status index_open(st_file **out, const char *dir, const char *path, err *
     l->dir = dir;
     rc = json_get_object(index, "weight_map", &map, e);
     if (!rc) rc = set_open(out, map, l, e);
-    if (rc) err_within(e, "%s", path);
+    if (rc) err_within(e, rc, "%s", path);
 done:
     mem_free(l);
     json_free(index);

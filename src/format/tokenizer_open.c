@@ -115,7 +115,7 @@ static status added_read_all(tokenizer *t, const json *root, err *e) {
         size_t i = t->added_count++;
         status rc = added_read(t, &t->added[i], json_at(list, i), e);
         if (rc) {
-            err_within(e, "added_tokens[%zu]", i);
+            err_within(e, rc, "added_tokens[%zu]", i);
             return rc;
         }
     }
@@ -174,7 +174,7 @@ static status special_ids(tokenizer *t, const json *root, const char *name, bool
     const json *ids;
     status rc = json_get_array(entry, "ids", &ids, e);
     if (rc) {
-        err_within(e, "special_tokens.%s", name);
+        err_within(e, rc, "special_tokens.%s", name);
         return rc;
     }
     int32_t *list = before ? t->before : t->after;
@@ -261,7 +261,7 @@ static status padding_read(tokenizer *t, const json *j, err *e) {
 // ---- opening
 
 static status within(status rc, const char *what, err *e) {
-    if (rc) err_within(e, "%s", what);
+    if (rc) err_within(e, rc, "%s", what);
     return rc;
 }
 

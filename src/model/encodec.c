@@ -155,7 +155,8 @@ status encodec_config_read(encodec_config *out, const json *config, int64_t quan
     encodec_config cfg;
     status rc = json_get_object(config, "audio_encoder", &j, e);
     if (rc) return rc;
-    if (config_read(&cfg, j, e)) return err_within(e, "audio_encoder");
+    rc = config_read(&cfg, j, e);
+    if (rc) return err_within(e, rc, "audio_encoder");
     if (quantizers < 1 || quantizers > ENCODEC_QUANTIZERS_MAX) {
         return err_set(e, ERR_FORMAT, "codebooks a channel: expected 1 to %d, found %lld",
                        ENCODEC_QUANTIZERS_MAX, (long long)quantizers);

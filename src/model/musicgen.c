@@ -131,7 +131,7 @@ static status read_config(mg_config *cfg, const json *root, err *e) {
     if (!rc) rc = json_get_object(root, "decoder", &decoder, e);
     if (rc) return rc;
     rc = read_decoder(cfg, decoder, e);
-    if (rc) return err_within(e, "decoder");
+    if (rc) return err_within(e, rc, "decoder");
     if (cfg->melody) rc = read_chroma(cfg, root, e);
     return rc ? rc : read_text_width(cfg, root, e);
 }

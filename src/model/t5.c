@@ -118,7 +118,7 @@ status t5_open(t5 **out, weights *w, const json *config, const char *prefix, are
     t5 *m = arena_alloc(own, sizeof *m);
     if (!m) return err_set(e, ERR_OOM, "no memory for the text encoder");
     status rc = read_config(&m->cfg, config, e);
-    if (rc) return err_within(e, "text_encoder");
+    if (rc) return err_within(e, rc, "text_encoder");
     m->block = arena_alloc(own, (size_t)m->cfg.layers * sizeof *m->block);
     if (!m->block) return err_set(e, ERR_OOM, "no memory for the text encoder");
     bind_top(w, m, prefix);

@@ -258,8 +258,7 @@ static status fetch_all(job *w, err *e) {
         bool over = failures > w->d->retries_max || tries == DOWNLOAD_ATTEMPTS_MAX;
         if (o == TRY_FAILED) rc = why.code;
         if (o == TRY_AGAIN && over) {
-            err_within(&why, "gave up after %d attempts", tries);
-            rc = why.code;
+            rc = err_within(&why, why.code, "gave up after %d attempts", tries);
         } else if (o == TRY_AGAIN) {
             err waited = {.code = OK};
             rc = backoff(w->d, failures, &r, why.text, &waited);

@@ -115,7 +115,7 @@ static status endpoint_set(job *w, err *e) {
     status rc = fetch_url_parse(u, w->endpoint, e);
     if (!rc && u->query[0]) rc = err_set(e, ERR_ARG, "URL: query");
     if (!rc) fetch_url_origin(u, w->d.origin, sizeof w->d.origin);
-    if (rc) err_within(e, "HF_ENDPOINT");
+    if (rc) err_within(e, rc, "HF_ENDPOINT");
     mem_free(u);
     return rc;
 }
@@ -223,7 +223,7 @@ static status list_fetch(job *w, err *e) {
         rc = download_refusal(&r, what, e);
     } else if (!rc) {
         rc = list_read(w, &r, e);
-        if (rc == ERR_FORMAT) err_within(e, "the hub's list of %s", what);
+        if (rc == ERR_FORMAT) err_within(e, rc, "the hub's list of %s", what);
     }
     fetch_response_deinit(&r);
     buf_deinit(&url);
@@ -257,7 +257,7 @@ static status head_fetch(job *w, hub_file *f, err *e) {
         rc = download_refusal(&r, f->name, e);
     } else if (!rc) {
         rc = head_read(f, &r, e);
-        if (rc) err_within(e, "%s", f->name);
+        if (rc) err_within(e, rc, "%s", f->name);
     }
     fetch_response_deinit(&r);
     buf_deinit(&url);
@@ -316,7 +316,7 @@ static status file_fetch(job *w, const hub_file *f, err *e) {
     } else if (!rc) {
         const char *digest = is_sha256(f->etag) ? f->etag : NULL;
         rc = download_run(&w->d, &(download_file){buf_str(&url), path, f->size, digest}, e);
-        if (rc) err_within(e, "%s", f->name);
+        if (rc) err_within(e, rc, "%s", f->name);
     }
     buf_deinit(&url);
     return rc ? rc : link_make(w, f, e);

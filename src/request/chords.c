@@ -391,7 +391,7 @@ status chords_parse(progression *out, const char *const *names, size_t count, do
     for (size_t i = 0; !rc && i < count; i++) {
         rc = chords_parse_chord(&out->bars[i], names[i], e);
         if (rc) err_about(e, "chords[%zu]", i);
-        if (rc) err_within(e, "chord %zu of %zu", i + 1, count);
+        if (rc) err_within(e, rc, "chord %zu of %zu", i + 1, count);
     }
     out->count = count;
     out->bpm = bpm;
@@ -420,7 +420,7 @@ status chords_parse_text(progression *out, const char *text, double bpm, err *e)
         if (n == CHORDS_MAX)
             return err_set(e, ERR_ARG, "expected at most %d chords, found more", CHORDS_MAX);
         status rc = chords_parse_chord(&out->bars[n], name, e);
-        if (rc) return err_within(e, "chord %zu", n + 1), rc;
+        if (rc) return err_within(e, rc, "chord %zu", n + 1);
         n++;
     }
     out->count = n;

@@ -79,7 +79,7 @@ static status origin_parse(char out[ORIGIN_SIZE], const char *text, size_t n, er
         rc = err_set(e, ERR_ARG, "expected scheme://host:port and nothing behind");
     }
     if (rc) {
-        err_within(e, "allowed origin '%s'", url);
+        err_within(e, rc, "allowed origin '%s'", url);
     } else {
         fetch_url_origin(u, out, ORIGIN_SIZE);
     }

@@ -149,7 +149,7 @@ static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
     status rc = land_stem(x, stem, e);
     if (rc) {
         x->code = "upload_failed";
-        err_within(e, "storing the stem");
+        err_within(e, rc, "storing the stem");
         return rc;
     }
     x->landed[i] = true;

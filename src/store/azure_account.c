@@ -157,7 +157,7 @@ static status set_endpoint(azure_account *a, const char *url, err *e) {
     if (!u) return err_set(e, ERR_OOM, "connection string");
     status rc = fetch_url_parse(u, url, e);
     if (rc) {
-        err_within(e, "connection string: BlobEndpoint");
+        err_within(e, rc, "connection string: BlobEndpoint");
     } else {
         char origin[300];
         buf text;
@@ -186,7 +186,7 @@ static status use_emulator(azure_account *a, const parts *p, err *e) {
         fetch_url *u = mem_alloc(sizeof *u);
         if (!u) return err_set(e, ERR_OOM, "connection string");
         rc = fetch_url_parse(u, p->value[K_PROXY], e);
-        if (rc) err_within(e, "connection string: DevelopmentStorageProxyUri");
+        if (rc) err_within(e, rc, "connection string: DevelopmentStorageProxyUri");
         bool v6 = !rc && strchr(u->host, ':');
         if (!rc) {
             snprintf(url, sizeof url, "%s://%s%s%s", u->scheme, v6 ? "[" : "", u->host,

@@ -114,8 +114,7 @@ static status ask(azure_client *c, azure_exchange *x, int64_t now_ms, err *e) {
     if (rc) {
         // Without a token nothing is lost yet: whoever waits for storage may wait for this.
         if (rc != ERR_OOM && rc != ERR_CANCELED) rc = ERR_BUSY;
-        err_within(e, "token");
-        if (e) e->code = rc;
+        err_within(e, rc, "token");
     } else {
         rc = token_read(c, &r, now_ms, e);
     }

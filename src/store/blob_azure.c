@@ -66,7 +66,7 @@ static status make_container(azure_store *s, bool once, err *e) {
     fetch_response_deinit(&r);
     if (rc == ERR_CONFLICT && strcmp(code, "ContainerAlreadyExists") == 0) return OK;
     if (!rc) log_info("azure", "made container %s", s->container);
-    if (rc) err_within(e, "container %s", s->container);
+    if (rc) err_within(e, rc, "container %s", s->container);
     return rc;
 }
 
@@ -227,7 +227,7 @@ static status azure_put(blob_store *b, const char *key, bytes data, const char *
     }
     if (!rc) snprintf(info->md5, sizeof info->md5, "%s", u.md5);
     if (!rc) prepare_link(s);
-    if (rc) err_within(e, "put %.200s", key);
+    if (rc) err_within(e, rc, "put %.200s", key);
     return rc;
 }
 

@@ -17,8 +17,18 @@ Test(err, text_is_one_line) {
     err e;
     cr_assert_eq(err_set(&e, ERR_FORMAT, "a\nb %d", 7), ERR_FORMAT);
     cr_assert_str_eq(e.text, "a b 7");
-    err_within(&e, "file %s", "x");
+    cr_assert_eq(err_within(&e, ERR_FORMAT, "file %s", "x"), ERR_FORMAT);
     cr_assert_str_eq(e.text, "file x: a b 7");
+}
+
+Test(err, a_failure_keeps_its_code_where_nobody_reads_its_text) {
+    cr_assert_eq(err_within(NULL, ERR_OOM, "file %s", "x"), ERR_OOM);
+    cr_assert_eq(err_within(NULL, ERR_NOT_FOUND, "file %s", "x"), ERR_NOT_FOUND);
+    err e;
+    err_set(&e, ERR_IO, "away");
+    cr_assert_eq(err_within(&e, ERR_BUSY, "storage"), ERR_BUSY); // the caller knows better
+    cr_assert_eq(e.code, ERR_BUSY);
+    cr_assert_str_eq(e.text, "storage: away");
 }
 
 Test(err, where_is_kept_apart_from_the_text) {
@@ -26,7 +36,7 @@ Test(err, where_is_kept_apart_from_the_text) {
     cr_assert_eq(err_field(&e, "bpm", "expected %d", 20), ERR_ARG);
     cr_assert_str_eq(e.where, "bpm");
     cr_assert_str_eq(e.text, "bpm: expected 20");
-    cr_assert_eq(err_within(&e, "request"), ERR_ARG);
+    cr_assert_eq(err_within(&e, ERR_ARG, "request"), ERR_ARG);
     cr_assert_str_eq(e.where, "bpm");
     cr_assert_str_eq(e.text, "request: bpm: expected 20");
     err_about(&e, "stems[%d]\n", 1);

@@ -32,7 +32,7 @@ static status default_chords(condition *k, const char *text, err *e) {
     status rc = text ? chords_parse_key(&tonic, text, e) : OK;
     if (rc) {
         err_about(e, "key");
-        return err_within(e, "key");
+        return err_within(e, rc, "key");
     }
     chords_default(&k->chords, tonic, k->bpm);
     return OK;
@@ -44,7 +44,7 @@ status condition_open(condition *out, const pipeline *m, const condition_wish *w
     if (w->chord_count) {
         // Checked for every model: a wrong chord is wrong even where it would not be heard.
         rc = chords_parse(&out->chords, w->chords, w->chord_count, out->bpm, e);
-        if (rc) return err_within(e, "chords");
+        if (rc) return err_within(e, rc, "chords");
         out->has_chords = true;
     }
     if (w->melody)

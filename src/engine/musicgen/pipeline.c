@@ -64,11 +64,12 @@ static status check_documents(const pipeline *p, const json *generation, const j
     const mg_config *lm = mg_get_config(p->lm);
     int64_t rate = encodec_get_config(p->codec)->sample_rate, channels = lm->channels;
     int64_t rate_said = rate, channels_said = channels;
-    if (mg_check_special(generation, lm->vocab, e)) return err_within(e, "generation_config.json");
+    status rc = mg_check_special(generation, lm->vocab, e);
+    if (rc) return err_within(e, rc, "generation_config.json");
     if (lm->melody || !preprocessor) return OK;
-    status rc = json_opt_int(preprocessor, "sampling_rate", 1, 1 << 24, &rate_said, e);
+    rc = json_opt_int(preprocessor, "sampling_rate", 1, 1 << 24, &rate_said, e);
     if (!rc) rc = json_opt_int(preprocessor, "feature_size", 1, 1 << 16, &channels_said, e);
-    if (rc) return err_within(e, "preprocessor_config.json");
+    if (rc) return err_within(e, rc, "preprocessor_config.json");
     if (rate_said != rate) {
         return err_set(e, ERR_FORMAT,
                        "preprocessor_config.json: sampling_rate: expected "
@@ -91,14 +92,14 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     status rc = json_opt_str(own, "control", &control, e);
     if (!rc) rc = json_opt_num(own, "window_seconds", 0.5, 600, window_s, e);
     if (!rc) rc = json_opt_num(own, "stride_seconds", 0.1, *window_s, stride_s, e);
-    if (rc) return err_within(e, "stemforge");
+    if (rc) return err_within(e, rc, "stemforge");
     p->own_captions = true;
     p->has_grid = strcmp(control, "grid") == 0;
     if (!p->has_grid) return OK;
     rc = json_get_num(own, "columns_per_second", 1, 1000, &p->grid.columns_per_second, e);
     if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
     if (!rc) rc = json_opt_int(own, "beats_per_bar", 1, 32, &beats, e);
-    if (rc) return err_within(e, "stemforge");
+    if (rc) return err_within(e, rc, "stemforge");
     const mg_config *lm = mg_get_config(p->lm);
     if (!lm->melody || lm->chroma_length != columns || lm->chroma_bins != CONTROL_WIDTH) {
         return err_set(
@@ -138,13 +139,13 @@ static status read_windows(pipeline *p, const json *generation, err *e) {
     rc = json_opt_int(generation, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
     if (!rc) rc = json_opt_num(generation, "guidance_scale", 0, 100, &p->guidance, e);
     p->top_k = (int)top_k;
-    return rc ? err_within(e, "generation_config.json") : OK;
+    return rc ? err_within(e, rc, "generation_config.json") : OK;
 }
 
 static status open_chroma(pipeline *p, const json *preprocessor, err *e) {
     chroma_config cfg;
     status rc = chroma_config_read(&cfg, preprocessor, mg_get_config(p->lm)->chroma_bins, e);
-    if (rc) return err_within(e, "preprocessor_config.json");
+    if (rc) return err_within(e, rc, "preprocessor_config.json");
     if (cfg.classes != mg_get_config(p->lm)->chroma_bins) {
         return err_set(e, ERR_FORMAT,
                        "preprocessor_config.json has %lld chroma bins, the decoder %lld",
@@ -161,7 +162,7 @@ static status open_parts(pipeline *p, checkpoint *files, weights_type lm_type, c
     if (!rc) rc = check_documents(p, generation, preprocessor, e);
     if (!rc) rc = read_windows(p, generation, e);
     if (!rc && mg_get_config(p->lm)->melody && !p->has_grid) rc = open_chroma(p, preprocessor, e);
-    return rc ? err_within(e, "%.200s", files->path) : OK;
+    return rc ? err_within(e, rc, "%.200s", files->path) : OK;
 }
 
 status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, compute *c, err *e) {

@@ -44,7 +44,7 @@ status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t 
     }
     mem_free(one);
     if (!rc) rc = check_codes(p, codes, lm->codebooks * frames, e);
-    return rc ? err_within(e, "the sound as codes (audio_encoder.codebook_size %lld)",
+    return rc ? err_within(e, rc, "the sound as codes (audio_encoder.codebook_size %lld)",
                            (long long)encodec_get_config(p->codec)->codes)
               : OK;
 }
@@ -103,7 +103,7 @@ status sound_read_codes(const pipeline *p, const char *path, int32_t **codes, in
     status rc = st_open(&f, path, e);
     if (rc) return rc;
     rc = copy_codes(p, st_find(f, "codes"), codes, frames, e);
-    if (rc) err_within(e, "%s", path);
+    if (rc) err_within(e, rc, "%s", path);
     st_close(f);
     return rc;
 }
