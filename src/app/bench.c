@@ -13,6 +13,7 @@
 #include "app/bench_stages.h"
 #include "app/commands.h"
 #include "app/roof.h"
+#include "app/shipped.h"
 
 typedef struct {
     const char *weights, *compare;
@@ -86,19 +87,22 @@ int bench_main(int argc, char **argv) {
         {"compare", ARG_STR, &o.compare, 0, 0, "FILE",
          "hold each figure against a run that --csv saved", NULL},
     };
-    const arg_command cmd = {"bench",
-                             "MODEL [options]",
-                             "times every stage against what this machine can do",
-                             table,
-                             ARRAY_LEN(table),
-                             "  stemforge bench small-q8.gguf --csv >before.csv\n"
-                             "  stemforge bench small-q8.gguf --compare before.csv\n"
-                             "  stemforge bench small-q8.gguf --stems 1,2,4,8,16,32,64 "
-                             "--lengths 10,30,60,120\n",
-                             1,
-                             1};
+    const arg_command cmd = {
+        "bench",
+        "[MODEL] [options]",
+        "times every stage against what this machine can do; the shipped model when none is named",
+        table,
+        ARRAY_LEN(table),
+        "  stemforge bench small-q8.gguf --csv >before.csv\n"
+        "  stemforge bench small-q8.gguf --compare before.csv\n"
+        "  stemforge bench small-q8.gguf --stems 1,2,4,8,16,32,64 "
+        "--lengths 10,30,60,120\n",
+        0,
+        1};
+    b.model = SHIPPED_MODEL;
     int n, code;
     if (args_parse(&cmd, argc, argv, &b.model, &n, &code)) return code;
+    b.model = shipped_model(b.model);
     b.threads = (int)o.threads;
     err e = {0};
     status rc = run_bench(&b, &o, &e);

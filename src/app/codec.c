@@ -7,6 +7,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/shipped.h"
 #include "audio/file.h"
 #include "engine/musicgen/family.h"
 #include "engine/musicgen/sound.h"
@@ -20,7 +21,7 @@ static int parse(options *o, const char *name, const char *about, const char *sy
                  char **argv, int *code) {
     const arg_option table[] = {
         {"model", ARG_STR, &o->model, 0, 0, "MODEL",
-         "folder of a checkpoint, or ORG/NAME in the Hugging Face cache", NULL},
+         "folder of a checkpoint, or ORG/NAME in the Hugging Face cache (the shipped one)", NULL},
         {"format", ARG_STR, &o->format, 0, 0, "NAME",
          "of decoded audio: wav wav24 wavf32 flac flac24 ogg (wav)", NULL},
         {"threads", ARG_INT, &o->threads, 0, 256, "N", "threads (all processors)", NULL},
@@ -31,10 +32,8 @@ static int parse(options *o, const char *name, const char *about, const char *sy
     if (args_parse(&c, argc, argv, paths, &n, code)) return 1;
     o->in = paths[0];
     o->out = paths[1];
-    if (o->model) return 0;
-    fprintf(stderr, "stemforge %s: --model is missing; see stemforge %s --help\n", name, name);
-    *code = EXIT_USAGE;
-    return 1;
+    o->model = shipped_model(o->model ? o->model : SHIPPED_MODEL);
+    return 0;
 }
 
 // The model that an option names, and the parts of it that know codes.
@@ -110,7 +109,7 @@ int encode_main(int argc, char **argv) {
     options o = {.format = "wav"};
     int code;
     if (parse(&o, "encode", "turns audio into a model's codes",
-              "--model MODEL AUDIO CODES.safetensors", argc, argv, &code)) {
+              "[--model MODEL] AUDIO CODES.safetensors", argc, argv, &code)) {
         return code;
     }
     return with_model(&o, "encode", encode);
@@ -120,7 +119,7 @@ int decode_main(int argc, char **argv) {
     options o = {.format = "wav"};
     int code;
     if (parse(&o, "decode", "turns a model's codes into audio",
-              "--model MODEL CODES.safetensors AUDIO", argc, argv, &code)) {
+              "[--model MODEL] CODES.safetensors AUDIO", argc, argv, &code)) {
         return code;
     }
     return with_model(&o, "decode", decode);

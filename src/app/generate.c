@@ -8,6 +8,7 @@
 #include "app/commands.h"
 #include "app/progress.h"
 #include "app/recipe.h"
+#include "app/shipped.h"
 #include "audio/file.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -158,12 +159,12 @@ done:
 }
 
 static const char *const about = "makes stems: one file each, on one tempo and harmony";
-static const char *const synopsis = "--model MODEL --stem NAME [--stem NAME ...] [options]";
-static const char *const examples = "  stemforge generate --model models/stemforge-mini --stem "
-                                    "drums --stem bass --bpm 120 --chords \"Am F C G\"\n"
-                                    "  stemforge generate --model facebook/musicgen-small --stem "
-                                    "piano --style jazz --prompt \"slow, brushed\"\n"
-                                    "  stemforge generate --recipe out/recipe.json --out again\n";
+static const char *const synopsis = "[--model MODEL] --stem NAME [--stem NAME ...] [options]";
+static const char *const examples =
+    "  stemforge generate --stem drums --stem bass --bpm 120 --chords \"Am F C G\"\n"
+    "  stemforge generate --model facebook/musicgen-small --stem "
+    "piano --style jazz --prompt \"slow, brushed\"\n"
+    "  stemforge generate --recipe out/recipe.json --out again\n";
 
 // The flags being put together, and the memory of those lines of help that are made.
 typedef struct {
@@ -224,8 +225,10 @@ static void add_own_flags(option_table *t, options *o) {
 
 static int parse(options *o, int argc, char **argv, int *exit_status) {
     option_table t = {0};
-    add(&t, &(arg_option){"model", ARG_STR, &o->model, 0, 0, "MODEL",
-                          "folder of a checkpoint, or ORG/NAME in the Hugging Face cache", NULL});
+    add(&t, &(arg_option){
+                "model", ARG_STR, &o->model, 0, 0, "MODEL",
+                "folder of a checkpoint, or ORG/NAME in the Hugging Face cache (the shipped one)",
+                NULL});
     add_fields(&t, o, false);
     add_heading(&t, "sampling:");
     add_fields(&t, o, true);
@@ -299,7 +302,7 @@ static status check_out(const options *o, err *e) {
 
 static int run_engine(options *o, err *e) {
     stemforge_options so = stemforge_options_default();
-    so.model = o->model;
+    so.model = shipped_model(o->model);
     so.threads = (int)o->threads;
     so.isa = o->isa;
     (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
@@ -319,8 +322,11 @@ int generate_main(int argc, char **argv) {
     os_stop_on_signals();
     static const char *chord_names[CHORDS_MAX];
     char *chord_text = NULL;
-    options o = {
-        .out = "out", .format = "wav", .weights = "stored", .r = stemforge_request_default()};
+    options o = {.model = SHIPPED_MODEL,
+                 .out = "out",
+                 .format = "wav",
+                 .weights = "stored",
+                 .r = stemforge_request_default()};
     recipe_file rec = {0};
     err e = {0};
     int code = 0;
@@ -338,7 +344,6 @@ int generate_main(int argc, char **argv) {
             code = usage(e.text);
         o.r.chords = chord_names;
     }
-    if (!o.model && !code) code = usage("--model is missing");
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {

@@ -3,6 +3,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/shipped.h"
 #include "base/json.h"
 #include "engine/family.h"
 
@@ -27,19 +28,20 @@ int info_main(int argc, char **argv) {
     const arg_option table[] = {
         {"json", ARG_FLAG, &as_json, 0, 0, NULL, "in JSON", NULL},
     };
-    const arg_command c = {"info",
-                           "MODEL [--json]",
-                           "says what a checkpoint is and what it needs",
-                           table,
-                           ARRAY_LEN(table),
-                           "  stemforge info models/stemforge-mini\n",
-                           1,
-                           1};
-    const char *model;
+    const arg_command c = {
+        "info",
+        "[MODEL] [--json]",
+        "says what a checkpoint is and what it needs; the shipped model when none is named",
+        table,
+        ARRAY_LEN(table),
+        "  stemforge info models/stemforge-mini\n",
+        0,
+        1};
+    const char *model = SHIPPED_MODEL;
     int n, code;
     if (args_parse(&c, argc, argv, &model, &n, &code)) return code;
     err e = {0};
-    status rc = describe(model, as_json, &e);
+    status rc = describe(shipped_model(model), as_json, &e);
     if (rc) fprintf(stderr, "stemforge info: %s\n", e.text);
     return rc ? 1 : 0;
 }

@@ -12,6 +12,7 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "app/config.h"
+#include "app/shipped.h"
 #include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -85,9 +86,7 @@ static status open_storage(service *s, err *e) {
     b.ca_file = or_null(c->storage_ca);
     b.dir = c->storage_dir;
     b.public_url = url;
-    status rc = blob_open(&s->blobs, &b, e);
-    if (!rc) log_info("serve", "Storage: %s %s", blob_kind(s->blobs), blob_place(s->blobs));
-    return rc;
+    return blob_open(&s->blobs, &b, e);
 }
 
 static status open_jobs(service *s, err *e) {
@@ -146,6 +145,15 @@ static status check_url(const void *arg, const char *url, err *e) {
     return hook_check_url(arg, url, e);
 }
 
+// Where a browser on this machine finds the page: an address that means all of them has no URL.
+static void log_address(const char *listen, int port) {
+    static const char *const all[] = {"*", "0.0.0.0", "::", "[::]"};
+    const char *host = listen;
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        if (strcmp(listen, all[i]) == 0) host = "localhost";
+    log_info("serve", "Listening on %s:%d; the page is at http://%s:%d/", listen, port, host, port);
+}
+
 static status open_http(service *s, err *e) {
     const config *c = s->c;
     api_config a = {.jobs = s->jobs,
@@ -183,7 +191,7 @@ static status open_http(service *s, err *e) {
     rc = http_server_open(&s->http, &o, &h, e);
     if (rc) return rc;
     api_set_server(s->api, s->http);
-    log_info("serve", "Listening on %s:%d", c->listen_addr, http_server_port(s->http));
+    log_address(c->listen_addr, http_server_port(s->http));
     return OK;
 }
 
@@ -194,7 +202,9 @@ static status open_all(service *s, err *e) {
     if (!rc) rc = open_jobs(s, e);
     if (!rc) rc = open_hook(s, e);
     if (!rc) rc = open_worker(s, e);
-    return rc ? rc : open_http(s, e);
+    if (!rc) rc = open_http(s, e);
+    if (!rc) log_info("serve", "Storage: %s %s", blob_kind(s->blobs), blob_place(s->blobs));
+    return rc;
 }
 
 static void close_all(service *s) {
@@ -214,7 +224,7 @@ static void close_all(service *s) {
 static status open_engine(service *s, err *e) {
     const config *c = s->c;
     stemforge_options o = stemforge_options_default();
-    o.model = c->model;
+    o.model = shipped_model(c->model);
     o.threads = (int)c->threads;
     (void)stemforge_weights_parse(c->weights, &o.weights); // config_check has
     if (c->batch_max) o.batch_max = (int)c->batch_max;

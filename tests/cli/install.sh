@@ -31,6 +31,26 @@ if grep -q '^ExecStart=/usr/bin/stemforge serve$' "$stage/usr/lib/systemd/system
     ! grep -rq '@[A-Z]*@' "$stage/usr/lib/systemd" "$stage/usr/lib/pkgconfig"; then ok
 else no "the unit does not name the prefix"; fi
 does "the installed program runs" "$stage/usr/bin/stemforge" --version
+# Anywhere, without a name: the installed model; and the page under the address of the first line.
+does "the installed model" sh -c "cd / && '$stage/usr/bin/stemforge' info"
+if grep -q stemforge-mini "$tmp/out"; then ok; else no "info without a model: $(cat "$tmp/out")"; fi
+does "the checkout's model" sh -c "cd / && '$root/build/stemforge' info"
+port=$(python3 -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
+(cd "$tmp" && exec env DATA_DIR="$tmp/data" PORT="$port" "$stage/usr/bin/stemforge" serve 2>"$tmp/log") &
+server=$!
+tries=0 url=
+while [ -z "$url" ] && [ $((tries += 1)) -lt 100 ]; do
+    sleep 0.1
+    url=$(sed -n 's/.*the page is at \(http:[^ ]*\)$/\1/p' "$tmp/log")
+done
+does "the page where the log says" python3 -c "
+import sys, urllib.request
+assert b'<html' in urllib.request.urlopen(sys.argv[1], timeout=10).read().lower()" "$url"
+tries=0
+until grep -q "model: stemforge-mini" "$tmp/log" || [ $((tries += 1)) -gt 300 ]; do sleep 0.1; done
+if grep -q "loaded successfully (model: stemforge-mini)" "$tmp/log"; then ok; else no "serve without a model: $(tail -n 3 "$tmp/log")"; fi
+kill $server
+wait $server
 does "uninstall" make -s uninstall DESTDIR="$stage" PREFIX=/usr
 left=$(find "$stage" -type f)
 if [ -z "$left" ]; then ok; else no "uninstall left: $left"; fi

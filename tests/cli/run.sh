@@ -40,7 +40,6 @@ fails "a mistyped stem" 2 'found "drum", did you mean drums?' "$bin" generate --
 fails "a mistyped setting" 2 "unknown flag --prot, did you mean --port?" "$bin" serve --prot=80
 fails "no setting at all" 2 "unknown flag --kazoo; see --help" "$bin" serve --kazoo
 status "generate --help" 0 "$bin" generate --help
-fails "no model" 2 "--model is missing" "$bin" generate --stem drums
 fails "unknown flag" 2 "did you mean --seed" "$bin" generate --sede 4
 fails "wrong stem" 2 'expected drums, bass' "$bin" generate --model $mono --stem kazoo
 fails "wrong number" 2 '--duration: expected a number from 0.1 to 600' "$bin" generate --duration ten
