@@ -31,6 +31,7 @@ kern_table table_of(const char *level);
 
 void test_kernels(void);    // every slot at every level against kern_ref
 void test_ops(void);        // every op, levels and thread counts against one thread of scalar
+void test_pool(void);       // the threads below the ops
 void test_math(void);       // ulp bounds, over each 1009th float
 void test_math_whole(void); // over every float
 void test_rng(void);        // published vectors

@@ -24,6 +24,7 @@ int main(int argc, char **argv) {
     test_math();
     test_kernels();
     test_ops();
+    test_pool();
     test_sound();
     printf("digest %016llx\n", (unsigned long long)digest_value());
     printf("%ld checks, %ld failed\n", check_count, check_failed);
