@@ -33,11 +33,11 @@ void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, 
 }
 
 chain_weight chain_conv_weight(dtype type, int64_t rows, int64_t in, int64_t taps, int64_t step) {
-    bool fast = step == 1 && (taps == 2 || taps == 3) && in % 16 == 0 && rows > 1;
+    bool tiled = step == 1 && (taps == 2 || taps == 3) && in % 16 == 0 && rows > 1;
     return (chain_weight){.type = type,
                           .rows = rows,
-                          .cols = in * (fast ? CHAIN_TILE : taps),
-                          .taps = fast ? (int)taps : 0};
+                          .cols = in * (tiled ? CHAIN_TILE : taps),
+                          .taps = tiled ? (int)taps : 0};
 }
 
 int64_t chain_tile_rows(const chain_weight *w) {

@@ -43,8 +43,9 @@ typedef struct {
 size_t chain_panel_size(dtype type, int64_t cols);
 // Writes the bytes of rows x cols to *out; false when they overflow.
 bool chain_size(size_t *out, dtype type, int64_t rows, int64_t cols);
-// The matrix, data not set, of a convolution with `taps` taps over rows of `in` values, whose
-// inputs lie `step` rows apart. It goes by Winograd tiles where step and shape allow.
+// Shape and layout of the weight matrix of a convolution with `taps` taps over rows of `in` values.
+// Its inputs lie `step` rows apart. It goes by Winograd tiles where step and shape allow. data is
+// NULL: the caller sets it.
 chain_weight chain_conv_weight(dtype type, int64_t rows, int64_t in, int64_t taps, int64_t step);
 // Writes n values of a row, from column col on; BF16 rounds them.
 void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, int64_t n);

@@ -16,8 +16,8 @@
 #include "base/base.h"
 
 #define KVPACK_ROWS 16    // rows of a panel
-#define KVPACK_HEADS 16   // the most heads that one kernel call takes,
-#define KVPACK_WIDTH 1024 // and their most columns in all
+#define KVPACK_HEADS 16   // the most heads that one kernel call takes
+#define KVPACK_WIDTH 1024 // the most columns of all these heads together
 #define KVPACK_RUN 256    // rows whose weighted values are summed exactly
 
 static inline int64_t kvpack_width(int64_t dh) { // columns of a head, filled up
