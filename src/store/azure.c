@@ -345,8 +345,8 @@ static bool put_right(azure_exchange *x, const fetch_response *r, const char *co
     return r->code == 403 && learn_clock(c, r, SKEW_MS_MAX);
 }
 
-// The service names itself in every success, and a refusal has its error code. 401, 403, 408, 429
-// and outages mean the same whoever sends them.
+// The service names itself in a success that it promises, and a refusal has its error code. 401,
+// 403, 408, 429 and outages mean the same whoever sends them.
 static bool from_service(const azure_exchange *x, const fetch_response *r, const char *code) {
     const azure_request *q = ((const signed_request *)x->arg)->q;
     char text[80];
@@ -358,7 +358,8 @@ static bool from_service(const azure_exchange *x, const fetch_response *r, const
     default: break;
     }
     if (r->code / 100 != 2) return code[0] || r->code / 100 == 5;
-    if (q->promised && r->code != q->promised) return false;
+    if (!q->promised) return true;
+    if (r->code != q->promised) return false;
     if (q->etag && !fetch_find_header(r, "ETag", text, sizeof text)) return false;
     return fetch_find_header(r, "x-ms-request-id", text, sizeof text);
 }

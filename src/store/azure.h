@@ -112,13 +112,14 @@ typedef struct {
     fetch_sink sink; // for large answers; starts over when a try was cut: see head->code
     void *sink_arg;
     int64_t response_max;
-    bool once;    // no retries, short timeouts: for /health
-    int promised; // the only code that means success, as the service's reference says; 0: any 2xx
-    bool etag;    // success has an ETag
+    bool once; // no retries, short timeouts: for /health
+    // The only code that means success, as the service's reference says; it comes with the service's
+    // x-ms-request-id. 0: any 2xx (the emulator's delegation keys have no id).
+    int promised;
+    bool etag; // success has an ETag
 } azure_request;
 
-// Sends until there is an answer that another try would not change. OK: what q promises, with the
-// x-ms-request-id that every answer of the service has. Else ERR_NOT_FOUND (404), ERR_CONFLICT
+// Sends until there is an answer that another try would not change. OK: what q promises. Else ERR_NOT_FOUND (404), ERR_CONFLICT
 // (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop), and ERR_BUSY for what
 // passes or can be put right outside: tries spent on an outage or on throttling, 401 and 403, and
 // answers of something in between: a success that is not as promised, a refusal without an error
