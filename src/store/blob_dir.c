@@ -132,6 +132,12 @@ static status move_in(const dir_store *d, const char *temp, const char *key, err
     return rc;
 }
 
+// Missing folders are made, so the directory itself is gone. Jobs wait for somebody to notice.
+static status gone(const dir_store *d, err *e) {
+    return err_set(e, ERR_BUSY, "folder %.400s was removed while in use; make it again and restart",
+                   d->base.place);
+}
+
 static status dir_put(blob_store *s, const char *key, bytes data, const char *type, blob_info *info,
                       err *e) {
     dir_store *d = self(s);
@@ -145,7 +151,7 @@ static status dir_put(blob_store *s, const char *key, bytes data, const char *ty
     if (!rc) rc = move_in(d, temp, key, e);
     if (rc) {
         unlinkat(d->temp, temp, 0);
-        return rc;
+        return rc == ERR_NOT_FOUND ? gone(d, e) : rc;
     }
     base64_encode(info->md5, (bytes){md5, sizeof md5});
     atomic_fetch_add(&d->up, data.n);
@@ -234,6 +240,7 @@ static status dir_check(blob_store *s, err *e) {
     status rc = temp_name(name, e);
     if (rc) return rc;
     int fd = openat(self(s)->temp, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == ENOENT) return gone(self(s), e);
     if (fd < 0) return io_error(e, "create a file in", s->place);
     static const char block[4096];
     bool ok = write(fd, block, sizeof block) == (ssize_t)sizeof block && fdatasync(fd) == 0;

@@ -217,3 +217,17 @@ Test(blob, nothing_configured_is_an_error) {
     cr_assert_neq(blob_open(&s, &c, NULL), OK);
     cr_assert_null(s);
 }
+
+Test(blob, a_folder_that_was_removed_while_in_use_makes_jobs_wait) {
+    blob_store *s = open_dir();
+    cr_assert_eq(blob_put(s, "a/x.wav", bytes_of("x"), "audio/wav", NULL, NULL), OK);
+    cr_assert_eq(blob_check(s, NULL), OK);
+    char command[1200];
+    snprintf(command, sizeof command, "rm -rf %s; mkdir %s", blob_place(s), blob_place(s));
+    cr_assert_eq(system(command), 0);
+    err e;
+    cr_assert_eq(blob_put(s, "a/y.wav", bytes_of("y"), "audio/wav", NULL, &e), ERR_BUSY);
+    cr_assert_not_null(strstr(e.text, "was removed while in use"), "%s", e.text);
+    cr_assert_eq(blob_check(s, NULL), ERR_BUSY);
+    close_dir(s);
+}
