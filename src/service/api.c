@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "service/api_parts.h"
+#include "service/api_inside.h"
 
 api_model_state api_model(api *a, const char **name) {
     pthread_mutex_lock(&a->mu);

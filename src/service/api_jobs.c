@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "service/api_parts.h"
+#include "service/api_inside.h"
 #include "service/view.h"
 
 #define LIST_DEFAULT 50

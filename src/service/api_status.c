@@ -5,7 +5,7 @@
 #include "base/os.h"
 #include "gen/openapi.h"
 #include "gen/page.h"
-#include "service/api_parts.h"
+#include "service/api_inside.h"
 #include "service/stem_file.h"
 
 void api_get_file(api *a, http_request *q, const char *key) {

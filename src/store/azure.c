@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "store/azure_client.h"
+#include "store/azure_inside.h"
 
 #define SLEEP_SLICE_MS 50           // how soon azure_client_stop is noticed
 #define SKEW_MS_MAX (5 * 60 * 1000) // Azure refuses dates 15 minutes off
@@ -166,8 +166,8 @@ static status report(const azure_exchange *x, const fetch_response *r, const cha
     if (succeeded(x, r, code)) return OK;
     if (!genuine(x, r, code)) {
         return err_set(e, ERR_BUSY,
-                       "storage: %s was answered %d by something that is not Azure Blob Storage; "
-                       "check the endpoint and what stands in between",
+                       "storage: %s was answered %d without what Azure says with it (a request id, "
+                       "an ETag, an error code), so by something in between; check the endpoint",
                        x->q.method, r->code);
     }
     char id[64];

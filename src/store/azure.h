@@ -113,17 +113,18 @@ typedef struct {
     void *sink_arg;
     int64_t response_max;
     bool once; // no retries, short timeouts: for /health
-    // The only code that means success, as the service's reference says; it comes with the service's
-    // x-ms-request-id. 0: any 2xx (the emulator's delegation keys have no id).
+    // The only code that means success, as the service's reference says; it comes with the
+    // service's x-ms-request-id. 0: any 2xx (the emulator's delegation keys have no id).
     int promised;
     bool etag; // success has an ETag
 } azure_request;
 
-// Sends until there is an answer that another try would not change. OK: what q promises. Else ERR_NOT_FOUND (404), ERR_CONFLICT
-// (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED (azure_client_stop), and ERR_BUSY for what
-// passes or can be put right outside: tries spent on an outage or on throttling, 401 and 403, and
-// answers of something in between: a success that is not as promised, a refusal without an error
-// code. code (may be NULL) gets x-ms-error-code. r is filled in any case: fetch_response_deinit.
+// Sends until there is an answer that another try would not change. OK: what q promises. Else
+// ERR_NOT_FOUND (404), ERR_CONFLICT (409, 412), ERR_ARG (400 and other 4xx), ERR_CANCELED
+// (azure_client_stop), and ERR_BUSY for what passes or can be put right outside: tries spent on an
+// outage or on throttling, 401 and 403, and answers of something in between: a success that is not
+// as promised, a refusal without an error code. code (may be NULL) gets x-ms-error-code. r is
+// filled in any case: fetch_response_deinit.
 // A success whose Date is over a minute from our clock corrects our idea of the time, with a
 // warning; so does a 403 over five minutes, which is then tried again.
 #define AZURE_CODE_MAX 64

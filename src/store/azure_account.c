@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "store/azure_client.h"
+#include "store/azure_inside.h"
 
 // Published with the emulator; not a secret.
 #define EMULATOR_NAME "devstoreaccount1"

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "store/azure_client.h"
+#include "store/azure_inside.h"
 
 #define TOKEN_EARLY_MS (5 * 60 * 1000)
 #define TOKEN_FILE_MAX ((size_t)64 << 10)

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "store/azure_client.h"
+#include "store/azure_inside.h"
 
 static void use(const azure_account *a) {
     assert(a->endpoint && strncmp(a->endpoint, "http", 4) == 0);

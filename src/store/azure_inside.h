@@ -1,4 +1,4 @@
-// azure_client.h - inside of the Azure client: what azure.c and azure_token.c share.
+// azure_inside.h - inside of the Azure client: what azure.c and azure_token.c share.
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>

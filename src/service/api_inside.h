@@ -1,4 +1,4 @@
-// api_parts.h - what the files of the API share; for service/api*.c alone.
+// api_inside.h - what the files of the API share; for service/api*.c alone.
 //
 // api.c         routes, keys, logging, and the helpers below
 // api_jobs.c    the answers about jobs
