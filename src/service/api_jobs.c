@@ -304,7 +304,8 @@ void api_get_events(api *a, http_request *q, const char *id) {
                     job_json(a, &j), ended, NULL);
     }
     job_deinit(&j);
-    // It may have ended between the look and the joining: then nobody else will say so.
+    // The job may have ended after it was read and before the stream joined; then no event would
+    // come.
     if (t && !ended && job_get(a->config.jobs, key, &j, NULL) == OK) {
         say_ended(a, &j);
         job_deinit(&j);

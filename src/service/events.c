@@ -13,11 +13,11 @@
 #define HEARTBEAT_MS 15000
 // An event with a whole job in it, parameters of any size and links to all stems included.
 #define EVENT_MAX HTTP_STREAM_PIECE_MAX
-// Streams hear of progress this often, told by a thread of their own: the one that generates only
-// notes it down.
+// Milliseconds between progress events of a job. A thread of this module sends them; the thread
+// that generates only writes the numbers down.
 #define PROGRESS_MS 200
-// Hundreds of streams woken at once would keep the thread that moves bytes from everything else for
-// tens of milliseconds, so they are told by groups with a pause between.
+// Waking hundreds of streams at once would keep the HTTP thread busy for tens of milliseconds, so
+// an event is sent to a group of streams at a time, with a pause between groups.
 #define GROUP 32
 #define GROUP_PAUSE_MS 2
 
@@ -143,7 +143,7 @@ static void *beat(void *arg) {
         os_cond_wait_ms(&v->wake, &v->mu, was_dirty ? PROGRESS_MS : MAX(left, 1));
         if (was_dirty && !v->stopping) {
             v->dirty = false;
-            // At most as many turns as there are jobs now, so that the beat is not put off.
+            // One turn for each job there is now, so that the heartbeat is not late.
             int turns = 0;
             for (const running *r = v->jobs; r; r = r->next) turns++;
             while (turns-- > 0 && tell_one(v)) continue;

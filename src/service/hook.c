@@ -301,7 +301,8 @@ static void read_code(hook_result *out, int code) {
     if (code / 100 != 2) snprintf(out->text, sizeof out->text, "HTTP %d", code);
 }
 
-// What is missing is ours (the file of trusted roots, memory): no word about the receiver.
+// The attempt failed on our side (the file of trusted roots cannot be read, no memory), so it says
+// nothing about the receiver.
 static void set_unsent(hook_result *out, const err *why) {
     out->outcome = HOOK_UNSENT;
     out->label = "local";
@@ -396,7 +397,7 @@ typedef struct {
     fetch_url url;
 } turn; // large, so on the heap
 
-// The origin of url. An URL that does not parse is its own origin; hook_send will refuse it.
+// The origin of url. A URL that does not parse is its own origin; hook_send will refuse it.
 static void origin_of(const char *url, fetch_url *u, char out[ORIGIN_SIZE]) {
     if (fetch_url_parse(u, url, NULL)) {
         snprintf(out, ORIGIN_SIZE, "%.*s", ORIGIN_SIZE - 1, url);
@@ -430,7 +431,7 @@ static status record_result(hook *h, job_store *jobs, const job_hook *k, hook_re
     return job_hook_done(jobs, k, &rec, h->clock(h->clock_arg), &out->state, e);
 }
 
-// An answer of any kind is an answer.
+// Any HTTP answer, a refusal too, shows that the origin is there.
 static origin_outcome heard(const hook_result *r) {
     if (r->outcome == HOOK_BLOCKED || r->outcome == HOOK_UNSENT) return ORIGIN_NOT_ASKED;
     return r->code ? ORIGIN_ANSWERED : ORIGIN_SILENT;

@@ -151,7 +151,7 @@ static status set_sas(azure_account *a, const char *sas, err *e) {
     return OK;
 }
 
-// Takes an endpoint URL; a query of it is a SAS.
+// Stores an endpoint URL. A query in it is a SAS.
 static status set_endpoint(azure_account *a, const char *url, err *e) {
     fetch_url *u = mem_alloc(sizeof *u);
     if (!u) return err_set(e, ERR_OOM, "connection string");

@@ -81,7 +81,7 @@ typedef struct {
     char code[AZURE_CODE_MAX];
 } upload;
 
-// What a finished upload says of itself must be what we sent.
+// The service names the MD5 of the blob that it stored; it must be that of the bytes we sent.
 static status check_answer(upload *u, const fetch_response *r, err *e) {
     char md5[64];
     if (fetch_find_header(r, "Content-MD5", md5, sizeof md5) && strcmp(md5, u->md5)) {
@@ -199,8 +199,8 @@ static int64_t link_ms(const azure_store *s) {
     return (int64_t)s->sas_hours * 3600 * 1000;
 }
 
-// A link is made where waiting is unwelcome (a job ends in a transaction), so what it needs from
-// the service is fetched with the upload. A failure shows when the link is made.
+// A link is made inside a database transaction, where nothing may wait. So the key that signs links
+// is fetched with the upload. A failure shows when the link is made.
 static void prepare_link(azure_store *s) {
     if (!s->sas_hours || azure_client_account(s->client)->auth < AZURE_WORKLOAD) return;
     azure_delegation d;
@@ -372,7 +372,7 @@ static const blob_ops azure_ops = {.put = azure_put,
 
 // ---- opening
 
-// 3 to 63 of a-z 0-9 and single hyphens inside.
+// Azure's rule for names of containers: 3 to 63 of a-z, 0-9 and single hyphens inside.
 static status check_container(const char *name, err *e) {
     size_t n = strnlen(name, 64);
     bool ok = n >= 3 && n <= 63;

@@ -33,7 +33,7 @@ static dir_store *self(blob_store *s) {
     return (dir_store *)s;
 }
 
-// What will pass when somebody makes room is "try later", so that jobs wait for it.
+// A full or read-only disk is "try later": jobs wait until somebody makes room.
 static status io_error(err *e, const char *what, const char *key) {
     bool later = errno == ENOSPC || errno == EDQUOT || errno == EROFS;
     bool named = errno == ENAMETOOLONG; // the key's fault, not the disk's

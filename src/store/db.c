@@ -265,7 +265,8 @@ static call *take_batch(db *d) {
     return list;
 }
 
-// Runs what has gathered, the leader's own piece in front, and passes the lead on.
+// Runs all pieces that wait, the leader's own first, in one transaction; then the first piece that
+// came meanwhile becomes the leader.
 static void lead(db *d) {
     call *list = take_batch(d);
     pthread_mutex_unlock(&d->queue_mu);

@@ -87,7 +87,7 @@ static void read_hook(sqlite3_stmt *q, job *j) {
     sql_copy_text(q, 23, j->hook.last_error, sizeof j->hook.last_error);
 }
 
-// The row that q stands on, columns as in JOB_COLUMNS.
+// Reads the job in q's current row, whose columns are those of JOB_COLUMNS.
 static status read_job(db *d, sqlite3_stmt *q, job *j, err *e) {
     *j = (job){.seq = sqlite3_column_int64(q, 0)};
     sql_copy_text(q, 1, j->id, sizeof j->id);

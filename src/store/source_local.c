@@ -107,7 +107,8 @@ static status check_company(db *d, int attempts, err *e) {
     return rc == OK ? ERR_NOT_FOUND : rc == ERR_NOT_FOUND ? OK : rc;
 }
 
-// Nothing to claim is no failure: what ended on the way must be committed.
+// When there is nothing to claim this still answers OK, so that jobs which ended on the way
+// (poison, canceled) are committed.
 static status claim_work(db *d, void *arg, err *e) {
     run_args *a = arg;
     status rc = expire(d, a, e);
