@@ -58,7 +58,8 @@ static int64_t wait_of(const origins *o, const entry *n, int64_t mono_ms) {
         return n->sending ? ORIGIN_PROBE_MS : MAX(n->probe_ms - mono_ms, 0);
     }
     bool last_thread = o->threads > 1 && o->sending + 1 >= o->threads;
-    return n->sending >= n->senders || (n->sending && last_thread) ? BUSY_MS : 0;
+    bool kept = last_thread && (n->sending || n->silences); // for others
+    return n->sending >= n->senders || kept ? BUSY_MS : 0;
 }
 
 int64_t origins_enter(origins *o, const char *origin, int64_t mono_ms) {

@@ -1,10 +1,10 @@
 // origins.h - the receivers of callbacks: how each origin has been doing, and who may be sent to.
 //
 // Only silence (no answer at all) speaks against an origin; what it answers to one callback says
-// nothing about the others. Sender threads are shared: an origin begins with one at a time and gets
-// one more with each answer, back to one with each silence; the last free thread is kept for
-// origins that have none. So an origin that hangs, or is slow, never holds all of them. Every call
-// may be made from any thread.
+// nothing about the others. Sender threads are shared: an origin begins with one at a time and
+// gets one more with each answer, back to one with each silence. The last free thread is kept for
+// origins that have none and were not silent last time. So origins that hang or are slow, one or
+// several, do not hold all threads. Every call may be made from any thread.
 #pragma once
 #include "base/err.h"
 

@@ -467,6 +467,18 @@ Test(origins, a_silent_or_slow_origin_never_holds_all_threads) {
     origins_close(o);
 }
 
+Test(origins, several_silent_origins_leave_a_thread_for_those_that_answer) {
+    static const char *const silent[] = {"http://a", "http://b", "http://c", "http://d"};
+    origins *o;
+    cr_assert_eq(origins_open(&o, 4, NULL), OK);
+    for (int i = 0; i < 4; i++) cr_assert_eq(origins_enter(o, silent[i], 0), 0); // nothing is known
+    for (int i = 0; i < 4; i++) origins_leave(o, silent[i], ORIGIN_SILENT, 15000);
+    for (int i = 0; i < 3; i++) cr_assert_eq(origins_enter(o, silent[i], 20000), 0);
+    cr_assert_gt(origins_enter(o, silent[3], 20000), 0);
+    cr_assert_eq(origins_enter(o, "http://good", 20000), 0);
+    origins_close(o);
+}
+
 Test(origins, what_was_never_sent_says_nothing_about_an_origin) {
     origins *o;
     cr_assert_eq(origins_open(&o, 2, NULL), OK);
