@@ -14,7 +14,10 @@
 
 // --- names
 
-bool pack_name(char out[PACK_NAME_MAX], const char *name) {
+#define PACK_NAME_MAX 256
+
+// The name in the file. False when it stays over GGUF's maximum.
+static bool short_name(char out[PACK_NAME_MAX], const char *name) {
     static const char *const rules[][2] = {{"decoder.model.decoder.", "lm."},
                                            {"text_encoder.encoder.", "t5."},
                                            {"audio_encoder.", "codec."},
@@ -184,14 +187,14 @@ void pack_close(pack *p) {
 
 const tensor *pack_find(const pack *p, const char *name) {
     char shorter[PACK_NAME_MAX];
-    if (!pack_name(shorter, name)) return NULL;
+    if (!short_name(shorter, name)) return NULL;
     size_t i = index_of(p, shorter);
     return i < p->count ? &p->view[i] : NULL;
 }
 
 void pack_forget(const pack *p, const char *prefix) {
     char shorter[PACK_NAME_MAX];
-    if (pack_name(shorter, prefix)) gguf_forget(p->file, shorter);
+    if (short_name(shorter, prefix)) gguf_forget(p->file, shorter);
 }
 
 bytes pack_document(const pack *p, const char *name) {
@@ -236,7 +239,7 @@ static status add_bytes(gguf_writer *w, const char *name, bytes b, err *e) {
 static status add_tensor(gguf_writer *w, const pack_entry *en, err *e) {
     char name[PACK_NAME_MAX];
     gguf_tensor g = {.name = name, .data = en->t.data};
-    if (!pack_name(name, en->name))
+    if (!short_name(name, en->name))
         return err_set(e, ERR_FORMAT, "%s: the name is too long for GGUF", en->name);
     if (packing_name(en->t.type))
         return add_bytes(w, name, (bytes){en->t.data, packed_size(&en->t)}, e);
@@ -258,7 +261,7 @@ static status put_packed(gguf_writer *w, const pack_contents *c, err *e) {
         const tensor *t = &c->list[i].t;
         char name[PACK_NAME_MAX];
         const char *type = packing_name(t->type);
-        if (!type || !pack_name(name, c->list[i].name)) continue;
+        if (!type || !short_name(name, c->list[i].name)) continue;
         snprintf(text[n], sizeof text[n], "%.100s %s %lld %lld", name, type, (long long)t->shape[0],
                  (long long)t->shape[1]);
         list[n] = bytes_of(text[n]);

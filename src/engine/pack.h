@@ -14,7 +14,7 @@
 //                        tokenizer.vocab, I8: a block that is used where it lies
 //                        (format/unigram.h). Files without it have the vocabulary in
 //                        stemforge.tokenizer.
-// Other tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules (pack_name).
+// Other tensor names are the checkpoint's, shortened to GGUF's 63 bytes by fixed rules.
 #pragma once
 #include "base/json.h"
 #include "model/weights.h"
@@ -51,7 +51,3 @@ typedef struct {
     bytes config, generation, preprocessor, tokenizer, vocabulary; // n 0: left out
 } pack_contents;
 status pack_write(const char *path, const pack_contents *c, err *e);
-
-#define PACK_NAME_MAX 256
-// The name in the file. False when it stays over GGUF's maximum.
-bool pack_name(char out[PACK_NAME_MAX], const char *name);

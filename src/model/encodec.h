@@ -54,7 +54,6 @@ typedef struct encodec_decoder encodec_decoder;
 status encodec_decoder_create(encodec_decoder **out, const encodec *k, int streams_max, err *e);
 void encodec_decoder_free(encodec_decoder *d);               // NULL is fine
 void encodec_decoder_reset(encodec_decoder *d, int streams); // `streams` new sequences begin
-size_t encodec_decoder_bytes(const encodec_decoder *d);
 
 // The most samples that a push of n frames writes for a stream; with last, the exact number.
 int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n);

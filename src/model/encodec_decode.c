@@ -166,10 +166,6 @@ void encodec_decoder_reset(encodec_decoder *d, int streams) {
     d->frames = d->given = 0;
 }
 
-size_t encodec_decoder_bytes(const encodec_decoder *d) {
-    return d->own.used;
-}
-
 int64_t encodec_decoder_room(const encodec_decoder *d, int64_t n) {
     return (d->frames + n) * d->k->cfg.hop - d->given;
 }

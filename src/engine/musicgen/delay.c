@@ -1,7 +1,7 @@
 // delay.c - see delay.h.
 #include "engine/musicgen/delay.h"
 
-int64_t delay_of(const delay_pattern *d, int64_t k) {
+static int64_t delay_of(const delay_pattern *d, int64_t k) {
     return d->parallel ? 0 : k / d->channels;
 }
 

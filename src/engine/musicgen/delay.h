@@ -14,7 +14,6 @@ typedef struct {
     bool parallel;     // no lag at all: what the reference falls back to for a handful of columns
 } delay_pattern;
 
-int64_t delay_of(const delay_pattern *d, int64_t k);
 // Columns in all, column 0 included: T + codebooks per channel (T + 1 when parallel).
 int64_t delay_columns(const delay_pattern *d);
 // The frame of codebook k in column p, or -1 where the special code is forced.
