@@ -52,6 +52,15 @@ status analyse_chroma(float *out, size_t bars, double bar_seconds, const float *
 double analyse_chord_share(const float row[12], unsigned mask);
 
 typedef struct {
+    int tonic;   // 0 C to 11 B; -1 for silence
+    bool minor;  // else major
+    double lead; // correlation of the best key less that of the next one: under 0.05 is a guess
+} analyse_key;
+// The key whose profile a chroma row (of a whole clip) correlates with best, by Krumhansl and
+// Kessler's profiles.
+analyse_key analyse_find_key(const float row[12]);
+
+typedef struct {
     double silent_share;  // of 100 ms blocks, those under -60 dB of full scale (rms)
     double silence_max_s; // the longest row of them
     double silence_end_s; // the row at the end: early collapse

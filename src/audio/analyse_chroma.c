@@ -73,3 +73,44 @@ double analyse_chord_share(const float row[12], unsigned mask) {
     }
     return all > 0 ? in / all : 0;
 }
+
+// How well each pitch class fits a key whose tonic is the first (Krumhansl and Kessler, 1982).
+static const double profiles[2][12] = {
+    {6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88}, // major
+    {6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17}, // minor
+};
+
+// The correlation of row, begun at the tonic, with a profile.
+static double fit_of(const float row[12], const double *profile, int tonic) {
+    double mx = 0, my = 0, xy = 0, xx = 0, yy = 0;
+    for (int i = 0; i < 12; i++) {
+        mx += (double)row[i] / 12;
+        my += profile[i] / 12;
+    }
+    for (int i = 0; i < 12; i++) {
+        double x = (double)row[(tonic + i) % 12] - mx, y = profile[i] - my;
+        xy += x * y;
+        xx += x * x;
+        yy += y * y;
+    }
+    return xx > 0 ? xy / sqrt(xx * yy) : 0;
+}
+
+analyse_key analyse_find_key(const float row[12]) {
+    double best = -2, next = -2;
+    analyse_key k = {.tonic = -1};
+    if (analyse_chord_share(row, 0xFFF) == 0) return k;
+    for (int i = 0; i < 24; i++) {
+        double fit = fit_of(row, profiles[i / 12], i % 12);
+        if (fit > best) {
+            next = best;
+            best = fit;
+            k.tonic = i % 12;
+            k.minor = i >= 12;
+        } else if (fit > next) {
+            next = fit;
+        }
+    }
+    k.lead = best - next;
+    return k;
+}

@@ -225,7 +225,12 @@ if [ "$(head -c 4 "$tmp/pictures/drums.png" | tail -c 3)" = PNG ]; then ok; else
 status mix 0 "$bin" mix "$tmp/a/drums.wav" "$tmp/a/drums.wav" --out "$tmp/mix.wav"
 status analyse 0 "$bin" analyse "$tmp/mix.wav" --bpm 120 --chords "Am F" --json
 # 0.8 in 16 bits is 26214 / 32768.
-if grep -q '"seconds":1.0,"peak":0.79998' "$tmp/out"; then ok; else no "analyse: $(cat "$tmp/out")"; fi
+if grep -q '"seconds":1.0,"peak":0.8,' "$tmp/out"; then ok; else no "analyse: $(cat "$tmp/out")"; fi
+status mix 0 "$bin" mix "$tmp/a/drums.wav" "$tmp/mix.wav" --gain drums=3,mix=-2 --pan drums=-0.5 --mute mix --loudness -20 --out "$tmp/mix2.wav"
+status analyse 0 "$bin" analyse "$tmp/mix2.wav" --json
+if grep -q '"lufs":-20.0' "$tmp/out" && grep -q '"key":"' "$tmp/out"; then ok; else no "mix --loudness: $(cat "$tmp/out")"; fi
+fails "a gain of no track" 2 "no file is called bass" "$bin" mix "$tmp/a/drums.wav" --gain bass=1 --out "$tmp/mix2.wav"
+fails "a gain that is no number" 2 "NAME=NUMBER" "$bin" mix "$tmp/a/drums.wav" --gain drums=loud --out "$tmp/mix2.wav"
 fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
 fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
 fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"

@@ -68,8 +68,10 @@ sounds() {
     sum "mono encode" "$tmp/codes.safetensors"
     sum "mono decode" "$tmp/decoded.wav"
     stems "mono continue" guitar --model $p/mono/model --continue "$tmp/codes.safetensors" --duration 2
-    "$bin" mix "$tmp/decoded.wav" $p/mono/continue.wav --out "$tmp/mix.wav" >/dev/null || problem "mix failed"
+    "$bin" mix "$tmp/decoded.wav" $p/mono/continue.wav --balance none --out "$tmp/mix.wav" >/dev/null || problem "mix failed"
     sum "mix" "$tmp/mix.wav"
+    "$bin" mix "$tmp/decoded.wav" $p/mono/continue.wav --out "$tmp/mix.wav" >/dev/null || problem "mix failed"
+    sum "mix balanced" "$tmp/mix.wav"
     for w in q8 q4; do
         "$bin" convert $p/mono/model --type $w -o "$tmp/$w.gguf" >/dev/null 2>&1 || problem "convert $w failed"
         sum "mono convert $w" "$tmp/$w.gguf"

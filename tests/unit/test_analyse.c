@@ -200,3 +200,21 @@ Test(analyse, survives_each_failed_allocation_and_short_input) {
     cr_assert_eq(analyse_onset_curve(&c, x, 0, 44100, NULL), ERR_ARG);
     cr_assert_eq(analyse_onset_curve(&c, x, 100, 0, NULL), ERR_ARG);
 }
+
+Test(analyse, the_key_is_that_of_the_chords) {
+    // Energy of C F G C, of Am Dm E Am, and both moved by every interval.
+    static const float major[12] = {3, 0, 1, 0, 2, 2, 0, 3, 0, 1, 0, 1};
+    static const float minor[12] = {2, 0, 1, 0, 3, 1, 0, 0, 1, 3, 0, 1};
+    for (int by = 0; by < 12; by++) {
+        float row[12];
+        for (int i = 0; i < 12; i++) row[(i + by) % 12] = major[i];
+        analyse_key k = analyse_find_key(row);
+        cr_assert(k.tonic == by && !k.minor && k.lead > 0.05);
+        for (int i = 0; i < 12; i++) row[(i + by) % 12] = minor[i];
+        k = analyse_find_key(row);
+        cr_assert(k.tonic == (9 + by) % 12 && k.minor && k.lead > 0.05, "%d: %d %g", by, k.tonic,
+                  k.lead);
+    }
+    static const float silence[12];
+    cr_assert_eq(analyse_find_key(silence).tonic, -1);
+}

@@ -1,0 +1,74 @@
+// mix.c - see mix.h.
+#include "audio/mix.h"
+
+#include <string.h>
+
+#include "audio/loudness.h"
+#include "audio/post.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+#define CHANNELS 2
+#define LN_10 2.302585092994045684
+#define SQRT_2 1.41421356237309505
+
+void mix_init(mix *m, int rate) {
+    *m = (mix){.rate = rate};
+}
+
+void mix_deinit(mix *m) {
+    mem_free(m->x);
+    *m = (mix){0};
+}
+
+static double factor_of(double db) {
+    return num_exp(db / 20 * LN_10);
+}
+
+static void interleave(float *x, const float *planes, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        for (int c = 0; c < CHANNELS; c++) x[i * CHANNELS + c] = planes[c * n + i];
+    }
+}
+
+static status grow(mix *m, int64_t n, err *e) {
+    if (n <= m->frames) return OK;
+    float *x = mem_realloc(m->x, (size_t)n * CHANNELS * sizeof *x);
+    if (!x) return err_set(e, ERR_OOM, "no memory for a mix of %lld frames", (long long)n);
+    memset(x + m->frames * CHANNELS, 0, (size_t)(n - m->frames) * CHANNELS * sizeof *x);
+    m->x = x;
+    m->frames = n;
+    return OK;
+}
+
+status mix_add(mix *m, const float *planes, int64_t n, const mix_track *t, err *e) {
+    status rc = grow(m, n, e);
+    float *x = rc ? NULL : mem_alloc((size_t)n * CHANNELS * sizeof *x);
+    if (!rc && !x) rc = err_set(e, ERR_OOM, "no memory for a track of %lld frames", (long long)n);
+    if (rc) return rc;
+    interleave(x, planes, n);
+    double gain = factor_of(t->gain_db);
+    double lufs = t->balance ? loudness_of(x, n, CHANNELS, m->rate) : LOUDNESS_SILENCE;
+    if (lufs > LOUDNESS_SILENCE) gain *= factor_of(MIX_TRACK_LUFS - lufs);
+    double turns = (t->pan + 1) / 8; // from 0 to a quarter of a turn
+    const double side[CHANNELS] = {t->pan == 0 ? gain : gain * SQRT_2 * num_cos_turns(turns),
+                                   t->pan == 0 ? gain : gain * SQRT_2 * num_sin_turns(turns)};
+    for (int64_t i = 0; i < n * CHANNELS; i++)
+        m->x[i] += (float)((double)x[i] * side[i % CHANNELS]);
+    mem_free(x);
+    return OK;
+}
+
+void mix_set_peak(mix *m, float peak) {
+    post_normalise(m->x, m->frames * CHANNELS, peak);
+}
+
+double mix_set_loudness(mix *m, double lufs) {
+    double now = loudness_of(m->x, m->frames, CHANNELS, m->rate);
+    if (now <= LOUDNESS_SILENCE) return now;
+    double gain = factor_of(lufs - now);
+    double peak = (double)post_measure(m->x, m->frames * CHANNELS).peak;
+    if (peak * gain > (double)MIX_PEAK_MAX) gain = (double)MIX_PEAK_MAX / peak;
+    for (int64_t i = 0; i < m->frames * CHANNELS; i++) m->x[i] = (float)((double)m->x[i] * gain);
+    return loudness_of(m->x, m->frames, CHANNELS, m->rate);
+}

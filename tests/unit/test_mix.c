@@ -1,0 +1,95 @@
+// test_mix.c - tracks are balanced by loudness, then gains and pans; the level of the whole.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "audio/loudness.h"
+#include "audio/mix.h"
+#include "audio/post.h"
+#include "base/mem.h"
+
+#define RATE 44100
+#define N ((int64_t)2 * RATE)
+
+// A sine of hz at an amplitude in both planes [2, N].
+static float *sine(double hz, double amplitude) {
+    float *x = malloc((size_t)(2 * N) * sizeof *x);
+    cr_assert_not_null(x);
+    for (int64_t i = 0; i < 2 * N; i++)
+        x[i] = (float)(amplitude * sin(2 * M_PI * hz * (double)(i % N) / RATE));
+    return x;
+}
+
+static mix one(const float *planes, const mix_track *t) {
+    mix m;
+    mix_init(&m, RATE);
+    cr_assert_eq(mix_add(&m, planes, N, t, NULL), OK);
+    return m;
+}
+
+static double level(const mix *m) {
+    return loudness_of(m->x, m->frames, 2, RATE);
+}
+
+Test(mix, balanced_tracks_are_equally_loud_whatever_they_were) {
+    float *loud = sine(1000, 0.8), *soft = sine(300, 0.01);
+    mix a = one(loud, &(mix_track){.balance = true}), b = one(soft, &(mix_track){.balance = true});
+    cr_assert_float_eq(level(&a), MIX_TRACK_LUFS, 0.01);
+    cr_assert_float_eq(level(&b), MIX_TRACK_LUFS, 0.01);
+    mix_deinit(&a);
+    mix_deinit(&b);
+    a = one(soft, &(mix_track){.balance = true, .gain_db = 6});
+    cr_assert_float_eq(level(&a), MIX_TRACK_LUFS + 6, 0.01);
+    mix_deinit(&a);
+    a = one(soft, &(mix_track){.gain_db = 20}); // tenfold
+    cr_assert_float_eq(a.x[2 * 37], 10 * soft[37], 1e-6);
+    mix_deinit(&a);
+    free(loud);
+    free(soft);
+}
+
+Test(mix, pans_keep_the_power_and_0_changes_nothing) {
+    float *x = sine(1000, 0.5);
+    static const double pans[] = {-1, -0.5, 0, 0.3, 1};
+    for (size_t i = 0; i < ARRAY_LEN(pans); i++) {
+        mix m = one(x, &(mix_track){.pan = pans[i]});
+        double l = (double)m.x[2 * 11] / (double)x[11], r = (double)m.x[2 * 11 + 1] / (double)x[11];
+        cr_assert_float_eq(l * l + r * r, 2, 1e-5);
+        cr_assert(pans[i] < 0 ? l > r : pans[i] > 0 ? r > l : l == 1 && r == 1);
+        if (pans[i] == 1) cr_assert_float_eq(l, 0, 1e-6);
+        mix_deinit(&m);
+    }
+    free(x);
+}
+
+Test(mix, the_whole_has_the_level_that_was_asked_for) {
+    float *x = sine(1000, 0.5), *quiet = calloc((size_t)(2 * N), sizeof *quiet);
+    mix m = one(x, &(mix_track){.balance = true});
+    cr_assert_float_eq(mix_set_loudness(&m, -14), -14, 0.01);
+    cr_assert_float_eq(mix_set_loudness(&m, 9), 0, 0.1); // full scale in both channels is 0 LUFS
+    cr_assert_leq(post_measure(m.x, 2 * m.frames).peak, MIX_PEAK_MAX);
+    mix_set_peak(&m, POST_PEAK);
+    cr_assert_eq(post_measure(m.x, 2 * m.frames).peak, POST_PEAK);
+    mix_deinit(&m);
+    m = one(quiet, &(mix_track){.balance = true});
+    cr_assert_eq(mix_set_loudness(&m, -14), LOUDNESS_SILENCE);
+    cr_assert_eq(post_measure(m.x, 2 * m.frames).peak, 0);
+    mix_deinit(&m);
+    free(x);
+    free(quiet);
+}
+
+Test(mix, survives_each_failed_allocation) {
+    float *x = sine(1000, 0.5);
+    for (int n = 0;; n++) {
+        mix m;
+        mix_init(&m, RATE);
+        mem_fail_after(n);
+        status rc = mix_add(&m, x, N, &(mix_track){.balance = true}, NULL);
+        mem_fail_after(-1);
+        mix_deinit(&m);
+        if (rc == OK) break;
+        cr_assert_eq(rc, ERR_OOM);
+    }
+    free(x);
+}
