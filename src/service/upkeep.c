@@ -16,7 +16,8 @@
 struct upkeep {
     upkeep_config config;
     atomic_bool storage_ok, jobs_ok, jobs_damaged;
-    pthread_mutex_t mu; // guards closing
+    int64_t opened_wall_ms, opened_ns; // when this was opened, by both clocks
+    pthread_mutex_t mu;                // guards closing
     pthread_cond_t wake;
     bool closing;
     pthread_t thread;
@@ -43,9 +44,15 @@ static void check_jobs(upkeep *u) {
     if (!was) log_info("upkeep", "Jobs can be accepted again");
 }
 
+// The earlier of what the wall clock says and of what it should say since this was opened. A clock
+// that steps a month ahead by mistake must not remove a month of jobs.
+static int64_t careful_now_ms(const upkeep *u) {
+    return MIN(os_time_ms(), u->opened_wall_ms + (os_clock_ns() - u->opened_ns) / 1000000);
+}
+
 static void purge(upkeep *u) {
     if (u->config.retention_days <= 0) return;
-    int64_t before = os_time_ms() - (int64_t)(u->config.retention_days * DAY_MS);
+    int64_t before = careful_now_ms(u) - (int64_t)(u->config.retention_days * DAY_MS);
     int n = 0;
     err e;
     do {
@@ -67,7 +74,7 @@ static void *upkeep_thread(void *arg) {
         check_storage(u, &was);
         if (os_clock_ns() >= purge_ns) {
             purge(u);
-            purge_ns = os_clock_ns() + PURGE_MS * INT64_C(1000000);
+            purge_ns = os_clock_ns() + u->config.purge_ms * INT64_C(1000000);
         }
         pthread_mutex_lock(&u->mu);
         if (!u->closing) os_cond_wait_ms(&u->wake, &u->mu, u->config.check_ms);
@@ -81,6 +88,9 @@ status upkeep_open(upkeep **out, const upkeep_config *c, err *e) {
     if (!u) return err_set(e, ERR_OOM, "upkeep");
     u->config = *c;
     if (u->config.check_ms <= 0) u->config.check_ms = CHECK_MS;
+    if (u->config.purge_ms <= 0) u->config.purge_ms = PURGE_MS;
+    u->opened_wall_ms = os_time_ms();
+    u->opened_ns = os_clock_ns();
     pthread_mutex_init(&u->mu, NULL);
     os_cond_init(&u->wake);
     atomic_store(&u->jobs_ok, true);

@@ -14,6 +14,7 @@ typedef struct {
     blob_store *blobs;
     double retention_days; // ended jobs are removed after this; 0: never
     int check_ms;          // default 10,000
+    int purge_ms;          // between removals of old jobs; default 600,000
 } upkeep_config;
 
 // Checks the database, then starts the thread.

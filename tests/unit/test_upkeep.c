@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "service/upkeep.h"
+#include "wall_clock.h"
 
 static const job_time NOW = {.wall_ms = 1700000000000, .mono_ms = 1};
 static char folder[64], path[96];
@@ -181,5 +182,46 @@ Test(upkeep, a_damaged_page_is_never_ready_and_refusing, .timeout = 60) {
         job_store_close(s);
     }
     cr_assert_gt(refused, 3); // tables and indexes that a job is written to
+    remove_all();
+}
+
+static bool there(job_store *s, const char *id) {
+    job j;
+    status rc = job_get(s, id, &j, NULL);
+    if (rc == OK) job_deinit(&j);
+    return rc == OK;
+}
+
+static void end_at(job_store *s, const char *id, int64_t wall_ms) {
+    job_cancel_answer how;
+    cr_assert_eq(submit(s, id), OK);
+    cr_assert_eq(job_cancel(s, id, (job_time){.wall_ms = wall_ms, .mono_ms = 1}, &how, NULL), OK);
+}
+
+Test(upkeep, old_jobs_are_removed_but_not_by_a_clock_that_steps_ahead) {
+    static const int64_t day = 86400000;
+    job_store *s = open_jobs();
+    end_at(s, "old", os_time_ms() - 3 * day);
+    end_at(s, "young", os_time_ms() - day);
+    blob_config b = blob_config_default();
+    b.dir = folder;
+    blob_store *blobs;
+    cr_assert_eq(blob_open(&blobs, &b, NULL), OK);
+    upkeep_config c = {
+        .jobs = s, .blobs = blobs, .retention_days = 2, .check_ms = 10, .purge_ms = 10};
+    upkeep *u;
+    cr_assert_eq(upkeep_open(&u, &c, NULL), OK);
+    for (int i = 0; i < 500 && there(s, "old"); i++) os_sleep_ms(10);
+    cr_assert_not(there(s, "old"));
+    wall_clock_shift(30 * day);
+    // Its end is old by either clock, so that a removal after the step is seen.
+    end_at(s, "witness", os_time_ms() - 33 * day);
+    for (int i = 0; i < 500 && there(s, "witness"); i++) os_sleep_ms(10);
+    cr_assert_not(there(s, "witness"));
+    cr_assert(there(s, "young"));
+    wall_clock_shift(0);
+    upkeep_close(u);
+    blob_close(blobs);
+    job_store_close(s);
     remove_all();
 }
