@@ -265,19 +265,23 @@ status batch_open(batch **out, family *f, const batch_limits *l, err *e) {
     return rc;
 }
 
+void batch_stop(batch *b) {
+    if (!b || !b->started) return;
+    b->started = false;
+    pthread_mutex_lock(&b->mu);
+    b->closing = true;
+    pthread_cond_broadcast(&b->work_come);
+    pthread_mutex_unlock(&b->mu);
+    pthread_join(b->thread, NULL);
+    // Callers may still be waking up in batch_wait: they leave before the engine is freed.
+    pthread_mutex_lock(&b->mu);
+    while (b->jobs) pthread_cond_wait(&b->item_done, &b->mu);
+    pthread_mutex_unlock(&b->mu);
+}
+
 void batch_close(batch *b) {
     if (!b) return;
-    if (b->started) {
-        pthread_mutex_lock(&b->mu);
-        b->closing = true;
-        pthread_cond_broadcast(&b->work_come);
-        pthread_mutex_unlock(&b->mu);
-        pthread_join(b->thread, NULL);
-        // Callers may still be waking up in batch_wait: they leave before the engine is freed.
-        pthread_mutex_lock(&b->mu);
-        while (b->jobs) pthread_cond_wait(&b->item_done, &b->mu);
-        pthread_mutex_unlock(&b->mu);
-    }
+    batch_stop(b);
     pthread_cond_destroy(&b->work_come);
     pthread_cond_destroy(&b->item_done);
     pthread_mutex_destroy(&b->mu);

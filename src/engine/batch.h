@@ -40,6 +40,8 @@ typedef struct {
 
 // f is borrowed until batch_close, and its computing is the batch's thread's.
 status batch_open(batch **out, family *f, const batch_limits *l, err *e);
+// Fails what is left as canceled and joins the thread. batch_enter then refuses.
+void batch_stop(batch *b);  // NULL is fine
 void batch_close(batch *b); // fails what is left as canceled, joins the thread; NULL is fine
 
 // ERR_LIMIT when an item alone is over the memory budget; else the job is queued. From any thread.

@@ -1,7 +1,9 @@
 // engine.c - stemforge.h: a request becomes stems in the batch, and finished sound on the caller's
 // thread.
 #include <assert.h>
+#include <fenv.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "audio/file.h"
@@ -21,6 +23,11 @@ struct stemforge_engine {
     family *f;
     batch *b;
     resampler *to_rate; // the model's rate to POST_RATE
+    pthread_mutex_t mu;
+    pthread_cond_t left;
+    // Guarded by mu.
+    int inside; // threads in stemforge_generate
+    bool closing;
 };
 
 _Static_assert((int)STEMFORGE_WEIGHTS_Q4 == (int)WEIGHTS_Q4 &&
@@ -47,6 +54,21 @@ bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
     return false;
 }
 
+// The caller's rounding mode and flush-to-zero must not change a bit, here or in the threads that
+// are started from here. *kept gets them back by fesetenv.
+static void plain_arithmetic(fenv_t *kept) {
+    fegetenv(kept);
+    fesetenv(FE_DFL_ENV);
+}
+
+static status check_options(const stemforge_options *o, err *e) {
+    if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
+    int kind = (int)o->weights;
+    if (kind >= (int)WEIGHTS_AS_STORED && kind <= (int)WEIGHTS_Q4) return OK;
+    return err_field(e, "weights", "expected stored, f32, bf16, q8 or q4 (0 to %d), found %d",
+                     (int)WEIGHTS_Q4, kind);
+}
+
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
     int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
     status rc = compute_open(&g->c, o->threads, o->isa, e);
@@ -63,10 +85,16 @@ stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options 
     err unasked;
     if (!e) e = &unasked;
     *out = NULL;
-    if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
+    status rc = check_options(o, e);
+    if (rc) return rc;
     stemforge_engine *g = mem_calloc(1, sizeof *g);
     if (!g) return err_set(e, ERR_OOM, "no memory for an engine");
-    status rc = open_engine(g, o, e);
+    fenv_t kept;
+    plain_arithmetic(&kept);
+    pthread_mutex_init(&g->mu, NULL);
+    pthread_cond_init(&g->left, NULL);
+    rc = open_engine(g, o, e);
+    fesetenv(&kept);
     if (rc)
         stemforge_close(g);
     else
@@ -76,10 +104,20 @@ stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options 
 
 void stemforge_close(stemforge_engine *g) {
     if (!g) return;
+    pthread_mutex_lock(&g->mu);
+    g->closing = true;
+    pthread_mutex_unlock(&g->mu);
+    batch_stop(g->b);
+    // A caller may still be reading what its request goes on from: it then finds the batch closed.
+    pthread_mutex_lock(&g->mu);
+    while (g->inside) pthread_cond_wait(&g->left, &g->mu);
+    pthread_mutex_unlock(&g->mu);
     batch_close(g->b);
     resample_close(g->to_rate);
     family_close(g->f);
     compute_close(g->c);
+    pthread_cond_destroy(&g->left);
+    pthread_mutex_destroy(&g->mu);
     mem_free(g);
 }
 
@@ -195,11 +233,9 @@ static void request_close(request *q) {
     mem_free(q);
 }
 
-stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
-                                    const stemforge_events *ev, stemforge_error *e) {
+static status generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
+                       err *e) {
     static const stemforge_events none;
-    err unasked;
-    if (!e) e = &unasked;
     request *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->g = g;
@@ -218,14 +254,46 @@ stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request
     return rc;
 }
 
+static status come_in(stemforge_engine *g, err *e) {
+    pthread_mutex_lock(&g->mu);
+    status rc = g->closing ? err_set(e, ERR_CANCELED, "the engine is closing") : OK;
+    g->inside += rc == OK;
+    pthread_mutex_unlock(&g->mu);
+    return rc;
+}
+
+static void go_out(stemforge_engine *g) {
+    pthread_mutex_lock(&g->mu);
+    g->inside--;
+    pthread_cond_broadcast(&g->left);
+    pthread_mutex_unlock(&g->mu);
+}
+
+stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
+                                    const stemforge_events *ev, stemforge_error *e) {
+    err unasked;
+    if (!e) e = &unasked;
+    status rc = come_in(g, e);
+    if (rc) return rc;
+    fenv_t kept;
+    plain_arithmetic(&kept);
+    rc = generate(g, r, ev, e);
+    fesetenv(&kept);
+    go_out(g);
+    return rc;
+}
+
 // --- finished stems
 
 stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size_t *size,
                                     stemforge_error *e) {
     buf out;
+    fenv_t kept;
     buf_init(&out, WAV_MAX);
+    plain_arithmetic(&kept);
     status rc =
         file_encode(&out, FILE_WAV16, s->samples, s->frames, s->channels, s->sample_rate, NULL, e);
+    fesetenv(&kept);
     if (!rc) rc = buf_status(&out, e);
     if (rc) buf_deinit(&out);
     *size = rc ? 0 : out.n;

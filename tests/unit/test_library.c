@@ -1,0 +1,138 @@
+// test_library.c - stemforge.h beside careless callers: options and members out of range, close
+// while a request is planned, another rounding mode.
+#include <criterion/criterion.h>
+#include <fenv.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "audio/file.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "stemforge.h"
+
+#define MONO "tests/parity/mono/model"
+
+static stemforge_engine *open_mono(void) {
+    stemforge_engine *g;
+    stemforge_error e;
+    stemforge_options o = stemforge_options_default();
+    o.model = MONO;
+    o.threads = 2;
+    cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_OK, "%s", e.text);
+    return g;
+}
+
+static const char *const drums[] = {"drums"};
+
+static stemforge_request small_request(void) {
+    stemforge_request r = stemforge_request_default();
+    r.stems = drums;
+    r.stem_count = 1;
+    r.seconds = 0.2;
+    return r;
+}
+
+Test(library, options_out_of_range_are_refused) {
+    static const int wrong[] = {-1, 5, 99, 1 << 30};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        stemforge_engine *g;
+        stemforge_error e;
+        stemforge_options o = stemforge_options_default();
+        o.model = MONO;
+        o.weights = (stemforge_weights)wrong[i];
+        cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_ERR_ARG);
+        cr_assert(!g && !strcmp(e.where, "weights"), "%s", e.text);
+    }
+}
+
+Test(library, members_that_are_no_numbers_are_refused_by_name) {
+    const double no[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
+    for (size_t i = 0; i < ARRAY_LEN(no) * 5; i++) {
+        stemforge_request r = small_request();
+        double *const members[] = {&r.seconds, &r.bpm, &r.temperature, &r.top_p, &r.guidance};
+        static const char *const names[] = {"seconds", "bpm", "temperature", "top_p", "guidance"};
+        size_t k = i / ARRAY_LEN(no);
+        *members[k] = no[i % ARRAY_LEN(no)];
+        if (k == 4 && no[i % ARRAY_LEN(no)] < 0) continue; // below 0: the model's own
+        stemforge_error e = {0};
+        cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG, "%s %g", names[k],
+                     *members[k]);
+        cr_assert(!strcmp(e.where, names[k]), "%s: %s", names[k], e.text);
+    }
+}
+
+typedef struct {
+    stemforge_engine *g;
+    const char *path;
+    stemforge_status rc;
+} planner;
+
+static void *plan_long(void *arg) {
+    planner *p = arg;
+    stemforge_error e;
+    stemforge_request r = small_request();
+    r.continue_from = p->path;
+    r.seconds = 300;
+    p->rc = stemforge_generate(p->g, &r, NULL, &e);
+    return NULL;
+}
+
+// The request reads and resamples two minutes of sound first; close comes while it does.
+Test(library, close_waits_for_a_request_that_is_planned) {
+    char path[] = "/tmp/stemforge-long-XXXXXX";
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    int64_t n = (int64_t)120 * 44100;
+    float *x = mem_calloc((size_t)n, sizeof *x);
+    cr_assert_eq(file_write(path, FILE_WAV16, x, n, 1, 44100, NULL, NULL), OK);
+    mem_free(x);
+    for (int i = 0; i < 6; i++) {
+        planner p = {.g = open_mono(), .path = path};
+        pthread_t t;
+        cr_assert_eq(pthread_create(&t, NULL, plan_long, &p), 0);
+        const struct timespec wait = {.tv_nsec = (20 + 15 * i) * 1000000};
+        nanosleep(&wait, NULL);
+        stemforge_close(p.g);
+        pthread_join(t, NULL);
+        cr_assert_eq(p.rc, STEMFORGE_ERR_CANCELED);
+    }
+    unlink(path);
+}
+
+static stemforge_status keep_digest(void *arg, size_t i, const stemforge_stem *s,
+                                    stemforge_error *e) {
+    (void)i;
+    uint8_t *wav;
+    size_t size;
+    stemforge_status rc = stemforge_stem_wav(s, &wav, &size, e);
+    if (!rc) rc = hash_sha256(arg, (bytes){wav, size}, NULL);
+    stemforge_free(wav);
+    return rc;
+}
+
+static void make(uint8_t digest[SHA256_LEN], int rounding) {
+    cr_assert_eq(fesetround(rounding), 0);
+    stemforge_engine *g = open_mono();
+    stemforge_request r = small_request();
+    stemforge_error e;
+    const stemforge_events ev = {.arg = digest, .stem_done = keep_digest};
+    cr_assert_eq(stemforge_generate(g, &r, &ev, &e), STEMFORGE_OK, "%s", e.text);
+    cr_assert_eq(fegetround(), rounding); // the caller has his own again
+    stemforge_close(g);
+    fesetround(FE_TONEAREST);
+}
+
+Test(library, the_rounding_mode_of_the_caller_changes_nothing) {
+    static const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    uint8_t want[SHA256_LEN], got[SHA256_LEN];
+    make(want, FE_TONEAREST);
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        make(got, modes[i]);
+        cr_assert_arr_eq(got, want, SHA256_LEN);
+    }
+}
