@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "base/near.h"
@@ -66,18 +67,24 @@ static bool list_add(arg_list *l, const char *value) {
     return true;
 }
 
-static bool to_num(const char *text, double *out) {
+// The flag's name may stand behind its number: --bpm 120bpm.
+static bool to_num(const char *text, const char *name, double *out) {
     char *end;
     errno = 0;
     *out = strtod(text, &end);
+    if (*text && end > text && *end) {
+        end += strspn(end, " ");
+        if (strcasecmp(end, name) == 0) end += strlen(end);
+    }
     return *text && !*end && !errno && isfinite(*out);
 }
 
+// -1 is the largest seed, as over HTTP.
 static bool to_seed(const char *text, uint64_t *out) {
     char *end;
     errno = 0;
-    *out = strtoull(text, &end, 10);
-    return *text && *text != '-' && !*end && !errno;
+    *out = *text == '-' ? (uint64_t)strtoll(text, &end, 10) : strtoull(text, &end, 10);
+    return *text && !*end && !errno;
 }
 
 static bool texts_add(arg_list *l, const char *value) {
@@ -89,7 +96,7 @@ static bool texts_add(arg_list *l, const char *value) {
 static int set_number(const arg_command *c, const arg_option *o, const char *value) {
     double v;
     bool whole = o->kind != ARG_NUM;
-    if (to_num(value, &v) && v >= o->lo && v <= o->hi && (!whole || v == floor(v))) {
+    if (to_num(value, o->name, &v) && v >= o->lo && v <= o->hi && (!whole || v == floor(v))) {
         if (o->kind == ARG_INT32)
             *(int32_t *)o->to = (int32_t)v;
         else if (whole)
@@ -118,7 +125,10 @@ static int set(const arg_command *c, const arg_option *o, const char *value) {
     case ARG_SEED:
         if (to_seed(value, o->to)) return 0;
         return usage_error(
-            c, "--seed: expected a whole number from 0 to 18446744073709551615, found ", value);
+            c,
+            "--seed: expected a whole number from -9223372036854775808 to 18446744073709551615, "
+            "found ",
+            value);
     }
     return EXIT_USAGE;
 }

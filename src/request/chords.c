@@ -1,6 +1,6 @@
 // chords.c - see chords.h. A name is read left to right by a table of tokens, the longest match
 // first; each token changes the set of tones built so far.
-#include "request/chords.h"
+#include "request/chords_inside.h"
 
 #include <math.h> // floor, fmod: exact
 #include <stdio.h>
@@ -25,6 +25,7 @@ typedef enum {
     T_SIX_NINE,
     T_NUMBER, // arg: 7 9 11 13
     T_TONE,   // arg: semitones added, or altered
+    T_ADDED,  // 2 and 4 by themselves: added to the triad
     T_FIFTH,  // arg: semitones of the fifth
     T_NO,     // arg: 3 or 5 left out
     T_ALT,
@@ -60,7 +61,9 @@ static const token tokens[] = {
     {"b13", T_TONE, 8},       {"-13", T_TONE, 8},       {"b5", T_FIFTH, 6},
     {"-5", T_FIFTH, 6},       {"#5", T_FIFTH, 8},       {"+5", T_FIFTH, 8},
     {"no3", T_NO, 3},         {"no5", T_NO, 5},         {"omit3", T_NO, 3},
-    {"omit5", T_NO, 5},       {"alt", T_ALT, 0},
+    {"omit5", T_NO, 5},       {"alt", T_ALT, 0},        {"^", T_DELTA, 0},
+    {"\u2205", T_HALFDIM, 0}, {"\u2300", T_HALFDIM, 0}, {"2", T_ADDED, 2},
+    {"4", T_ADDED, 5},
 };
 
 // What is known while a name is read. Tones are semitones above the root.
@@ -86,43 +89,65 @@ static int place(const reader *r) {
     return 1 + (int)utf8_length((bytes){(const uint8_t *)r->text, (size_t)(r->at - r->text)});
 }
 
-static status wrong(const reader *r, const char *expected, err *e) {
-    if (!*r->at) return err_set(e, ERR_ARG, "'%s': expected %s at its end", r->text, expected);
-    return err_set(e, ERR_ARG, "'%s': expected %s at character %d, found '%s'", r->text, expected,
-                   place(r), r->at);
-}
-
-// Skips one # or b or its Unicode sign; its semitones, 0 when there is none.
-static int read_sign(const char **at) {
-    static const struct {
-        const char *text;
-        int by;
-    } signs[] = {{"#", 1}, {"b", -1}, {"\u266f", 1}, {"\u266d", -1}};
-    for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
-        if (!begins(*at, signs[i].text)) continue;
-        *at += strlen(signs[i].text);
-        return signs[i].by;
+// What to write instead, where a name is a common one of another language or several in one.
+static const char *advice(const reader *r) {
+    static const char *const words[] = {"Do", "Re", "R\u00e9", "Mi", "Fa", "Sol", "La", "Si", "Ti"};
+    const char *at = r->at + strspn(r->at, "-;>.");
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        char next = begins(r->text, words[i]) ? r->text[strlen(words[i])] : 'x';
+        if (next < 'a' || next > 'z') return " (write C D E F G A B for the notes Do to Si)";
     }
-    return 0;
+    if (*r->text == 'H') return " (write B for the German H, and Bb for the German B)";
+    if (*r->text >= 'a' && *r->text <= 'g' && r->at == r->text)
+        return " (write the root as a capital)";
+    if (r->at > r->text && *at >= 'A' && *at <= 'G') return " (put blanks between chords)";
+    return "";
 }
 
+static status wrong(const reader *r, const char *expected, err *e) {
+    if (!*r->at)
+        return err_set(e, ERR_ARG, "'%s': expected %s at its end%s", r->text, expected, advice(r));
+    return err_set(e, ERR_ARG, "'%s': expected %s at character %d, found '%s'%s", r->text, expected,
+                   place(r), r->at, advice(r));
+}
+
+// The sharps less the flats that stand here; skips them.
 static int read_accidentals(const char **at) {
     int sum = 0;
-    for (int by; (by = read_sign(at)) != 0;) sum += by;
+    for (; **at == '#' || **at == 'b'; ++*at) sum += **at == '#' ? 1 : -1;
     return sum;
 }
 
-static int modulo12(int x) {
+void chords_plain(char *out, const char *name, char blank) {
+    static const struct {
+        const char *text, *plain;
+    } signs[] = {{"\u266f", "#"},      {"\u266d", "b"}, {"\U0001D12A", "##"},
+                 {"\U0001D12B", "bb"}, {"\u266e", ""},  {"\u00a0", " "}};
+    while (*name) {
+        size_t i = 0;
+        while (i < ARRAY_LEN(signs) && !begins(name, signs[i].text)) i++;
+        if (i < ARRAY_LEN(signs)) {
+            for (const char *p = signs[i].plain; *p;) *out++ = *p++;
+            name += strlen(signs[i].text);
+        } else {
+            bool is_blank = strchr(" \t\r\n", *name) != NULL;
+            if (!is_blank || blank) *out++ = is_blank ? blank : *name;
+            name++;
+        }
+    }
+    *out = 0;
+}
+
+int chords_pitch(int x) {
     return ((x % 12) + 12) % 12;
 }
 
-// A note in upper case with accidentals; -1 when there is none.
-static int read_note(const char **at) {
+int chords_read_note(const char **at) {
     static const char names[] = "CxDxEFxGxAxB";
     const char *p = **at >= 'A' && **at <= 'G' ? strchr(names, **at) : NULL;
     if (!p) return -1;
     ++*at;
-    return modulo12((int)(p - names) + read_accidentals(at));
+    return chords_pitch((int)(p - names) + read_accidentals(at));
 }
 
 // A degree of the major scale with accidentals before it, 1 to 13, as semitones 0 to 11; -1 when
@@ -135,7 +160,7 @@ static int read_degree(const char **at, int *number) {
     if (n < 1 || n > 13) return -1;
     *at = p;
     *number = n;
-    return modulo12(scale[(n - 1) % 7] + by);
+    return chords_pitch(scale[(n - 1) % 7] + by);
 }
 
 static const token *longest_token(const reader *r) {
@@ -147,6 +172,7 @@ static const token *longest_token(const reader *r) {
         // "-5", "+9" and the like alter a seventh chord; before a number the sign is a quality.
         bool sign = n > 1 && (*t->text == '-' || *t->text == '+');
         if (n <= most || (sign && !r->numbered) || !begins(r->at, t->text)) continue;
+        if (t->text[n - 1] == 'a' && begins(r->at + n, "dd")) continue; // "madd9" is m, then add9
         best = t;
         most = n;
     }
@@ -175,6 +201,10 @@ static bool set_triad(reader *r, int third, int fifth) {
 }
 
 static bool apply_major(reader *r) {
+    if (r->numbered && r->c.seventh == 10 && !r->dim) { // "C7M"
+        r->c.seventh = 11;
+        return true;
+    }
     if (r->numbered || r->major_next) return false;
     r->major_next = true;
     r->quality = true; // of "mmaj7" the third stays minor
@@ -205,8 +235,18 @@ static bool apply_bare(reader *r, int fifth) {
     return true;
 }
 
+static bool apply_added(reader *r, int tone) {
+    if (r->numbered || r->sus || r->major_next) return false;
+    r->numbered = true;
+    r->added |= 1u << tone;
+    return true;
+}
+
+// Of "C7alt" and "Calt" alike.
 static bool apply_alt(reader *r) {
-    if (!r->numbered || r->c.seventh != 10) return false;
+    if (!r->numbered && !r->quality) r->c.seventh = 10;
+    if (r->c.seventh != 10) return false;
+    r->numbered = true;
     r->c.fifth = 8;
     r->added |= 1u << 1 | 1u << 3 | 1u << 6;
     return true;
@@ -237,6 +277,7 @@ static bool apply(reader *r, const token *t) {
     case T_SIX_NINE: return apply_sixth(r, true);
     case T_NUMBER: return apply_number(r, t->arg);
     case T_TONE: r->added |= 1u << t->arg; return true;
+    case T_ADDED: return apply_added(r, t->arg);
     case T_FIFTH: r->c.fifth = t->arg; return true;
     case T_NO: *(t->arg == 3 ? &r->c.third : &r->c.fifth) = CHORDS_NO_TONE; return true;
     case T_ALT: return apply_alt(r);
@@ -307,10 +348,10 @@ static status read_bass(reader *r, err *e) {
     r->c.bass = r->c.root;
     if (*r->at != '/') return OK;
     r->at++;
-    int number, note = read_note(&r->at);
+    int number, note = chords_read_note(&r->at);
     if (note < 0) {
         int tone = read_degree(&r->at, &number);
-        note = tone < 0 ? -1 : modulo12(r->c.root + tone);
+        note = tone < 0 ? -1 : chords_pitch(r->c.root + tone);
     }
     if (note < 0) return wrong(r, "a bass note or degree", e);
     if (*r->at) return wrong(r, "nothing after the bass", e);
@@ -337,7 +378,8 @@ static void finish(reader *r) {
 
 static status check_name(const char *name, err *e) {
     size_t n = strlen(name);
-    if (n == 0) return err_set(e, ERR_ARG, "empty chord name, expected one such as Am or N");
+    if (n == strspn(name, " \t\r\n"))
+        return err_set(e, ERR_ARG, "empty chord name, expected one such as Am or N");
     if (n > CHORDS_NAME_MAX)
         return err_set(e, ERR_ARG, "chord name of %zu bytes, expected at most %d", n,
                        CHORDS_NAME_MAX);
@@ -345,8 +387,11 @@ static status check_name(const char *name, err *e) {
 }
 
 status chords_parse_chord(chord *out, const char *name, err *e) {
+    char plain[CHORDS_NAME_MAX + 1];
     status rc = check_name(name, e);
     if (rc) return rc;
+    chords_plain(plain, name, 0);
+    name = plain;
     if (!strcmp(name, "N") || !strcmp(name, "NC") || !strcmp(name, "N.C.")) {
         *out = (chord){.none = true,
                        .third = CHORDS_NO_TONE,
@@ -356,9 +401,13 @@ status chords_parse_chord(chord *out, const char *name, err *e) {
     }
     reader r = {.text = name, .at = name};
     r.c = (chord){.third = 4, .fifth = 7, .seventh = CHORDS_NO_TONE};
-    int root = read_note(&r.at);
+    int root = chords_read_note(&r.at);
     if (root < 0) return wrong(&r, "a note A to G, or N", e);
     r.c.root = root;
+    if (begins(name, "Do")) // D diminished, or the note Do
+        return err_set(e, ERR_ARG,
+                       "'%s' can mean two things: write Ddim or D\u00b0, or C for the note Do",
+                       name);
     r.harte = *r.at == ':';
     if (r.harte) {
         r.at++;
@@ -398,10 +447,17 @@ status chords_parse(progression *out, const char *const *names, size_t count, do
     return rc;
 }
 
+// Bytes of the separator at p: a blank, a bar, a comma, or a blank that does not break. 0: none.
+static size_t apart(const char *p) {
+    if (*p && strchr(" \t\r\n|,", *p)) return 1;
+    return begins(p, "\u00a0") ? 2 : 0;
+}
+
 bool chords_next_name(const char **text, size_t *len) {
-    static const char apart[] = " \t\r\n|,";
-    const char *from = *text + strspn(*text, apart), *p = from;
-    while (*p && !strchr(apart, *p)) {
+    const char *from = *text, *p;
+    while (apart(from)) from += apart(from);
+    p = from;
+    while (*p && !apart(p)) {
         size_t list = *p == '(' ? strcspn(p, ")|") : 0;
         p += list && p[list] == ')' ? list + 1 : 1;
     }
@@ -443,69 +499,6 @@ void chords_fill_chroma(float *out, const progression *p, size_t rows, size_t fi
     }
 }
 
-// Lower case of ASCII, and a word's worth of it.
-static bool word_is(const char *s, size_t n, const char *word) {
-    if (strlen(word) != n) return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s[i] >= 'A' && s[i] <= 'Z' ? (char)(s[i] + 32) : s[i];
-        if (c != word[i]) return false;
-    }
-    return true;
-}
-
-// The rest of a key after its note: blanks, "flat" or "sharp", and a mode. False when it is no
-// mode.
-static bool read_mode(key *k, const char *p) {
-    static const struct {
-        const char *word;
-        int tonic_by, minor; // minor -1: says nothing
-    } words[] = {{"flat", -1, -1},     {"sharp", 1, -1}, {"major", 0, 0},    {"maj", 0, 0},
-                 {"minor", 0, 1},      {"min", 0, 1},    {"ionian", 0, 0},   {"lydian", 0, 0},
-                 {"mixolydian", 0, 0}, {"dorian", 0, 1}, {"phrygian", 0, 1}, {"aeolian", 0, 1}};
-    bool mode = false, shifted = false;
-    for (;;) {
-        while (*p == ' ' || *p == '-' || *p == ':' || *p == '_') p++;
-        if (!*p) return true;
-        size_t n = strcspn(p, " -:_"), i = 0;
-        if (n == 1 && (*p == 'm' || *p == 'M') && !mode) {
-            k->minor = *p == 'm';
-            mode = true;
-            p += n;
-            continue;
-        }
-        while (i < ARRAY_LEN(words) && !word_is(p, n, words[i].word)) i++;
-        if (i == ARRAY_LEN(words) || mode || (words[i].tonic_by && shifted)) return false;
-        k->tonic = modulo12(k->tonic + words[i].tonic_by);
-        shifted = words[i].tonic_by != 0;
-        mode = words[i].minor >= 0;
-        if (mode) k->minor = words[i].minor == 1;
-        p += n;
-    }
-}
-
-status chords_parse_key(key *out, const char *text, err *e) {
-    char upper[64];
-    size_t n = strlen(text);
-    key k = {0};
-    if (n >= sizeof upper) return err_set(e, ERR_ARG, "key of %zu bytes, expected under 64", n);
-    while (*text == ' ') text++, n--;
-    memcpy(upper, text, n + 1);
-    if (*upper >= 'a' && *upper <= 'g') upper[0] = (char)(upper[0] - 32);
-    const char *at = upper;
-    int tonic = read_note(&at);
-    k.tonic = tonic;
-    if (tonic < 0 || !read_mode(&k, at))
-        return err_set(e, ERR_ARG, "key '%s', expected one such as 'C major' or 'F# minor'", text);
-    *out = k;
-    return OK;
-}
-
-void chords_key_text(char out[CHORDS_KEY_TEXT], key k) {
-    static const char *const names[] = {"C",  "C#", "D",  "Eb", "E",  "F",
-                                        "F#", "G",  "Ab", "A",  "Bb", "B"};
-    snprintf(out, CHORDS_KEY_TEXT, "%s %s", names[k.tonic], k.minor ? "minor" : "major");
-}
-
 static chord triad(int root, bool minor) {
     chord c = {
         .root = root, .bass = root, .third = minor ? 3 : 4, .fifth = 7, .seventh = CHORDS_NO_TONE};
@@ -518,7 +511,7 @@ static chord triad(int root, bool minor) {
 void chords_default(progression *out, key k, double bpm) {
     static const int major[] = {0, 7, 9, 5}, minor[] = {0, 8, 3, 10};
     for (size_t i = 0; i < 4; i++) {
-        int root = modulo12(k.tonic + (k.minor ? minor : major)[i]);
+        int root = chords_pitch(k.tonic + (k.minor ? minor : major)[i]);
         out->bars[i] = triad(root, k.minor ? i == 0 : i == 2);
     }
     out->count = 4;

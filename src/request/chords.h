@@ -5,13 +5,15 @@
 // signs), then a quality as lead sheets write it (m, maj7, M7, 7, 9, sus4, dim7, m7b5, aug, +, 6/9,
 // add9, no3, alt, triangle, o and slashed o signs, alterations such as 7#9 or 7(b9,#11)) or as
 // Harte's syntax does after a colon (C:min7, C:maj(9), C:(1,5)), then a bass: /note or /degree. m
-// is minor and M is major. N, NC and N.C. are "no chord".
+// is minor and M is major; 2 and 4 alone are added to the triad; ^ is a triangle. N, NC and N.C.
+// are "no chord". Do is refused: it is D diminished to some, and C to others.
 #pragma once
 #include "base/err.h"
 #include "stemforge.h"
 
 #define CHORDS_NAME_MAX 32              // bytes of one name
 #define CHORDS_MAX STEMFORGE_CHORDS_MAX // in a progression
+#define CHORDS_KEY_MAX 256              // bytes of a key
 #define CHORDS_BEATS 4                  // a bar
 
 #define CHORDS_NO_TONE (-1)
@@ -62,7 +64,9 @@ typedef struct {
 } key;
 
 // "C major", "F# minor", "Am", "Bb", "E flat major", "c# min": case-blind but for a lone m or M.
-// The church modes count as the major or minor their third makes them.
+// The church modes count as the major or minor their third makes them, and so do the harmonic,
+// melodic and natural scales. With Dur or Moll the German names are read, but for H and B: the
+// German B is Bb.
 status chords_parse_key(key *out, const char *text, err *e);
 // "Eb major", "F# minor". One spelling a tonic whatever the mode (C# Eb F# Ab Bb): it is the one
 // the captions of our own models were trained with.

@@ -47,6 +47,10 @@ fails "wrong chord" 2 'chords[1]: ' "$bin" generate --model $mono --stem bass --
 fails "wrong key" 2 'key' "$bin" generate --model $mono --stem bass --key "Q major"
 fails "chords in parentheses, and one that is none" 2 "chords[2]: 'H'" "$bin" generate --model $mono --stem bass \
     --chords "C7(b9,#11) F, H"
+fails "chords without blanks" 2 "put blanks between chords" "$bin" generate --model $mono --stem bass --chords CGAmF
+fails "a seed out of range" 2 "--seed: expected a whole number from -9223372036854775808" "$bin" generate --model $mono \
+    --stem bass --seed -9223372036854775809
+fails "a tempo in another unit" 2 "--bpm: expected a number from 20 to 400" "$bin" generate --model $mono --stem bass --bpm 2hz
 fails "a prompt too long" 2 "prompt: expected at most 4096 characters, found 4097" "$bin" generate --model $mono \
     --stem bass --prompt "$(head -c 4097 /dev/zero | tr '\0' x)"
 fails "wrong format" 2 'mp9' "$bin" generate --model $mono --stem bass --format mp9
@@ -91,6 +95,10 @@ fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 
 # --- recipe, formats, models
 status "chords in parentheses" 0 gen --stem bass --bpm 90 --chords "C7(b9,#11) F" --chords "Am,G" --out "$tmp/ch"
+status "tempo with its unit, and seed -1" 0 "$bin" generate --model $mono --stem bass --bpm "90 BPM" --seed -1 --duration 0.3 \
+    --quiet --out "$tmp/unit"
+if grep -q '"seed": "18446744073709551615"' "$tmp/unit/recipe.json" && grep -q '"bpm": 90' "$tmp/unit/recipe.json"; then ok
+else no "90 BPM or seed -1 is not in the recipe"; fi
 status "recipe of all fields" 0 "$bin" generate --recipe "$tmp/ch/recipe.json" --quiet --out "$tmp/ch2"
 same "recipe of all fields" "$tmp/ch/recipe.json" "$tmp/ch2/recipe.json"
 same "recipe of all fields" "$tmp/ch/bass.wav" "$tmp/ch2/bass.wav"

@@ -63,6 +63,63 @@ Test(chords, lead_sheet_names_give_their_tones) {
     check_rows(rows, ARRAY_LEN(rows));
 }
 
+Test(chords, spellings_that_musicians_use) {
+    static const row rows[] = {
+        // Signs of music wherever # and b go.
+        {"Cm7\u266d5", 0, 0, "036a"},
+        {"C7\u266d9", 0, 0, "0147a"},
+        {"Cmaj7\u266f11", 0, 0, "0467b"},
+        {"D/F\u266f", 2, 6, "047"},
+        {"A7(\u266d9,\u266f11)", 9, 9, "01467a"},
+        {"Cadd\u266f11", 0, 0, "0467"},
+        {"B\U0001D12B", 9, 9, "047"},
+        {"C:(3,\u266d7)", 0, 0, "04a"},
+        // add after any spelling of minor and major.
+        {"Cmadd9", 0, 0, "0237"},
+        {"Cminadd9", 0, 0, "0237"},
+        {"C-add9", 0, 0, "0237"},
+        {"Cmiadd9", 0, 0, "0237"},
+        {"CMadd9", 0, 0, "0247"},
+        {"Cmadd11", 0, 0, "0357"},
+        {"Cmaj7add13", 0, 0, "0479b"},
+        {"Cmaadd9", 0, 0, "0247"},
+        // The major seventh behind its number, or as a caret.
+        {"C7M", 0, 0, "047b"},
+        {"Cm7M", 0, 0, "037b"},
+        {"C9M", 0, 0, "0247b"},
+        {"C^7", 0, 0, "047b"},
+        {"C^", 0, 0, "047b"},
+        {"C^9", 0, 0, "0247b"},
+        {"C7maj", 0, 0, "047b"},
+        {"Cm^7", 0, 0, "037b"},
+        {"C\u22057", 0, 0, "036a"},
+        {"C\u2205", 0, 0, "036a"},
+        {"C\u23007", 0, 0, "036a"},
+        {"C2", 0, 0, "0247"},
+        {"C4", 0, 0, "0457"},
+        {"Am2", 9, 9, "0237"},
+        {"C2/E", 0, 4, "0247"},
+        {"Calt", 0, 0, "013468a"},
+        {"F#alt", 6, 6, "013468a"},
+        {" Am ", 9, 9, "037"},
+        {"C7(b9, #11)", 0, 0, "01467a"},
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+Test(chords, names_are_apart_by_blanks_bars_and_commas) {
+    static const char *const texts[] = {"C7(b9,#11) F",      " C7(b9, #11),F\n",
+                                        "|C7(b9,#11)|F|",    "C7(b9,#11)\r\n\tF",
+                                        "C7(b9,#11)\u00a0F", "C7(b9,#11) | F ,"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        progression p;
+        err e = {0};
+        cr_assert_eq(chords_parse_text(&p, texts[i], 120, &e), OK, "%s: %s", texts[i], e.text);
+        cr_assert(p.count == 2 && p.bars[1].root == 5, "%s", texts[i]);
+        cr_assert_eq(p.bars[0].mask, 1 << 0 | 1 << 1 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10);
+    }
+}
+
 // The table of docs/MODELS.md for MusicGen-Chord, in Harte's syntax.
 Test(chords, harte_names_give_the_rows_chord_models_were_trained_with) {
     static const row rows[] = {
@@ -93,13 +150,31 @@ Test(chords, no_chord_has_no_tones) {
 Test(chords, a_wrong_name_is_refused_with_its_place) {
     static const char *const bad[][2] = {
         {"", "empty chord name, expected one such as Am or N"},
-        {"H7", "'H7': expected a note A to G, or N at character 1, found 'H7'"},
-        {"am", "'am': expected a note A to G, or N at character 1, found 'am'"},
+        {"H7",
+         "'H7': expected a note A to G, or N at character 1, found 'H7' (write B for the German "
+         "H, and Bb for the German B)"},
+        {"am", "'am': expected a note A to G, or N at character 1, found 'am' (write the root as a "
+               "capital)"},
+        {"CGAmF",
+         "'CGAmF': expected a chord quality at character 2, found 'GAmF' (put blanks between "
+         "chords)"},
+        {"Am-F-C", "'Am-F-C': expected a chord quality at character 3, found '-F-C' (put blanks "
+                   "between chords)"},
+        {"Sol",
+         "'Sol': expected a note A to G, or N at character 1, found 'Sol' (write C D E F G A B "
+         "for the notes Do to Si)"},
+        {"Fa",
+         "'Fa': expected a chord quality at character 2, found 'a' (write C D E F G A B for the "
+         "notes Do to Si)"},
+        {"Do", "'Do' can mean two things: write Ddim or D\u00b0, or C for the note Do"},
+        {"Do7", "'Do7' can mean two things: write Ddim or D\u00b0, or C for the note Do"},
+        {"C24", "'C24': expected a chord quality at character 3, found '4'"},
+        {"C7M7", "'C7M7': expected a chord quality at character 4, found '7'"},
+        {" ", "empty chord name, expected one such as Am or N"},
         {"Cfoo", "'Cfoo': expected a chord quality at character 2, found 'foo'"},
-        {"F\u266fmoo", "'F\u266fmoo': expected a chord quality at character 4, found 'oo'"},
+        {"F\u266fmoo", "'F#moo': expected a chord quality at character 4, found 'oo'"},
         {"C7m", "'C7m': expected a chord quality at character 3, found 'm'"},
         {"C79", "'C79': expected a chord quality at character 3, found '9'"},
-        {"C2", "'C2': expected a chord quality at character 2, found '2'"},
         {"C/", "'C/': expected a bass note or degree at its end"},
         {"C/E/G", "'C/E/G': expected nothing after the bass at character 4, found '/G'"},
         {"C/H", "'C/H': expected a bass note or degree at character 3, found 'H'"},
@@ -202,7 +277,23 @@ Test(chords, keys_are_read_and_written) {
                 {"B", 11, false, "B major"},
                 {"C:min", 0, true, "C minor"},
                 {"D dorian", 2, true, "D minor"},
-                {"A-flat minor", 8, true, "Ab minor"}};
+                {"A-flat minor", 8, true, "Ab minor"},
+                {"A harmonic minor", 9, true, "A minor"},
+                {"a melodic minor scale", 9, true, "A minor"},
+                {"A natural minor", 9, true, "A minor"},
+                {"B locrian", 11, true, "B minor"},
+                {"E phrygian mode", 4, true, "E minor"},
+                {"G mixolydian", 7, false, "G major"},
+                {"F\u266f lydian", 6, false, "F# major"},
+                {"E\u266d-Dur", 3, false, "Eb major"},
+                {"C-Dur", 0, false, "C major"},
+                {"c-Moll", 0, true, "C minor"},
+                {"fis-Moll", 6, true, "F# minor"},
+                {"Es-Dur", 3, false, "Eb major"},
+                {"as-moll", 8, true, "Ab minor"},
+                {"Des-Dur", 1, false, "C# major"},
+                {"Bb-Dur", 10, false, "Bb major"},
+                {"A\nminor", 9, true, "A minor"}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         key k;
         char name[CHORDS_KEY_TEXT];
@@ -211,8 +302,10 @@ Test(chords, keys_are_read_and_written) {
         chords_key_text(name, k);
         cr_assert_str_eq(name, rows[i].name);
     }
-    const char *const bad[] = {"", " ", "H major", "C majoor", "C major minor", "C flat sharp",
-                               "7"};
+    const char *const bad[] = {"",        " ",      "H major",   "C majoor", "C major minor",
+                               "7",       "C-",     "C -",       "C:",       "C flat sharp",
+                               "H-Dur",   "B-Moll", "A natural", "C scale",  "A harmonic",
+                               "Es minor"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         key k;
         err e;
