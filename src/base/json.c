@@ -1,9 +1,11 @@
 // json.c - the only file that includes jansson; see json.h.
 #include "base/json.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -49,7 +51,7 @@ static status check_depth(bytes text, err *e) {
     return OK;
 }
 
-status json_parse(json **out, bytes text, size_t size_max, err *e) {
+static status parse(json **out, bytes text, size_t size_max, size_t flags, err *e) {
     *out = NULL;
     if (text.n > size_max) {
         return err_set(e, ERR_LIMIT, "JSON of %zu bytes, expected at most %zu", text.n, size_max);
@@ -58,8 +60,8 @@ status json_parse(json **out, bytes text, size_t size_max, err *e) {
     if (rc) return rc;
     json_error_t why;
     alloc_failed = false;
-    json_t *j = json_loadb(text.n ? (const char *)text.p : "", text.n,
-                           JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    json_t *j =
+        json_loadb(text.n ? (const char *)text.p : "", text.n, flags | JSON_DECODE_ANY, &why);
     if (j) {
         *out = j;
         return OK;
@@ -67,6 +69,92 @@ status json_parse(json **out, bytes text, size_t size_max, err *e) {
     if (alloc_failed || json_error_code(&why) == json_error_out_of_memory)
         return err_set(e, ERR_OOM, "no memory for JSON");
     return err_set(e, ERR_FORMAT, "JSON line %d column %d: %s", why.line, why.column, why.text);
+}
+
+status json_parse(json **out, bytes text, size_t size_max, err *e) {
+    return parse(out, text, size_max, JSON_REJECT_DUPLICATES, e);
+}
+
+static bytes without_mark(bytes text) {
+    bool mark = text.n >= 3 && memcmp(text.p, "\xEF\xBB\xBF", 3) == 0;
+    return mark ? (bytes){text.p + 3, text.n - 3} : text;
+}
+
+// The number at the end of `to`, from `from`: is it JSON, and too large for what a tree can hold?
+static bool is_too_large(const buf *to, size_t from) {
+    const char *s = to->p + from, *digits = s + (*s == '-'), *point = strchr(s, '.');
+    char *end;
+    if (*digits < '0' || *digits > '9' || (*digits == '0' && digits[1] >= '0' && digits[1] <= '9'))
+        return false;
+    if (point && (point[1] < '0' || point[1] > '9')) return false;
+    errno = 0;
+    bool whole = !s[strcspn(s, ".eE")];
+    if (whole)
+        (void)strtoll(s, &end, 10);
+    else if (isfinite(strtod(s, &end)))
+        errno = 0;
+    return !*end && errno == ERANGE;
+}
+
+// Copies the number at text.p[i]; returns where it ends.
+static size_t tame_number(buf *to, bytes text, size_t i) {
+    size_t from = to->n, end = i;
+    while (end < text.n && text.p[end] && strchr("+-.eE0123456789", text.p[end])) end++;
+    buf_add(to, text.p + i, end - i);
+    if (!to->failed && is_too_large(to, from)) {
+        to->n = from;
+        buf_add_str(to, text.p[i] == '-' ? "-1e308" : "1e308");
+    }
+    return end;
+}
+
+// The value of "\uXXXX" at i; -1 when there is none.
+static int escape_at(bytes text, size_t i) {
+    char hex[5] = {0}, *end;
+    if (i + 6 > text.n || text.p[i] != '\\' || text.p[i + 1] != 'u') return -1;
+    memcpy(hex, text.p + i + 2, 4);
+    if (strspn(hex, "0123456789abcdefABCDEF") != 4) return -1;
+    return (int)strtol(hex, &end, 16);
+}
+
+// Copies the escape at i, or what stands for it; returns where it ends.
+static size_t tame_escape(buf *to, bytes text, size_t i) {
+    int one = escape_at(text, i), two = escape_at(text, i + 6);
+    bool high = one >= 0xD800 && one <= 0xDBFF, low = two >= 0xDC00 && two <= 0xDFFF;
+    size_t n = high && low ? 12 : one >= 0 ? 6 : 2;
+    if (one == 0 || (high && !low) || (one >= 0xDC00 && one <= 0xDFFF))
+        buf_add_str(to, JSON_NO_TEXT);
+    else
+        buf_add(to, text.p + i, MIN(n, text.n - i));
+    return i + n;
+}
+
+static void tame(buf *to, bytes text) {
+    bool in_string = false;
+    for (size_t i = 0; i < text.n && !to->failed;) {
+        uint8_t c = text.p[i];
+        if (in_string && c == '\\') {
+            i = tame_escape(to, text, i);
+        } else if (!in_string && (c == '-' || (c >= '0' && c <= '9'))) {
+            i = tame_number(to, text, i);
+        } else {
+            in_string ^= c == '"';
+            buf_add_char(to, (char)c);
+            i++;
+        }
+    }
+}
+
+status json_parse_any(json **out, bytes text, size_t size_max, err *e) {
+    buf tamed;
+    *out = NULL;
+    if (text.n > size_max) return parse(out, text, size_max, 0, e);
+    buf_init(&tamed, 2 * text.n + 16);
+    tame(&tamed, without_mark(text));
+    status rc = buf_status(&tamed, e);
+    if (!rc) rc = parse(out, buf_bytes(&tamed), SIZE_MAX, 0, e);
+    buf_deinit(&tamed);
+    return rc;
 }
 
 status json_parse_file(json **out, const char *path, size_t size_max, err *e) {
@@ -340,7 +428,9 @@ static size_t skip_blank(bytes t, size_t i, uint8_t also) {
     return i;
 }
 
-bytes json_member_text(bytes t, const char *name) {
+// The value of the `which`th member of that name, from 0. Empty: there are not so many.
+static bytes member_text(bytes t, const char *name, size_t which) {
+    t = without_mark(t);
     size_t want = strlen(name), i = skip_blank(t, 0, '{');
     while (i < t.n && t.p[i] == '"') {
         size_t key_end = value_end(t, i);
@@ -348,8 +438,16 @@ bytes json_member_text(bytes t, const char *name) {
         bool found = key_end - i == want + 2 && memcmp(t.p + i + 1, name, want) == 0;
         size_t from = skip_blank(t, key_end, ':');
         size_t to = value_end(t, from);
-        if (found) return (bytes){t.p + from, to - from};
+        if (found && which-- == 0) return (bytes){t.p + from, to - from};
         i = skip_blank(t, to, ',');
     }
     return (bytes){0};
+}
+
+bytes json_member_text(bytes text, const char *name) {
+    return member_text(text, name, 0);
+}
+
+bool json_is_twice(bytes text, const char *name) {
+    return member_text(text, name, 1).n > 0;
 }

@@ -14,6 +14,12 @@ typedef struct json_t json; // jansson's own, opaque outside json.c
 
 // Parses the whole text; *out is the caller's (json_free). ERR_FORMAT names line and column.
 status json_parse(json **out, bytes text, size_t size_max, err *e);
+// The same for a text of which parts will be ignored: what no tree can hold does not fail the
+// whole. A byte order mark is skipped. Of a member that is there twice the last counts;
+// json_is_twice tells. A number out of range becomes 1e308 or -1e308. "\\u0000" and half a
+// surrogate pair become JSON_NO_TEXT, which is in no real text.
+#define JSON_NO_TEXT "\xEF\xB7\x90" // U+FDD0, no character
+status json_parse_any(json **out, bytes text, size_t size_max, err *e);
 // Reads and parses a file.
 status json_parse_file(json **out, const char *path, size_t size_max, err *e);
 void json_free(json *j); // NULL is fine
@@ -58,8 +64,11 @@ status json_opt_str(const json *obj, const char *path, const char **out, err *e)
 status json_opt_bool(const json *obj, const char *path, bool *out, err *e);
 
 // The value of a top-level member of an object, byte for byte as it stands in text, which must be
-// JSON that json_parse took. Empty when absent, or when its key is written with escapes.
+// JSON that json_parse or json_parse_any took. Empty when absent, or when its key is written with
+// escapes.
 bytes json_member_text(bytes text, const char *name);
+// Whether there is a second member of that name.
+bool json_is_twice(bytes text, const char *name);
 
 // Writing. A failed allocation gives NULL or false; json_write then reports ERR_OOM for a NULL
 // tree. json_set and json_add take the child, also on failure, and refuse a NULL child.

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/near.h"
 #include "base/utf8.h"
 #include "request/chords.h"
@@ -36,6 +37,8 @@ static void check_text(const checker *c, const char *s) {
     key k;
     if (good < text.n)
         say(c, -1, "expected UTF-8, found byte 0x%02x at byte %zu", text.p[good], good + 1);
+    else if (strstr(s, JSON_NO_TEXT))
+        say(c, -1, "expected text, found \\u0000 or half a surrogate pair");
     else if ((double)n > c->f->hi)
         say(c, -1, "expected at most %g characters, found %zu", c->f->hi, n);
     else if (c->f->kind == FIELD_KEY && n && chords_parse_key(&k, s, &e))

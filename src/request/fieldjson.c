@@ -49,6 +49,8 @@ static void read_seed(const reader *x) {
         field_set_seed(x->f, x->r, (uint64_t)json_int_value(x->value));
     else if (json_is_num(x->value) && fabs(v) <= 0x1p53 && v == floor(v))
         field_set_seed(x->f, x->r, (uint64_t)(int64_t)v);
+    else if (json_is_num(x->value))
+        x->fault(x->arg, x->f, -1, "expected an integer of 64 bits, found another number");
     else
         wrong_kind(x, -1, "an integer", x->value);
 }

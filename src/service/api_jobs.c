@@ -70,10 +70,12 @@ static bool accepting(api *a, http_request *q) {
 }
 
 static void reply_accepted(http_request *q, const char *id, bool existed) {
+    json *warnings = request_warnings(http_body(q));
     json *j = json_new_object();
     json_set_str(j, "generation_request_id", id);
     json_set_str(j, "status", "processing");
     json_set_str(j, "message", "Generation started. Stems will be available shortly.");
+    if (warnings) json_set(j, "warnings", warnings);
     char where[REQUEST_ID_MAX + 8];
     snprintf(where, sizeof where, "/jobs/%s", id);
     http_add_header(q, "Location", where);

@@ -1,13 +1,16 @@
 // request.c - see request.h.
 #include "service/request.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/near.h"
 #include "base/utf8.h"
 
 #define URL_MAX 2048 // characters
+#define WARNINGS_MAX 20
 
 typedef struct {
     request *r;
@@ -53,6 +56,33 @@ static const json *member(const json *obj, const char *name) {
     return json_is_null(j) ? NULL : j;
 }
 
+// "parameters.target_bpm" is at "/parameters/target_bpm".
+static void point_at(char *pointer, size_t cap, const char *wire) {
+    snprintf(pointer, cap, "/%s", wire);
+    for (char *p = pointer; *p; p++)
+        if (*p == '.') *p = '/';
+}
+
+// A member that we read may be there once; of those that are ignored we do not count.
+static void check_twice(checker *c, bytes text) {
+    static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url",
+                                      "parameters"};
+    bytes parameters = json_member_text(text, "parameters");
+    char pointer[96];
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        snprintf(pointer, sizeof pointer, "/%s", own[i]);
+        if (json_is_twice(text, own[i])) fault(c, pointer, "expected once, found twice");
+    }
+    for (size_t i = 0; i < field_count; i++) {
+        const char *wire = field_rows[i].wire;
+        if (!wire ||
+            !json_is_twice(strchr(wire, '.') ? parameters : text, field_wire_name(&field_rows[i])))
+            continue;
+        point_at(pointer, sizeof pointer, wire);
+        fault(c, pointer, "expected once, found twice");
+    }
+}
+
 static void check_id(checker *c, const json *root, const char *name, char out[]) {
     char pointer[64];
     snprintf(pointer, sizeof pointer, "/%s", name);
@@ -68,13 +98,12 @@ static void check_id(checker *c, const json *root, const char *name, char out[])
     }
 }
 
-// "parameters.target_bpm" is at "/parameters/target_bpm". A chord is at the item that it came from.
+// A chord is at the item that it came from.
 static void field_fault(void *arg, const field *f, int64_t item, const char *detail) {
     checker *c = arg;
     char pointer[96];
-    size_t n = (size_t)snprintf(pointer, sizeof pointer, "/%s", f->wire);
-    for (char *p = pointer; *p; p++)
-        if (*p == '.') *p = '/';
+    point_at(pointer, sizeof pointer, f->wire);
+    size_t n = strlen(pointer);
     if (item >= 0 && f->kind == FIELD_CHORDS) item = c->r->lists.chord_item[item];
     if (item >= 0) snprintf(pointer + n, sizeof pointer - n, "/%lld", (long long)item);
     fault(c, pointer, "%s", detail);
@@ -119,6 +148,8 @@ static void check_callback(checker *c, const json *root) {
         fault(c, "/callback_url", "expected a string, found %s", json_kind(j));
     else if (n == 0)
         fault(c, "/callback_url", "expected an http or https URL, found an empty string");
+    else if (strstr(url, JSON_NO_TEXT))
+        fault(c, "/callback_url", "expected text, found \\u0000 or half a surrogate pair");
     else if (n > URL_MAX)
         fault(c, "/callback_url", "expected at most %d characters, found %zu", URL_MAX, n);
     if (n == 0 || n > URL_MAX) return;
@@ -136,7 +167,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
                     json **faults, err *e) {
     *out = (request){0};
     *faults = NULL;
-    status rc = json_parse(&out->tree, text, l->body_max, e);
+    status rc = json_parse_any(&out->tree, text, l->body_max, e);
     if (rc) return rc;
     if (!json_is_object(out->tree)) {
         rc = err_set(e, ERR_FORMAT, "expected a JSON object, found %s", json_kind(out->tree));
@@ -145,6 +176,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     }
     checker c = {.r = out, .limits = l, .faults = json_new_array()};
     c.oom = !c.faults;
+    check_twice(&c, text);
     check_id(&c, out->tree, "generation_request_id", out->id);
     check_id(&c, out->tree, "audio_file_id", out->audio_file_id);
     rc = check_fields(&c, out->tree, e);
@@ -187,6 +219,72 @@ void request_deinit(request *r) {
     *r = (request){0};
 }
 
+static json *plain(const json *j);
+
+static status add_plain(void *arg, const char *name, const json *value, err *e) {
+    json *to = arg, *copy = plain(value);
+    bool empty = json_is_null(value) || (json_is_object(copy) && json_len(copy) == 0);
+    if (empty && copy) json_free(copy);
+    if (empty || json_set(to, name, copy)) return OK;
+    return err_set(e, ERR_OOM, "no memory for a request");
+}
+
+// A copy as every serializer would write it: whole numbers without a point, no members that are
+// null or empty objects. NULL: no memory.
+static json *plain(const json *j) {
+    double v = json_num_value(j);
+    if (json_is_num(j) && fabs(v) <= 0x1p53 && v == floor(v)) return json_new_int((int64_t)v);
+    if (!json_is_object(j) && !json_is_array(j)) return json_copy_of(j);
+    json *to = json_is_object(j) ? json_new_object() : json_new_array();
+    bool ok = to != NULL;
+    if (ok && json_is_object(j)) ok = json_each(j, add_plain, to, NULL) == OK;
+    for (size_t i = 0; ok && json_is_array(j) && i < json_len(j); i++)
+        ok = json_add(to, plain(json_at(j, i)));
+    if (ok) return to;
+    json_free(to);
+    return NULL;
+}
+
 status request_canonical(const request *r, buf *out, err *e) {
-    return json_write(out, r->tree, JSON_CANONICAL, e);
+    json *j = plain(r->tree);
+    status rc = json_write(out, j, JSON_CANONICAL, e);
+    json_free(j);
+    return rc;
+}
+
+// The member that was probably meant: its name is near, or it is what others call the field.
+static const char *meant_member(const char *name) {
+    near n = {.word = name};
+    for (size_t i = 0; i < field_count; i++) {
+        const field *f = &field_rows[i];
+        if (!f->wire || f->kind == FIELD_STEMS) continue;
+        if (!strcmp(name, f->name) || !strcmp(name, f->flag)) return field_wire_name(f);
+        near_try(&n, field_wire_name(f));
+    }
+    return n.best;
+}
+
+static status add_warning(void *arg, const char *name, const json *value, err *e) {
+    (void)value;
+    if (json_len(arg) == WARNINGS_MAX) return OK;
+    char wire[80], text[200];
+    snprintf(wire, sizeof wire, "parameters.%.60s", name);
+    if (fields_find_wire(wire)) return OK;
+    const char *meant = meant_member(name);
+    snprintf(text, sizeof text, "parameters.%.60s is unknown and was ignored%s%s%s", name,
+             meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
+    size_t whole = utf8_valid(bytes_of(text)); // a name that was cut may end within a character
+    text[whole] = 0;
+    return json_add(arg, json_new_str(text)) ? OK : err_set(e, ERR_OOM, "no memory for a warning");
+}
+
+json *request_warnings(bytes text) {
+    json *root = NULL, *list = json_new_array();
+    status rc = json_parse_any(&root, text, SIZE_MAX, NULL);
+    const json *parameters = json_find(root, "parameters");
+    if (!rc && list && json_is_object(parameters)) json_each(parameters, add_warning, list, NULL);
+    json_free(root);
+    if (json_len(list)) return list;
+    json_free(list);
+    return NULL;
 }

@@ -1,8 +1,8 @@
 // request.h - POST /generate's body: a checked request, or the list of all that is wrong with it.
 //
 // The rules are the contract's (docs/OPERATIONS.md, "POST /generate"). null counts as absent, since
-// .NET serializers write it; members that nobody knows are ignored. After request_parse nothing is
-// checked again.
+// .NET serializers write it; members that nobody knows are ignored, whatever is in them. After
+// request_parse nothing is checked again.
 #pragma once
 #include "base/err.h"
 #include "base/json.h"
@@ -40,8 +40,13 @@ void request_deinit(request *r); // zeroed is fine
 // A seed that the text does not name is the job's to know: ask.seed is 0 then.
 status request_reparse(request *out, bytes text, err *e);
 
-// Canonical text: keys sorted, no blanks; what "the same body" means. Appended to out.
+// Canonical text, what "the same body" means: keys sorted, no blanks, no members that are null,
+// 120.0 as 120. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);
+
+// What of a request's text was not used: members of parameters that nobody knows. An array of
+// sentences, the caller's; NULL: nothing to say (or no memory).
+json *request_warnings(bytes text);
 
 // The contract's rule for ids: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, no
 // "..", no dot at the end.

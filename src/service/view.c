@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "service/request.h"
 #include "service/stem_file.h"
 
 #define PARAMETERS_MAX ((size_t)256 << 10)
@@ -101,10 +102,15 @@ static void set_error(json *v, const job *j) {
 static json *parameters_json(const job *j) {
     json *p = NULL;
     bytes text = j->request ? json_member_text(bytes_of(j->request), "parameters") : (bytes){0};
-    if (text.n) json_parse(&p, text, PARAMETERS_MAX, NULL);
+    if (text.n) json_parse_any(&p, text, PARAMETERS_MAX, NULL);
     if (json_is_object(p)) return p;
     json_free(p);
     return json_new_object();
+}
+
+static void set_warnings(json *v, const job *j) {
+    json *warnings = j->request ? request_warnings(bytes_of(j->request)) : NULL;
+    if (warnings) json_set(v, "warnings", warnings);
 }
 
 json *view_job(const job *j, const view_live *live, blob_store *blobs) {
@@ -125,6 +131,7 @@ json *view_job(const job *j, const view_live *live, blob_store *blobs) {
     json_set(v, "generated_stems", results_json(j, blobs));
     set_error(v, j);
     json_set(v, "parameters", parameters_json(j));
+    set_warnings(v, j);
     json_set(v, "callback", hook_json(j));
     return v;
 }
@@ -155,6 +162,7 @@ status view_callback(void *arg, const job *j, buf *body, err *e) {
     os_time_text(when, j->ended_ms, true);
     json_set_str(v, "timestamp", when);
     json_set_int(v, "random_seed", (int64_t)j->seed);
+    set_warnings(v, j);
     status rc = json_write(body, v, JSON_TIGHT, e);
     json_free(v);
     if (rc) return rc;

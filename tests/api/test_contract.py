@@ -84,12 +84,29 @@ class Contract(Case):
 
     def test_nothing_wrong_is_queued(self):
         before = self.s.ask("GET", "/jobs?limit=500").json["jobs"]
-        for body in ["", "{", "[]", "nul", '{"a":1,"a":2}', "\xff", '"' + "x" * 100]:
+        for body in ["", "{", "[]", "nul", "\xff", '"' + "x" * 100]:
             a = self.s.ask("POST", "/generate", body.encode("latin-1"), {"Content-Type": "application/json"})
             self.assertEqual(a.code, 400, body)
         self.assertEqual(self.s.ask("POST", "/generate", "{}", {"Content-Type": "text/plain"}).code, 415)
         self.assertEqual(self.s.ask("POST", "/generate", "{}").code, 415)
         self.assertEqual(self.s.ask("GET", "/jobs?limit=500").json["jobs"], before)
+
+    def test_other_serializers_send_the_same_request_and_odd_members_are_told(self):
+        head = '{"generation_request_id":"odd-1","audio_file_id":"a","target_stems":["drums"],"trace":18446744073709551616,'
+        def post(parameters):
+            body = (head + '"parameters":{%s}}' % parameters).encode()
+            return self.s.ask("POST", "/generate", body, {"Content-Type": "application/json"})
+        first = post('"target_bpm":120,"duration_seconds":0.5,"targetBpm":90')
+        said = ["parameters.targetBpm is unknown and was ignored, did you mean target_bpm?"]
+        self.assertEqual((first.code, first.json["warnings"]), (202, said))
+        for same in ['"duration_seconds":0.50,"target_bpm":120.0,"targetBpm":90', '"style":null,"target_bpm":1.2e2,"duration_seconds":0.5,"targetBpm":90']:
+            self.assertEqual(post(same).code, 202, same)
+        self.assertEqual(post('"target_bpm":121,"duration_seconds":0.5,"targetBpm":90').code, 409)
+        self.assertEqual(self.s.wait_job("odd-1")["warnings"], said)
+        wrong = post('"random_seed":18446744073709551615,"prompt":"\\ud83d","key":"H moll","chord_progression":["C","H"]')
+        self.assertEqual(wrong.code, 422)
+        self.assertEqual(sorted(e["pointer"] for e in wrong.json["errors"]), [
+            "/parameters/chord_progression/1", "/parameters/key", "/parameters/prompt", "/parameters/random_seed"])
 
     # ---- stems
 

@@ -1,5 +1,6 @@
 // test_request.c - POST /generate's body: what is accepted, what is named as wrong.
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -129,6 +130,118 @@ Test(request, an_item_of_chords_may_hold_several_names) {
     request_deinit(&r);
     faults_are(WITH("\"chord_progression\":[\"C G\",\"Am\",\"F H\"]"),
                "/parameters/chord_progression/2");
+}
+
+Test(request, what_no_member_can_hold_is_refused_by_its_pointer) {
+    one_fault(WITH("\"random_seed\":18446744073709551615"), "/parameters/random_seed");
+    one_fault(WITH("\"random_seed\":9223372036854775808"), "/parameters/random_seed");
+    one_fault(WITH("\"random_seed\":-9223372036854775809"), "/parameters/random_seed");
+    one_fault(WITH("\"target_bpm\":1e400"), "/parameters/target_bpm");
+    one_fault(WITH("\"duration_seconds\":-1E999"), "/parameters/duration_seconds");
+    one_fault(WITH("\"prompt\":\"a\\u0000b\""), "/parameters/prompt");
+    one_fault(WITH("\"prompt\":\"\\ud83d\""), "/parameters/prompt");
+    one_fault(WITH("\"style\":\"\\ude00 x\""), "/parameters/style");
+    one_fault(WITH("\"chord_progression\":[\"C\",\"\\ud83dG\"]"),
+              "/parameters/chord_progression/1");
+    one_fault(WITH("\"target_bpm\":100,\"style\":\"x\",\"target_bpm\":100"),
+              "/parameters/target_bpm");
+    one_fault(HEAD "\"target_stems\":[\"bass\"],\"target_stems\":[\"bass\"]}", "/target_stems");
+    one_fault(HEAD "\"target_stems\":[\"bass\"],\"callback_url\":\"http://a/\\u0000\"}",
+              "/callback_url");
+    faults_are(
+        WITH("\"random_seed\":99999999999999999999,\"target_bpm\":1e999,\"style\":\"\\udc00\""),
+        "/parameters/target_bpm /parameters/style /parameters/random_seed");
+}
+
+Test(request, what_is_ignored_may_hold_anything) {
+    static const char *const texts[] = {
+        HEAD "\"target_stems\":[\"bass\"],\"trace_id\":18446744073709551616}",
+        HEAD "\"target_stems\":[\"bass\"],\"x\":[-1e999,{\"y\":1E+400}]}",
+        HEAD "\"target_stems\":[\"bass\"],\"x\":\"\\u0000\",\"\\ud800\":\"\\udfff\\ud800\"}",
+        HEAD "\"target_stems\":[\"bass\"],\"x\":1,\"x\":2}",
+        WITH("\"note\":99999999999999999999999999,\"note\":\"\\u0000\""),
+        "\xEF\xBB\xBF" HEAD "\"target_stems\":[\"bass\"],\"parameters\":{\"target_bpm\":100}}",
+        WITH("\"prompt\":\"\\ud83d\\ude00 \\\\u0000\",\"random_seed\":9223372036854775807"),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        request r;
+        json *faults = NULL;
+        cr_assert_eq(parse(&r, texts[i], &faults), OK, "%s", texts[i]);
+        request_deinit(&r);
+    }
+    static const char *const bad[] = {"{\"a\":0999999999999999999999}",
+                                      "{\"a\":1.e400}",
+                                      "{\"a\":99999999999999999999-1}",
+                                      "{\"a\":\"\\u00\"}",
+                                      "{\"a\":-}",
+                                      "\xEF\xBB{}",
+                                      "{\"a\":\"\\"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        request r;
+        json *faults = NULL;
+        cr_assert_eq(parse(&r, bad[i], &faults), ERR_FORMAT, "%s", bad[i]);
+    }
+}
+
+static void canonical_of(buf *out, const char *text) {
+    request r;
+    json *faults = NULL;
+    buf_init(out, 4096);
+    cr_assert_eq(parse(&r, text, &faults), OK, "%s", text);
+    cr_assert_eq(request_canonical(&r, out, NULL), OK);
+    request_deinit(&r);
+}
+
+Test(request, serializers_agree_on_what_is_the_same_body) {
+    static const char *const same[] = {
+        WITH("\"target_bpm\":120,\"duration_seconds\":0.5"),
+        WITH("\"duration_seconds\":5e-1,\"target_bpm\":120.0"),
+        WITH("\"target_bpm\":1.2e2,\"style\":null,\"duration_seconds\":0.5,\"key\":null"),
+        HEAD
+        "\"callback_url\":null,\"target_stems\":[\"drums\"],\"meta\":{\"a\":null},\"parameters\":{"
+        "\"target_bpm\":120,\"duration_seconds\":0.50}}",
+    };
+    static const char *const other[] = {
+        WITH("\"target_bpm\":120.5,\"duration_seconds\":0.5"),
+        WITH("\"target_bpm\":120,\"duration_seconds\":0.5,\"random_seed\":1"),
+        WITH("\"target_bpm\":120"),
+    };
+    buf first, b;
+    canonical_of(&first, same[0]);
+    for (size_t i = 1; i < ARRAY_LEN(same); i++) {
+        canonical_of(&b, same[i]);
+        cr_assert_str_eq(buf_str(&b), buf_str(&first));
+        buf_deinit(&b);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+        canonical_of(&b, other[i]);
+        cr_assert(strcmp(buf_str(&b), buf_str(&first)) != 0, "%s", other[i]);
+        buf_deinit(&b);
+    }
+    buf_deinit(&first);
+}
+
+Test(request, unknown_parameters_are_warned_of) {
+    static const char *const cases[][2] = {
+        {"targetBpm", "parameters.targetBpm is unknown and was ignored, did you mean target_bpm?"},
+        {"durationSeconds",
+         "parameters.durationSeconds is unknown and was ignored, did you mean duration_seconds?"},
+        {"bpm", "parameters.bpm is unknown and was ignored, did you mean target_bpm?"},
+        {"seed", "parameters.seed is unknown and was ignored, did you mean random_seed?"},
+        {"ChordProgression",
+         "parameters.ChordProgression is unknown and was ignored, did you mean chord_progression?"},
+        {"reverb", "parameters.reverb is unknown and was ignored"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[200];
+        snprintf(text, sizeof text, WITH("\"style\":\"x\",\"%s\":1e999"), cases[i][0]);
+        json *list = request_warnings(bytes_of(text));
+        cr_assert_eq(json_len(list), 1, "%s", cases[i][0]);
+        cr_assert_str_eq(json_str_value(json_at(list, 0)), cases[i][1]);
+        json_free(list);
+    }
+    cr_assert_null(request_warnings(bytes_of(WITH("\"style\":\"x\""))));
+    cr_assert_null(request_warnings(bytes_of("{")));
 }
 
 Test(request, a_stored_text_that_is_read_again_draws_no_seed) {

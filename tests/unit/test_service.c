@@ -57,6 +57,8 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
         "\"content_md5\":\"abc\"}],\"error_message\":\"stem 'bass': no\","
         "\"error\":{\"code\":\"model_error\",\"detail\":\"stem 'bass': no\"},"
         "\"timestamp\":\"2026-03-04T05:06:07.890Z\",\"random_seed\":42,"
+        "\"warnings\":[\"parameters.b is unknown and was ignored\","
+        "\"parameters.a is unknown and was ignored\"],"
         "\"parameters\":{\"b\": 1.50, \"a\":\"\\u00e4\"}}");
     buf_clear(&b);
     j.request = NULL; // a list of jobs has none
