@@ -28,7 +28,7 @@ static status name_of(char *out, size_t cap, const char *file, const char *dir, 
                : err_set(e, ERR_LIMIT, "%.60s...: the path is too long", file);
 }
 
-static status plot(const char *file, const char *dir, err *e) {
+static status plot(const char *file, const char *dir, double bpm, err *e) {
     char path[OS_PATH_MAX];
     const file_limits limits = file_limits_default();
     file_clip clip = {0};
@@ -36,7 +36,14 @@ static status plot(const char *file, const char *dir, err *e) {
     buf_init(&png, PNG_MAX);
     status rc = name_of(path, sizeof path, file, dir, e);
     if (!rc) rc = file_read(&clip, file, &limits, e);
-    if (!rc) rc = picture_draw(&png, clip.x, clip.frames, clip.channels, clip.rate, e);
+    const char *slash = strrchr(file, '/');
+    const picture p = {.x = clip.x,
+                       .frames = clip.frames,
+                       .channels = clip.channels,
+                       .rate = clip.rate,
+                       .name = slash ? slash + 1 : file,
+                       .bpm = bpm};
+    if (!rc) rc = picture_draw(&png, &p, e);
     if (!rc) rc = os_write_atomic(path, buf_bytes(&png), e);
     if (!rc) printf("%s\n", path);
     buf_deinit(&png);
@@ -46,11 +53,13 @@ static status plot(const char *file, const char *dir, err *e) {
 
 int plot_main(int argc, char **argv) {
     const char *out = NULL, *files[FILES_MAX];
+    double bpm = 0;
     const arg_option table[] = {
         {"out", ARG_STR, &out, 0, 0, "DIR", "folder for the pictures (beside each file)", NULL},
+        {"bpm", ARG_NUM, &bpm, 20, 400, "BPM", "draws bars of four beats", NULL},
     };
     const arg_command c = {"plot",
-                           "FILE... [--out DIR]",
+                           "FILE... [--out DIR] [--bpm BPM]",
                            "draws waveform and spectrogram of sound files as PNG images",
                            table,
                            ARRAY_LEN(table),
@@ -61,7 +70,7 @@ int plot_main(int argc, char **argv) {
     if (args_parse(&c, argc, argv, files, &n, &code)) return code;
     err e = {0};
     status rc = out ? os_mkdirs(out, &e) : OK;
-    for (int i = 0; !rc && i < n; i++) rc = plot(files[i], out, &e);
+    for (int i = 0; !rc && i < n; i++) rc = plot(files[i], out, bpm, &e);
     if (rc) fprintf(stderr, "stemforge plot: %s\n", e.text);
     return rc ? 1 : 0;
 }
