@@ -17,15 +17,15 @@ struct batch {
     family *f;
     batch_limits limits;
 
-    // The thread's own.
+    // Used by the batch's thread alone.
     place *running; // [places]
-    take **takes;   // [places]: those of the running places, in order
+    take **takes;   // [places] the takes of the running places, in order
 
     pthread_t thread;
     bool started;
     pthread_mutex_t mu;
     pthread_cond_t work_come, item_done;
-    // Guarded by mu: all below, and the batch's fields of jobs and items.
+    // mu guards everything below, and the batch's fields of jobs and items.
     batch_job *jobs; // oldest first
     size_t count;    // running
     size_t memory;   // bytes of running items
@@ -66,8 +66,8 @@ static bool fits(const batch *b, const batch_item *it) {
     return !b->limits.memory_max || it->t->bytes <= b->limits.memory_max - b->memory;
 }
 
-// The next item to take in, or NULL. A job that does not fit holds the others back, so that a large
-// one is not passed over for ever.
+// Chooses the next item to take in. A job that does not fit holds the others back, so that a large
+// job does not wait for ever.
 static bool choose(batch *b, place *out) {
     batch_job *best = NULL;
     for (batch_job *j = b->jobs; j; j = j->next) {
@@ -86,7 +86,7 @@ static void place_free(batch *b, size_t i) {
 
 // --- the thread
 
-// Takes one item in. Called and returns with mu held.
+// Takes one item in. The caller holds mu, which is released meanwhile.
 static void admit(batch *b, place p) {
     take *t = p.item->t;
     p.item->state = BATCH_RUNNING;
@@ -105,7 +105,8 @@ static void admit(batch *b, place p) {
     }
 }
 
-// Ends the item in place i, whose take goes no further. Called and returns with mu held.
+// Ends the item in place i, whose take goes no further. The caller holds mu, which is released
+// meanwhile.
 static void leave(batch *b, size_t i, status rc, const err *e) {
     batch_item *it = b->running[i].item;
     pthread_mutex_unlock(&b->mu);
@@ -143,7 +144,7 @@ static void prefill(batch *b) {
     }
 }
 
-// One step of all running takes.
+// Makes one step of all running takes. The caller holds mu, which is released meanwhile.
 static void step(batch *b) {
     size_t n = b->count;
     take *const *takes = list_takes(b);
@@ -162,7 +163,7 @@ static void step(batch *b) {
     }
 }
 
-// The items that are done and as long as the first of them, at most FAMILY_TOGETHER.
+// Lists the first item that is done and others that are done and as long, at most FAMILY_TOGETHER.
 static size_t done_alike(const batch *b, batch_item **out) {
     size_t n = 0;
     for (size_t i = 0; i < b->count && n < FAMILY_TOGETHER; i++) {

@@ -38,15 +38,15 @@ typedef struct {
     size_t memory_max; // bytes of running takes in all, 0: no limit
 } batch_limits;
 
-// f is borrowed until batch_close, and its computing is the batch's thread's.
+// f is borrowed until batch_close. Only the batch's thread computes with it.
 status batch_open(batch **out, family *f, const batch_limits *l, err *e);
 // Fails what is left as canceled and joins the thread. batch_enter then refuses.
 void batch_stop(batch *b);  // NULL is fine
 void batch_close(batch *b); // fails what is left as canceled, joins the thread; NULL is fine
 
-// ERR_LIMIT when an item alone is over the memory budget; else the job is queued. From any thread.
+// Queues the job. ERR_LIMIT: one item alone is over the memory budget.
 status batch_enter(batch *b, batch_job *j, err *e);
-// Waits up to ms for an item that is done or failed and was not returned yet: its index, or -1.
+// Waits up to ms for an item that has ended and was not returned yet. Returns its index, or -1.
 int batch_wait(batch *b, batch_job *j, int ms);
 void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *total);
 // Cancels, and waits until the batch has let go of the items.

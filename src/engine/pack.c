@@ -75,7 +75,7 @@ static size_t packed_size(const tensor *t) {
 
 struct pack {
     gguf_file *file;
-    tensor *view; // [count] in the file's order: by name
+    tensor *view; // [count], sorted by name as in the file
     size_t count;
 };
 
@@ -148,7 +148,7 @@ static status read_views(pack *p, err *e) {
     }
     status rc = check_packing(p, e);
     if (!rc) rc = gguf_each_str(p->file, "stemforge.packed", use_packed, p, e);
-    return rc == ERR_NOT_FOUND ? OK : rc; // no packed matrix at all is fine
+    return rc == ERR_NOT_FOUND ? OK : rc; // a file without packed matrices is fine
 }
 
 static status check_architecture(const pack *p, err *e) {

@@ -5,8 +5,8 @@
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
 //   stemforge.packing    "panels16-v2": how matrices of the types below are laid out
-//   stemforge.packed     one string a packed matrix: "NAME TYPE ROWS COLS"; its tensor is I8, as
-//                        the kernels read it, so that loading is page faults. TYPE q8, q4:
+//   stemforge.packed     one string for each packed matrix: "NAME TYPE ROWS COLS". Its tensor is
+//                        I8 and lies as the kernels read it, so it is mapped. TYPE q8, q4:
 //                        compute/quant.h; bf16x8: compute/bf16x8.h; c32, c16: f32 and bf16 of
 //                        compute/chain.h
 //   stemforge.config, .generation_config, .preprocessor_config, .tokenizer: the folder's JSON
@@ -21,15 +21,15 @@
 
 typedef struct pack pack;
 
-bool pack_is(const char *path); // a file that begins as GGUF does
+bool pack_is(const char *path); // the file begins with the magic of GGUF
 status pack_open(pack **out, const char *path, err *e);
 void pack_close(pack *p); // NULL is fine
 
-// By the checkpoint's name; packed matrices have type DT_Q8, DT_Q4, DT_BF16X8 or DT_CHAIN_* and
-// their true shape. NULL: absent.
+// The tensor that the checkpoint calls so; NULL: absent. A packed matrix has its true shape and
+// type DT_Q8, DT_Q4, DT_BF16X8 or DT_CHAIN_*.
 const tensor *pack_find(const pack *p, const char *name);
-// The tensors of the checkpoint whose names begin so need not stay in memory; they come back when
-// they are read.
+// The tensors whose names in the checkpoint begin with prefix leave memory until they are read
+// again.
 void pack_forget(const pack *p, const char *prefix);
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.

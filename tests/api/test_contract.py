@@ -184,7 +184,7 @@ class Contract(Case):
         def said(line):
             eventually(line, lambda: line in self.s.log(), 5)
         said("Loading MusicGen model (stemforge-mini)...")
-        said("MusicGen loaded successfully (model: tone)")
+        said("MusicGen loaded successfully (model: stemforge-mini)")
         said("Models initialized successfully")
         said(f"Starting generation for request_id={good}, audio_file_id=log-1")
         said("Generating stem type: guitar, duration: 10.0s")

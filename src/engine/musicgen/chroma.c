@@ -20,50 +20,51 @@ struct chroma {
 };
 
 status chroma_config_read(chroma_config *out, const json *config, int64_t classes, err *e) {
-    chroma_config c = {.sample_rate = 32000, .fft = 16384, .hop = 4096, .classes = classes};
+    chroma_config cfg = {.sample_rate = 32000, .fft = 16384, .hop = 4096, .classes = classes};
     int64_t seconds = 30;
-    status rc = json_opt_int(config, "sampling_rate", 1000, 384000, &c.sample_rate, e);
-    if (!rc) rc = json_opt_int(config, "n_fft", 16, FFT_MAX, &c.fft, e);
-    if (!rc) rc = json_opt_int(config, "hop_length", 1, FFT_MAX, &c.hop, e);
-    if (!rc) rc = json_opt_int(config, "num_chroma", 12, CHROMA_CLASSES_MAX, &c.classes, e);
+    status rc = json_opt_int(config, "sampling_rate", 1000, 384000, &cfg.sample_rate, e);
+    if (!rc) rc = json_opt_int(config, "n_fft", 16, FFT_MAX, &cfg.fft, e);
+    if (!rc) rc = json_opt_int(config, "hop_length", 1, FFT_MAX, &cfg.hop, e);
+    if (!rc) rc = json_opt_int(config, "num_chroma", 12, CHROMA_CLASSES_MAX, &cfg.classes, e);
     if (!rc) rc = json_opt_int(config, "chunk_length", 1, 600, &seconds, e);
     if (rc) return rc;
-    if (c.fft & (c.fft - 1)) {
+    if (cfg.fft & (cfg.fft - 1)) {
         return err_set(e, ERR_FORMAT, "n_fft: expected a power of two, found %lld",
-                       (long long)c.fft);
+                       (long long)cfg.fft);
     }
-    if (c.classes % 12) {
+    if (cfg.classes % 12) {
         return err_set(e, ERR_FORMAT, "num_chroma: expected a multiple of 12, found %lld",
-                       (long long)c.classes);
+                       (long long)cfg.classes);
     }
-    c.samples_max = seconds * c.sample_rate;
-    *out = c;
+    cfg.samples_max = seconds * cfg.sample_rate;
+    *out = cfg;
     return OK;
 }
 
-// Pitch of FFT bin b in classes above LOWEST_HZ. Bin 0 has none and goes one and a half octaves
-// below bin 1.
-static double bin_pitch(const chroma_config *c, int64_t b) {
-    double n = (double)c->classes, at = (double)MAX(b, 1);
-    double hz = at * (double)c->sample_rate / (double)c->fft;
+// The pitch of FFT bin b, in classes above LOWEST_HZ. Bin 0 has no pitch; it counts as one and a
+// half octaves below bin 1.
+static double bin_pitch(const chroma_config *cfg, int64_t b) {
+    double n = (double)cfg->classes, at = (double)MAX(b, 1);
+    double hz = at * (double)cfg->sample_rate / (double)cfg->fft;
     double pitch = n * num_log2(hz / LOWEST_HZ);
     return b ? pitch : pitch - 1.5 * n;
 }
 
-// Column of bin b: Gaussians around each class, of unit length, weighted towards the fifth octave.
-static void make_column(const chroma_config *c, int64_t b, double *column) {
-    double n = (double)c->classes, pitch = bin_pitch(c, b);
-    double width = MAX(bin_pitch(c, b + 1) - pitch, 1.0), sum = 0;
-    int64_t rotate = 3 * (c->classes / 12); // class 0 is A; a minor third on is C
-    for (int64_t i = 0; i < c->classes; i++) {
-        double off = pitch - (double)((i + rotate) % c->classes) + n / 2;
+// The filter column of bin b: a Gaussian around each class, scaled to unit length and weighted
+// towards the fifth octave.
+static void make_column(const chroma_config *cfg, int64_t b, double *column) {
+    double n = (double)cfg->classes, pitch = bin_pitch(cfg, b);
+    double width = MAX(bin_pitch(cfg, b + 1) - pitch, 1.0), sum = 0;
+    int64_t rotate = 3 * (cfg->classes / 12); // class 0 is A; a minor third on is C
+    for (int64_t i = 0; i < cfg->classes; i++) {
+        double off = pitch - (double)((i + rotate) % cfg->classes) + n / 2;
         off = off - n * floor(off / n) - n / 2; // within half an octave
         double x = 2 * off / width;
         column[i] = num_exp(-0.5 * x * x);
         sum += column[i] * column[i];
     }
     double octave = (pitch / n - 5) / 2, scale = num_exp(-0.5 * octave * octave) / sqrt(sum);
-    for (int64_t i = 0; i < c->classes; i++) column[i] *= scale;
+    for (int64_t i = 0; i < cfg->classes; i++) column[i] *= scale;
 }
 
 static status init(chroma *k, err *e) {
@@ -111,10 +112,12 @@ const double *chroma_filter(const chroma *k, int64_t b) {
     return k->filter + b * k->cfg.classes;
 }
 
-// Where the n samples lie once they fill one window at least: *lead zeros before them.
+// Limits *n to samples_max and pads short audio to one window; *lead is the number of zeros in
+// front of the samples.
 static int64_t padded_length(const chroma *k, int64_t *n, int64_t *lead) {
     *n = MIN(*n, k->cfg.samples_max);
-    *lead = *n < k->cfg.fft ? (k->cfg.fft - *n) / 2 : 0; // an odd zero goes to the right
+    *lead = *n < k->cfg.fft ? (k->cfg.fft - *n) / 2
+                            : 0; // an odd number of zeros: one more on the right
     return MAX(*n, k->cfg.fft);
 }
 
@@ -123,7 +126,8 @@ int64_t chroma_frames(const chroma *k, int64_t n) {
     return 1 + padded_length(k, &n, &lead) / k->cfg.hop;
 }
 
-// Frame f, windowed: centred on sample f*hop of the padded signal, reflected at both ends.
+// Writes frame f times the window: the frame is centred on sample f*hop of the padded signal, which
+// is reflected at both ends.
 static void cut_frame(const chroma *k, const float *samples, int64_t n, int64_t f, float *out) {
     int64_t lead, total = padded_length(k, &n, &lead);
     for (int64_t i = 0; i < k->cfg.fft; i++) {

@@ -1,4 +1,5 @@
-// chroma.h - audio to the pitch classes that MusicGen-Melody listens to: one of twelve a frame.
+// chroma.h - audio to what MusicGen-Melody listens to: the strongest of twelve pitch classes in
+// each frame.
 //
 // The features of transformers' MusicgenMelodyFeatureExtractor: power spectrogram with a periodic
 // Hann window, centred and reflected at the ends; a bank of Gaussian pitch-class filters; the
@@ -13,7 +14,7 @@
 
 typedef struct {
     int64_t sample_rate;
-    int64_t fft;         // samples a frame, also the window
+    int64_t fft;         // samples in a frame and in the window
     int64_t hop;         // samples between frames
     int64_t classes;     // 12 or a multiple; bin 0 is C
     int64_t samples_max; // longer audio is cut
@@ -31,7 +32,8 @@ status chroma_open(chroma **out, const chroma_config *config, err *e);
 void chroma_close(chroma *k); // NULL is fine
 const chroma_config *chroma_get_config(const chroma *k);
 
-// Frames that n samples give: 1 + n / hop, n first cut to samples_max and filled up to one window.
+// The number of frames that n samples give: 1 + n / hop, where n is first limited to samples_max
+// and padded to one window.
 int64_t chroma_frames(const chroma *k, int64_t n);
 
 // The filter bank's column of FFT bin b, 0 <= b <= fft / 2: [classes].

@@ -5,23 +5,23 @@
 
 // Frames of n samples that the decoder hears: its prefix has no room for more.
 static int64_t rows_heard(const condition *k, int64_t n) {
-    return MIN(chroma_frames(k->m->chroma, n), mg_get_config(k->m->lm)->chroma_length);
+    return MIN(chroma_frames(k->p->chroma, n), mg_get_config(k->p->lm)->chroma_length);
 }
 
 static status read_melody(condition *k, const char *path, err *e) {
-    if (!k->m->chroma) {
+    if (!k->p->chroma) {
         return err_field(e, "melody",
                          "%s was not made to follow one, expected a MusicGen-Melody model",
-                         k->m->files->name);
+                         k->p->files->name);
     }
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
     status rc = file_read(&clip, path, &limits, e);
-    int rate = (int)chroma_get_config(k->m->chroma)->sample_rate;
+    int rate = (int)chroma_get_config(k->p->chroma)->sample_rate;
     if (!rc) rc = file_clip_planes(&k->wave, &k->n, &clip, rate, 1, e);
     file_clip_deinit(&clip);
-    int64_t longest = chroma_get_config(k->m->chroma)->samples_max;
-    if (!rc) rc = chroma_check_work(k->m->chroma, rows_heard(k, longest), e);
+    int64_t longest = chroma_get_config(k->p->chroma)->samples_max;
+    if (!rc) rc = chroma_check_work(k->p->chroma, rows_heard(k, longest), e);
     if (rc) err_about(e, "melody");
     k->kind = CONDITION_MELODY;
     return rc;
@@ -38,20 +38,20 @@ static status default_chords(condition *k, const char *text, err *e) {
     return OK;
 }
 
-status condition_open(condition *out, const pipeline *m, const condition_wish *w, err *e) {
-    *out = (condition){.m = m, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
+status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e) {
+    *out = (condition){.p = p, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
     status rc = OK;
     if (w->chord_count) {
-        // Checked for every model: a wrong chord is wrong even where it would not be heard.
+        // Chords are checked for every model, also for one that does not hear them.
         rc = chords_parse(&out->chords, w->chords, w->chord_count, out->bpm, e);
         if (rc) return err_within(e, rc, "chords");
         out->has_chords = true;
     }
     if (w->melody)
         rc = read_melody(out, w->melody, e);
-    else if (m->has_grid)
+    else if (p->has_grid)
         out->kind = CONDITION_GRID;
-    else if (mg_get_config(m->lm)->melody && w->chord_count)
+    else if (mg_get_config(p->lm)->melody && w->chord_count)
         out->kind = CONDITION_CHORDS;
     if (!rc && out->kind == CONDITION_GRID && !out->has_chords) rc = default_chords(out, w->key, e);
     if (rc) condition_close(out);
@@ -63,31 +63,32 @@ void condition_close(condition *k) {
     *k = (condition){0};
 }
 
-// The melody goes round for ever; a window hears it from its own start on.
+// The melody repeats for ever. A window hears it from the time at which the window starts.
 static int64_t melody_rows(const condition *k, float *out, double start_s) {
-    const chroma_config *c = chroma_get_config(k->m->chroma);
-    int64_t from = (int64_t)(start_s * (double)c->sample_rate) % k->n;
-    int64_t n = from ? c->samples_max : MIN(k->n, c->samples_max);
+    const chroma_config *cfg = chroma_get_config(k->p->chroma);
+    int64_t from = (int64_t)(start_s * (double)cfg->sample_rate) % k->n;
+    int64_t n = from ? cfg->samples_max : MIN(k->n, cfg->samples_max);
     float *turned = mem_alloc((size_t)n * sizeof *turned);
     int64_t rows = rows_heard(k, n);
     for (int64_t i = 0; turned && i < n; i++) turned[i] = k->wave[(from + i) % k->n];
     const chroma_rows to = {.onehot = out, .n = rows};
-    status rc = turned ? chroma_extract(k->m->chroma, turned, n, &to, NULL) : ERR_OOM;
+    status rc = turned ? chroma_extract(k->p->chroma, turned, n, &to, NULL) : ERR_OOM;
     mem_free(turned);
     return rc ? 0 : rows;
 }
 
 int64_t condition_chroma(void *arg, float *out, int64_t start_frame) {
     const condition *k = arg;
-    double start_s = (double)start_frame / k->m->frame_rate;
-    int64_t rows = mg_get_config(k->m->lm)->chroma_length;
+    double start_s = (double)start_frame / k->p->frame_rate;
+    int64_t rows = mg_get_config(k->p->lm)->chroma_length;
     switch (k->kind) {
     case CONDITION_NONE: return 0;
-    case CONDITION_GRID: control_fill(out, &k->m->grid, &k->chords, k->bpm, start_s); return rows;
+    case CONDITION_GRID: control_fill(out, &k->p->grid, &k->chords, k->bpm, start_s); return rows;
     case CONDITION_CHORDS: {
-        const chroma_config *c = chroma_get_config(k->m->chroma);
-        size_t first = (size_t)(start_s * (double)c->sample_rate / (double)c->hop + 0.5);
-        chords_fill_chroma(out, &k->chords, (size_t)rows, first, (int)c->hop, (int)c->sample_rate);
+        const chroma_config *cfg = chroma_get_config(k->p->chroma);
+        size_t first = (size_t)(start_s * (double)cfg->sample_rate / (double)cfg->hop + 0.5);
+        chords_fill_chroma(out, &k->chords, (size_t)rows, first, (int)cfg->hop,
+                           (int)cfg->sample_rate);
         return rows;
     }
     case CONDITION_MELODY: return melody_rows(k, out, start_s);

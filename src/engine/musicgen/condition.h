@@ -1,13 +1,12 @@
 // condition.h - what steers a melody model through its chroma prefix, window by window.
 //
-// One condition serves all stems of a request: that is what keeps them on one bar grid and one
-// harmony.
+// All stems of a request share one condition, so they share one bar grid and one harmony.
 #pragma once
 #include "engine/musicgen/pipeline.h"
 
 typedef struct {
     enum { CONDITION_NONE, CONDITION_GRID, CONDITION_CHORDS, CONDITION_MELODY } kind;
-    const pipeline *m;
+    const pipeline *p;
     progression chords; // GRID, CHORDS
     bool has_chords;    // GRID: false when all bars are silent
     double bpm;
@@ -15,7 +14,7 @@ typedef struct {
     int64_t n;
 } condition;
 
-// What a request says of it; NULL and 0 mean "not given".
+// The fields of a request that steer it; NULL and 0 mean "not given".
 typedef struct {
     const char *const *chords;
     size_t chord_count;
@@ -24,11 +23,12 @@ typedef struct {
     const char *melody; // path of an audio file
 } condition_wish;
 
-#define CONDITION_BPM 120 // when a tempo is needed and none was given
+#define CONDITION_BPM 120 // the tempo of a request without one
 
-// ERR_ARG: a chord, key or combination that cannot be; zeroed *out on failure.
-status condition_open(condition *out, const pipeline *m, const condition_wish *w, err *e);
+// ERR_ARG: a chord or key is wrong, or the model cannot follow what was asked for. On failure *out
+// is zeroed.
+status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e);
 void condition_close(condition *k); // zeroed is fine
 
-// A run_chroma: arg is the condition. Several threads may call it at once.
+// As run_chroma (run.h); arg is the condition. Several threads may call it at once.
 int64_t condition_chroma(void *arg, float *out, int64_t start_frame);

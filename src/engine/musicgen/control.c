@@ -1,5 +1,5 @@
-// control.c - see control.h. Angles are double and num.h's, so the columns are the same bits
-// everywhere.
+// control.c - see control.h. Angles are double and go through num.h, so the columns have the same
+// bits on every machine.
 #include "engine/musicgen/control.h"
 
 #include <math.h> // floor and fmod: exact
@@ -27,11 +27,11 @@ static double colour_value(int seventh, int fifth) {
     return v + (fifth == 6 ? -0.3 : fifth == 8 ? 0.3 : 0);
 }
 
-static void put_chord(float out[6], const chord *c) {
-    put_turn(out, c->root / 12.0);
-    put_turn(out + 2, 7 * c->root / 12.0);
-    out[4] = (float)third_value(c->third);
-    out[5] = (float)colour_value(c->seventh, c->fifth);
+static void put_chord(float out[6], const chord *heard) {
+    put_turn(out, heard->root / 12.0);
+    put_turn(out + 2, 7 * heard->root / 12.0);
+    out[4] = (float)third_value(heard->third);
+    out[5] = (float)colour_value(heard->seventh, heard->fifth);
 }
 
 static const chord *chord_of_bar(const progression *p, double bar) {
@@ -48,8 +48,8 @@ void control_fill(float *out, const control_grid *g, const progression *p, doubl
         put_turn(out, bar);
         put_turn(out + 2, beat);
         put_turn(out + 4, 4 * beat);
-        const chord *c = p ? chord_of_bar(p, bar) : NULL;
-        if (c && !c->none) put_chord(out + 6, c);
+        const chord *heard = p ? chord_of_bar(p, bar) : NULL;
+        if (heard && !heard->none) put_chord(out + 6, heard);
     }
 }
 

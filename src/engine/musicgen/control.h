@@ -11,7 +11,7 @@
 
 typedef struct {
     double columns_per_second; // 50
-    size_t columns;            // in a window, always all of them: 500
+    size_t columns;            // in every window: 500
     double beats_per_bar;      // 4
 } control_grid;
 
@@ -21,10 +21,11 @@ typedef struct {
 //   6, 7  cos and sin of 2 pi root / 12;  8, 9  the same of 7 root (circle of fifths)
 //   10    third: major 1, minor -1, sus4 1/3, sus2 -1/3, none 0
 //   11    seventh: 10 gives 1, 11 gives -1, 9 gives 0.5; plus fifth: 6 gives -0.3, 8 gives 0.3
-// and 6-11 are 0 where no chord sounds. p NULL: no chords at all, and bpm counts. Chords change a
-// bar of beats_per_bar beats at a time. out [columns, 12].
+// Values 6 to 11 are 0 where no chord sounds. With p NULL no chord sounds anywhere; the tempo is
+// bpm in any case. A chord lasts one bar of beats_per_bar beats. out is [columns, 12].
 void control_fill(float *out, const control_grid *g, const progression *p, double bpm,
                   double start);
 
-// The unconditional branch of guidance: 1 in value 0, 0 elsewhere. out [columns, 12].
+// Columns for the unconditional branch of guidance: value 0 is 1, the others are 0. out is
+// [columns, 12].
 void control_fill_null(float *out, const control_grid *g);

@@ -1,14 +1,13 @@
 // decoder.h - MusicGen's step behind one interface: the next column of codes of these sequences.
 //
-// What a device has to do for a stem is all here: keep its codes and its keys and values, prefill a
-// window, and in one step feed the last column, run the layers, apply guidance, draw the next
-// column and write it down. Windows, positions in the piece and counting stay with the caller
-// (run.h). decoder_cpu.c is the first implementation; a GPU brings a second one, and then
-// decoder_open chooses. The two other networks are one call each: t5_encode in texts.c, and
-// encodec_decoder_run in sound.c.
+// A device does all of this: it keeps the codes, keys and values of a stem, prefills a window, and
+// in one step feeds the last column, runs the layers, applies guidance, draws the next column and
+// writes it down. The caller keeps the windows and counts the steps (run.h). decoder_cpu.c is the
+// first implementation; a GPU brings a second one, and then decoder_open chooses. The two other
+// networks are one call each: t5_encode in texts.c, and encodec_decoder_run in sound.c.
 //
 //     seq_create                            the codes of one stem; no caches yet
-//     decoder_begin(d, s, window)           caches, prefix, prompt
+//     decoder_begin(d, s, window)           caches, prefix, the frames that are known
 //     decoder_step(d, sequences, n)         one column of each, until the window has its columns
 //     seq_rest, seq_codes                   the caches go, the codes stay
 //
@@ -38,7 +37,7 @@ typedef struct {
     const float *text; // [text_n, text_dim] states of the text encoder, borrowed until seq_free
     int64_t text_n;    // tokens with a mask of 1
     int64_t text_rows; // with padding: rows of a melody model's prefix; >= text_n
-    bool text_null;    // no text at all: the unconditional branch alone
+    bool text_null;    // there is no text: the unconditional branch alone runs
     sampler_params sampling;
     uint64_t seed, stream; // of the draws; stream: a number for the stem's name
     int64_t frames;        // to make in all, the given ones included
@@ -59,19 +58,19 @@ size_t seq_cache_bytes(const musicgen *m, const seq_params *p);
 
 // A window: frames start to start + frames - 1 of the piece, of which the first `known` are made.
 typedef struct {
-    int64_t index; // numbers the draws
+    int64_t index; // part of the numbers of the draws
     int64_t start, frames, known;
     // Melody models: rows [chroma_rows, bins] of the window's chroma; NULL: the null chroma.
     const float *chroma;
     int64_t chroma_rows;
-    // Sequences whose caches begin with the same chroma rows, which are then copied: in the
-    // conditional branch and in the null one. NULL: none.
+    // A sequence whose conditional (null) cache begins with the same chroma rows; they are copied
+    // from there. NULL: none.
     const seq *like, *like_null;
 } seq_window;
 
 // Empties the caches of s and prefills them for the window w.
 status decoder_begin(decoder *d, seq *s, const seq_window *w, err *e);
-// The columns that steps make in a window of so many frames with `known` of them made.
+// The number of steps in a window of so many frames, of which `known` are made.
 int64_t decoder_columns(const musicgen *m, const seq_params *p, int64_t frames, int64_t known);
 // Draws the next column of n different sequences, whose windows have begun and are not full.
 status decoder_step(decoder *d, seq *const *s, size_t n, err *e);

@@ -286,13 +286,13 @@ static mg_row branch_row(seq *s, int null) {
     return (mg_row){.cache = null ? s->null : s->cond, .codes = s->feed};
 }
 
-// The rows of all branches of all sequences, and where the scores of each will lie. The decoder
-// wants rows with a text first.
+// Lists the rows of all branches of all sequences, and where the scores of each will lie. Rows with
+// a text come first, as mg_forward wants them.
 static int64_t gather(decoder *d, seq *const *list, size_t count) {
     int64_t n = 0, size = d->cfg->codebooks * d->cfg->vocab;
     for (size_t i = 0; i < count; i++) {
         seq *s = list[i];
-        // Every frame of the columns before the next one has been written.
+        // All frames of the columns before the next one are written.
         delay_column(&s->delay, s->feed, s->codes + s->start, s->p.frames, s->delay.frames,
                      s->column - 1);
         d->scores[i] = (step_scores){.s = s};

@@ -3,9 +3,9 @@
 
 #include "engine/musicgen/sampler.h"
 
-// The type of keys and values beside weights of that type.
-static dtype cache_type_beside(weights_type kept, const mg_config *lm) {
-    if (kept >= WEIGHTS_Q8 && lm->dh <= ATTEND_I8_DH) return DT_I8;
+// The type of keys and values in a model whose weights are of type `kept`.
+static dtype cache_type_beside(weights_type kept, const mg_config *cfg) {
+    if (kept >= WEIGHTS_Q8 && cfg->dh <= ATTEND_I8_DH) return DT_I8;
     return kept >= WEIGHTS_BF16 ? DT_BF16 : DT_F32;
 }
 
@@ -17,18 +17,19 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
     w.type = lm_type;
     rc = mg_open(&p->lm, &w, files->config, &p->own, e);
     if (rc) return rc;
-    const mg_config *lm = mg_get_config(p->lm);
+    const mg_config *cfg = mg_get_config(p->lm);
     // The matrices of a packed file stay as they are, whatever is asked for. Where narrow weights
     // were asked for, the text encoder, which runs once a stem, is rounded to bf16 only.
     weights_type kept = MAX(lm_type, checkpoint_packed_type(files));
-    p->cache_type = cache_type_beside(kept, lm);
+    p->cache_type = cache_type_beside(kept, cfg);
     w.type = lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     rc = t5_open(&p->text, &w, text, "text_encoder.", &p->own, e);
-    if (kept >= WEIGHTS_BF16) w.type = WEIGHTS_BF16; // the codec's decoder too, packed or not
+    if (kept >= WEIGHTS_BF16)
+        w.type = WEIGHTS_BF16; // then the codec's decoder is bf16 too, packed or not
     if (!rc) {
         rc = encodec_open(&p->codec, &w, files->config, "audio_encoder.",
-                          lm->codebooks / lm->channels, ENCODEC_DECODER | ENCODEC_ENCODER, &p->own,
-                          e);
+                          cfg->codebooks / cfg->channels, ENCODEC_DECODER | ENCODEC_ENCODER,
+                          &p->own, e);
     }
     if (!rc) rc = weights_finish(&w, e);
     p->kept = w.kept;
@@ -38,17 +39,17 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
 }
 
 static status check_shapes(const pipeline *p, err *e) {
-    const mg_config *lm = mg_get_config(p->lm);
+    const mg_config *cfg = mg_get_config(p->lm);
     const encodec_config *audio = encodec_get_config(p->codec);
-    if (t5_get_config(p->text)->d_model != lm->text_dim) {
+    if (t5_get_config(p->text)->d_model != cfg->text_dim) {
         return err_set(e, ERR_FORMAT, "text_encoder.d_model: expected %lld, found %lld",
-                       (long long)lm->text_dim, (long long)t5_get_config(p->text)->d_model);
+                       (long long)cfg->text_dim, (long long)t5_get_config(p->text)->d_model);
     }
-    if (audio->codes < lm->vocab) {
+    if (audio->codes < cfg->vocab) {
         return err_set(
             e, ERR_FORMAT,
             "audio_encoder.codebook_size: expected at least the decoder's %lld, found %lld",
-            (long long)lm->vocab, (long long)audio->codes);
+            (long long)cfg->vocab, (long long)audio->codes);
     }
     if (tok_vocab_size(p->tokenizer) > t5_get_config(p->text)->vocab) {
         return err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
@@ -61,12 +62,12 @@ static status check_shapes(const pipeline *p, err *e) {
 // for the codec, so its rate and channels must be the model's; a melody model's one is chroma.h's.
 static status check_documents(const pipeline *p, const json *generation, const json *preprocessor,
                               err *e) {
-    const mg_config *lm = mg_get_config(p->lm);
-    int64_t rate = encodec_get_config(p->codec)->sample_rate, channels = lm->channels;
+    const mg_config *cfg = mg_get_config(p->lm);
+    int64_t rate = encodec_get_config(p->codec)->sample_rate, channels = cfg->channels;
     int64_t rate_said = rate, channels_said = channels;
-    status rc = mg_check_special(generation, lm->vocab, e);
+    status rc = mg_check_special(generation, cfg->vocab, e);
     if (rc) return err_within(e, rc, "generation_config.json");
-    if (lm->melody || !preprocessor) return OK;
+    if (cfg->melody || !preprocessor) return OK;
     rc = json_opt_int(preprocessor, "sampling_rate", 1, 1 << 24, &rate_said, e);
     if (!rc) rc = json_opt_int(preprocessor, "feature_size", 1, 1 << 16, &channels_said, e);
     if (rc) return err_within(e, rc, "preprocessor_config.json");
@@ -83,7 +84,8 @@ static status check_documents(const pipeline *p, const json *generation, const j
                    (long long)channels, (long long)channels_said);
 }
 
-// "stemforge" in config.json: what our own training adds (docs/MODELS.md). Absent for other models.
+// Reads "stemforge" in config.json, which our own training adds (docs/MODELS.md); other models have
+// none.
 static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) {
     const json *own = json_find(p->files->config, "stemforge");
     if (!own) return OK;
@@ -100,41 +102,41 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
     if (!rc) rc = json_opt_int(own, "beats_per_bar", 1, 32, &beats, e);
     if (rc) return err_within(e, rc, "stemforge");
-    const mg_config *lm = mg_get_config(p->lm);
-    if (!lm->melody || lm->chroma_length != columns || lm->chroma_bins != CONTROL_WIDTH) {
+    const mg_config *cfg = mg_get_config(p->lm);
+    if (!cfg->melody || cfg->chroma_length != columns || cfg->chroma_bins != CONTROL_WIDTH) {
         return err_set(
             e, ERR_FORMAT,
             "stemforge.columns: %lld columns of %d, but the decoder's chroma is %lld x %lld",
-            (long long)columns, CONTROL_WIDTH, (long long)lm->chroma_length,
-            (long long)lm->chroma_bins);
+            (long long)columns, CONTROL_WIDTH, (long long)cfg->chroma_length,
+            (long long)cfg->chroma_bins);
     }
     p->grid.columns = (size_t)columns;
     p->grid.beats_per_bar = (double)beats;
     return OK;
 }
 
-// Rows of a prefix that are for the text; a longer text takes more from the window (plan.c).
+// Rows of a prefix that are kept free for the text; a longer text shortens the window (plan.c).
 #define TEXT_ROWS_RESERVED 24
 
 static status read_windows(pipeline *p, const json *generation, err *e) {
-    const mg_config *lm = mg_get_config(p->lm);
+    const mg_config *cfg = mg_get_config(p->lm);
     const encodec_config *audio = encodec_get_config(p->codec);
     p->frame_rate = (double)audio->sample_rate / (double)audio->hop;
     double window_s = 30, stride_s = 0;
     status rc = read_own(p, &window_s, &stride_s, e);
     if (rc) return rc;
     if (stride_s <= 0) stride_s = window_s * 18 / 30; // the reference's extend_stride
-    int64_t lag = lm->codebooks / lm->channels;
-    int64_t prefix = lm->melody ? lm->chroma_length + TEXT_ROWS_RESERVED : 0;
+    int64_t lag = cfg->codebooks / cfg->channels;
+    int64_t prefix = cfg->melody ? cfg->chroma_length + TEXT_ROWS_RESERVED : 0;
     p->window = (int64_t)(window_s * p->frame_rate + 0.5);
-    p->window = MIN(p->window, lm->positions - prefix - lag);
+    p->window = MIN(p->window, cfg->positions - prefix - lag);
     if (p->window < 2) {
         return err_set(e, ERR_FORMAT,
                        "decoder.max_position_embeddings: %lld leave no room for audio",
-                       (long long)lm->positions);
+                       (long long)cfg->positions);
     }
     p->stride = MAX(1, MIN((int64_t)(stride_s * p->frame_rate + 0.5), p->window * 18 / 30));
-    int64_t top_k = 250; // what the model's authors sample with
+    int64_t top_k = 250; // the value that the model's authors use
     p->guidance = 3;
     rc = json_opt_int(generation, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
     if (!rc) rc = json_opt_num(generation, "guidance_scale", 0, 100, &p->guidance, e);
@@ -154,7 +156,7 @@ static status open_chroma(pipeline *p, const json *preprocessor, err *e) {
     return chroma_open(&p->chroma, &cfg, e);
 }
 
-// The networks and what goes with them. Errors name the checkpoint, and a field or a tensor.
+// Opens the networks and reads their settings. Errors name the checkpoint, and a field or a tensor.
 static status open_parts(pipeline *p, checkpoint *files, weights_type lm_type, compute *c,
                          const json *generation, const json *preprocessor, err *e) {
     status rc = bind(p, files, lm_type, c, e);

@@ -31,8 +31,8 @@ typedef struct {
     size_t size;              // bytes of them as kept
 } pipeline;
 
-// Binds files, which must outlive the pipeline, with the decoder's weights kept as lm_type. c's
-// threads convert weights. On failure the caller closes as after success.
+// Binds the tensors of files, which must outlive the pipeline, and keeps the decoder's weights as
+// lm_type. The threads of c convert weights. The caller closes *out after a failure too.
 status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, compute *c, err *e);
 void pipeline_close(pipeline *p); // zeroed is fine
 

@@ -11,7 +11,7 @@ struct run {
     seq *s;
     float *chroma; // [chroma_length, bins] of the window under way; NULL: the model has none
     // The window under way, or the next one.
-    int64_t index, start, known; // its number, its first frame, frames of it that are made already
+    int64_t index, start, known; // its number, its first frame, how many of its frames are made
     int64_t left;                // steps to its end
     bool open;                   // a window is under way
     bool done;
@@ -35,7 +35,7 @@ static int64_t count_steps(const run *r) {
     }
 }
 
-// The frames that were given may fill whole windows already.
+// Skips the windows that the given frames fill already.
 static void skip_given_windows(run *r) {
     r->known = r->p.seq.given_n;
     while (r->known >= window_frames(r, r->start)) {
@@ -75,7 +75,7 @@ void run_free(run *r) {
     mem_free(r);
 }
 
-// Whether both hear the same chroma rows in the windows they are at.
+// True when both runs hear the same chroma rows in their windows.
 static bool same_chroma(const run *r, const run *other) {
     return !r->p.seq.text_null && !other->p.seq.text_null && r->p.chroma == other->p.chroma &&
            r->p.chroma_arg == other->p.chroma_arg && r->start == other->start;

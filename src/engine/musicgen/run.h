@@ -1,4 +1,5 @@
-// run.h - one stem from its first window to its last: where windows begin, and how many steps go.
+// run.h - one stem from its first window to its last: where windows begin, how many steps they
+// have.
 //
 // A run is a state machine around a sequence of decoder.h, driven from one thread:
 //

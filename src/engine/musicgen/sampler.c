@@ -23,8 +23,7 @@ static int64_t argmax(const float *x, int64_t n) {
     return best;
 }
 
-// The k-th largest of x [n] (k from 1), which it reorders: Hoare's selection with the middle as
-// pivot.
+// The k-th largest of x [n] (k from 1), by Hoare's selection with the middle as pivot. Reorders x.
 static float select_largest(float *x, int64_t n, int64_t k) {
     int64_t lo = 0, hi = n - 1, want = k - 1;
     while (lo < hi) {
@@ -48,7 +47,7 @@ static float select_largest(float *x, int64_t n, int64_t k) {
     return x[want];
 }
 
-// The upper bits of a number that orders as x does: sign, exponent and three more bits.
+// Maps x to one of CLASSES classes, in the order of x: sign, exponent and three more bits.
 #define CLASSES 4096
 static uint32_t class_of(float x) {
     uint32_t u;
@@ -56,8 +55,8 @@ static uint32_t class_of(float x) {
     return (u >> 31 ? ~u : u | 0x80000000u) / ((UINT32_MAX >> 12) + 1);
 }
 
-// The k-th largest of x [n] (k from 1). scratch [n]. Its class is found by counting, which has no
-// branches to mispredict, so that few are left to select from.
+// The k-th largest of x [n] (k from 1). scratch [n]. Counting finds the class of the result without
+// a branch that the processor could mispredict; the selection then sees that class alone.
 static float kth_largest(const float *x, int64_t n, int64_t k, float *scratch) {
     uint32_t count[CLASSES] = {0}, at = CLASSES - 1;
     for (int64_t i = 0; i < n; i++) count[class_of(x[i])]++;
@@ -75,15 +74,15 @@ static int descending(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-// probs sum to 1. Finds the smallest probability that top-p keeps: from the top down, a code stays
-// while the codes up to and including it leave more than 1 - p below, or nothing is kept yet.
+// The smallest probability that top-p keeps; probs sum to 1. Codes leave from the smallest on, as
+// long as those that left sum to 1 - p at most. One code always stays.
 static float top_p_floor(const float *probs, int64_t n, float p, float *sorted) {
     int64_t m = 0;
     for (int64_t i = 0; i < n; i++) {
         if (probs[i] > 0) sorted[m++] = probs[i];
     }
     qsort(sorted, (size_t)m, sizeof *sorted, descending);
-    double below = 0; // mass of the codes from i on, the smallest first
+    double below = 0; // sum of the codes that left
     int64_t keep = m;
     while (keep > 1 && below + sorted[keep - 1] <= 1.0 - (double)p) below += sorted[--keep];
     return m ? sorted[keep - 1] : 0;
@@ -113,7 +112,7 @@ void sampler_probs(float *scores, int64_t n, const sampler_params *p, float *scr
 }
 
 int32_t sampler_draw(float *scores, int64_t n, const sampler_params *p, double u, float *scratch) {
-    // Below this the division overflows; the draw has long been the best code alone.
+    // The division by a smaller temperature overflows, and the draw is the best code already.
     if (p->temperature < 1e-4f) return (int32_t)argmax(scores, n);
     sampler_probs(scores, n, p, scratch);
     double sum = 0;
@@ -124,5 +123,5 @@ int32_t sampler_draw(float *scores, int64_t n, const sampler_params *p, double u
         last = (int32_t)i;
         if (u < sum) return last;
     }
-    return last; // u fell into what rounding left of 1
+    return last; // the sum was rounded to below 1, and u lies above it
 }

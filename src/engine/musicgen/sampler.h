@@ -1,8 +1,8 @@
 // sampler.h - scores to one code: guidance, temperature, top-k, top-p, and the draw.
 //
-// The order is that of both reference systems: guidance on raw scores, divide by the temperature,
-// keep the top k, keep the top p of what is left, softmax, draw. Plain scalar arithmetic in a fixed
-// order.
+// The order is that of both reference systems: guide the raw scores, divide them by the
+// temperature, keep the top k, keep the top p of the rest, take the softmax, draw. The arithmetic
+// is scalar and in a fixed order.
 #pragma once
 #include "base/base.h"
 
@@ -15,7 +15,7 @@ typedef struct {
 
 #define SAMPLER_CODES_MAX 65536
 
-// Guided scores: out = null + guidance (cond - null). null may be NULL: out = cond. [n]
+// Guided scores [n]: out = null + guidance (cond - null). With null NULL, out = cond.
 void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n);
 
 // Turns scores [n] into probabilities in place (excluded codes become 0); temperature > 0.

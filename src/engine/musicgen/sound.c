@@ -29,21 +29,21 @@ static status check_codes(const pipeline *p, const int32_t *codes, int64_t n, er
 
 status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t n, int32_t *codes,
                     err *e) {
-    const mg_config *lm = mg_get_config(p->lm);
-    int64_t books = lm->codebooks / lm->channels, frames = encodec_frame_count(p->codec, n);
+    const mg_config *cfg = mg_get_config(p->lm);
+    int64_t books = cfg->codebooks / cfg->channels, frames = encodec_frame_count(p->codec, n);
     int32_t *one = mem_alloc((size_t)(books * frames) * sizeof *one);
     if (!one) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
     status rc = OK;
-    for (int64_t ch = 0; !rc && ch < lm->channels; ch++) {
+    for (int64_t ch = 0; !rc && ch < cfg->channels; ch++) {
         rc = encodec_encode(p->codec, c, planes + ch * n, n, &(encodec_encoded){.codes = one}, e);
         // The rows of the channels interleave.
         for (int64_t q = 0; !rc && q < books; q++) {
-            memcpy(codes + (q * lm->channels + ch) * frames, one + q * frames,
+            memcpy(codes + (q * cfg->channels + ch) * frames, one + q * frames,
                    (size_t)frames * sizeof *one);
         }
     }
     mem_free(one);
-    if (!rc) rc = check_codes(p, codes, lm->codebooks * frames, e);
+    if (!rc) rc = check_codes(p, codes, cfg->codebooks * frames, e);
     return rc ? err_within(e, rc, "the sound as codes (audio_encoder.codebook_size %lld)",
                            (long long)encodec_get_config(p->codec)->codes)
               : OK;
@@ -75,11 +75,11 @@ status sound_decode(const pipeline *p, compute *c, const int32_t *codes, int64_t
 
 static status copy_codes(const pipeline *p, const tensor *t, int32_t **codes, int64_t *frames,
                          err *e) {
-    const mg_config *lm = mg_get_config(p->lm);
-    if (!t || t->type != DT_I32 || t->dims != 2 || t->shape[0] != lm->codebooks ||
+    const mg_config *cfg = mg_get_config(p->lm);
+    if (!t || t->type != DT_I32 || t->dims != 2 || t->shape[0] != cfg->codebooks ||
         t->shape[1] < 1) {
         return err_set(e, ERR_FORMAT, "expected a tensor \"codes\" [%lld, frames] of I32",
-                       (long long)lm->codebooks);
+                       (long long)cfg->codebooks);
     }
     int64_t n = tensor_count(t);
     int32_t *copy = mem_alloc((size_t)n * sizeof *copy); // aligned, unlike the file

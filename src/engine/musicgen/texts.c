@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-void texts_init(texts *t, const pipeline *m) {
-    *t = (texts){.m = m};
+void texts_init(texts *t, const pipeline *p) {
+    *t = (texts){.p = p};
 }
 
 static size_t width(const texts *t) {
-    return (size_t)t5_get_config(t->m->text)->d_model;
+    return (size_t)t5_get_config(t->p->text)->d_model;
 }
 
 static size_t size_of(const texts *t, int64_t n) {
@@ -71,8 +71,8 @@ status texts_encode(texts *t, compute *c, float *out, const int32_t *ids, int64_
         t->found++;
         return OK;
     }
-    status rc = t5_encode(t->m->text, c, out, ids, n, work, e);
-    pipeline_rest_text(t->m);
+    status rc = t5_encode(t->p->text, c, out, ids, n, work, e);
+    pipeline_rest_text(t->p);
     if (rc) return rc;
     t->encoded++;
     keep(t, out, ids, n);

@@ -12,7 +12,7 @@
 // What the stages of one run share.
 typedef struct {
     trace_result *out;
-    const pipeline *m;
+    const pipeline *p;
     compute *c;
     const json *run;
     const char *dir;
@@ -23,7 +23,7 @@ typedef struct {
     float *chroma; // [chroma_n, bins] or NULL
     int64_t chroma_n;
     double guidance;
-    sampler_params sampling; // of "greedy": greedy unless a temperature is given
+    sampler_params sampling; // of the stage "greedy"; temperature 0 unless the run gives one
     uint64_t seed;
 } tracer;
 
@@ -51,7 +51,7 @@ static void *add(tracer *t, const char *name, dtype type, int dims, const int64_
     ((int32_t *)add((t), (name), DT_I32, (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),         \
                     (const int64_t[]){__VA_ARGS__}))
 
-// [rows][cols] of integers below limit, borrowed from JSON into the arena.
+// Copies a JSON array [rows][cols] of integers below limit into the arena.
 static status read_codes(tracer *t, const char *member, int64_t rows, int64_t limit, int32_t **out,
                          int64_t *cols, err *e) {
     const json *a = json_find(t->run, member);
@@ -92,7 +92,7 @@ static status read_wav(tracer *t, const char *member, int channels, float **plan
                         : os_path_join(path, sizeof path, t->dir, name, e);
     if (!rc) rc = file_read(&clip, path, &limits, e);
     if (!rc)
-        rc = file_clip_planes(planes, n, &clip, (int)encodec_get_config(t->m->codec)->sample_rate,
+        rc = file_clip_planes(planes, n, &clip, (int)encodec_get_config(t->p->codec)->sample_rate,
                               channels, e);
     file_clip_deinit(&clip);
     return rc;
@@ -107,7 +107,7 @@ static status tokenize(tracer *t, err *e) {
     if (rc || (!given && !prompt)) return rc;
     t->has_text = true;
     tok_ids ids = {0};
-    if (!given) rc = tok_encode(t->m->tokenizer, bytes_of(prompt), &ids, e);
+    if (!given) rc = tok_encode(t->p->tokenizer, bytes_of(prompt), &ids, e);
     if (rc) goto done;
     t->text_n = given ? (int64_t)json_len(given) : (int64_t)ids.count;
     t->text_rows = given ? t->text_n : (int64_t)ids.n;
@@ -126,15 +126,16 @@ static status trace_text(tracer *t, err *e) {
     status rc = tokenize(t, e);
     if (rc || !t->has_text) return rc;
     int64_t pad = t->text_rows;
-    rc = json_opt_int(t->run, "text_rows", t->text_n, 4096, &pad, e); // our own: a batch's padding
+    rc = json_opt_int(t->run, "text_rows", t->text_n, 4096, &pad,
+                      e); // the padding of a batch; our own member
     if (rc) return rc;
     t->text_rows = pad;
-    const mg_config *lm = mg_get_config(t->m->lm);
-    t->text = ADD_F32(t, "t5", t->text_n, lm->text_dim);
-    float *proj = ADD_F32(t, "proj", t->text_n, lm->d);
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    t->text = ADD_F32(t, "t5", t->text_n, cfg->text_dim);
+    float *proj = ADD_F32(t, "proj", t->text_n, cfg->d);
     if (!t->text || !proj) return no_memory(e);
-    rc = t5_encode(t->m->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
-    if (!rc) mg_project_text(t->m->lm, t->c, proj, t->text, t->text_n);
+    rc = t5_encode(t->p->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
+    if (!rc) mg_project_text(t->p->lm, t->c, proj, t->text, t->text_n);
     return rc;
 }
 
@@ -145,20 +146,20 @@ static status chroma_of_wav(tracer *t, err *e) {
     int64_t n;
     status rc = read_wav(t, "melody_wav", 1, &wave, &n, e);
     if (rc || !wave) return rc;
-    int64_t frames = chroma_frames(t->m->chroma, n), bins = mg_get_config(t->m->lm)->chroma_bins;
+    int64_t frames = chroma_frames(t->p->chroma, n), bins = mg_get_config(t->p->lm)->chroma_bins;
     t->chroma = ADD_F32(t, "chroma", frames, bins);
     float *raw = ADD_F32(t, "chroma_raw", frames, bins);
     t->chroma_n = frames;
     rc = t->chroma && raw
-             ? chroma_extract(t->m->chroma, wave, n, &(chroma_rows){t->chroma, raw, frames}, e)
+             ? chroma_extract(t->p->chroma, wave, n, &(chroma_rows){t->chroma, raw, frames}, e)
              : no_memory(e);
     mem_free(wave);
     return rc;
 }
 
-// What a request with these chords and this tempo hears in its first window.
+// The chroma rows of the first window, for a request with these chords and this tempo.
 static status chroma_of_chords(tracer *t, const json *list, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
+    const mg_config *cfg = mg_get_config(t->p->lm);
     const char *names[CHORDS_MAX];
     condition_wish wish = {.chords = names, .chord_count = json_len(list)};
     if (wish.chord_count > CHORDS_MAX)
@@ -169,42 +170,42 @@ static status chroma_of_chords(tracer *t, const json *list, err *e) {
     }
     condition k;
     status rc = json_opt_num(t->run, "bpm", 20, 400, &wish.bpm, e);
-    if (!rc) rc = condition_open(&k, t->m, &wish, e);
+    if (!rc) rc = condition_open(&k, t->p, &wish, e);
     if (rc) return rc;
-    t->chroma = arena_f32(&t->out->own, (size_t)lm->chroma_length, (size_t)lm->chroma_bins);
+    t->chroma = arena_f32(&t->out->own, (size_t)cfg->chroma_length, (size_t)cfg->chroma_bins);
     if (t->chroma) t->chroma_n = condition_chroma(&k, t->chroma, 0);
     condition_close(&k);
     return t->chroma ? OK : no_memory(e);
 }
 
 static status trace_chroma(tracer *t, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
-    if (!lm->melody) return OK;
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    if (!cfg->melody) return OK;
     const json *chords = json_find(t->run, "chords");
     status rc = chords ? chroma_of_chords(t, chords, e) : chroma_of_wav(t, e);
     if (rc) return rc;
     const json *rows = json_find(t->run, "chroma");
     if (rows) {
         t->chroma_n = (int64_t)json_len(rows);
-        t->chroma = arena_f32(&t->out->own, (size_t)t->chroma_n, (size_t)lm->chroma_bins);
+        t->chroma = arena_f32(&t->out->own, (size_t)t->chroma_n, (size_t)cfg->chroma_bins);
         if (!t->chroma) return no_memory(e);
-        for (int64_t i = 0; i < t->chroma_n * lm->chroma_bins; i++) {
-            const json *row = json_at(rows, (size_t)(i / lm->chroma_bins));
-            t->chroma[i] = (float)json_num_value(json_at(row, (size_t)(i % lm->chroma_bins)));
+        for (int64_t i = 0; i < t->chroma_n * cfg->chroma_bins; i++) {
+            const json *row = json_at(rows, (size_t)(i / cfg->chroma_bins));
+            t->chroma[i] = (float)json_num_value(json_at(row, (size_t)(i % cfg->chroma_bins)));
         }
     }
-    float *proj = ADD_F32(t, "audio_proj", lm->chroma_length, lm->d);
+    float *proj = ADD_F32(t, "audio_proj", cfg->chroma_length, cfg->d);
     if (!proj) return no_memory(e);
-    mg_project_chroma(t->m->lm, t->c, proj, t->chroma, t->chroma_n);
+    mg_project_chroma(t->p->lm, t->c, proj, t->chroma, t->chroma_n);
     return OK;
 }
 
 static int64_t given_chroma(void *arg, float *out, int64_t start_frame) {
     (void)start_frame;
     const tracer *t = arg;
-    const mg_config *lm = mg_get_config(t->m->lm);
-    int64_t n = MIN(t->chroma_n, lm->chroma_length);
-    memcpy(out, t->chroma, (size_t)(n * lm->chroma_bins) * sizeof *out);
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    int64_t n = MIN(t->chroma_n, cfg->chroma_length);
+    memcpy(out, t->chroma, (size_t)(n * cfg->chroma_bins) * sizeof *out);
     return n;
 }
 
@@ -220,7 +221,7 @@ static run_params params(tracer *t, int64_t frames) {
                                 .seed = t->seed,
                                 .frames = frames,
                                 .window = frames,
-                                .cache_type = t->m->cache_type},
+                                .cache_type = t->p->cache_type},
                         .stride = frames,
                         .chroma = t->chroma ? given_chroma : NULL,
                         .chroma_arg = t};
@@ -229,18 +230,18 @@ static run_params params(tracer *t, int64_t frames) {
 // Teacher forcing: feeds codes [K][cols] as they are behind the prefix of one branch.
 static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, float *logits,
                      err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
-    int64_t prefix = lm->melody ? lm->chroma_length + MAX(t->text_rows, 1) : 0;
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    int64_t prefix = cfg->melody ? cfg->chroma_length + MAX(t->text_rows, 1) : 0;
     const seq_forced f = {.codes = codes, .cols = cols, .null = null, .logits = logits};
     const decoder_limits limits = {
-        .sequences = 1, .positions = prefix + cols + lm->codebooks + 1, .prefill = MAX(cols, 64)};
+        .sequences = 1, .positions = prefix + cols + cfg->codebooks + 1, .prefill = MAX(cols, 64)};
     seq_params p = params(t, cols).seq;
     p.sampling.guidance = 3; // so that there is a null branch
     seq_window w = {.frames = cols};
     if (!p.text_null && t->chroma) w.chroma = t->chroma, w.chroma_rows = t->chroma_n;
     decoder *d = NULL;
     seq *s = NULL;
-    status rc = decoder_open(&d, t->m->lm, t->c, &limits, e);
+    status rc = decoder_open(&d, t->p->lm, t->c, &limits, e);
     if (!rc) rc = seq_create(&s, d, &p, e);
     if (!rc) rc = decoder_force(d, s, &w, &f, e);
     seq_free(s);
@@ -249,42 +250,42 @@ static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, f
 }
 
 static status trace_forced(tracer *t, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
+    const mg_config *cfg = mg_get_config(t->p->lm);
     int32_t *codes;
     int64_t cols;
-    status rc = read_codes(t, "codes", lm->codebooks, lm->vocab + 1, &codes, &cols, e);
+    status rc = read_codes(t, "codes", cfg->codebooks, cfg->vocab + 1, &codes, &cols, e);
     if (rc || !codes) return rc;
-    float *cond = t->has_text ? ADD_F32(t, "logits", cols, lm->codebooks, lm->vocab) : NULL;
-    float *null = ADD_F32(t, "logits_null", cols, lm->codebooks, lm->vocab);
+    float *cond = t->has_text ? ADD_F32(t, "logits", cols, cfg->codebooks, cfg->vocab) : NULL;
+    float *null = ADD_F32(t, "logits_null", cols, cfg->codebooks, cfg->vocab);
     if (!null || (t->has_text && !cond)) return no_memory(e);
     rc = forced(t, codes, cols, true, null, e);
     if (rc || !cond) return rc;
     rc = forced(t, codes, cols, false, cond, e);
     if (rc || t->guidance == 1) return rc;
-    float *guided = ADD_F32(t, "logits_guided", cols, lm->codebooks, lm->vocab);
+    float *guided = ADD_F32(t, "logits_guided", cols, cfg->codebooks, cfg->vocab);
     if (!guided) return no_memory(e);
-    sampler_guide(guided, cond, null, (float)t->guidance, cols * lm->codebooks * lm->vocab);
+    sampler_guide(guided, cond, null, (float)t->guidance, cols * cfg->codebooks * cfg->vocab);
     return OK;
 }
 
-// Frames to continue from: given, or of a WAV.
+// The codes to continue from: the run gives them, or a WAV file.
 static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
-    status rc = read_codes(t, "prompt_codes", lm->codebooks, lm->vocab, codes, frames, e);
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    status rc = read_codes(t, "prompt_codes", cfg->codebooks, cfg->vocab, codes, frames, e);
     if (rc || *codes) return rc;
     float *planes;
     int64_t n;
-    rc = read_wav(t, "continue_wav", (int)lm->channels, &planes, &n, e);
+    rc = read_wav(t, "continue_wav", (int)cfg->channels, &planes, &n, e);
     if (rc || !planes) return rc;
-    *frames = encodec_frame_count(t->m->codec, n);
-    *codes = ADD_I32(t, "prompt_codes", lm->codebooks, *frames);
-    rc = *codes ? sound_encode(t->m, t->c, planes, n, *codes, e) : no_memory(e);
+    *frames = encodec_frame_count(t->p->codec, n);
+    *codes = ADD_I32(t, "prompt_codes", cfg->codebooks, *frames);
+    rc = *codes ? sound_encode(t->p, t->c, planes, n, *codes, e) : no_memory(e);
     mem_free(planes);
     return rc;
 }
 
 static status trace_greedy(tracer *t, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
+    const mg_config *cfg = mg_get_config(t->p->lm);
     int64_t frames = 0, given_n = 0;
     int32_t *given = NULL;
     bool delay = true;
@@ -299,26 +300,26 @@ static status trace_greedy(tracer *t, err *e) {
     p.seq.given_n = given_n;
     p.seq.keep_first = true;
     p.seq.parallel = !delay;
-    int32_t *codes = ADD_I32(t, "greedy", lm->codebooks, frames);
-    float *first = ADD_F32(t, "first", lm->codebooks, lm->vocab);
-    return codes && first ? run_alone(t->m->lm, t->c, &p, codes, first, e) : no_memory(e);
+    int32_t *codes = ADD_I32(t, "greedy", cfg->codebooks, frames);
+    float *first = ADD_F32(t, "first", cfg->codebooks, cfg->vocab);
+    return codes && first ? run_alone(t->p->lm, t->c, &p, codes, first, e) : no_memory(e);
 }
 
 // --- codec
 
 static status trace_decode(tracer *t, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
+    const mg_config *cfg = mg_get_config(t->p->lm);
     int32_t *codes;
     int64_t frames;
-    status rc = read_codes(t, "decode_codes", lm->codebooks, lm->vocab, &codes, &frames, e);
+    status rc = read_codes(t, "decode_codes", cfg->codebooks, cfg->vocab, &codes, &frames, e);
     if (rc || !codes) return rc;
-    float *wave = ADD_F32(t, "wave", lm->channels, sound_samples(t->m, frames));
-    return wave ? sound_decode(t->m, t->c, codes, frames, wave, e) : no_memory(e);
+    float *wave = ADD_F32(t, "wave", cfg->channels, sound_samples(t->p, frames));
+    return wave ? sound_decode(t->p, t->c, codes, frames, wave, e) : no_memory(e);
 }
 
-// Latents come as [frames, dim] and go out as [dim, frames].
+// Adds latents [frames, dim] as a tensor [dim, frames].
 static status latents_out(tracer *t, const char *name, const float *x, int64_t frames, err *e) {
-    int64_t dim = encodec_get_config(t->m->codec)->dim;
+    int64_t dim = encodec_get_config(t->p->codec)->dim;
     float *y = ADD_F32(t, name, dim, frames);
     if (!y) return no_memory(e);
     for (int64_t i = 0; i < dim * frames; i++) y[i] = x[i % frames * dim + i / frames];
@@ -326,21 +327,21 @@ static status latents_out(tracer *t, const char *name, const float *x, int64_t f
 }
 
 static status trace_encode(tracer *t, err *e) {
-    const mg_config *lm = mg_get_config(t->m->lm);
-    const encodec_config *a = encodec_get_config(t->m->codec);
-    int64_t n, channels = lm->channels;
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    const encodec_config *a = encodec_get_config(t->p->codec);
+    int64_t n, channels = cfg->channels;
     float *planes;
     status rc = read_wav(t, "encode_wav", (int)channels, &planes, &n, e);
     if (rc || !planes) return rc;
-    int64_t frames = encodec_frame_count(t->m->codec, n);
-    int32_t *codes = ADD_I32(t, "enc_codes", lm->codebooks, frames);
+    int64_t frames = encodec_frame_count(t->p->codec, n);
+    int32_t *codes = ADD_I32(t, "enc_codes", cfg->codebooks, frames);
     int32_t *one = arena_alloc(&t->out->own, (size_t)(a->quantizers * frames) * sizeof *one);
     float *latents = arena_f32(&t->out->own, (size_t)frames, (size_t)a->dim);
     if (!codes || !one || !latents) rc = no_memory(e);
     for (int64_t ch = 0; !rc && ch < channels; ch++) {
         static const char *const stereo[] = {"latents_left", "latents_right"};
         const encodec_encoded to = {.codes = one, .latents = latents};
-        rc = encodec_encode(t->m->codec, t->c, planes + ch * n, n, &to, e);
+        rc = encodec_encode(t->p->codec, t->c, planes + ch * n, n, &to, e);
         for (int64_t q = 0; !rc && q < a->quantizers; q++) {
             memcpy(codes + (q * channels + ch) * frames, one + q * frames,
                    (size_t)frames * sizeof *one);
@@ -353,7 +354,7 @@ static status trace_encode(tracer *t, err *e) {
 
 static status read_sampling(tracer *t, err *e) {
     double temperature = 0;
-    int64_t top_k = t->m->top_k, seed = 0;
+    int64_t top_k = t->p->top_k, seed = 0;
     t->guidance = 1;
     status rc = json_opt_num(t->run, "guidance", 0, 1000, &t->guidance, e);
     if (!rc) rc = json_opt_num(t->run, "temperature", 0, 2, &temperature, e);
@@ -369,7 +370,7 @@ status trace_run(trace_result *out, const family *f, const json *run_json, const
                  err *e) {
     *out = (trace_result){0};
     tracer t = {.out = out, .c = f->c, .run = run_json, .dir = dir};
-    status rc = musicgen_pipeline(&t.m, f, e);
+    status rc = musicgen_pipeline(&t.p, f, e);
     if (!rc) rc = read_sampling(&t, e);
     if (!rc) rc = trace_text(&t, e);
     if (!rc) rc = trace_chroma(&t, e);

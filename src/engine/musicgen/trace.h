@@ -1,7 +1,7 @@
-// trace.h - every stage of a model as named tensors, to hold against the reference implementation.
+// trace.h - every stage of a model as named tensors, for a comparison with the reference.
 //
-// A run is a JSON object as tests/parity/README.md describes; the tensors have its names. Used by
-// `stemforge trace` (make parity) and by the tests of the recorded fixtures.
+// tests/parity/README.md describes a run, which is a JSON object, and names the tensors.
+// `stemforge trace` (make parity) and the tests of the recorded fixtures use it.
 #pragma once
 #include "engine/family.h"
 #include "format/safetensors.h"
