@@ -103,10 +103,11 @@ static bool held(const take *t) {
 }
 
 static status step(family *f, take *const *list, size_t n, err *e) {
-    (void)f, (void)e;
+    (void)f;
     int ms = 0;
     for (size_t i = 0; i < n; i++) {
         take *t = list[i];
+        if (about((tone_take *)t, "step")) return err_set(e, ERR_DEVICE, "device lost");
         if (((tone_take *)t)->slow) ms = STEP_MS;
         if (held(t)) {
             ms = STEP_MS;

@@ -9,6 +9,7 @@
 //     fail:bass     that stem fails when it is finished
 //     device:bass   likewise, and it is the device that failed; "device" alone fails every stem
 //     nomemory:bass fails that stem when it begins
+//     step:bass     the step that this stem takes part in fails
 //
 // The environment delays loading (TONE_LOAD_MS) and fails it (TONE_LOAD_FAIL).
 #pragma once
