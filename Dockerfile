@@ -25,7 +25,7 @@ COPY models/stemforge-mini /usr/local/share/stemforge/models/stemforge-mini
 COPY LICENSE /usr/local/share/doc/stemforge/
 USER 10001:10001
 WORKDIR /data
-ENV LISTEN_ADDR=0.0.0.0 PORT=8080 DATA_DIR=/data HF_HOME=/models \
+ENV LISTEN_ADDR=* PORT=8080 DATA_DIR=/data HF_HOME=/models \
     MODEL=/usr/local/share/stemforge/models/stemforge-mini
 VOLUME ["/data", "/models"]
 EXPOSE 8080

@@ -185,7 +185,7 @@ endif
 
 # --- `stemforge serve` with one more family of models, which makes a tone; the blob store from the command line
 .PHONY: api torture fuzz-api bench-load
-$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c src/app/serve.c src/app/config.c src/app/shipped.c) $(TONE) $(PARTS)
+$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c $(wildcard src/app/config*.c src/app/serve*.c) src/app/shipped.c) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 $(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)

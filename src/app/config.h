@@ -1,12 +1,18 @@
 // config.h - every setting of the service, in one table.
 //
 // One row is the environment variable, the flag, the check, the default and the line of help. A
-// flag wins over the environment, the environment over the default. An empty variable counts as
-// unset. A secret can also be read from a file: NAME_FILE holds its path (the last newline is cut).
+// flag wins over the environment, the environment over the default. A value that is given and empty
+// is a fault: nobody means an open door by it. A secret can also be read from a file: NAME_FILE
+// holds its path. Blanks and one pair of quotes around a value are dropped.
 #pragma once
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "base/err.h"
+
+#define CONFIG_ROWS_MAX 80
+
+typedef enum { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_FILE, FROM_FLAG } config_place;
 
 typedef struct {
     // what the contract names
@@ -37,13 +43,33 @@ typedef struct {
     char *log_level, *log_format;
     // not settings: what was asked for on the command line
     bool help, check, markdown;
+    bool public_url_guessed;       // PUBLIC_URL is unset
+    uint8_t from[CONFIG_ROWS_MAX]; // a config_place for each row of config_table
 } config;
 
-// Reads defaults, the environment and argv[1..argc). ERR_ARG names the setting, what was expected
-// and what was found. config_deinit in any case.
-status config_load(config *c, int argc, char **argv, err *e);
+// What is wrong with settings, one line each: a fault ends start-up, a warning does not.
+typedef struct {
+    buf faults, warnings;
+    int count; // of faults
+} config_report;
+
+void config_report_init(config_report *r);
+void config_report_deinit(config_report *r);
+void config_fault(config_report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void config_warning(config_report *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+// Reads defaults, the environment and argv[1..argc), and reports all that is wrong, not only the
+// first: each fault names the setting, what was expected and what was found. Whether the values can
+// be used together, here and now, is for serve_check. config_deinit in any case.
+void config_load(config *c, int argc, char **argv, config_report *r);
+// As config_load, of the listening settings alone: what a client of the service needs.
+void config_load_listening(config *c, config_report *r);
+// Warns of variables of the environment that are near a setting's name and not read.
+void config_warn_names(config_report *r);
 void config_deinit(config *c);
 
 void config_help(FILE *to, const char *command);
 // The table of docs/OPERATIONS.md. A test compares the two.
 void config_markdown(FILE *to);
+// Every setting with its value and where it comes from; secrets are not shown.
+void config_show(FILE *to, const config *c);

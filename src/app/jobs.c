@@ -15,39 +15,52 @@
 #define ANSWER_MAX ((int64_t)8 << 20)
 
 typedef struct {
-    char base[320], bearer[300];
+    char base[700], bearer[300];
     bool json;
     fetch_client *client;
 } caller;
 
-// The server's address as this machine reaches it.
-static void address(const config *c, const char *url, char *out, size_t cap) {
+// The server's address as this machine reaches it: any of all addresses is 127.0.0.1, which a
+// server that listens on :: takes too. An address of IPv6 is in brackets, its zone escaped.
+static void address(const config *c, char *out, size_t cap) {
+    static const char *const all[] = {"*", "0.0.0.0", "::", "[::]"};
     const char *host = c->listen_addr;
-    if (strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0) host = "127.0.0.1";
-    if (strcmp(host, "[::]") == 0) host = "[::1]";
-    if (url)
-        snprintf(out, cap, "%s", url);
-    else
-        snprintf(out, cap, "http://%.250s:%lld", host, (long long)c->port);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (strcmp(host, all[i]) == 0) host = "127.0.0.1";
+    }
+    bool bare = host[0] != '[' && strchr(host, ':');
+    size_t n = strcspn(host, "%");
+    snprintf(out, cap, "http://%s%.*s%s%.200s%s:%lld", bare ? "[" : "", (int)MIN(n, (size_t)250),
+             host, host[n] ? "%25" : "", host[n] ? host + n + 1 : "", bare ? "]" : "",
+             (long long)c->port);
 }
 
 static status caller_open(caller *k, const char *url, err *e) {
     config c;
-    char *none[] = {NULL};
-    status rc = config_load(&c, 0, none, e);
-    if (!rc) {
-        address(&c, url, k->base, sizeof k->base);
+    config_report r;
+    config_report_init(&r);
+    config_load_listening(&c, &r);
+    const char *wrong = buf_str(&r.faults);
+    status rc = OK;
+    if (*wrong) {
+        rc = err_set(e, ERR_ARG, "%.*s", (int)strcspn(wrong, "\n"), wrong);
+    } else {
+        if (url)
+            snprintf(k->base, sizeof k->base, "%s", url);
+        else
+            address(&c, k->base, sizeof k->base);
         size_t n = strcspn(c.api_keys, ",");
         if (n) snprintf(k->bearer, sizeof k->bearer, "Bearer %.*s", (int)MIN(n, 256), c.api_keys);
         rc = fetch_client_open(&k->client, e);
     }
     config_deinit(&c);
+    config_report_deinit(&r);
     return rc;
 }
 
 // Prints the answer or what went wrong. *out (may be NULL) gets the parsed answer of a 2xx.
 static int ask(caller *k, const char *method, const char *path, json **out) {
-    char url[900];
+    char url[1400];
     err e;
     snprintf(url, sizeof url, "%s%s", k->base, path);
     fetch_header key = {"Authorization", k->bearer};

@@ -12,7 +12,8 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "app/config.h"
-#include "app/shipped.h"
+#include "app/serve_check.h"
+#include "app/serve_parts.h"
 #include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -24,6 +25,7 @@
 #include "service/worker.h"
 
 #define FAMILY "MusicGen" // of the models in log lines before one is open
+#define NO_MODEL "Failed to load any AI models. Cannot proceed without models."
 #define POLL_MS 50
 #define LAST_RESORT_MS 5000 // beyond the grace period; then leases give the jobs back
 
@@ -44,6 +46,7 @@ typedef struct {
     pthread_t loader;
     bool loader_runs;
     atomic_bool loaded, load_failed;
+    bool model_refused; // what MODEL names is no model; set before load_failed
 } service;
 
 static int64_t ms_of(double seconds) {
@@ -59,33 +62,9 @@ static void raise_file_limit(void) {
     }
 }
 
-static const char *or_null(const char *s) {
-    return s && *s ? s : NULL;
-}
-
-static void warn_settings(const config *c) {
-    bool local = strncmp(c->listen_addr, "127.", 4) == 0 || strcmp(c->listen_addr, "[::1]") == 0 ||
-                 strcmp(c->listen_addr, "localhost") == 0;
-    if (!local && !c->api_keys[0])
-        log_warn("serve", "API_KEYS is unset: whoever reaches %s:%lld may submit jobs",
-                 c->listen_addr, (long long)c->port);
-    if (c->allow_private && !c->allowed_origins[0])
-        log_warn("serve", "Callbacks may go to private addresses; CALLBACK_ALLOWED_ORIGINS or "
-                          "CALLBACK_ALLOW_PRIVATE=false narrow that");
-}
-
 static status open_storage(service *s, err *e) {
-    const config *c = s->c;
-    char url[OS_PATH_MAX];
-    snprintf(url, sizeof url, "%s/files", c->public_url);
-    blob_config b = blob_config_default();
-    b.connection = or_null(c->azure_connection);
-    b.account = or_null(c->azure_account);
-    b.container = c->container;
-    b.sas_hours = (int)c->sas_hours;
-    b.ca_file = or_null(c->storage_ca);
-    b.dir = c->storage_dir;
-    b.public_url = url;
+    char url[BLOB_URL_MAX];
+    const blob_config b = serve_blob_config(s->c, url);
     return blob_open(&s->blobs, &b, e);
 }
 
@@ -107,14 +86,7 @@ static status open_jobs(service *s, err *e) {
 
 static status open_hook(service *s, err *e) {
     const config *c = s->c;
-    hook_config h = hook_config_default();
-    h.secret = or_null(c->secret);
-    h.secret_old = or_null(c->secret_old);
-    h.allowed_origins = or_null(c->allowed_origins);
-    h.allow_private = c->allow_private;
-    h.timeout_ms = (int)ms_of(c->callback_timeout);
-    h.ca_file = or_null(c->callback_ca);
-    h.threads = (int)c->callback_threads;
+    const hook_config h = serve_hook_config(c);
     status rc = hook_open(&s->hook, &h, e);
     return rc ? rc
               : outbox_open(&s->outbox, s->jobs, s->hook, s->metrics, (int)c->callback_threads, e);
@@ -175,8 +147,8 @@ static status open_http(service *s, err *e) {
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;
     api_set_model(s->api, API_MODEL_LOADING, NULL, NULL);
-    char listen[300];
-    snprintf(listen, sizeof listen, "%.250s:%lld", c->listen_addr, (long long)c->port);
+    char listen[SERVE_LISTEN_MAX];
+    serve_listen(c, listen);
     http_options o = http_options_default();
     o.listen = listen;
     o.threads = (int)c->http_threads;
@@ -222,13 +194,7 @@ static void close_all(service *s) {
 }
 
 static status open_engine(service *s, err *e) {
-    const config *c = s->c;
-    stemforge_options o = stemforge_options_default();
-    o.model = shipped_model(c->model);
-    o.threads = (int)c->threads;
-    (void)stemforge_weights_parse(c->weights, &o.weights); // config_check has
-    if (c->batch_max) o.batch_max = (int)c->batch_max;
-    o.memory_max = (size_t)c->memory_max_mb << 20;
+    const stemforge_options o = serve_engine_options(s->c);
     return stemforge_open(&s->engine, &o, e);
 }
 
@@ -248,8 +214,9 @@ static void *load(void *arg) {
         if (rc) log_error("serve", "%s", e.text);
     }
     if (rc) {
-        log_error("serve", "Failed to load any AI models. Cannot proceed without models.");
+        log_error("serve", NO_MODEL);
         api_set_model(s->api, API_MODEL_NONE, NULL, NULL);
+        s->model_refused = rc == ERR_ARG || rc == ERR_NOT_FOUND || rc == ERR_FORMAT;
         atomic_store(&s->load_failed, true);
     } else {
         api_set_model(s->api, API_MODEL_AVAILABLE, info.name, s->engine);
@@ -296,44 +263,82 @@ static int run(service *s) {
         _exit(0);
     }
     pthread_join(s->loader, NULL);
-    if (atomic_load(&s->load_failed)) return 1;
+    if (atomic_load(&s->load_failed)) return s->model_refused ? EXIT_USAGE : 1;
     drain(s);
     return broken(s) ? 1 : 0;
 }
 
-int serve_main(int argc, char **argv) {
-    config c;
+// Calls say with each line of text.
+static void each_line(const buf *text, void (*say)(const char *line, size_t n)) {
+    const char *line = buf_str(text);
+    for (size_t n; *line; line += n + 1) {
+        n = strcspn(line, "\n");
+        say(line, n);
+    }
+}
+
+// A model that is not there is also said as operators know it.
+static void say_fault(const char *line, size_t n) {
+    fprintf(stderr, "stemforge serve: %.*s\n", (int)n, line);
+    if (strncmp(line, "MODEL: ", 7) == 0) fprintf(stderr, "stemforge serve: " NO_MODEL "\n");
+}
+
+static void say_warning(const char *line, size_t n) {
+    fprintf(stderr, "stemforge serve: warning: %.*s\n", (int)n, line);
+}
+
+static void log_warning(const char *line, size_t n) {
+    log_warn("serve", "%.*s", (int)n, line);
+}
+
+// What --check-config says: all that is wrong, or what would be used.
+static int check(const config *c, config_report *r) {
+    if (r->count == 0) serve_check_model(c, r);
+    each_line(&r->warnings, say_warning);
+    each_line(&r->faults, say_fault);
+    if (r->count) return EXIT_USAGE;
+    printf("The settings are good. serve would use:\n");
+    config_show(stdout, c);
+    return 0;
+}
+
+static int serve(const config *c, const config_report *r) {
+    each_line(&r->faults, say_fault);
+    if (r->count) return EXIT_USAGE;
     err e;
-    service s = {
-        .c = &c,
-    };
+    service s = {.c = c};
     int result = 1;
-    if (config_load(&c, argc, argv, &e)) {
-        fprintf(stderr, "stemforge serve: %s\n", e.text);
-        config_deinit(&c);
-        return EXIT_USAGE;
-    }
-    if (c.help) config_help(stdout, "serve");
-    if (c.markdown) config_markdown(stdout);
-    if (c.help || c.markdown || c.check) {
-        config_deinit(&c);
-        return 0;
-    }
     log_level level = LOG_INFO;
-    log_level_parse(c.log_level, &level);
-    log_setup(level, strcmp(c.log_format, "json") == 0);
+    log_level_parse(c->log_level, &level);
+    log_setup(level, strcmp(c->log_format, "json") == 0);
     os_stop_on_signals();
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
-    warn_settings(&c);
-    if (c.use_gpu)
-        log_error("serve", "USE_GPU=true: this build has no CUDA device to use");
-    else if (open_all(&s, &e))
+    each_line(&r->warnings, log_warning);
+    if (open_all(&s, &e))
         log_error("serve", "%s", e.text);
     else
         result = run(&s);
     close_all(&s);
     if (result == 0) log_info("serve", "Bye");
+    return result;
+}
+
+int serve_main(int argc, char **argv) {
+    config c;
+    config_report r;
+    int result = 0;
+    config_report_init(&r);
+    config_load(&c, argc, argv, &r);
+    if (c.help || c.markdown) {
+        if (c.help) config_help(stdout, "serve");
+        if (c.markdown) config_markdown(stdout);
+    } else {
+        log_setup(LOG_OFF, false); // what the checks find is in the report
+        serve_check(&c, &r);
+        result = c.check ? check(&c, &r) : serve(&c, &r);
+    }
+    config_report_deinit(&r);
     config_deinit(&c);
     return result;
 }

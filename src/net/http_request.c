@@ -12,6 +12,8 @@
 #include "base/os.h"
 #include "net/http_server_inside.h"
 
+#define MAPPED "::ffff:"
+
 #define HEADER_FIELDS_MAX 64
 #define PATH_BYTES_MAX 2048
 
@@ -123,6 +125,9 @@ static void request_name(http_request *q) {
     if (!a || getnameinfo(a, len, q->client, sizeof q->client, NULL, 0, NI_NUMERICHOST)) {
         snprintf(q->client, sizeof q->client, "unknown");
     }
+    // IPv4 through a socket of IPv6: written as what it is.
+    if (strncmp(q->client, MAPPED, strlen(MAPPED)) == 0 && strchr(q->client, '.'))
+        memmove(q->client, q->client + strlen(MAPPED), strlen(q->client + strlen(MAPPED)) + 1);
 }
 
 http_request *http_request_new(http_server *s, struct MHD_Connection *mhd, const char *url,

@@ -20,7 +20,6 @@
 #include "base/os.h"
 #include "net/http_server_inside.h"
 
-#define LISTEN_BACKLOG 1024
 // Slowest reader we keep: an answer must be taken at this rate, beside idle_ms.
 #define READ_BYTES_PER_MS_MIN 16
 #define REAP_MS 250
@@ -206,61 +205,6 @@ static void *run_handlers(void *arg) {
     return NULL;
 }
 
-// "host:port" or "[v6]:port" into host and port; "*" as host means every address.
-static status split_listen(const char *listen, char *host, size_t host_cap, char *port,
-                           size_t port_cap, err *e) {
-    const char *colon = strrchr(listen, ':');
-    size_t n = colon ? (size_t)(colon - listen) : 0;
-    const char *from = listen;
-    if (n >= 2 && listen[0] == '[' && listen[n - 1] == ']') from++, n -= 2;
-    char *end = NULL;
-    long number = colon ? strtol(colon + 1, &end, 10) : -1;
-    if (n == 0 || n >= host_cap || !end || *end || end == colon + 1 || number < 0 ||
-        number > 65535) {
-        return err_set(e, ERR_ARG, "listen: expected HOST:PORT, found \"%s\"", listen);
-    }
-    memcpy(host, from, n);
-    host[n] = 0;
-    if (strcmp(host, "*") == 0) host[0] = 0;
-    snprintf(port, port_cap, "%ld", number);
-    return OK;
-}
-
-static int bind_one(const struct addrinfo *a) {
-    int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-    if (fd < 0) return -1;
-    int one = 1, zero = 0;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (a->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0) return fd;
-    int why = errno;
-    close(fd);
-    errno = why;
-    return -1;
-}
-
-static status listen_on(http_server *s, err *e) {
-    char host[256], port[8];
-    const char *at = s->options.listen;
-    status rc = split_listen(at, host, sizeof host, port, sizeof port, e);
-    if (rc) return rc;
-    struct addrinfo hint = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list = NULL;
-    int code = getaddrinfo(host[0] ? host : NULL, port, &hint, &list);
-    if (code) return err_set(e, ERR_ARG, "listen on %s: %s", at, gai_strerror(code));
-    for (const struct addrinfo *a = list; a && s->listen_fd < 0; a = a->ai_next) {
-        s->listen_fd = bind_one(a);
-    }
-    freeaddrinfo(list);
-    if (s->listen_fd < 0) return err_errno(e, "listen on %s", at);
-    struct sockaddr_storage bound;
-    socklen_t n = sizeof bound;
-    if (getsockname(s->listen_fd, (struct sockaddr *)&bound, &n) == 0) {
-        s->port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                    : ((struct sockaddr_in *)&bound)->sin_port);
-    }
-    return OK;
-}
-
 static void log_mhd(void *arg, const char *fmt, va_list ap) {
     (void)arg;
     char text[400];
@@ -304,7 +248,7 @@ status http_server_open(http_server **out, const http_options *o, const http_han
     pthread_mutex_init(&s->mu, NULL);
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->idle, NULL);
-    status rc = listen_on(s, e);
+    status rc = http_listen(&s->listen_fd, &s->port, o->listen, e);
     if (!rc) rc = start(s, e);
     if (!rc) {
         *out = s;

@@ -19,7 +19,8 @@ typedef struct http_request http_request;
 typedef struct http_stream http_stream;
 
 typedef struct {
-    const char *listen;  // "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0: any free one
+    const char *listen;  // "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0: any free one.
+                         // "*" and "::" are all addresses, of IPv6 and IPv4
     int threads;         // that run the handler
     size_t body_max;     // bytes
     size_t head_max;     // bytes of a request's line and headers
@@ -42,6 +43,8 @@ typedef struct {
     void (*done)(void *arg, const http_request *q, int code, double seconds);
 } http_handler;
 
+// Whether a server could listen there now. ERR_BUSY: the port is taken.
+status http_listen_check(const char *listen, err *e);
 // Binds and listens first, so that a taken port is an error here; then serves at once.
 status http_server_open(http_server **out, const http_options *o, const http_handler *h, err *e);
 int http_server_port(const http_server *s);

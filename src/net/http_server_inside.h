@@ -1,6 +1,7 @@
 // http_server_inside.h - what the files of the HTTP server share; for net/http_*.c alone.
 //
 // http_server.c   listener, threads, connections and their deadlines
+// http_listen.c   the address: names, families, the socket
 // http_request.c  a request's head: what is refused before a handler sees it; what a handler asks
 // http_reply.c    finished answers: bytes, problems, files with ranges
 // http_stream.c   answers that are written bit by bit
@@ -98,5 +99,8 @@ void http_request_judge(http_request *q);
 // size: bytes of the body; UINT64_MAX for a stream.
 void http_answer(http_request *q, int code, struct MHD_Response *r, uint64_t size);
 void http_type_header(struct MHD_Response *r, const char *type); // either may be NULL
+
+// Opens the socket of options.listen. *fd is -1 unless OK.
+status http_listen(int *fd, int *port, const char *at, err *e);
 
 void http_streams_end(http_server *s); // ends all, as if each had called http_stream_end

@@ -14,6 +14,8 @@
 #include "store/blob.h"
 #include "store/job.h"
 
+#define API_KEYS_MAX 16
+
 typedef struct api api;
 
 typedef enum { API_MODEL_NONE, API_MODEL_LOADING, API_MODEL_AVAILABLE } api_model_state;

@@ -11,7 +11,6 @@
 #include "service/api.h"
 #include "service/scrape.h"
 
-#define API_KEYS_MAX 16
 #define API_REPLY_MAX ((size_t)4 << 20)
 #define API_RETRY_SECONDS 10 // before the first job has told us how long one takes
 #define API_JSON_TYPE "application/json"

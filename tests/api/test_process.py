@@ -1,5 +1,5 @@
 """The process: draining, restarts, refusing storage and database, settings, the shell commands."""
-import base64, hashlib, http.server, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time, unittest
+import base64, hashlib, hmac, http.server, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time, unittest
 from lib import OUT, ROOT, SLOW, Case, Server, eventually, free_port, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -136,7 +136,7 @@ class Faults(Case):
     def test_a_taken_port_is_an_error(self):
         s = self.serve()
         code = subprocess.run([s.binary, "--port", str(s.port), "--data-dir", str(s.folder / "b")], env=s.env,
-                              capture_output=True, timeout=20 * SLOW)
+                              cwd=s.folder, capture_output=True, timeout=20 * SLOW)
         self.assertEqual(code.returncode, 1)
         self.assertIn(b"listen on", code.stderr)
 
@@ -228,14 +228,139 @@ class Settings(Case):
             ([], {"WORKERS": "1.5"}, "WORKERS"), ([], {"USE_GPU": "maybe"}, "USE_GPU: expected true or false"),
             (["--prot", "1"], {}, "unknown flag --prot"), (["x"], {}, "expected a flag"), (["--port"], {}, "expected a value"),
             ([], {"LOG_FORMAT": "xml"}, "LOG_FORMAT"), ([], {"API_KEYS_FILE": "/nonexistent"}, "API_KEYS_FILE"),
+            ([], {"BLOB_CONTAINER_NAME": "UPPER", "AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true"},
+             "BLOB_CONTAINER_NAME 'UPPER': expected 3 to 63 lower-case letters"),
+            ([], {"AZURE_STORAGE_CONNECTION_STRING": "hello"}, "AZURE_STORAGE_CONNECTION_STRING: connection string: a part without '='"),
+            ([], {"BLOB_URL_SAS_HOURS": "5", "AZURE_STORAGE_CONNECTION_STRING": "BlobEndpoint=https://a.example/?sig=x"},
+             "BLOB_URL_SAS_HOURS needs an account key"),
+            ([], {"CALLBACK_SECRET": "whsec_%%"}, "CALLBACK_SECRET: callback secret: whsec_ must be followed by base64"),
+            ([], {"CALLBACK_SECRET_OLD": "whsec_%%"}, "CALLBACK_SECRET_OLD: "),
+            ([], {"CALLBACK_ALLOWED_ORIGINS": "foo"}, "CALLBACK_ALLOWED_ORIGINS: allowed origin 'foo'"),
+            ([], {"CALLBACK_CA_FILE": "/nonexistent"}, "CALLBACK_CA_FILE: cannot open /nonexistent"),
+            ([], {"STORAGE_CA_FILE": "/dev/null"}, "STORAGE_CA_FILE: /dev/null is not a regular file"),
+            ([], {"STORAGE_CA_FILE": str(ROOT / "README.md")}, "STORAGE_CA_FILE: expected certificates in PEM, found none"),
+            ([], {"MODEL": "/nonexistent"}, "MODEL: no model at /nonexistent"),
+            ([], {"LISTEN_ADDR": "nohost.invalid"}, "LISTEN_ADDR: listen on nohost.invalid:8080: "),
+            ([], {"LISTEN_ADDR": "192.0.2.1"}, "LISTEN_ADDR: listen on 192.0.2.1:8080: "),
+            ([], {"USE_GPU": "true"}, "USE_GPU: true, but"), ([], {"DATA_DIR": "/proc/x"}, "DATA_DIR: expected a folder to write in"),
+            ([], {"DATA_DIR": str(ROOT / "README.md")}, "DATA_DIR: expected a folder to write in"),
+            ([], {"STORAGE_DIR": "/proc/y/z"}, "STORAGE_DIR: expected a folder to write in"),
+            ([], {"DATABASE": str(ROOT / "README.md")}, "DATABASE: "), ([], {"DATABASE": "/nonexistent/a.db"}, "make this folder"),
+            ([], {"PUBLIC_URL": "not a url"}, "PUBLIC_URL: expected a URL like https://"),
+            ([], {"API_KEYS": ",".join(f"k{i}" for i in range(17))}, "API_KEYS: expected at most 16 keys, found 17"),
         ]:
-            r = self.run_it("--check-config", *flags, **env)
-            self.assertEqual(r.returncode, 2, (flags, env))
-            self.assertIn(want, r.stderr)
+            for more in (["--check-config"], []):  # and serve refuses what the check refuses
+                r = self.run_it(*more, *flags, **env)
+                self.assertEqual(r.returncode, 2, (flags, env, r.stderr))
+                self.assertIn(want, r.stderr)
 
-    def test_flags_win_over_the_environment_and_empty_is_unset(self):
+    def test_all_that_is_wrong_is_named_at_once(self):
+        r = self.run_it("--check-config", "--port", "0", "--kazoo", WORKERS="x", API_KEYS=",", LISTEN_ADDR="nohost.invalid",
+                        PUBLIC_URL="x y", LOG_LEVEL="loud", CALLBACK_SECRET="whsec_%", MODEL="/nonexistent")
+        self.assertEqual(r.returncode, 2)
+        faults = [l for l in r.stderr.splitlines() if "warning" not in l]
+        for name in ("PORT", "--kazoo", "WORKERS", "API_KEYS", "LISTEN_ADDR", "PUBLIC_URL", "LOG_LEVEL", "CALLBACK_SECRET", "MODEL"):
+            self.assertTrue(any(name in l for l in faults), (name, faults))
+        self.assertIn("Failed to load any AI models. Cannot proceed without models.", r.stderr)
+
+    def test_good_settings_are_shown_without_secrets_and_leave_nothing_behind(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        r = self.good("--queue-max", "7", DATA_DIR=str(folder / "a" / "b"), API_KEYS="first-key,second-key", WORKERS="3",
+                      CALLBACK_SECRET="very-secret", AZURE_STORAGE_CONNECTION_STRING="UseDevelopmentStorage=true")
+        for want in (r"WORKERS +3  \(environment\)", r"QUEUE_MAX +7  \(flag\)", r"PORT +8080\n", "API_KEYS +2 keys, not shown",
+                     "CALLBACK_SECRET +set, not shown", f"DATABASE +{folder}/a/b/jobs.db"):
+            self.assertRegex(r.stdout, want)
+        for secret in ("first-key", "very-secret", "UseDevelopmentStorage"):
+            self.assertNotIn(secret, r.stdout + r.stderr)
+        self.assertEqual(list(folder.iterdir()), [])
+
+    def test_a_model_that_does_not_open_is_a_fault_of_the_settings(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "config.json").write_text("{")
+        r = self.run_it("--check-config", MODEL=str(folder))
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("MODEL: ", r.stderr)
+        r = self.run_it(MODEL=str(folder), DATA_DIR=str(folder), PORT=str(free_port()))
+        self.assertEqual(r.returncode, 2)
+        self.assertIn("Failed to load any AI models. Cannot proceed without models.", r.stderr)
+
+    def good(self, *flags, **env):
+        model = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, model)
+        (model / "config.json").write_text('{"model_type": "tone"}')
+        r = self.run_it("--check-config", *flags, **{"MODEL": str(model), "DATA_DIR": str(model / "data"), **env})
+        self.assertEqual(r.returncode, 0, r.stderr)
+        return r
+
+    def secret_file(self, data):
+        f = tempfile.NamedTemporaryFile(delete=False)
+        self.addCleanup(os.unlink, f.name)
+        f.write(data)
+        f.close()
+        return f.name
+
+    def test_what_is_given_and_empty_ends_start_up(self):
+        names = ("AZURE_STORAGE_CONNECTION_STRING", "API_KEYS", "CALLBACK_SECRET", "CALLBACK_SECRET_OLD")
+        for name in names:
+            for value in ("", " ", ",", " , ;", '""', "'  '", "\n", "\t\n,\r\n", "\n\n"):
+                for env in ({name: value}, {name + "_FILE": self.secret_file(value.encode())}):
+                    r = self.run_it(**env)
+                    self.assertEqual(r.returncode, 2, (env, value))
+                    self.assertIn("found nothing", r.stderr)
+            r = self.run_it(**{name + "_FILE": ""})
+            self.assertEqual(r.returncode, 2)
+            self.assertIn(f"{name}_FILE: expected a path, found nothing", r.stderr)
+            r = self.run_it(**{name: "value", name + "_FILE": self.secret_file(b"value")})
+            self.assertEqual(r.returncode, 2)
+            self.assertIn(f"{name} and {name}_FILE are both set; expected one of them", r.stderr)
+        for name in ("WORKERS", "LISTEN_ADDR", "CALLBACK_ALLOWED_ORIGINS", "MODEL", "USE_GPU"):
+            self.assertEqual(self.run_it(**{name: " "}).returncode, 2, name)
+        self.assertEqual(self.run_it("--api-keys=").returncode, 2)
+
+    def test_keys_come_in_lines_and_quotes(self):
+        mark = b"\xef\xbb\xbf"
+        for text in ("k1,k2", "k1\nk2\n", '"k1","k2"', '"k1,k2"', "'k1'\r\n'k2'\r\n", " k1 , ,k2 ", mark.decode() + "k1\nk2"):
+            for name in ("API_KEYS", "API_KEYS_FILE"):
+                s = self.serve(**{name: self.secret_file(text.encode()) if name.endswith("FILE") else text})
+                for key, code in (("k1", 200), ("k2", 200), ('"k1"', 401), ("k1,k2", 401), ("", 401)):
+                    self.assertEqual(s.ask("GET", "/jobs", headers={"X-Api-Key": key}, check=False).code, code, (text, key))
+                s.close()
+        for text in ("k1 k2", "k1;k2", 'k1"', "'k1", "kéy", "a'b"):
+            r = self.run_it(API_KEYS=text)
+            self.assertEqual(r.returncode, 2, text)
+            self.assertNotIn("k1", r.stderr)
+        self.assertIn("byte 0", self.run_it(API_KEYS_FILE=self.secret_file("k1".encode("utf-16"))).stderr)
+
+    def test_a_secret_in_quotes_signs_as_without(self):
+        for text in ("plain-secret", '"plain-secret"', "'plain-secret'\n", " plain-secret \r\n"):
+            r = self.receive()
+            s = self.serve(CALLBACK_SECRET_FILE=self.secret_file(text.encode()))
+            s.submit(callback_url=r.url)
+            eventually("it calls back", lambda: r.got)
+            headers, body, _ = r.got[0]
+            mac = hmac.new(b"plain-secret", f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body, hashlib.sha256)
+            self.assertEqual(headers["webhook-signature"], "v1," + base64.b64encode(mac.digest()).decode())
+        for text in ('"plain', "plain'", "two\nlines"):
+            self.assertEqual(self.run_it(CALLBACK_SECRET=text).returncode, 2, text)
+
+    def test_a_misspelt_variable_is_told(self):
+        for name, meant in (("API_KEY", "API_KEYS"), ("APIKEYS", "API_KEYS"), ("api_keys", "API_KEYS"), ("PROT", "PORT"),
+                            ("LISTEN_ADDRESS", "LISTEN_ADDR"), ("JOB_TIMEOUT", "JOB_TIMEOUT_SECONDS"), ("WORKER", "WORKERS"),
+                            ("CALLBACK_SECRET_FILES", "CALLBACK_SECRET_FILE"), ("API_KEY_FILE", "API_KEYS_FILE"),
+                            ("STEMFORGE_API_KEYS", "API_KEYS"), ("AZURE_STORAGE_CONNECTIONSTRING", "AZURE_STORAGE_CONNECTION_STRING")):
+            self.assertIn(f"{name} is no setting and is not read; did you mean {meant}?", self.good(**{name: "x"}).stderr)
+        self.assertIn("PORT_FILE is not read", self.good(PORT_FILE="x").stderr)
+        quiet = self.good(HOST="x", HOME="/", TERM="x", HTTP_PROXY="x", AZURE_CLIENT_ID="x", STEMFORGE_PORT="tcp://10.0.0.1:80",
+                          STEMFORGE_SERVICE_HOST="10.0.0.1", HF_HOME="/x", DATABASE_URL="x", LANG="C").stderr
+        self.assertNotIn("did you mean", quiet)
+        s = self.serve(API_KEY="x")
+        self.assertIn("API_KEY is no setting and is not read; did you mean API_KEYS?", s.log())
+
+    def test_flags_win_over_the_environment(self):
         self.assertEqual(self.run_it("--check-config", "--port=1", PORT="99999999").returncode, 2)
-        self.assertEqual(self.run_it("--check-config", "--workers=2", WORKERS="", AZURE_STORAGE_CONNECTION_STRING="").returncode, 0)
+        self.assertRegex(self.good("--workers=2", WORKERS="3").stdout, r"WORKERS +2  \(flag\)")
 
     def test_help_and_the_manual_show_every_setting(self):
         table = self.run_it("--settings").stdout

@@ -94,8 +94,8 @@ class Real(Case):
 
     def test_a_model_that_is_not_there_ends_start_up(self):
         s = self.serve(binary=PROGRAM, flags=["serve", "--model", "/nonexistent/model-x"], ready=False)
-        self.assertEqual(s.process.wait(20), 1)
-        self.assertIn("Loading MusicGen model (model-x)...", s.log())
+        self.assertEqual(s.process.wait(20), 2)
+        self.assertIn("MODEL: no model at /nonexistent/model-x", s.log())
         self.assertIn("Failed to load any AI models. Cannot proceed without models.", s.log())
 
 
