@@ -4,7 +4,7 @@
 #define CHANNELS_MAX 8
 #define HALF_POWER 0.70710678118654752
 
-// Where channel k of so many is when the file does not say: the order of WAV and FLAC.
+// The place of channel k when the file does not say: the order of WAV and FLAC.
 static fold_place usual_place(int channels, int k) {
     static const uint8_t order[CHANNELS_MAX + 1][CHANNELS_MAX] = {
         [1] = {FOLD_CENTRE},

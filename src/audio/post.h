@@ -12,7 +12,7 @@
 #define POST_FADE_SECONDS 0.1
 #define POST_SECONDS_MAX 3600
 
-// Frames of a clip of so many seconds: seconds * rate rounded to nearest. seconds 0 to
+// Frames of a clip of that length: seconds * rate rounded to nearest. seconds 0 to
 // POST_SECONDS_MAX.
 int64_t post_frames(double seconds, int rate);
 

@@ -51,7 +51,7 @@ void *mem_aligned(size_t n) {
 char *mem_strndup(const char *s, size_t n) {
     char *p = mem_alloc(n + 1);
     if (!p) return NULL;
-    memcpy(p, s, n);
+    if (n) memcpy(p, s, n);
     p[n] = 0;
     return p;
 }

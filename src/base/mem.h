@@ -10,7 +10,7 @@ void *mem_calloc(size_t count, size_t size); // zeroed; NULL on overflow too
 void *mem_realloc(void *p, size_t n);        // as realloc; p is untouched on failure
 void *mem_aligned(size_t n);                 // zeroed, 64-byte aligned, huge pages when large
 char *mem_strdup(const char *s);             // NULL gives NULL
-char *mem_strndup(const char *s, size_t n);  // n bytes and a NUL
+char *mem_strndup(const char *s, size_t n);  // n bytes and a NUL; s may be NULL for n 0
 void mem_free(void *p);                      // NULL is fine; frees what any of the above returned
 
 // Tests only, per process: the nth allocation from now (0 = the next) and all after it fail. -1:

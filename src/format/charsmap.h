@@ -1,16 +1,15 @@
 // charsmap.h - the precompiled character map of a sentencepiece normaliser ("nmt_nfkc").
 //
 // Layout: a little-endian length n, n bytes of 32-bit units of a darts-clone double array, then the
-// replacements, each ending in NUL; a value of the array is an offset into them. The array is
-// hostile until proven otherwise, and proving is more work than bounding: each step checks its
-// index, and a walk takes at most one step a byte, so a mad array finds nothing instead of anything
-// bad.
+// replacements, each ending in NUL; a value of the array is an offset into them. The array
+// is untrusted, but it is not checked at open: each step checks its index, and a walk takes at most
+// one step a byte, so in a damaged array nothing is found.
 #pragma once
 #include "base/err.h"
 
 typedef struct charsmap charsmap;
 
-// blob is copied. ERR_FORMAT when its length lies or its replacements are not UTF-8.
+// blob is copied. ERR_FORMAT when its length is wrong or its replacements are not UTF-8.
 status charsmap_create(charsmap **out, bytes blob, err *e);
 void charsmap_free(charsmap *m); // NULL is fine
 

@@ -32,7 +32,7 @@ typedef enum {
 
 static const struct {
     const char *name;
-    size_t size; // bytes of a value; 0: it says itself
+    size_t size; // bytes of a value; 0: its length stands in front of it
 } kv_types[KV_TYPES] = {
     [KV_U8] = {"u8", 1},       [KV_I8] = {"i8", 1},     [KV_U16] = {"u16", 2},
     [KV_I16] = {"i16", 2},     [KV_U32] = {"u32", 4},   [KV_I32] = {"i32", 4},
@@ -107,7 +107,7 @@ static status cut_short(const cursor *c, const char *what, err *e) {
 
 static void skip_elements(cursor *c, uint32_t type, uint64_t n, int depth);
 
-// An array's head and body. False: a type or a depth that is not known.
+// Skips an array. False when its type or its depth is not known.
 static bool skip_array(cursor *c, int depth) {
     uint32_t item = take_u32(c);
     uint64_t n = take_le(c, 8);
@@ -123,7 +123,7 @@ static void skip_elements(cursor *c, uint32_t type, uint64_t n, int depth) {
         if (!fits || !take(c, total)) c->bad = true;
         return;
     }
-    // Each of these takes bytes of the file, so the count cannot keep us here.
+    // Each element takes bytes of the file, so a huge count ends with the file.
     for (uint64_t i = 0; i < n && !c->bad; i++) {
         if (type == KV_STR)
             take_str(c);
@@ -163,7 +163,7 @@ static int by_key(const void *pa, const void *pb) {
     return key_order((*a)->key, (*b)->key);
 }
 
-// Bytes of a key that are safe to print.
+// The number of bytes of a key that can be printed.
 static void key_text(char out[64], bytes key) {
     size_t n = 0;
     for (size_t i = 0; i < key.n && n < 63; i++) {
@@ -257,13 +257,13 @@ static status infos_read(gguf_file *f, cursor *c, uint64_t n, err *e) {
     }
     f->list = mem_calloc((size_t)n, sizeof *f->list);
     if (!f->list) return err_set(e, ERR_OOM, "no memory for %zu tensors", (size_t)n);
-    // First pass: how long the names are. What follows a name is of known length.
+    // The first pass adds up the lengths of the names; all else has a known length.
     cursor ahead = *c;
     size_t names = 0;
     for (size_t i = 0; i < n && !ahead.bad; i++) {
         names += take_str(&ahead).n + 1;
         uint32_t dims = take_u32(&ahead);
-        if (dims > GGUF_DIMS_MAX) break; // the second pass stops there too, and says so
+        if (dims > GGUF_DIMS_MAX) break; // the second pass reports it
         take(&ahead, 8 * (size_t)dims + 12);
     }
     f->names = mem_alloc(names);
@@ -297,7 +297,7 @@ static int by_name(const void *pa, const void *pb) {
     return strcmp(a->t.name, b->t.name);
 }
 
-// data: what follows the header, from the first aligned byte on.
+// data: the bytes behind the header, from the first aligned one on.
 static status data_check(gguf_file *f, bytes data, size_t align, err *e) {
     if (f->count) qsort(f->list, f->count, sizeof *f->list, by_offset);
     size_t at = 0;
@@ -346,7 +346,7 @@ static status image_read(gguf_file *f, err *e) {
         return err_set(e, ERR_FORMAT, "not a GGUF file");
     }
     uint32_t version = take_u32(&c);
-    if (version != 2 && version != 3) { // 2 differs in nothing that we read
+    if (version != 2 && version != 3) { // what we read is the same in both
         return err_set(e, ERR_FORMAT, "GGUF version %u, expected 3 (little-endian)", version);
     }
     uint64_t tensors = take_le(&c, 8), keys = take_le(&c, 8);
@@ -443,7 +443,7 @@ static uint64_t raw_le(const kv *x) {
     return take_le(&c, x->raw.n);
 }
 
-// Any integer type. False for others, and for what an int64_t cannot hold.
+// Reads a value of any integer type. False for other types and for values over an int64_t.
 static bool raw_int(const kv *x, int64_t *out) {
     uint64_t v = x->type == KV_ARRAY || x->type == KV_STR ? 0 : raw_le(x);
     switch (x->type) {

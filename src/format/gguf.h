@@ -1,9 +1,9 @@
 // gguf.h - GGUF files, the packed single-file models of ggml's tools, in and out.
 //
-// Reading: the file is mapped and checked whole at open: every string, count, shape and offset is
-// known good afterwards. Refused (ERR_FORMAT): anything that claims more than the file holds, sizes
-// that overflow, types unknown here, keys or names given twice, tensors that overlap, leave holes
-// wider than the alignment, or are not aligned. A handle is immutable and may be shared by threads.
+// Reading: open maps the file and checks every string, count, shape and offset, so callers need
+// not. It refuses (ERR_FORMAT) claims of more than the file holds, sizes that overflow, unknown
+// types, keys or names given twice, tensors that overlap, leave holes wider than the alignment, or
+// are not aligned. A handle is immutable and may be shared by threads.
 //
 // Writing: version 3, little-endian. Shapes are row-major as everywhere here; the file has them the
 // other way round, which readers undo.
@@ -62,7 +62,7 @@ bool gguf_is(const char *path);                               // begins like one
 size_t gguf_count(const gguf_file *f);
 const gguf_tensor *gguf_at(const gguf_file *f, size_t i); // ordered by name
 const gguf_tensor *gguf_find(const gguf_file *f, const char *name);
-// The tensors whose names begin so need not stay in memory: os_map_forget.
+// The tensors whose names begin with prefix may leave memory: os_map_forget.
 void gguf_forget(const gguf_file *f, const char *prefix);
 
 // Metadata, by key. Strings are borrowed and not NUL-terminated. ERR_NOT_FOUND when absent,
@@ -73,7 +73,7 @@ status gguf_get_int(const gguf_file *f, const char *key, int64_t lo, int64_t hi,
 status gguf_get_num(const gguf_file *f, const char *key, double *out, err *e); // F32, F64, integers
 status gguf_get_bool(const gguf_file *f, const char *key, bool *out, err *e);
 status gguf_get_blob(const gguf_file *f, const char *key, bytes *out, err *e); // array of U8 or I8
-// An array of strings: each is handed to use, in order; its first status that is not OK ends it.
+// Calls use for each string of an array, in order, until it returns a status that is not OK.
 typedef status (*gguf_use_str)(void *arg, size_t i, bytes s, err *e);
 status gguf_each_str(const gguf_file *f, const char *key, gguf_use_str use, void *arg, err *e);
 

@@ -95,8 +95,8 @@ struct normalizer {
 // A cluster of up to this many bytes is looked up whole; a longer one code point by code point.
 #define CLUSTER_WHOLE_MAX 5
 
-// Replaces in[lo, lo + n) when the map knows it. The new characters come from the old ones in turn,
-// what is left over from the last one.
+// Replaces in[lo, lo + n) when the map has it. Each new character takes its origin from the old one
+// in the same place, surplus ones from the last.
 static bool map_take(norm_text *out, const norm_text *in, const charsmap *m, size_t lo, size_t n) {
     bytes to;
     if (!charsmap_find(m, (bytes){in->p + lo, n}, &to)) return false;
@@ -127,7 +127,7 @@ static void run_map(norm_text *out, const norm_text *in, const charsmap *m) {
             lo += len;
         }
     }
-    // What was dropped at the front counts as the beginning of what now comes first.
+    // The first character that is left takes the origin of those dropped before it.
     for (size_t i = 0; i < out->n && (i == 0 || (out->p[i] & 0xC0) == 0x80); i++) {
         out->from[i] = in->from[0];
     }
@@ -150,7 +150,7 @@ static void run_strip(norm_text *out, const norm_text *in, bool left, bool right
     text_keep(out, in, lo, hi);
 }
 
-// Length of what matches at lo: the pattern, or two blanks and more.
+// Length of the match at lo: the pattern, or a run of at least two blanks. 0: no match.
 static size_t match_at(const norm_text *in, size_t lo, const step *s) {
     if (s->type == STEP_REPLACE) {
         size_t n = s->pattern_len;

@@ -13,7 +13,7 @@
 typedef struct {
     char *name; // of the file, for messages; NULL when opened from bytes
     os_file_map map;
-    bytes data; // what follows the header
+    bytes data; // the bytes behind the header
     json *header;
 } part;
 
@@ -78,7 +78,7 @@ static status shape_read(tensor *t, size_t *n, size_t value_size, const json *in
         }
         t->shape[i] = v;
         empty |= v == 0;
-        // A zero is left out of the product: tensor_count must not overflow on the way to it.
+        // The product leaves zeros out, so tensor_count cannot overflow before it meets one.
         if (v && (!size_mul(n, *n, (size_t)v) || *n > INT64_MAX)) {
             return err_set(e, ERR_FORMAT, "its shape is more bytes than memory can address");
         }
@@ -389,7 +389,7 @@ status st_open_bytes(st_file **out, bytes image, err *e) {
     return OK;
 }
 
-// dir has no safetensors; names what it has instead.
+// The error for a folder without safetensors: it names the weights that the folder has instead.
 static status say_none(const char *dir, err *e) {
     static const char *const others[][2] = {
         {"pytorch_model.bin", "load it with transformers and save it with safe_serialization"},

@@ -1,6 +1,9 @@
-// tokenizer.c - see tokenizer.h. The way of a text: added tokens are cut out as it stands, the rest
-// is normalised, added tokens are cut out of that, the rest is split into words, each word is
-// segmented.
+// tokenizer.c - see tokenizer.h.
+//
+//     text -> added tokens are cut out of it
+//          -> the rest is normalised -> added tokens are cut out of that
+//          -> the rest is split into words -> each word is segmented
+//          -> ids -> truncation, padding
 #include <assert.h>
 #include <string.h>
 
@@ -9,7 +12,7 @@
 #include "format/tokenizer_inside.h"
 #include "format/unicode.h"
 
-// What one call of tok_encode works in.
+// The memory of one call of tok_encode.
 typedef struct {
     const tokenizer *t;
     bytes original;
@@ -52,7 +55,7 @@ static bool begins_with(bytes text, const char *s) {
     return text.n >= n && memcmp(text.p, s, n) == 0;
 }
 
-// Blanks become the mark, one is put in front; then pieces that begin with it.
+// Turns blanks into the mark, puts a mark in front, and encodes the pieces that begin with marks.
 static status encode_marked(job *w, bytes text, bool first, err *e) {
     const splitter *s = &w->t->split;
     bytes mark = bytes_of(s->mark);
@@ -126,8 +129,8 @@ static size_t blanks_before(bytes text, size_t at, size_t least) {
     return MAX(at, least);
 }
 
-// A run of blanks that was walked before: a token that is itself blank would walk it from each
-// place.
+// The last run of blanks that was walked. Without it a token that is a blank itself would walk the
+// run again from each place in it.
 typedef struct {
     size_t from, end;
 } blank_run;
@@ -147,7 +150,8 @@ static size_t blanks_after(bytes text, size_t at, blank_run *known) {
 
 typedef status (*span_encode)(job *w, size_t lo, size_t hi, err *e);
 
-// Cuts the added tokens of set out of text, leftmost and longest first; f gets what lies between.
+// Cuts the added tokens of set out of text, leftmost and longest first, and calls f for the spans
+// between them.
 static status encode_around(job *w, const trie *set, bytes text, span_encode f, err *e) {
     size_t kept = 0;
     blank_run run = {0, 0};

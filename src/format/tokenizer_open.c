@@ -51,7 +51,8 @@ static status added_read(tokenizer *t, added_token *a, const json *j, err *e) {
     return a->content ? OK : err_set(e, ERR_OOM, "no memory for an added token");
 }
 
-// What to look for in the normalised text: the content, normalised. Owned by the caller.
+// Normalises the content of an added token, as it stands in a normalised text. *out is the
+// caller's; it stays NULL when nothing is left, for such a token is never found.
 static status content_normalise(const tokenizer *t, const char *content, char **out, err *e) {
     norm_text a, b;
     norm_text_init(&a, TOK_TEXT_MAX);
@@ -62,7 +63,7 @@ static status content_normalise(const tokenizer *t, const char *content, char **
     if (!rc && a.n > TOK_PIECE_MAX) {
         rc = err_set(e, ERR_FORMAT, "%s is %zu bytes when normalised", content, a.n);
     }
-    if (!rc) {
+    if (!rc && a.n) {
         *out = mem_strndup((const char *)a.p, a.n);
         if (!*out) rc = err_set(e, ERR_OOM, "no memory for an added token");
     }
@@ -71,7 +72,8 @@ static status content_normalise(const tokenizer *t, const char *content, char **
     return rc;
 }
 
-// One of the two sets. keys[i] is what added token i looks like there, NULL where it is not in it.
+// Makes one of the two sets. keys[i] is the spelling of added token i, NULL when it is not in the
+// set.
 static status set_create(trie **out, char *const *keys, size_t n, err *e) {
     trie_entry *list = mem_calloc(n, sizeof *list);
     if (!list) return err_set(e, ERR_OOM, "no memory for %zu added tokens", n);

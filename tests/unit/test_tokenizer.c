@@ -139,6 +139,18 @@ Test(tokenizer, cuts_added_tokens_out_with_their_blanks) {
     check_ids(WHOLE "}", "<x><x>", "8 8 1 ");
 }
 
+// A normaliser may leave nothing of an added token: it is never found, and nothing reads NULL.
+Test(tokenizer, an_added_token_that_the_normaliser_empties_is_never_found) {
+    static const char file[] =
+        "{" MODEL ",\"normalizer\":{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},"
+        "\"added_tokens\":[{\"id\":8,\"content\":\"  \",\"normalized\":true},"
+        "{\"id\":9,\"content\":\" b \",\"normalized\":true}]," SPLIT "," POST "}";
+    check_ids(file, "a", "4 1 ");
+    check_ids(file, "", "1 ");
+    check_ids(file, "   ", "1 ");
+    check_ids(file, "b", "9 1 ");
+}
+
 Test(tokenizer, truncates_the_text_and_pads_around_it) {
 #define TRUNC(max, dir) ",\"truncation\":{\"max_length\":" max ",\"direction\":\"" dir "\"}"
 #define PAD(strategy, dir, multiple)                                                               \
