@@ -14,6 +14,7 @@
 #include "app/commands.h"
 #include "app/roof.h"
 #include "app/shipped.h"
+#include "compute/tune.h"
 
 typedef struct {
     const char *weights, *compare;
@@ -62,9 +63,10 @@ static status run_bench(bench *b, const options *o, err *e) {
     status rc = bench_table_open(&b->table, o->csv, o->compare, e);
     if (!rc) rc = compute_open(&b->c, b->threads, b->isa, e);
     if (rc) return rc;
+    tune_apply(b->c);
     char what[512];
-    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads", b->model, o->weights,
-             compute_isa(b->c), compute_threads(b->c));
+    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads, prefetch %s", b->model,
+             o->weights, compute_isa(b->c), compute_threads(b->c), tune_way_name(tune_used(b->c)));
     bench_table_title(&b->table, what);
     return measure(b, o, e);
 }

@@ -13,6 +13,7 @@ int plot_main(int argc, char **argv);
 int mix_main(int argc, char **argv);
 int analyse_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
+int tune_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int health_main(int argc, char **argv);

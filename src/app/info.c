@@ -5,7 +5,14 @@
 #include "app/commands.h"
 #include "app/shipped.h"
 #include "base/json.h"
+#include "compute/tune.h"
 #include "engine/family.h"
+
+// How weights are prefetched on this processor.
+static const char *kept_way(void) {
+    int way = tune_kept();
+    return way < 0 ? "not measured yet" : tune_way_name(way);
+}
 
 static status describe(const char *model, bool as_json, err *e) {
     family *f = NULL;
@@ -13,10 +20,11 @@ static status describe(const char *model, bool as_json, err *e) {
     buf_init(&text, 1 << 16);
     json *members = json_new_object();
     status rc = family_open(&f, &(family_options){.model = model}, e);
-    bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members));
+    bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
+              json_set_str(members, "prefetch", kept_way());
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
-    if (!rc && !as_json) fputs(buf_str(&text), stdout);
+    if (!rc && !as_json) printf("%sprefetch   %s\n", buf_str(&text), kept_way());
     json_free(members);
     buf_deinit(&text);
     family_close(f);

@@ -22,6 +22,7 @@ static const struct {
     {"encode", encode_main, "audio to codes"},
     {"decode", decode_main, "codes to audio"},
     {"bench", bench_main, "every stage against what this machine can do"},
+    {"tune", tune_main, "measure how this processor reads weights fastest"},
     {"plot", plot_main, "waveforms and spectrograms as pictures"},
     {"mix", mix_main, "several sound files added up to one"},
     {"analyse", analyse_main, "tempo, chords and defects of sound files"},

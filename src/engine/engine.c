@@ -9,6 +9,7 @@
 #include "audio/file.h"
 #include "audio/post.h"
 #include "base/os.h"
+#include "compute/tune.h"
 #include "engine/batch.h"
 #include "engine/prompt.h"
 #include "request/check.h"
@@ -69,12 +70,16 @@ static status check_options(const stemforge_options *o, err *e) {
                      (int)WEIGHTS_Q4, kind);
 }
 
+// Smaller models fit into caches, so it does not matter how their weights are prefetched.
+#define TUNE_BYTES ((size_t)128 << 20)
+
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
     int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
     status rc = compute_open(&g->c, o->threads, o->isa, e);
     const family_options files = {
         .model = o->model, .weights = (weights_type)o->weights, .c = g->c, .places = places};
     if (!rc) rc = family_open(&g->f, &files, e);
+    if (!rc && g->f->info.weight_bytes >= TUNE_BYTES) tune_apply(g->c);
     if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);
     const batch_limits limits = {.places = places, .memory_max = o->memory_max};
     return rc ? rc : batch_open(&g->b, g->f, &limits, e);

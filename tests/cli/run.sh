@@ -4,6 +4,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 bin=$PWD/build/stemforge
 tmp=$(mktemp -d)
+export XDG_CACHE_HOME="$tmp/xdg" # nothing is kept in the caches of whoever runs this
 hub=
 trap '[ -z "$hub" ] || kill $hub 2>/dev/null; rm -rf "$tmp"' EXIT
 mono=tests/parity/mono/model melody=tests/parity/melody/model
@@ -121,6 +122,12 @@ status json 0 "$bin" generate --model $mono --stem drums --duration 1 --seed 5 -
 if python3 -c "import json,sys; d=json.load(open('$tmp/out')); assert d['seed'] == '5' and d['stems'][0]['stem'] == 'drums'"; then ok
 else no "--json is not the JSON it should be"; fi
 status info 0 "$bin" info $melody
+status "tune" 0 env XDG_CACHE_HOME="$tmp/cache" "$bin" tune
+if grep -q "kept$" "$tmp/out" && ls "$tmp/cache/stemforge/prefetch-"* >/dev/null; then ok; else no "tune keeps nothing"; fi
+kept=$(cat "$tmp/cache/stemforge/prefetch-"*)
+status "info after tune" 0 env XDG_CACHE_HOME="$tmp/cache" "$bin" info $melody
+if grep -q "^prefetch   $kept$" "$tmp/out"; then ok; else no "info does not say '$kept'"; fi
+fails "tune without a folder" 1 "XDG_CACHE_HOME" env -u HOME -u XDG_CACHE_HOME "$bin" tune
 status encode 0 "$bin" encode --model $mono "$tmp/a/drums.wav" "$tmp/codes.safetensors"
 status decode 0 "$bin" decode --model $mono "$tmp/codes.safetensors" "$tmp/back.wav"
 

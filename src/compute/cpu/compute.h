@@ -17,6 +17,8 @@ struct compute {
     pool *pool;
     kern_table k;
     const char *isa;
+    int way;                // of tune.h,
+    kern_prefetch prefetch; // and what it is
     qblock *qx;         // [COMPUTE_QBLOCKS] activations in 8 bits; more rows go in several rounds
     int64_t scores_max; // a multiple of 16
     thread_scratch *scratch; // [threads]

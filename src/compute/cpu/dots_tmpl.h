@@ -44,8 +44,8 @@ typedef struct {
     // ahead_step bytes every 16 columns.
     const uint8_t *ahead;
     size_t ahead_apart, ahead_step;
-    bool once;      // no other tile reads these weight rows
-    const float *x; // x rows, ldx apart
+    kern_fetch_into into; // where it is prefetched to
+    const float *x;       // x rows, ldx apart
     int64_t ldx;
     float *out; // result of x row j and weight row r at out[j*ldo + r*ostep]
     int64_t ldo, ostep, cols;
@@ -72,7 +72,7 @@ INLINE void tile(const tile_args *t, const int rows, const int nx, const dtype t
     UNROLLED
     for (int i = 0; i < TILE_SUMS; i++) acc[i] = v_set(0.0f);
     for (int64_t c = 0; c < whole; c += 16, w += t->next, ahead += t->ahead_step) {
-        kern_fetch(ahead, (size_t)rows, t->ahead_apart, t->once);
+        kern_fetch(ahead, (size_t)rows, t->ahead_apart, t->into);
         tile_step(acc, w, t->step, t->x + c, t->ldx, rows, nx, type);
     }
     if (whole < t->cols) tile_rest(acc, t, w, whole, rows, nx, type);
@@ -163,7 +163,7 @@ static tile_plan FN(plan_of)(const dots_args *a, const tile_fn (*fns)[3], int64_
 
 // One group of weight rows times all x rows. The tiles share the prefetching of the next group.
 static void FN(dots_group)(const dots_args *a, const tile_plan *p, tile_args t) {
-    t.x = a->x, t.once = p->tiles == 1 && !a->cached;
+    t.x = a->x, t.into = p->tiles == 1 && !a->cached ? a->prefetch.into : FETCH_L1;
     for (int64_t i = 0; i < p->tiles; i++) {
         int64_t nx = p->narrow + (i < p->wide);
         p->fns[nx - 1][a->type](&t);

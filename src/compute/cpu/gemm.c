@@ -65,7 +65,7 @@ static dots_args block_args(const linear_args *a, float *out, int64_t ldo, span 
 static void plain_block(const compute *c, const linear_args *a, span w, span x, bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
     dots_args d = block_args(a, out, GEMM_BLOCK_ROWS, w, x);
-    d.cached = cached;
+    d.cached = cached, d.prefetch = c->prefetch;
     c->k.products.dots(&d);
     finish_block(c, a, out, GEMM_BLOCK_ROWS, w, x);
 }
@@ -149,8 +149,12 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
                          bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
-    qdots_args d = {
-        .out = out, .ldo = GEMM_BLOCK_ROWS, .type = a->w->type, .x = q, .cached = cached};
+    qdots_args d = {.out = out,
+                    .ldo = GEMM_BLOCK_ROWS,
+                    .type = a->w->type,
+                    .x = q,
+                    .cached = cached,
+                    .prefetch = c->prefetch};
     d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
     c->k.packed.dots(&d);

@@ -1,6 +1,7 @@
 // isa.c - see isa.h.
 #include "compute/cpu/isa.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -33,6 +34,18 @@ unsigned isa_flags(void) {
     if (more & bit_AVX512BF16) flags |= ISA_BF16;
     return flags;
 }
+
+void isa_processor(char *out, size_t cap) {
+    unsigned a = 0, b, c, d, vendor[3] = {0};
+    char name[13] = "";
+    if (__get_cpuid(0, &a, &vendor[0], &vendor[2], &vendor[1])) memcpy(name, vendor, 12);
+    for (char *p = name; *p; p++)
+        if (*p <= ' ' || *p > '~' || *p == '/') *p = '_';
+    if (!__get_cpuid(1, &a, &b, &c, &d)) a = 0;
+    unsigned family = a >> 8 & 15, model = (a >> 4 & 15) | (a >> 12 & 0xf0);
+    if (family == 15) family += a >> 20 & 255;
+    snprintf(out, cap, "%s-%u-%u-%u", name, family, model, a & 15);
+}
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
@@ -44,6 +57,12 @@ unsigned isa_flags(void) {
 #else
 unsigned isa_flags(void) {
     return 0;
+}
+#endif
+
+#if !defined(__x86_64__)
+void isa_processor(char *out, size_t cap) {
+    snprintf(out, cap, "other");
 }
 #endif
 

@@ -15,6 +15,10 @@ enum {
     ISA_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies ISA_AVX2
 };
 
+// Writes which processor this is: vendor, family, model and stepping, such as
+// "GenuineIntel-6-207-2".
+void isa_processor(char *out, size_t cap);
+
 // The bits above that this process may use.
 unsigned isa_flags(void);
 

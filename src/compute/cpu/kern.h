@@ -14,6 +14,14 @@
 #include "compute/quant.h"
 #include "compute/tensor.h"
 
+// How a kernel prefetches weights that are read once a step, and how many bytes ahead. All zero is
+// the default: non-temporal, so that they do not push other data out of the shared cache.
+typedef enum { FETCH_ONCE, FETCH_L2, FETCH_L1 } kern_fetch_into;
+typedef struct {
+    kern_fetch_into into;
+    int32_t ahead; // of packed weights; 0: QAHEAD of packed_dots_tmpl.h
+} kern_prefetch;
+
 // ---- products: dots_tmpl.h, packed_dots_tmpl.h ----
 
 // A block of weight rows times a block of rows of x: out[j*ldo + r] = dot16(x_j, w_r, cols).
@@ -28,6 +36,7 @@ typedef struct {
     int64_t ldx, n;
     int64_t cols;
     bool cached; // a hint: the weights lie in a cache, because they are read again and again
+    kern_prefetch prefetch; // a hint, for weights that no cache holds
 } dots_args;
 
 typedef struct {
@@ -47,7 +56,8 @@ typedef struct {
     int64_t panels;
     const qblock *x; // [n, blocks]
     int64_t n, blocks;
-    bool cached; // a hint, as in dots_args
+    bool cached; // hints, as in dots_args
+    kern_prefetch prefetch;
 } qdots_args;
 
 typedef struct {
@@ -80,6 +90,7 @@ typedef struct {
     int64_t stride;          // bytes from the panels of sixteen rows to those of the next sixteen
     int64_t heads, dh, len;
     int64_t lds; // from one head's scores to the next; a multiple of 16, and at least len
+    kern_fetch_into prefetch; // a hint
 } kv_panels;
 
 #define DIGITS_LEAST 0x1p-100f

@@ -44,13 +44,14 @@
 
 // ---- memory ----
 
-// Prefetches n cache lines of weights, `apart` bytes from each other. once: weights are read once
-// in a long time, so they must not push other data out of the shared cache.
-INLINE void kern_fetch(const uint8_t *p, size_t n, size_t apart, bool once) {
-    if (once)
+// Prefetches n cache lines of weights, `apart` bytes from each other.
+INLINE void kern_fetch(const uint8_t *p, size_t n, size_t apart, kern_fetch_into into) {
+    if (into == FETCH_ONCE)
         for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 0);
+    else if (into == FETCH_L2)
+        for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 2);
     else
-        for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart);
+        for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 3);
 }
 
 INLINE size_t type_size(dtype type) {

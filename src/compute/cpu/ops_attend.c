@@ -57,6 +57,7 @@ static void attend_packed(const attend_fork *f, int64_t i, span h, float *s) {
     const attend_shape *as = f->s;
     float by[KVPACK_HEADS];
     kv_panels k = {.heads = h.to - h.from, .dh = as->dh, .len = it->len}, v;
+    k.prefetch = f->c->prefetch.into;
     k.stride = as->heads * kvpack_panel_size(as->dh), k.lds = f->c->scores_max, v = k;
     k.p = head_at(it->k, as, 0, h.from), v.p = head_at(it->v, as, 0, h.from);
     k.next = v.p, v.next = next_keys(f, i, h.to - 1);

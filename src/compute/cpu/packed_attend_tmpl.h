@@ -49,14 +49,14 @@ INLINE ptrdiff_t panels_ahead(const kv_panels *k, int64_t row) {
 
 // Scores of head h and the sixteen keys of a panel, without the query's unit.
 INLINE f32x16 qscores16(const digits *q, int64_t h, const uint8_t *panel, ptrdiff_t ahead,
-                        const int64_t width) {
+                        kern_fetch_into into, const int64_t width) {
     i32x16 hi = i_start(q->less8[h][0], 4), lo = i_start(q->less8[h][1], 4);
     const uint8_t *k = panel + KVPACK_ROWS * 4;
     const int8_t *q_hi = q->hi + h * width, *q_lo = q->lo + h * width;
     UNROLLED
     for (int64_t i = 0; i < width; i += 4) {
         u8x64 w = w_q8(w_load(k + 16 * i));
-        kern_fetch(k + 16 * i + ahead, 1, 0, true);
+        kern_fetch(k + 16 * i + ahead, 1, 0, into);
         hi = i_dot(hi, w, four(q_hi + i));
         lo = i_dot(lo, w, four(q_lo + i));
     }
@@ -71,7 +71,7 @@ INLINE void qscores_rows(float *s, f32x16 *top, const digits *q, const kv_panels
     const int64_t rest = k->len - row;
     for (int64_t h = 0; h < k->heads; h++, panel += kvpack_panel_size(width)) {
         __builtin_prefetch(k->next + (panel - k->p)); // units of the values: they are read first
-        f32x16 v = qscores16(q, h, panel, ahead, width);
+        f32x16 v = qscores16(q, h, panel, ahead, k->prefetch, width);
         v = v_mul(v, v_set(q->unit[h] * scale));
         f32x16 both = v_max(top[h], v);
         if (rest < 16)
@@ -110,7 +110,7 @@ typedef struct {
 // Adds sixteen rows to the sums of 16*cols columns. at: the first group of these columns; hi, lo:
 // the digits of the rows.
 INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const uint8_t *at,
-                     ptrdiff_t ahead, const int cols, const int64_t width) {
+                     ptrdiff_t ahead, kern_fetch_into into, const int cols, const int64_t width) {
     digit_sums acc[4];
     UNROLLED
     for (int i = 0; i < cols; i++) acc[i] = sum[i];
@@ -119,7 +119,7 @@ INLINE void qweigh16(digit_sums *sum, const int8_t *hi, const int8_t *lo, const 
         const uint8_t *group = at + i / cols * 4 * width + i % cols * 64;
         digit_sums *to = &acc[i % cols];
         u8x64 w = w_q8(w_load(group));
-        kern_fetch(group + ahead, 1, 0, true);
+        kern_fetch(group + ahead, 1, 0, into);
         to->hi = i_dot(to->hi, w, four(hi + i / cols * 4));
         to->lo = i_dot(to->lo, w, four(lo + i / cols * 4));
     }
@@ -137,8 +137,9 @@ INLINE void qweigh_rows(digit_sums *sum, const digits *x, const kv_panels *v, in
         const uint8_t *at = panel + KVPACK_ROWS * 4;
         int64_t c = 0;
         for (; c + 64 <= width; c += 64)
-            qweigh16(sum + c / 16, hi, lo, at + 4 * c, ahead, 4, width);
-        for (; c < width; c += 16) qweigh16(sum + c / 16, hi, lo, at + 4 * c, ahead, 1, width);
+            qweigh16(sum + c / 16, hi, lo, at + 4 * c, ahead, v->prefetch, 4, width);
+        for (; c < width; c += 16)
+            qweigh16(sum + c / 16, hi, lo, at + 4 * c, ahead, v->prefetch, 1, width);
     }
 }
 

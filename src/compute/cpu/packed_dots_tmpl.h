@@ -23,8 +23,8 @@ typedef struct {
     size_t panel;         // bytes of a panel: the second follows the first
     const uint8_t *ahead; // what to prefetch for each panel: ahead_step bytes a block
     size_t ahead_step;
-    bool once;       // no other tile reads these panels
-    const qblock *x; // rows `blocks` apart
+    kern_fetch_into into; // where it is prefetched to
+    const qblock *x;      // rows `blocks` apart
     int64_t blocks;
     float *out; // rows ldo apart
     int64_t ldo;
@@ -97,7 +97,7 @@ INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dty
     for (int64_t b = 0; b < t->blocks; b++, w += size, ahead += t->ahead_step) {
         UNROLLED
         for (int p = 0; p < panels; p++)
-            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->once);
+            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->into);
         qtile_block(acc, w, t, t->x + b, panels, nx, type);
     }
     UNROLLED
@@ -127,8 +127,10 @@ static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENT
 static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
     int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
     int64_t least = a->n / tiles, wider = a->n % tiles;
-    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.blocks * tiles), t.once = tiles == 1;
-    t.ahead = t.w + (tiles == 1 ? QAHEAD : (size_t)panels * t.panel);
+    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.blocks * tiles);
+    t.into = tiles == 1 ? a->prefetch.into : FETCH_L1;
+    const size_t ahead = a->prefetch.ahead ? (size_t)a->prefetch.ahead : QAHEAD;
+    t.ahead = t.w + (tiles == 1 ? ahead : (size_t)panels * t.panel);
     for (int64_t i = 0; i < tiles; i++) {
         int64_t nx = least + (i < wider);
         qtiles[panels - 1][nx - 1][a->type == DT_Q4](&t);

@@ -1,0 +1,146 @@
+// tune.c - see tune.h.
+#include "compute/tune.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "compute/cpu/compute.h"
+#include "compute/cpu/isa.h"
+
+static const struct {
+    const char *name;
+    kern_prefetch how;
+} ways[TUNE_WAYS] = {
+    {"non-temporal 8192", {FETCH_ONCE, 8192}},
+    {"l2 8192", {FETCH_L2, 8192}},
+    {"l2 4096", {FETCH_L2, 4096}},
+    {"l2 16384", {FETCH_L2, 16384}},
+    {"l1 8192", {FETCH_L1, 8192}},
+};
+
+// Another way must be so much faster than the default: less is within the spread of a busy machine.
+#define CLEARLY 1.05
+
+const char *tune_way_name(int i) {
+    return ways[i].name;
+}
+
+void tune_use(compute *c, int way) {
+    c->way = way;
+    c->prefetch = ways[way].how;
+}
+
+int tune_used(const compute *c) {
+    return c->way;
+}
+
+// ---- measuring ----
+
+// A decoder step in small: two rows of x times packed weights that no cache holds.
+#define COLS ((int64_t)1024)
+#define BLOCKS (COLS / QUANT_BLOCK)
+#define ROWS_OUT 64 // weight rows of one kernel call
+#define SLICES 16
+#define SLICE_BYTES ((size_t)4 << 20)
+#define WEIGHT_BYTES (SLICES * SLICE_BYTES)
+#define BUDGET_SECONDS 0.08
+
+// Processor time of this thread: time that other processes take does not count.
+static double spent(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// Reads one slice of the weights. Returns bytes a second.
+static double read_slice(const kern_table *k, const uint8_t *w, kern_prefetch how) {
+    static const qblock x[2 * BLOCKS];
+    float out[2 * ROWS_OUT];
+    qdots_args a = {.out = out, .ldo = ROWS_OUT, .type = DT_Q8, .x = x, .n = 2, .blocks = BLOCKS};
+    a.panels = ROWS_OUT / QUANT_ROWS, a.prefetch = how;
+    const size_t each = (size_t)a.panels * quant_panel_size(DT_Q8, COLS);
+    size_t at = 0;
+    double from = spent();
+    for (; at + each <= SLICE_BYTES; at += each) {
+        a.w = w + at;
+        k->packed.dots(&a);
+    }
+    return (double)at / (spent() - from);
+}
+
+// Measures the ways in turn until the time is over, each at least once, and keeps the best of each.
+// A slice is read again only after all others.
+static void best_of_each(const kern_table *k, const uint8_t *w, double rates[TUNE_WAYS]) {
+    double until = spent() + BUDGET_SECONDS;
+    for (int i = 0; i < TUNE_WAYS; i++) rates[i] = 0;
+    for (int i = 0; i < TUNE_WAYS || spent() < until; i++) {
+        int way = i % TUNE_WAYS;
+        double rate = read_slice(k, w + i % SLICES * SLICE_BYTES, ways[way].how);
+        rates[way] = MAX(rates[way], rate);
+    }
+}
+
+status tune_measure(compute *c, double rates[TUNE_WAYS], err *e) {
+    uint8_t *w = mem_aligned(WEIGHT_BYTES);
+    if (!w) return err_set(e, ERR_OOM, "no memory to measure prefetches");
+    memset(w, 1, WEIGHT_BYTES);
+    best_of_each(&c->k, w, rates);
+    mem_free(w);
+    int best = 0;
+    for (int i = 1; i < TUNE_WAYS; i++)
+        if (rates[i] > rates[best] * (best ? 1 : CLEARLY)) best = i;
+    tune_use(c, best);
+    return OK;
+}
+
+// ---- keeping ----
+
+static status kept_path(char out[OS_PATH_MAX], bool make, err *e) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char dir[OS_PATH_MAX], name[64], processor[40];
+    status rc = OK;
+    if (cache && *cache)
+        rc = os_path_join(dir, sizeof dir, cache, "stemforge", e);
+    else if (home && *home)
+        rc = os_path_join(dir, sizeof dir, home, ".cache/stemforge", e);
+    else
+        return err_set(e, ERR_NOT_FOUND, "no cache folder: neither XDG_CACHE_HOME nor HOME is set");
+    if (!rc && make) rc = os_mkdirs(dir, e);
+    isa_processor(processor, sizeof processor);
+    snprintf(name, sizeof name, "prefetch-%s", processor);
+    return rc ? rc : os_path_join(out, OS_PATH_MAX, dir, name, e);
+}
+
+status tune_keep(const compute *c, err *e) {
+    char path[OS_PATH_MAX], line[40];
+    status rc = kept_path(path, true, e);
+    if (rc) return rc;
+    int n = snprintf(line, sizeof line, "%s\n", ways[c->way].name);
+    return os_write_atomic(path, (bytes){(const uint8_t *)line, (size_t)n}, e);
+}
+
+int tune_kept(void) {
+    char path[OS_PATH_MAX];
+    os_file_map m;
+    int found = -1;
+    if (kept_path(path, false, NULL) || os_map_open(&m, path, NULL)) return -1;
+    for (int i = 0; i < TUNE_WAYS; i++) {
+        size_t n = strlen(ways[i].name);
+        if (m.data.n == n + 1 && !memcmp(m.data.p, ways[i].name, n)) found = i;
+    }
+    os_map_close(&m);
+    return found;
+}
+
+void tune_apply(compute *c) {
+    double rates[TUNE_WAYS];
+    int kept = tune_kept();
+    if (kept >= 0)
+        tune_use(c, kept);
+    else if (!tune_measure(c, rates, NULL))
+        tune_keep(c, NULL);
+}
