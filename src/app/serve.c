@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "app/args.h"
@@ -66,6 +67,20 @@ static status open_storage(service *s, err *e) {
     char url[BLOB_URL_MAX];
     const blob_config b = serve_blob_config(s->c, url);
     return blob_open(&s->blobs, &b, e);
+}
+
+// New files are nobody's but the service's and its group's. A database that an earlier version made
+// readable by all is closed to them; SQLite gives its other files the same mode.
+static void keep_others_out(const char *database) {
+    static const char *const tails[] = {"", "-wal", "-shm"};
+    umask(umask(0077) | 0027);
+    for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+        char path[OS_PATH_MAX + 8];
+        struct stat st;
+        snprintf(path, sizeof path, "%s%s", database, tails[i]);
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0007))
+            (void)!chmod(path, st.st_mode & 0770);
+    }
 }
 
 static status open_jobs(service *s, err *e) {
@@ -314,6 +329,7 @@ static int serve(const config *c, const config_report *r) {
     os_stop_on_signals();
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
+    keep_others_out(c->database);
     each_line(&r->warnings, log_warning);
     if (open_all(&s, &e))
         log_error("serve", "%s", e.text);

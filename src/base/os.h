@@ -68,7 +68,8 @@ void os_cond_init(pthread_cond_t *c);
 // Waits until c is signalled (true) or ms milliseconds have passed (false). mu is held.
 bool os_cond_wait_ms(pthread_cond_t *c, pthread_mutex_t *mu, int64_t ms);
 
-// SIGINT and SIGTERM set a flag that os_stop_requested reads; a second signal ends the process.
+// SIGINT, SIGTERM and SIGHUP set a flag that os_stop_requested reads; a second signal ends the
+// process. A SIGHUP that is ignored, as by nohup, stays ignored.
 void os_stop_on_signals(void);
 bool os_stop_requested(void);
 // For commands that do not ask: the same signals end the process at once, and the unfinished

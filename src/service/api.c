@@ -139,6 +139,8 @@ static void handle(void *arg, http_request *q) {
     buf_init(&allow, 128);
     const route *r = find_route(q, id, sizeof id, &allow);
     if (r) http_set_route(q, r->pattern);
+    log_fields before = log_set_fields(
+        (log_fields){.request = http_id(q), .method = http_method(q), .route = http_route(q)});
     if (!r) {
         reply_no_route(q, &allow);
     } else if (!r->open && !key_ok(a, q)) {
@@ -150,6 +152,7 @@ static void handle(void *arg, http_request *q) {
     } else {
         r->answer(a, q, id);
     }
+    log_set_fields(before);
     buf_deinit(&allow);
 }
 
@@ -178,8 +181,15 @@ static void done(void *arg, const http_request *q, int code, double seconds) {
         metrics_observe(a->config.metrics, "stemforge_http_request_seconds", route_label, seconds);
     }
     bool dull = strcmp(label, "GET") == 0 && code < 400;
+    log_fields before = log_set_fields((log_fields){.request = http_id(q),
+                                                    .method = label,
+                                                    .route = http_route(q),
+                                                    .client = http_client(q),
+                                                    .status = code,
+                                                    .seconds = seconds});
     log_write(dull ? LOG_DEBUG : LOG_INFO, "http", "%s %s %d %.1fms request=%s client=%s", label,
               http_path(q), code, seconds * 1000, http_id(q), http_client(q));
+    log_set_fields(before);
 }
 
 static status take_keys(api *a, const char *list, err *e) {
@@ -198,6 +208,27 @@ static status take_keys(api *a, const char *list, err *e) {
         list += n + (list[n] == ',');
     }
     return OK;
+}
+
+// Requests are counted from 0 for the codes that each route answers with, or should never.
+static void begin_counters(metrics *m) {
+    static const char *const post[] = {"202", "400", "401", "409", "413", "415",
+                                       "422", "429", "500", "503", NULL};
+    static const char *const rest[] = {"200", "401", "404", "500", "503", NULL};
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        char label[160];
+        const char *const one[] = {label, NULL};
+        const route *r = &routes[i];
+        for (const char *const *code = strcmp(r->pattern, "/generate") ? rest : post; *code;
+             code++) {
+            snprintf(label, sizeof label, "route=\"%s\",method=\"%s\",code=\"%s\"", r->pattern,
+                     r->method, *code);
+            metrics_begin(m, "stemforge_http_requests_total", one);
+        }
+        if (strstr(r->pattern, "/events")) continue;
+        snprintf(label, sizeof label, "route=\"%s\"", r->pattern);
+        metrics_begin(m, "stemforge_http_request_seconds", one);
+    }
 }
 
 status api_open(api **out, const api_config *c, err *e) {
@@ -221,6 +252,7 @@ status api_open(api **out, const api_config *c, err *e) {
         api_close(a);
         return rc;
     }
+    begin_counters(c->metrics);
     *out = a;
     return OK;
 }

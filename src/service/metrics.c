@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "request/stems.h"
 
 #define LABELS_MAX 160
 #define BOUNDS_MAX 14
 
-typedef enum { COUNTER, GAUGE, HISTOGRAM } kind;
-static const char *const kind_names[] = {"counter", "gauge", "histogram"};
+// COUNTERS and HISTOGRAMS: one for each of their labels.
+typedef enum { COUNTER, GAUGE, HISTOGRAM, COUNTERS, HISTOGRAMS } kind;
+static const char *const kind_names[] = {"counter", "gauge", "histogram", "counter", "histogram"};
 
 typedef struct {
     const char *name;
@@ -35,8 +37,8 @@ static const definition table[] = {
     {P "model_loaded", GAUGE, NULL, "1 when the model is loaded"},
     {P "storage_connected", GAUGE, NULL, "1 when the last check of the storage passed"},
     {P "jobs_submitted_total", COUNTER, NULL, "jobs accepted"},
-    {P "jobs_rejected_total", COUNTER, NULL, "submissions not accepted, by reason"},
-    {P "jobs_finished_total", COUNTER, NULL, "jobs that ended, by status and reason"},
+    {P "jobs_rejected_total", COUNTERS, NULL, "submissions not accepted, by reason"},
+    {P "jobs_finished_total", COUNTERS, NULL, "jobs that ended, by status and reason"},
     {P "jobs", GAUGE, NULL, "jobs in the database, by state"},
     {P "jobs_waiting", GAUGE, NULL, "jobs in the queue"},
     {P "jobs_running", GAUGE, NULL, "jobs being worked on"},
@@ -56,24 +58,25 @@ static const definition table[] = {
     {P "job_encode_seconds", HISTOGRAM, wait_bounds, "samples to WAV"},
     {P "job_upload_seconds", HISTOGRAM, wait_bounds, "WAV to storage, waits included"},
     {P "job_total_seconds", HISTOGRAM, job_bounds, "from acceptance to the end"},
-    {P "audio_seconds_generated_total", COUNTER, NULL, "seconds of audio made, by stem"},
+    {P "audio_seconds_generated_total", COUNTERS, NULL, "seconds of audio made, by stem"},
     {P "real_time_factor", GAUGE, NULL, "audio seconds per wall second, the last finished job"},
-    {P "stem_errors_total", COUNTER, NULL, "stems that failed, by stem"},
+    {P "stem_errors_total", COUNTERS, NULL, "stems that failed, by stem"},
     {P "leases_lost_total", COUNTER, NULL, "jobs taken away from their worker"},
     {P "job_commits_total", COUNTER, NULL, "database commits"},
     {P "job_writes_total", COUNTER, NULL, "writes that shared them"},
-    {P "uploads_total", COUNTER, NULL, "stems put into storage, by outcome"},
+    {P "uploads_total", COUNTERS, NULL, "stems put into storage, by outcome"},
     {P "storage_requests_total", COUNTER, NULL, "requests asked of the storage"},
     {P "storage_failures_total", COUNTER, NULL, "of these, the ones that failed in the end"},
     {P "storage_retries_total", COUNTER, NULL, "HTTP requests to the storage that were repeats"},
-    {P "storage_bytes_total", COUNTER, NULL, "bytes to and from the storage, by direction"},
-    {P "callback_attempts_total", COUNTER, NULL, "callback attempts, by outcome"},
+    {P "storage_bytes_total", COUNTERS, NULL, "bytes to and from the storage, by direction"},
+    {P "callback_attempts_total", COUNTERS, NULL, "callback attempts, by outcome"},
     {P "callback_seconds", HISTOGRAM, wait_bounds, "a callback attempt"},
     {P "callbacks", GAUGE, NULL, "callbacks of ended jobs, by state"},
     {P "callbacks_pending", GAUGE, NULL, "callbacks not yet delivered"},
     {P "callback_oldest_pending_age_seconds", GAUGE, NULL, "age of the oldest of them"},
-    {P "http_requests_total", COUNTER, NULL, "requests, by route, method and code"},
-    {P "http_request_seconds", HISTOGRAM, fast_bounds, "from a request's head to its answer's end"},
+    {P "http_requests_total", COUNTERS, NULL, "requests, by route, method and code"},
+    {P "http_request_seconds", HISTOGRAMS, fast_bounds,
+     "from a request's head to its answer's end"},
     {P "http_connections", GAUGE, NULL, "open connections"},
     {P "event_streams", GAUGE, NULL, "open /jobs/{id}/events"},
     {"process_resident_memory_bytes", GAUGE, NULL, "resident memory"},
@@ -97,10 +100,62 @@ struct metrics {
     size_t count;
 };
 
+// Counters with labels, all of them: here are those whose labels are known to no other file alone.
+static void begin_labelled(metrics *m) {
+    static const char *const rejected[] = {"reason=\"queue_full\"", "reason=\"not_ready\"",
+                                           "reason=\"invalid\"",    "reason=\"conflict\"",
+                                           "reason=\"busy\"",       "reason=\"io\"",
+                                           "reason=\"oom\"",        NULL};
+    static const char *const finished[] = {"status=\"completed\",reason=\"ok\"",
+                                           "status=\"canceled\",reason=\"canceled\"",
+                                           "status=\"failed\",reason=\"model_error\"",
+                                           "status=\"failed\",reason=\"invalid\"",
+                                           "status=\"failed\",reason=\"out_of_memory\"",
+                                           "status=\"failed\",reason=\"upload_failed\"",
+                                           "status=\"failed\",reason=\"timeout\"",
+                                           "status=\"failed\",reason=\"poison\"",
+                                           NULL};
+    static const char *const uploads[] = {
+        "outcome=\"ok\"",       "outcome=\"busy\"",     "outcome=\"io\"",
+        "outcome=\"oom\"",      "outcome=\"argument\"", "outcome=\"format\"",
+        "outcome=\"conflict\"", "outcome=\"canceled\"", NULL};
+    static const char *const callbacks[] = {"outcome=\"2xx\"",
+                                            "outcome=\"3xx\"",
+                                            "outcome=\"4xx\"",
+                                            "outcome=\"410\"",
+                                            "outcome=\"429\"",
+                                            "outcome=\"5xx\"",
+                                            "outcome=\"local\"",
+                                            "outcome=\"blocked\"",
+                                            "outcome=\"timeout\"",
+                                            "outcome=\"connect\"",
+                                            NULL};
+    static const char *const bytes_moved[] = {"direction=\"up\"", "direction=\"down\"", NULL};
+    metrics_begin(m, "stemforge_jobs_rejected_total", rejected);
+    metrics_begin(m, "stemforge_jobs_finished_total", finished);
+    metrics_begin(m, "stemforge_uploads_total", uploads);
+    metrics_begin(m, "stemforge_callback_attempts_total", callbacks);
+    metrics_begin(m, "stemforge_storage_bytes_total", bytes_moved);
+    for (size_t i = 0; i < ARRAY_LEN(stem_types); i++) {
+        char label[40];
+        snprintf(label, sizeof label, "stem=\"%s\"", stem_types[i].name);
+        const char *const one[] = {label, NULL};
+        metrics_begin(m, "stemforge_stem_errors_total", one);
+        metrics_begin(m, "stemforge_audio_seconds_generated_total", one);
+    }
+}
+
 status metrics_open(metrics **out, err *e) {
-    *out = mem_calloc(1, sizeof **out);
-    if (!*out) return err_set(e, ERR_OOM, "metrics");
-    pthread_mutex_init(&(*out)->mu, NULL);
+    metrics *m = mem_calloc(1, sizeof *m);
+    *out = m;
+    if (!m) return err_set(e, ERR_OOM, "metrics");
+    pthread_mutex_init(&m->mu, NULL);
+    static const char *const none[] = {"", NULL};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (table[i].kind == COUNTER || table[i].kind == HISTOGRAM)
+            metrics_begin(m, table[i].name, none);
+    }
+    begin_labelled(m);
     return OK;
 }
 
@@ -149,6 +204,14 @@ static void touch(metrics *m, const char *name, const char *labels, double v, bo
     pthread_mutex_unlock(&m->mu);
 }
 
+void metrics_begin(metrics *m, const char *name, const char *const *labels) {
+    if (!m) return;
+    size_t at = find_definition(name);
+    pthread_mutex_lock(&m->mu);
+    for (; *labels; labels++) (void)find(m, at, *labels);
+    pthread_mutex_unlock(&m->mu);
+}
+
 void metrics_add(metrics *m, const char *name, const char *labels, double by) {
     touch(m, name, labels, by, false);
 }
@@ -187,7 +250,7 @@ double metrics_get(metrics *m, const char *name, const char *labels) {
     pthread_mutex_lock(&m->mu);
     for (const series *s = m->first[at]; s; s = s->next) {
         if (strcmp(s->labels, labels ? labels : "") == 0)
-            v = table[at].kind == HISTOGRAM ? (double)s->count : s->value;
+            v = table[at].bounds ? (double)s->count : s->value;
     }
     pthread_mutex_unlock(&m->mu);
     return v;
@@ -215,7 +278,7 @@ void metrics_write(metrics *m, buf *out) {
         buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name,
                    kind_names[d->kind]);
         for (const series *s = m->first[i]; s; s = s->next) {
-            if (d->kind == HISTOGRAM) {
+            if (d->bounds) {
                 write_histogram(d, s, out);
             } else {
                 buf_printf(out, "%s%s%s%s %.15g\n", d->name, s->labels[0] ? "{" : "", s->labels,

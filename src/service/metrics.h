@@ -25,5 +25,9 @@ void metrics_count(metrics *m, const char *name, const char *labels_fmt, ...) PR
 // The value of a counter or gauge, or the number of observations of a histogram; 0 when untouched.
 double metrics_get(metrics *m, const char *name, const char *labels);
 
+// Makes series that count from 0, so that an alert sees their first step. labels: one text each,
+// NULL at the end. metrics_open has begun all whose labels are known beforehand.
+void metrics_begin(metrics *m, const char *name, const char *const *labels);
+
 // Appends the text exposition format 0.0.4: every metric that was touched, in the table's order.
 void metrics_write(metrics *m, buf *out);

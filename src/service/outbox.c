@@ -31,6 +31,10 @@ static void report(outbox *o, const hook_report *r) {
     metrics_count(o->metrics, "stemforge_callback_attempts_total", "outcome=\"%s\"",
                   r->result.label ? r->result.label : "none");
     metrics_observe(o->metrics, "stemforge_callback_seconds", NULL, r->result.seconds);
+    log_fields before = log_set_fields((log_fields){.job = r->id,
+                                                    .status = r->result.code,
+                                                    .attempt = r->attempt,
+                                                    .seconds = r->result.seconds});
     if (r->state == JOB_HOOK_DELIVERED) {
         log_info("callback", "Sent %s callback to %s request_id=%s attempt=%d", kind, r->url, r->id,
                  r->attempt);
@@ -41,6 +45,7 @@ static void report(outbox *o, const hook_report *r) {
         log_warn("callback", "The %s callback to %s failed request_id=%s attempt=%d: %s", kind,
                  r->url, r->id, r->attempt, r->result.text);
     }
+    log_set_fields(before);
 }
 
 // Until the next look: a wake, or LOOK_MS, or sooner when something falls due.

@@ -36,6 +36,8 @@ static void jobs(const scrape_sources *s) {
     gauge(s, "stemforge_oldest_waiting_job_age_seconds", age_seconds(t.oldest_queued_ms));
     gauge(s, "stemforge_callbacks_pending", (double)t.hooks[JOB_HOOK_PENDING]);
     gauge(s, "stemforge_callback_oldest_pending_age_seconds", age_seconds(t.oldest_hook_ms));
+    metrics_set(s->metrics, "stemforge_jobs_finished_total", "status=\"failed\",reason=\"poison\"",
+                (double)t.given_up);
     gauge(s, "stemforge_job_commits_total", (double)t.commits);
     gauge(s, "stemforge_job_writes_total", (double)t.writes);
 }

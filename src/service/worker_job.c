@@ -136,8 +136,7 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
     return rc;
 }
 
-static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
-    run *x = arg;
+static status take_stem(run *x, size_t i, const stemforge_stem *stem, err *e) {
     worker *w = x->w;
     double seconds = (double)stem->frames / stem->sample_rate;
     log_info("worker", "%s generated %.1fs of audio for stem '%s'", w->title, seconds, stem->name);
@@ -155,6 +154,15 @@ static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
     x->landed[i] = true;
     events_progress(w->config.events, x->j->id, i, 1);
     return OK;
+}
+
+static status on_stem(void *arg, size_t i, const stemforge_stem *stem, err *e) {
+    run *x = arg;
+    log_fields before = log_set_fields(
+        (log_fields){.job = x->j->id, .stem = stem->name, .seconds = stem->seconds_spent});
+    status rc = take_stem(x, i, stem, e);
+    log_set_fields(before);
+    return rc;
 }
 
 // The stem that a failure names; of one that names none, the first stem that is not there.
@@ -212,7 +220,10 @@ static void end_failed(run *x, const err *why) {
     const char *stem = failed_stem(x, why);
     char text[JOB_TEXT_MAX];
     snprintf(text, sizeof text, "stem '%s': %.460s", stem, why->text);
+    log_fields before =
+        log_set_fields((log_fields){.job = x->j->id, .stem = stem, .seconds = seconds_run(x)});
     log_error("worker", "%s generation failed for stem '%s': %s", w->title, stem, why->text);
+    log_set_fields(before);
     metrics_count(w->config.metrics, "stemforge_stem_errors_total", "stem=\"%s\"", stem);
     if (why->code == ERR_DEVICE) {
         // Another process may do better; this one will not, so it claims nothing more.
@@ -273,8 +284,11 @@ static void generate(run *x) {
         skip[i] = j->stems[i].done;
         left += !skip[i];
         if (!skip[i]) {
+            log_fields before =
+                log_set_fields((log_fields){.job = j->id, .stem = j->stems[i].name});
             log_info("worker", "Generating stem type: %s, duration: %.1fs", j->stems[i].name,
                      x->r->ask.seconds);
+            log_set_fields(before);
         }
     }
     err why = {0};
@@ -290,7 +304,7 @@ static void generate(run *x) {
     settle(x, rc, &why);
 }
 
-void worker_run_job(slot *s, const job *j) {
+static void run_job(slot *s, const job *j) {
     worker *w = s->w;
     request r;
     run x = {.w = w, .s = s, .j = j, .r = &r, .start_ns = os_clock_ns()};
@@ -312,4 +326,10 @@ void worker_run_job(slot *s, const job *j) {
         request_deinit(&r);
     }
     events_forget(w->config.events, j->id);
+}
+
+void worker_run_job(slot *s, const job *j) {
+    log_fields before = log_set_fields((log_fields){.job = j->id, .attempt = j->attempt});
+    run_job(s, j);
+    log_set_fields(before);
 }

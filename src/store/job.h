@@ -189,6 +189,7 @@ typedef struct {
     int64_t oldest_hook_ms;         // when the oldest pending callback was queued; 0: none
     uint64_t commits, writes;       // since open: writes / commits is the size of a shared commit
     uint64_t leases_lost;           // since open
+    uint64_t given_up;              // since open: jobs that ended as poison
 } job_stats;
 // Cheap whatever the number of jobs.
 status job_read_stats(job_store *s, job_stats *out, err *e);

@@ -9,7 +9,7 @@
 struct job_store {
     db *d;
     job_config config;
-    uint64_t leases_lost; // touched only inside db work
+    uint64_t leases_lost, given_up; // touched only inside db work
 };
 
 typedef enum {

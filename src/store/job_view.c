@@ -247,6 +247,7 @@ static status stats_work(db *d, void *arg, err *e) {
     if (!rc) rc = first_int(d, Q_OLDEST_QUEUED, &a->out->oldest_queued_ms, e);
     if (!rc) rc = first_int(d, Q_OLDEST_HOOK, &a->out->oldest_hook_ms, e);
     a->out->leases_lost = a->s->leases_lost;
+    a->out->given_up = a->s->given_up;
     return rc;
 }
 

@@ -76,6 +76,7 @@ static status end_poison(job_store *s, db *d, int64_t seq, int attempts, job_tim
     char text[160];
     snprintf(text, sizeof text, "Generation was started %d times and never came to an end.",
              attempts);
+    s->given_up++;
     return job_end(
         s, d,
         &(job_ending){.seq = seq, .state = JOB_FAILED, .code = "poison", .error = text, .now = now},

@@ -1,5 +1,5 @@
 """The process: draining, restarts, refusing storage and database, settings, the shell commands."""
-import base64, hashlib, hmac, http.server, json, os, pathlib, shutil, signal, subprocess, tempfile, threading, time, unittest
+import base64, hashlib, hmac, http.server, json, os, pathlib, re, shutil, socket, signal, subprocess, tempfile, threading, time, unittest
 from lib import OUT, ROOT, SLOW, Case, Server, eventually, free_port, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -7,6 +7,15 @@ PROGRAM = OUT / "stemforge"
 
 def can_mount():
     return subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
 
 
 class BlobStore:
@@ -84,6 +93,23 @@ class Draining(Case):
         start = time.monotonic()
         self.assertEqual(s.terminate(), 0)
         self.assertLess(time.monotonic() - start, 2 * SLOW)
+
+
+    def test_sighup_drains_unless_it_is_ignored(self):
+        s = self.serve()
+        id = s.submit(parameters={"prompt": "slow:1500"})
+        eventually("it runs", lambda: s.job(id)["status"] == "processing")
+        s.process.send_signal(signal.SIGHUP)
+        self.assertEqual(s.process.wait(20 * SLOW), 0)
+        self.assertIn("Shutting down", s.log())
+        s.start()
+        self.assertEqual(s.job(id)["status"], "completed")
+        s.terminate()
+        s.flags, s.binary = [str(s.binary)], shutil.which("nohup")
+        s.start()
+        s.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        self.assertIsNone(s.process.poll())
 
 
 class Faults(Case):
@@ -372,7 +398,66 @@ class Settings(Case):
         s = self.serve(LOG_FORMAT="json")
         s.wait_job(s.submit())
         for line in s.log().splitlines():
-            self.assertEqual(set(json.loads(line)), {"ts", "level", "module", "msg"})
+            self.assertLessEqual({"ts", "level", "module", "msg"}, set(json.loads(line)))
+
+    def test_json_lines_say_what_they_are_about(self):
+        r = self.receive(500)
+        s = self.serve(LOG_FORMAT="json")
+        id = s.submit(target_stems=["drums", "bass"], callback_url=r.url)
+        s.wait_job(id)
+        eventually("it calls back", lambda: len(r.got) == 2)
+        bad = s.submit(parameters={"prompt": "fail"})
+        s.wait_job(bad, "failed")
+        s.raw(b"POST /nowhere/\xff\"\\ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        lines = eventually("all is logged", lambda: [json.loads(l) for l in s.log().splitlines()])
+
+        def find(text, **fields):
+            found = [l for l in lines if text in l["msg"] and all(l.get(k) == v for k, v in fields.items())]
+            self.assertTrue(found, (text, fields))
+            return found[0]
+        find("Starting generation", job=id, attempt=1)
+        find("Generating stem type: bass", job=id, stem="bass")
+        self.assertGreaterEqual(find("audio for stem 'drums'", job=id, stem="drums").get("seconds", 0), 0)
+        find("Uploaded generated audio", job=id, stem="bass")
+        find("generation failed", job=bad, stem="guitar", level="error")
+        find("callback", job=id, status=500, attempt=1)
+        self.assertGreater(find("callback", job=id, status=200, attempt=2)["seconds"], 0)
+        posted = find("POST /generate", method="POST", route="/generate", status=202)
+        self.assertGreater(posted["seconds"], 0)
+        self.assertIn("request=" + posted["request"], posted["msg"])
+
+    def test_every_counter_is_there_from_the_start(self):
+        s = self.serve()
+        text = s.ask("GET", "/metrics").body.decode()
+        source = (ROOT / "src" / "service" / "metrics.c").read_text()
+        for name, kind in re.findall(r'\{P "(\w+)", (COUNTER|HISTOGRAM)S?', source):
+            self.assertRegex(text, rf"\nstemforge_{name}(_count)?[{{ ]", name)
+        for line in ('jobs_finished_total{status="failed",reason="poison"}', 'jobs_finished_total{status="failed",reason="model_error"}',
+                     'jobs_rejected_total{reason="queue_full"}', 'stem_errors_total{stem="vocals"}', 'uploads_total{outcome="busy"}',
+                     'callback_attempts_total{outcome="timeout"}', 'http_requests_total{route="/generate",method="POST",code="503"}',
+                     "jobs_submitted_total", "leases_lost_total", "storage_failures_total"):
+            self.assertEqual(s.metric("stemforge_" + line), 0, line)
+
+    def test_files_are_not_for_everybody(self):
+        folder = pathlib.Path(tempfile.mkdtemp())
+        os.chmod(folder, 0o755)
+        old = os.umask(0o022)
+        self.addCleanup(os.umask, old)
+        (folder / "jobs.db").touch(0o644)  # as an earlier version left it
+        s = self.serve(folder=folder)
+        s.wait_job(s.submit())
+        mine = [p for p in folder.rglob("*") if p.relative_to(folder).parts[0] in ("jobs.db", "jobs.db-wal", "jobs.db-shm", "files")]
+        self.assertTrue(any(p.suffix == ".wav" for p in mine) and len(mine) > 4, mine)
+        for p in mine:
+            self.assertEqual(p.stat().st_mode & 0o007, 0, p)
+
+    def test_a_public_address_without_a_public_url_is_told(self):
+        def told(**env):
+            s = self.serve(**env)
+            return "PUBLIC_URL is unset" in s.log()
+        self.assertTrue(told(LISTEN_ADDR="*"))
+        self.assertFalse(told(LISTEN_ADDR="*", PUBLIC_URL="http://stems.example"))
+        self.assertFalse(told(LISTEN_ADDR="localhost"))
 
 
 @unittest.skipUnless(PROGRAM.exists() and b"jobs_main" in PROGRAM.read_bytes(), "stemforge has no jobs command yet")
@@ -400,6 +485,24 @@ class Shell(Case):
         for words in (["nonsense"], ["show"], ["nonsense", id], ["--limit", "501"], ["list", id]):
             self.assertEqual(self.run_it(s, "jobs", *words).returncode, 2, words)
         self.assertIn("redeliver ID", self.run_it(s, "jobs", "--help").stdout)
+
+    def test_health_asks_wherever_serve_listens(self):
+        # *, :: and localhost are reached by either family; one address by its own.
+        for listen, hosts in (("*", ["127.0.0.1", "::1"]), ("::", ["127.0.0.1", "::1"]), ("[::]", ["127.0.0.1", "::1"]),
+                              ("0.0.0.0", ["127.0.0.1"]), ("::1", ["::1"]), ("[::1]", ["::1"]), ("localhost", []),
+                              ("127.0.0.1", ["127.0.0.1"]), ('"127.0.0.1"', ["127.0.0.1"])):
+            if "::" in "".join(hosts) and not has_ipv6():
+                continue
+            s = Server(ready=False, LISTEN_ADDR=listen)
+            try:
+                def health():
+                    return subprocess.run([str(PROGRAM), "health"], env={"PATH": "", "PORT": str(s.port), "LISTEN_ADDR": listen},
+                                          capture_output=True, text=True, timeout=20 * SLOW)
+                eventually(f"healthy at {listen}", lambda: health().returncode == 0)
+                for host in hosts:
+                    socket.create_connection((host, s.port), 5).close()
+            finally:
+                s.close()
 
     def test_health_is_an_exit_status(self):
         s = self.serve()
