@@ -11,10 +11,28 @@
 #define TIMEOUT_S 600
 
 static plain_test *first;
+static plain_suite *first_suite;
 
 void plain_register(plain_test *t) {
     t->next = first;
     first = t;
+}
+
+void plain_register_suite(plain_suite *s) {
+    s->next = first_suite;
+    first_suite = s;
+}
+
+// Gives a test what its suite has and the test has not.
+static plain_test with_suite(plain_test t) {
+    for (const plain_suite *s = first_suite; s; s = s->next) {
+        if (strcmp(s->name, t.suite) != 0) continue;
+        if (!t.init) t.init = s->init;
+        if (!t.fini) t.fini = s->fini;
+        if (t.timeout <= 0) t.timeout = s->timeout;
+        t.disabled |= s->disabled;
+    }
+    return t;
 }
 
 void plain_fail(const char *file, int line, const char *what, const char *fmt, ...) {
@@ -48,12 +66,13 @@ static int run(const plain_test *t) {
 
 int main(int argc, char **argv) {
     int failed = 0, count = 0;
-    for (const plain_test *t = first; t; t = t->next) {
+    for (const plain_test *p = first; p; p = p->next) {
+        const plain_test t = with_suite(*p);
         int wanted = argc < 2;
-        for (int i = 1; i < argc; i++) wanted |= strcmp(argv[i], t->suite) == 0;
-        if (!wanted || t->disabled) continue;
+        for (int i = 1; i < argc; i++) wanted |= strcmp(argv[i], t.suite) == 0;
+        if (!wanted || t.disabled) continue;
         count++;
-        failed += run(t);
+        failed += run(&t);
     }
     fprintf(stderr, "tested: %d, failing: %d\n", count, failed);
     return failed != 0;

@@ -22,7 +22,19 @@ typedef struct plain_test {
     struct plain_test *next;
 } plain_test;
 
+// What the tests of a suite share; a test's own functions go first.
+typedef struct plain_suite {
+    const char *name;
+    void (*init)(void);
+    void (*fini)(void);
+    double timeout;
+    int disabled;
+    const char *description;
+    struct plain_suite *next;
+} plain_suite;
+
 void plain_register(plain_test *t);
+void plain_register_suite(plain_suite *s);
 void plain_fail(const char *file, int line, const char *what, const char *fmt, ...);
 
 // The leading member takes the place of an empty option list.
@@ -37,6 +49,13 @@ void plain_fail(const char *file, int line, const char *what, const char *fmt, .
         plain_register(&suite_##_##name_##_test);                                                  \
     }                                                                                              \
     static void suite_##_##name_##_body(void)
+
+#define TestSuite(name_, ...)                                                                      \
+    static plain_suite name_##_suite = {.name = #name_, .next = NULL, __VA_ARGS__};                \
+    __attribute__((constructor)) static void name_##_suite_add(void) {                             \
+        plain_register_suite(&name_##_suite);                                                      \
+    }                                                                                              \
+    struct plain_suite // takes the semicolon
 
 // The message is a literal, so that an absent one leaves "".
 #define cr_assert(x, ...)                                                                          \
