@@ -108,9 +108,19 @@ stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size
                                     stemforge_error *e);
 void stemforge_free(void *p); // NULL is fine
 
+// What the model needs and the request does not say, or what the request says and the model does
+// not use. The request is good all the same.
+typedef struct {
+    const char *code;  // "assumed" "not_used" "text_cut"; there may be more one day
+    const char *field; // member of stemforge_request: "bpm"
+    const char *text;  // a sentence: "no tempo was given: 120 bpm is assumed"
+} stemforge_warning;
+
 // Called on the thread that called stemforge_generate. Any of them may be NULL.
 typedef struct {
     void *arg;
+    // Each warning, before the first step; it is valid during the call.
+    void (*warning)(void *arg, const stemforge_warning *w);
     // Each stem as soon as it is finished; the stem is valid during the call. Not STEMFORGE_OK ends
     // the request with that code and e.
     stemforge_status (*stem_done)(void *arg, size_t index, const stemforge_stem *stem,
@@ -125,6 +135,11 @@ typedef struct {
 // NULL.
 stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
                                     const stemforge_events *ev, stemforge_error *e);
+
+// Checks a request as stemforge_generate does before it makes anything: warnings come through ev,
+// nothing else does. What only a model knows is checked too: whether the text fits, for one.
+stemforge_status stemforge_engine_check(stemforge_engine *g, const stemforge_request *r,
+                                        const stemforge_events *ev, stemforge_error *e);
 
 typedef struct {
     const char *name;      // the model's name: the last part of its path or hub name

@@ -37,6 +37,8 @@ typedef struct {
     progress bar;
     int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
     json *files;    // array of what was written
+    json *warnings; // array of what the engine said
+    bool no_memory; // for a warning
     double seconds; // until the last stem
 } output;
 
@@ -90,6 +92,21 @@ static void on_progress(void *arg, size_t index, int64_t done, int64_t total) {
     progress_update(&out->bar, d, t);
 }
 
+// What was assumed and what was not used: to a person now, and into the report and the recipe.
+static void on_warning(void *arg, const stemforge_warning *w) {
+    output *out = arg;
+    const field *f = fields_find(w->field);
+    if (!out->o->json && !out->o->quiet) {
+        progress_end(&out->bar);
+        fprintf(stderr, "stemforge generate: warning: --%s: %s\n", f ? f->flag : w->field, w->text);
+    }
+    json *j = json_new_object();
+    bool ok = json_set_str(j, "code", w->code) &&
+              json_set_str(j, "field", f ? f->recipe : w->field) &&
+              json_set_str(j, "detail", w->text);
+    if (!json_add(out->warnings, j) || !ok) out->no_memory = true;
+}
+
 static bool on_canceled(void *arg) {
     (void)arg;
     return os_stop_requested();
@@ -105,7 +122,8 @@ static status print_json(const output *out, const char *recipe_path, err *e) {
     bool ok =
         json_set_str(j, "model", out->info.name) && json_set_str(j, "recipe", recipe_path) &&
         json_set_num(j, "seconds", out->seconds) && json_set_int(j, "threads", out->info.threads) &&
-        json_set_str(j, "isa", out->info.isa) && json_set(j, "stems", json_copy_of(out->files));
+        json_set_str(j, "isa", out->info.isa) && json_set(j, "stems", json_copy_of(out->files)) &&
+        json_set(j, "warnings", json_copy_of(out->warnings));
     char seed[32];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)out->r->seed);
     ok = ok && json_set_str(j, "seed", seed);
@@ -130,7 +148,11 @@ static void name_stem(const stemforge_request *r, err *e) {
 }
 
 static status generate(const options *o, const stemforge_request *r, stemforge_engine *g, err *e) {
-    output out = {.o = o, .r = r, .info = stemforge_engine_info(g), .files = json_new_array()};
+    output out = {.o = o,
+                  .r = r,
+                  .info = stemforge_engine_info(g),
+                  .files = json_new_array(),
+                  .warnings = json_new_array()};
     char what[128], recipe_path[OS_PATH_MAX];
     status rc = file_format_parse(&out.format, o->format, e);
     if (!rc) rc = os_path_join(recipe_path, sizeof recipe_path, o->out, "recipe.json", e);
@@ -138,23 +160,31 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
     out.bar.audio_seconds = r->seconds * (double)r->stem_count;
-    const stemforge_events ev = {
-        .arg = &out, .stem_done = on_stem, .progress = on_progress, .canceled = on_canceled};
+    const stemforge_events ev = {.arg = &out,
+                                 .warning = on_warning,
+                                 .stem_done = on_stem,
+                                 .progress = on_progress,
+                                 .canceled = on_canceled};
     rc = stemforge_generate(g, r, &ev, e);
     progress_end(&out.bar);
     if (rc) {
         name_stem(r, e);
         goto done;
     }
-    const recipe rec = {
-        .request = r, .model = o->model, .format = o->format, .weights = o->weights};
-    rc = recipe_write(recipe_path, &rec, e);
+    const recipe rec = {.request = r,
+                        .model = o->model,
+                        .format = o->format,
+                        .weights = o->weights,
+                        .warnings = out.warnings};
+    rc = out.no_memory ? err_set(e, ERR_OOM, "no memory for a warning")
+                       : recipe_write(recipe_path, &rec, e);
     if (!rc && o->json)
         rc = print_json(&out, recipe_path, e);
     else if (!rc && !o->quiet)
         printf("%s  seed %llu\n", recipe_path, (unsigned long long)r->seed);
 done:
     json_free(out.files);
+    json_free(out.warnings);
     return rc;
 }
 

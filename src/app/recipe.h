@@ -7,6 +7,7 @@
 typedef struct {
     const stemforge_request *request;
     const char *model, *format, *weights;
+    const json *warnings; // array of {code, field, detail}; empty: left out
 } recipe;
 
 // Writes it atomically. The seed is a string: JSON numbers do not hold 64 bits everywhere.

@@ -238,8 +238,27 @@ static void request_close(request *q) {
     mem_free(q);
 }
 
+static void tell_warnings(const request *q) {
+    const warnings *all = &q->plan->said;
+    for (size_t i = 0; i < all->n && q->ev->warning; i++) {
+        const warning *w = &all->item[i];
+        q->ev->warning(q->ev->arg, &(stemforge_warning){w->code, w->field, w->text});
+    }
+}
+
+static status make(request *q, err *e) {
+    batch *b = q->g->b;
+    if (!q->job.count) return OK;
+    status rc = batch_enter(b, &q->job, e);
+    if (rc) return rc;
+    rc = follow(q, e);
+    batch_leave(b, &q->job);
+    return rc;
+}
+
+// look: nothing is made.
 static status generate(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
-                       err *e) {
+                       bool look, err *e) {
     static const stemforge_events none;
     request *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
@@ -248,13 +267,8 @@ static status generate(stemforge_engine *g, const stemforge_request *r, const st
     q->ev = ev ? ev : &none;
     q->started = os_seconds();
     status rc = plan_stems(q, e);
-    if (!rc && q->job.count) {
-        rc = batch_enter(g->b, &q->job, e);
-        if (!rc) {
-            rc = follow(q, e);
-            batch_leave(g->b, &q->job);
-        }
-    }
+    if (!rc) tell_warnings(q);
+    if (!rc && !look) rc = make(q, e);
     request_close(q);
     return rc;
 }
@@ -274,18 +288,28 @@ static void go_out(stemforge_engine *g) {
     pthread_mutex_unlock(&g->mu);
 }
 
-stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
-                                    const stemforge_events *ev, stemforge_error *e) {
+static status enter(stemforge_engine *g, const stemforge_request *r, const stemforge_events *ev,
+                    bool look, err *e) {
     err unasked;
     if (!e) e = &unasked;
     status rc = come_in(g, e);
     if (rc) return rc;
     fenv_t kept;
     plain_arithmetic(&kept);
-    rc = generate(g, r, ev, e);
+    rc = generate(g, r, ev, look, e);
     fesetenv(&kept);
     go_out(g);
     return rc;
+}
+
+stemforge_status stemforge_generate(stemforge_engine *g, const stemforge_request *r,
+                                    const stemforge_events *ev, stemforge_error *e) {
+    return enter(g, r, ev, false, e);
+}
+
+stemforge_status stemforge_engine_check(stemforge_engine *g, const stemforge_request *r,
+                                        const stemforge_events *ev, stemforge_error *e) {
+    return enter(g, r, ev, true, e);
 }
 
 // --- finished stems

@@ -16,6 +16,7 @@
 #pragma once
 #include "compute/ops.h"
 #include "engine/checkpoint.h"
+#include "request/warnings.h"
 #include "stemforge.h"
 
 typedef struct family_ops family_ops;
@@ -32,6 +33,7 @@ typedef struct {
 typedef struct {
     family *f;
     const stemforge_request *r; // checked; borrowed until plan_free
+    warnings said;              // plan and take add what the model assumes and does not use
 } plan;
 
 // One stem to make. The struct of a family begins with one.

@@ -188,9 +188,9 @@ static status encode_raw_span(job *w, size_t lo, size_t hi, err *e) {
 
 static void truncate_ids(const tokenizer *t, tok_ids *out) {
     if (!t->truncates || out->n <= t->truncate_max) return;
+    out->cut = out->n - t->truncate_max;
     if (t->truncates_left) {
-        size_t drop = out->n - t->truncate_max;
-        memmove(out->ids, out->ids + drop, t->truncate_max * sizeof *out->ids);
+        memmove(out->ids, out->ids + out->cut, t->truncate_max * sizeof *out->ids);
     }
     out->n = t->truncate_max;
 }
@@ -222,7 +222,7 @@ static status finish_ids(const tokenizer *t, tok_ids *out, err *e) {
 }
 
 status tok_encode(const tokenizer *t, bytes text, tok_ids *out, err *e) {
-    out->n = out->first = out->count = 0;
+    out->n = out->first = out->count = out->cut = 0;
     if (text.n > TOK_TEXT_MAX) {
         return err_set(e, ERR_LIMIT, "text of %zu bytes, expected at most %zu", text.n,
                        TOK_TEXT_MAX);

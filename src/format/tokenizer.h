@@ -27,6 +27,7 @@ typedef struct {
     size_t n;     // tokens with padding
     size_t first; // ids[first .. first + count) are the text and its special tokens: mask 1.
     size_t count; // The others are padding: mask 0
+    size_t cut;   // tokens that truncation left out
     size_t cap;
 } tok_ids;
 

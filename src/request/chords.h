@@ -61,6 +61,7 @@ void chords_fill_chroma(float *out, const progression *p, size_t rows, size_t fi
 typedef struct {
     int tonic; // pitch class
     bool minor;
+    bool other_scale; // a mode or a scale was named that is neither plain major nor natural minor
 } key;
 
 // "C major", "F# minor", "Am", "Bb", "E flat major", "c# min": case-blind but for a lone m or M.
@@ -72,6 +73,9 @@ status chords_parse_key(key *out, const char *text, err *e);
 // the captions of our own models were trained with.
 #define CHORDS_KEY_TEXT 16
 void chords_key_text(char out[CHORDS_KEY_TEXT], key k);
+
+// "Am", "Eb": the name of a major or minor triad, its root spelt as above.
+void chords_triad_text(char out[CHORDS_KEY_TEXT], const chord *c);
 
 // A progression for when none was asked for: I V vi IV in major, i VI III VII in minor.
 void chords_default(progression *out, key k, double bpm);

@@ -23,17 +23,21 @@ typedef struct {
     int tonic_by; // semitones
     int minor;    // 0 or 1; -1: says nothing of the third
     bool needs;   // a mode must be said too: "A natural" is none
+    bool other;   // the scale is not plain major or natural minor
 } key_word;
 
 static const key_word key_words[] = {
-    {"flat", -1, -1, false},   {"sharp", 1, -1, false},     {"major", 0, 0, false},
-    {"maj", 0, 0, false},      {"dur", 0, 0, false},        {"minor", 0, 1, false},
-    {"min", 0, 1, false},      {"moll", 0, 1, false},       {"ionian", 0, 0, false},
-    {"lydian", 0, 0, false},   {"mixolydian", 0, 0, false}, {"dorian", 0, 1, false},
-    {"phrygian", 0, 1, false}, {"aeolian", 0, 1, false},    {"eolian", 0, 1, false},
-    {"locrian", 0, 1, false},  {"harmonic", 0, -1, true},   {"melodic", 0, -1, true},
-    {"natural", 0, -1, true},  {"pentatonic", 0, -1, true}, {"mode", 0, -1, true},
-    {"scale", 0, -1, true},
+    {"flat", -1, -1, false, false},    {"sharp", 1, -1, false, false},
+    {"major", 0, 0, false, false},     {"maj", 0, 0, false, false},
+    {"dur", 0, 0, false, false},       {"minor", 0, 1, false, false},
+    {"min", 0, 1, false, false},       {"moll", 0, 1, false, false},
+    {"ionian", 0, 0, false, false},    {"lydian", 0, 0, false, true},
+    {"mixolydian", 0, 0, false, true}, {"dorian", 0, 1, false, true},
+    {"phrygian", 0, 1, false, true},   {"aeolian", 0, 1, false, false},
+    {"eolian", 0, 1, false, false},    {"locrian", 0, 1, false, true},
+    {"harmonic", 0, -1, true, true},   {"melodic", 0, -1, true, true},
+    {"natural", 0, -1, true, false},   {"pentatonic", 0, -1, true, true},
+    {"mode", 0, -1, true, false},      {"scale", 0, -1, true, false},
 };
 
 // The rest of a key after its note: words apart by blanks and the like. False when they are none.
@@ -57,6 +61,7 @@ static bool read_mode(key *k, const char *p) {
         k->tonic = chords_pitch(k->tonic + w->tonic_by);
         shifted |= w->tonic_by != 0;
         needs |= w->needs;
+        k->other_scale |= w->other;
         mode |= w->minor >= 0;
         if (w->minor >= 0) k->minor = w->minor == 1;
         p += n;
@@ -104,8 +109,13 @@ status chords_parse_key(key *out, const char *text, err *e) {
     return OK;
 }
 
+static const char *const note_names[] = {"C",  "C#", "D",  "Eb", "E",  "F",
+                                         "F#", "G",  "Ab", "A",  "Bb", "B"};
+
 void chords_key_text(char out[CHORDS_KEY_TEXT], key k) {
-    static const char *const names[] = {"C",  "C#", "D",  "Eb", "E",  "F",
-                                        "F#", "G",  "Ab", "A",  "Bb", "B"};
-    snprintf(out, CHORDS_KEY_TEXT, "%s %s", names[k.tonic], k.minor ? "minor" : "major");
+    snprintf(out, CHORDS_KEY_TEXT, "%s %s", note_names[k.tonic], k.minor ? "minor" : "major");
+}
+
+void chords_triad_text(char out[CHORDS_KEY_TEXT], const chord *c) {
+    snprintf(out, CHORDS_KEY_TEXT, "%s%s", note_names[c->root], c->third == 3 ? "m" : "");
 }

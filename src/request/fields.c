@@ -55,6 +55,12 @@ const field *fields_find_wire(const char *wire) {
     return NULL;
 }
 
+const field *fields_find(const char *name) {
+    for (size_t i = 0; i < field_count; i++)
+        if (strcmp(field_rows[i].name, name) == 0) return &field_rows[i];
+    return NULL;
+}
+
 const char *field_wire_name(const field *f) {
     const char *dot = f->wire ? strrchr(f->wire, '.') : NULL;
     return dot ? dot + 1 : f->wire;

@@ -42,6 +42,8 @@ extern const size_t field_count;
 
 // The row of a wire name in full ("parameters.target_bpm"). NULL: none.
 const field *fields_find_wire(const char *wire);
+// The row of a member of stemforge_request ("bpm"). NULL: none.
+const field *fields_find(const char *name);
 // The last part of the wire name: "target_bpm".
 const char *field_wire_name(const field *f);
 

@@ -318,7 +318,7 @@ Test(chords, the_default_progression_lies_in_its_key) {
     static const char *const want[][4] = {{"D", "A", "Bm", "G"}, {"Dm", "Bb", "F", "C"}};
     for (int minor = 0; minor < 2; minor++) {
         progression p;
-        chords_default(&p, (key){2, minor == 1}, 100);
+        chords_default(&p, (key){.tonic = 2, .minor = minor == 1}, 100);
         cr_assert_eq(p.count, 4);
         for (size_t i = 0; i < 4; i++) {
             chord c;

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "audio/file.h"
+#include "engine/musicgen/heard.h"
 #include "engine/musicgen/sound.h"
-#include "engine/prompt.h"
 
 #define WINDOW_MIN 16   // frames
 #define TOKENS_MAX 1000 // of a line
@@ -127,6 +127,7 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) rc = read_given(q, e);
     if (!rc) rc = join_chords(q, e);
+    if (!rc) heard_of_request(&q->base.said, &q->cond, r);
     if (rc)
         musicgen_plan_free(&q->base);
     else
@@ -147,7 +148,7 @@ void musicgen_plan_free(plan *p) {
 // --- takes
 
 static status write_line(musicgen_take *t, err *e) {
-    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    musicgen_plan *q = (musicgen_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
     const pipeline *p = pipeline_of(&q->base);
     const prompt_parts parts = {.stem = r->stems[t->base.stem],
@@ -157,9 +158,9 @@ static status write_line(musicgen_take *t, err *e) {
                                 .chords = buf_str(&q->chords),
                                 .words = r->prompt};
     buf_init(&t->line, PROMPT_LINE_MAX);
-    status rc =
-        prompt_build(&t->line, p->own_captions ? PROMPT_CAPTION : PROMPT_SENTENCE, &parts, e);
-    return rc ? rc : tok_encode(p->tokenizer, buf_bytes(&t->line), &t->ids, e);
+    status rc = heard_line(&t->line, p, &parts, e);
+    if (!rc) rc = tok_encode(p->tokenizer, buf_bytes(&t->line), &t->ids, e);
+    return rc ? rc : heard_of_text(&q->base.said, &q->cond, &parts, &t->ids, e);
 }
 
 static status check_tokens(const musicgen_take *t, err *e) {
