@@ -16,6 +16,13 @@ api_model_state api_model(api *a, const char **name) {
     return s;
 }
 
+stemforge_engine *api_engine(api *a) {
+    pthread_mutex_lock(&a->mu);
+    stemforge_engine *g = a->sources.engine;
+    pthread_mutex_unlock(&a->mu);
+    return g;
+}
+
 void api_reply_json(http_request *q, int code, json *j) {
     buf b;
     buf_init(&b, API_REPLY_MAX);

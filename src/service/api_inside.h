@@ -31,6 +31,7 @@ typedef void (*api_answer)(api *a, http_request *q, const char *id);
 
 // *name (may be NULL) gets the model's name, NULL while there is none.
 api_model_state api_model(api *a, const char **name);
+stemforge_engine *api_engine(api *a);                    // NULL while no model is loaded
 void api_reply_json(http_request *q, int code, json *j); // takes j; NULL: 503
 void api_retry_after(http_request *q, int64_t seconds);
 // The answer to what the store says.

@@ -69,13 +69,12 @@ static bool accepting(api *a, http_request *q) {
     return false;
 }
 
-static void reply_accepted(http_request *q, const char *id, bool existed) {
-    json *warnings = request_warnings(http_body(q));
+static void reply_accepted(http_request *q, const char *id, bool existed, const warnings *said) {
     json *j = json_new_object();
     json_set_str(j, "generation_request_id", id);
     json_set_str(j, "status", "processing");
     json_set_str(j, "message", "Generation started. Stems will be available shortly.");
-    if (warnings) json_set(j, "warnings", warnings);
+    if (said->n) json_set(j, "warnings", request_warnings_json(said));
     char where[REQUEST_ID_MAX + 8];
     snprintf(where, sizeof where, "/jobs/%s", id);
     http_add_header(q, "Location", where);
@@ -98,10 +97,23 @@ static void reply_rejected(api *a, http_request *q, status rc, const err *e) {
     }
 }
 
-static status submit(api *a, http_request *q, const request *r, job_submitted *done, err *e) {
-    buf canonical;
+// The sentences as they are stored with the job; nothing when there are none.
+static status write_warnings(buf *out, const warnings *said, err *e) {
+    if (!said->n) return OK;
+    json *list = request_warnings_json(said);
+    status rc =
+        list ? json_write(out, list, JSON_TIGHT, e) : err_set(e, ERR_OOM, "no memory for warnings");
+    json_free(list);
+    return rc ? rc : buf_status(out, e);
+}
+
+static status submit(api *a, http_request *q, const request *r, const warnings *said,
+                     job_submitted *done, err *e) {
+    buf canonical, sentences;
     buf_init(&canonical, JOB_REQUEST_MAX);
+    buf_init(&sentences, JOB_REQUEST_MAX);
     status rc = request_canonical(r, &canonical, e);
+    if (!rc) rc = write_warnings(&sentences, said, e);
     if (rc == OK) {
         job_new n = {.id = r->id,
                      .audio_file_id = r->audio_file_id,
@@ -109,6 +121,7 @@ static status submit(api *a, http_request *q, const request *r, job_submitted *d
                      .stem_count = r->ask.stem_count,
                      .request = http_body(q),
                      .canonical = buf_bytes(&canonical),
+                     .warnings = sentences.n ? buf_str(&sentences) : NULL,
                      .callback_url = r->callback_url,
                      .trace = http_id(q),
                      .seed = r->ask.seed,
@@ -117,7 +130,39 @@ static status submit(api *a, http_request *q, const request *r, job_submitted *d
         if (rc == ERR_IO || rc == ERR_FORMAT) upkeep_jobs_refused(a->config.upkeep, rc);
     }
     buf_deinit(&canonical);
+    buf_deinit(&sentences);
     return rc;
+}
+
+static void reply_invalid(api *a, http_request *q, status rc, const err *e, json *faults) {
+    bool fields = rc == ERR_ARG;
+    metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"invalid\"", 1);
+    http_reply_problem(q, fields ? 422 : 400, fields ? "invalid-request" : "bad-json",
+                       fields ? "Invalid request" : "Not JSON", e->text, faults);
+}
+
+// The request, once the fields and the model have let it through.
+static void accept(api *a, http_request *q, request *r) {
+    warnings said = {0};
+    job_submitted done = {0};
+    json *faults;
+    err e;
+    request_warn_unknown(r, &said);
+    status rc = request_check_model(r, api_engine(a), &said, &faults, &e);
+    if (rc == ERR_ARG) {
+        reply_invalid(a, q, rc, &e, faults);
+        return;
+    }
+    if (!rc) rc = submit(a, q, r, &said, &done, &e);
+    if (rc) {
+        reply_rejected(a, q, rc, &e);
+        return;
+    }
+    if (!done.existed) {
+        metrics_add(a->config.metrics, "stemforge_jobs_submitted_total", NULL, 1);
+        worker_wake(a->config.worker);
+    }
+    reply_accepted(q, r->id, done.existed, &said);
 }
 
 void api_post_generate(api *a, http_request *q, const char *unused) {
@@ -134,28 +179,13 @@ void api_post_generate(api *a, http_request *q, const char *unused) {
     err e;
     status rc = request_parse(&r, http_body(q), &a->config.limits, &faults, &e);
     if (rc == ERR_ARG || rc == ERR_FORMAT) {
-        metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"invalid\"", 1);
-        bool fields = rc == ERR_ARG;
-        http_reply_problem(q, fields ? 422 : 400, fields ? "invalid-request" : "bad-json",
-                           fields ? "Invalid request" : "Not JSON", e.text, faults);
-        return;
-    }
-    if (rc) {
-        reply_rejected(a, q, rc, &e);
-        return;
-    }
-    job_submitted done = {0};
-    rc = submit(a, q, &r, &done, &e);
-    if (rc) {
+        reply_invalid(a, q, rc, &e, faults);
+    } else if (rc) {
         reply_rejected(a, q, rc, &e);
     } else {
-        if (!done.existed) {
-            metrics_add(a->config.metrics, "stemforge_jobs_submitted_total", NULL, 1);
-            worker_wake(a->config.worker);
-        }
-        reply_accepted(q, r.id, done.existed);
+        accept(a, q, &r);
+        request_deinit(&r);
     }
-    request_deinit(&r);
 }
 
 // False: q is answered.

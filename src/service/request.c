@@ -9,8 +9,8 @@
 #include "base/near.h"
 #include "base/utf8.h"
 
-#define URL_MAX 2048 // characters
-#define WARNINGS_MAX 20
+#define URL_MAX 2048   // characters
+#define UNKNOWN_MAX 20 // members that are warned of, so that the model's warnings have room
 
 typedef struct {
     request *r;
@@ -252,6 +252,8 @@ status request_canonical(const request *r, buf *out, err *e) {
     return rc;
 }
 
+// --- warnings
+
 // The member that was probably meant: its name is near, or it is what others call the field.
 static const char *meant_member(const char *name) {
     near n = {.word = name};
@@ -264,27 +266,86 @@ static const char *meant_member(const char *name) {
     return n.best;
 }
 
-static status add_warning(void *arg, const char *name, const json *value, err *e) {
+static status add_unknown(void *arg, const char *name, const json *value, err *e) {
     (void)value;
-    if (json_len(arg) == WARNINGS_MAX) return OK;
-    char wire[80], text[200];
+    (void)e;
+    warnings *w = arg;
+    if (w->n == UNKNOWN_MAX) return OK;
+    char wire[80];
     snprintf(wire, sizeof wire, "parameters.%.60s", name);
     if (fields_find_wire(wire)) return OK;
     const char *meant = meant_member(name);
-    snprintf(text, sizeof text, "parameters.%.60s is unknown and was ignored%s%s%s", name,
-             meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
-    size_t whole = utf8_valid(bytes_of(text)); // a name that was cut may end within a character
-    text[whole] = 0;
-    return json_add(arg, json_new_str(text)) ? OK : err_set(e, ERR_OOM, "no memory for a warning");
+    warnings_add(w, WARNING_UNKNOWN, name, "parameters.%.60s is unknown and was ignored%s%s%s",
+                 name, meant ? ", did you mean " : "", meant ? meant : "", meant ? "?" : "");
+    return OK;
 }
 
-json *request_warnings(bytes text) {
-    json *root = NULL, *list = json_new_array();
-    status rc = json_parse_any(&root, text, SIZE_MAX, NULL);
-    const json *parameters = json_find(root, "parameters");
-    if (!rc && list && json_is_object(parameters)) json_each(parameters, add_warning, list, NULL);
-    json_free(root);
-    if (json_len(list)) return list;
+void request_warn_unknown(const request *r, warnings *w) {
+    const json *parameters = json_find(r->tree, "parameters");
+    if (json_is_object(parameters)) json_each(parameters, add_unknown, w, NULL);
+}
+
+static void on_warning(void *arg, const stemforge_warning *w) {
+    warnings_add(arg, w->code, w->field, "%s", w->text);
+}
+
+// Where an error of the engine is, in the body.
+static void point_at_field(char *pointer, size_t cap, const char *where) {
+    const field *f = fields_find(where);
+    if (f && f->wire)
+        point_at(pointer, cap, f->wire);
+    else
+        snprintf(pointer, cap, "/parameters");
+}
+
+status request_check_model(request *r, stemforge_engine *g, warnings *w, json **faults, err *e) {
+    const stemforge_events ev = {.arg = w, .warning = on_warning};
+    char pointer[96];
+    *faults = NULL;
+    status rc = stemforge_engine_check(g, &r->ask, &ev, e);
+    if (rc != ERR_ARG && rc != ERR_LIMIT) return rc;
+    checker c = {.r = r, .faults = json_new_array()};
+    point_at_field(pointer, sizeof pointer, e->where);
+    size_t n = strlen(e->where);
+    bool named = n && strncmp(e->text, e->where, n) == 0 && strncmp(e->text + n, ": ", 2) == 0;
+    fault(&c, pointer, "%s", e->text + (named ? n + 2 : 0));
+    *faults = c.faults;
+    return c.oom ? err_set(e, ERR_OOM, "no memory to check a request") : ERR_ARG;
+}
+
+// A JSON pointer to a member of parameters that nobody knows: ~ and / are escaped.
+static void point_at_stranger(buf *out, const char *name) {
+    buf_add_str(out, "/parameters/");
+    for (; *name; name++) {
+        if (*name == '~' || *name == '/')
+            buf_add_str(out, *name == '~' ? "~0" : "~1");
+        else
+            buf_add_char(out, *name);
+    }
+}
+
+static json *warning_json(const warning *w) {
+    char pointer[96];
+    buf stranger;
+    buf_init(&stranger, 4 * WARNING_FIELD);
+    point_at_stranger(&stranger, w->field);
+    point_at_field(pointer, sizeof pointer, w->field);
+    bool unknown = strcmp(w->code, WARNING_UNKNOWN) == 0;
+    json *j = json_new_object();
+    bool ok = json_set_str(j, "code", w->code) &&
+              json_set_str(j, "pointer", unknown ? buf_str(&stranger) : pointer) &&
+              json_set_str(j, "detail", w->text);
+    buf_deinit(&stranger);
+    if (ok) return j;
+    json_free(j);
+    return NULL;
+}
+
+json *request_warnings_json(const warnings *w) {
+    json *list = json_new_array();
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < w->n; i++) ok = json_add(list, warning_json(&w->item[i]));
+    if (ok) return list;
     json_free(list);
     return NULL;
 }

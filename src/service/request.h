@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "request/fieldjson.h"
+#include "request/warnings.h"
 #include "stemforge.h"
 
 #define REQUEST_ID_MAX 128
@@ -44,9 +45,13 @@ status request_reparse(request *out, bytes text, err *e);
 // 120.0 as 120. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);
 
-// What of a request's text was not used: members of parameters that nobody knows. An array of
-// sentences, the caller's; NULL: nothing to say (or no memory).
-json *request_warnings(bytes text);
+// Adds the members of parameters that nobody knows.
+void request_warn_unknown(const request *r, warnings *w);
+// Adds what the model assumes and does not use. ERR_ARG: the model cannot take it, *faults says why
+// as request_parse does.
+status request_check_model(request *r, stemforge_engine *g, warnings *w, json **faults, err *e);
+// An array of {"code", "pointer", "detail"}, the caller's. NULL: no memory.
+json *request_warnings_json(const warnings *w);
 
 // The contract's rule for ids: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, no
 // "..", no dot at the end.

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "base/os.h"
-#include "service/request.h"
 #include "service/stem_file.h"
 
 #define PARAMETERS_MAX ((size_t)256 << 10)
+#define WARNINGS_BYTES ((size_t)256 << 10)
 
 static void set_time(json *j, const char *key, int64_t wall_ms) {
     char text[OS_TIME_SIZE];
@@ -109,8 +109,9 @@ static json *parameters_json(const job *j) {
 }
 
 static void set_warnings(json *v, const job *j) {
-    json *warnings = j->request ? request_warnings(bytes_of(j->request)) : NULL;
-    if (warnings) json_set(v, "warnings", warnings);
+    json *list = NULL;
+    if (!j->warnings || json_parse_any(&list, bytes_of(j->warnings), WARNINGS_BYTES, NULL)) return;
+    json_set(v, "warnings", list);
 }
 
 json *view_job(const job *j, const view_live *live, blob_store *blobs) {

@@ -77,6 +77,7 @@ static status insert_job(db *d, submit_args *a, err *e) {
     sql_int(q, 7, (int64_t)n->seed);
     sql_int(q, 8, (int64_t)(n->work * 1000));
     sql_int(q, 9, a->now.wall_ms);
+    sql_text(q, 10, n->warnings);
     status rc = db_exec(d, q, e);
     if (rc) return rc;
     *a->out = (job_submitted){.seq = db_insert_id(d), .state = JOB_QUEUED};

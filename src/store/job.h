@@ -69,7 +69,8 @@ typedef struct {
     int64_t seq; // order of arrival, never used again
     char id[JOB_ID_MAX + 1], audio_file_id[JOB_ID_MAX + 1];
     job_state state;
-    char *request; // JSON text, exactly as submitted
+    char *request;  // JSON text, exactly as submitted
+    char *warnings; // JSON array, as submitted
     char *callback_url;
     char *trace; // traceparent or request id of the submission
     uint64_t seed;
@@ -131,6 +132,7 @@ typedef struct {
     size_t stem_count;
     bytes request;            // JSON text kept as it came, at most JOB_REQUEST_MAX
     bytes canonical;          // canonical JSON of the same: what "the same body" is compared by
+    const char *warnings;     // JSON array of what was said of it; NULL: nothing
     const char *callback_url; // NULL: none
     const char *trace;        // NULL: none
     uint64_t seed;

@@ -91,14 +91,17 @@ static const char MIGRATION_2[] =
     "CREATE INDEX hook_due ON hook(due_mono) WHERE state = 1;"
     "DROP INDEX hook_pending;";
 
-static const char *const migrations[] = {MIGRATION_1, MIGRATION_2};
+// What was said of the request when it was accepted: a JSON array, NULL for nothing.
+static const char MIGRATION_3[] = "ALTER TABLE job ADD COLUMN warnings TEXT;";
+
+static const char *const migrations[] = {MIGRATION_1, MIGRATION_2, MIGRATION_3};
 
 // In the order that job_view.c reads them.
 #define JOB_COLUMNS(request)                                                                       \
     "SELECT j.seq, j.id, j.audio_file_id, j.state, " request ", j.callback_url, j.trace, j.seed,"  \
     " j.work, j.attempt, j.cancel_asked, j.created_ms, j.started_ms, j.ended_ms, j.run_ms,"        \
     " j.error, j.error_code, h.state, h.webhook_id, h.attempts, h.last_code, h.due_ms, h.last_ms," \
-    " h.last_error FROM job j LEFT JOIN hook h ON h.seq = j.seq "
+    " h.last_error, j.warnings FROM job j LEFT JOIN hook h ON h.seq = j.seq "
 
 static const char *const statements[Q_COUNT] = {
     // At open: whoever ran or sent these is dead, since the database is ours alone.
@@ -110,7 +113,7 @@ static const char *const statements[Q_COUNT] = {
     [Q_COUNT_QUEUED] = "SELECT n FROM tally WHERE kind = 0 AND state = 0",
     [Q_INSERT_JOB] =
         "INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed, work,"
-        " created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        " created_ms, warnings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [Q_INSERT_STEM] = "INSERT INTO stem(seq, pos, name) VALUES (?1, ?2, ?3)",
 
     // A worker owns a job only while its lease runs, so the job of a hung one comes back.

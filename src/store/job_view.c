@@ -28,6 +28,7 @@ const char *job_hook_state_name(job_hook_state s) {
 
 void job_deinit(job *j) {
     mem_free(j->request);
+    mem_free(j->warnings);
     mem_free(j->callback_url);
     mem_free(j->trace);
     mem_free(j->error);
@@ -74,6 +75,7 @@ static status read_texts(sqlite3_stmt *q, job *j, err *e) {
     if (!rc) rc = sql_dup_text(q, 6, &j->trace, e);
     if (!rc) rc = sql_dup_text(q, 15, &j->error, e);
     if (!rc) rc = sql_dup_text(q, 16, &j->error_code, e);
+    if (!rc) rc = sql_dup_text(q, 24, &j->warnings, e);
     return rc;
 }
 

@@ -97,7 +97,8 @@ class Contract(Case):
             body = (head + '"parameters":{%s}}' % parameters).encode()
             return self.s.ask("POST", "/generate", body, {"Content-Type": "application/json"})
         first = post('"target_bpm":120,"duration_seconds":0.5,"targetBpm":90')
-        said = ["parameters.targetBpm is unknown and was ignored, did you mean target_bpm?"]
+        said = [{"code": "unknown_member", "pointer": "/parameters/targetBpm",
+                 "detail": "parameters.targetBpm is unknown and was ignored, did you mean target_bpm?"}]
         self.assertEqual((first.code, first.json["warnings"]), (202, said))
         for same in ['"duration_seconds":0.50,"target_bpm":120.0,"targetBpm":90', '"style":null,"target_bpm":1.2e2,"duration_seconds":0.5,"targetBpm":90']:
             self.assertEqual(post(same).code, 202, same)

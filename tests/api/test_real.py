@@ -6,6 +6,7 @@ PROGRAM = OUT / "stemforge"
 MODEL = ROOT / "tests" / "parity" / "mono" / "model"
 if not MODEL.exists():
     MODEL = ROOT / "tests" / "parity" / "melody" / "model"
+SHIPPED = ROOT / "models" / "stemforge-mini"
 
 
 class Real(Case):
@@ -75,6 +76,37 @@ class Real(Case):
         a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "H7x"]}))
         self.assertEqual(a.code, 422)
         self.assertEqual(a.json["errors"][0]["pointer"], "/parameters/chord_progression/1")
+
+    def test_what_the_model_assumes_and_does_not_use_is_in_all_answers(self):
+        r = self.receive()
+        s = self.serve(binary=PROGRAM, flags=["serve", "--model", str(SHIPPED)])
+        b = request(target_stems=["bass"], callback_url=r.url, parameters={
+            "duration_seconds": 0.2, "chord_progression": ["C/G", "Am11"], "style": "rock", "targetBpm": 120,
+            "prompt": "a gentle melody with soft attack and a long, long tail"})
+        a = s.ask("POST", "/generate", b)
+        self.assertEqual(a.code, 202)
+        said = a.json["warnings"]
+        self.assertEqual([(w["code"], w["pointer"]) for w in said], [
+            ("unknown_member", "/parameters/targetBpm"), ("assumed", "/parameters/target_bpm"),
+            ("not_used", "/parameters/chord_progression"), ("not_used", "/parameters/chord_progression"),
+            ("text_cut", "/parameters/prompt")])
+        for w, part in zip(said[1:], ["120 bpm", "C/G", "Am11", "24 tokens"]):
+            self.assertIn(part, w["detail"])
+        r.wait(1)
+        self.assertEqual(r.bodies()[0]["warnings"], said)
+        s.kill()
+        s.start()  # the job has them, whatever is loaded
+        self.assertEqual(s.job(b["generation_request_id"])["warnings"], said)
+        self.assertEqual(s.ask("POST", "/generate", b).json["warnings"], said)
+        plain = request(target_stems=["bass"], parameters={
+            "duration_seconds": 0.2, "chord_progression": ["C", "Am7"], "target_bpm": 90})
+        self.assertNotIn("warnings", s.ask("POST", "/generate", plain).json)
+
+    def test_more_tokens_than_the_engine_takes_are_refused_by_field(self):
+        a = self.s.ask("POST", "/generate", request(parameters={"prompt": "q " * 2000}))
+        self.assertEqual(a.code, 422)
+        self.assertEqual([e["pointer"] for e in a.json["errors"]], ["/parameters/prompt"])
+        self.assertIn("1000 tokens", a.json["errors"][0]["detail"])
 
     def test_the_batch_is_shared_and_measured(self):
         self.stems(self.body(5, ["drums", "bass", "guitar", "piano"]))

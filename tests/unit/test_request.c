@@ -235,13 +235,33 @@ Test(request, unknown_parameters_are_warned_of) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char text[200];
         snprintf(text, sizeof text, WITH("\"style\":\"x\",\"%s\":1e999"), cases[i][0]);
-        json *list = request_warnings(bytes_of(text));
+        request r;
+        json *faults;
+        warnings w = {0};
+        cr_assert_eq(parse(&r, text, &faults), OK, "%s", cases[i][0]);
+        request_warn_unknown(&r, &w);
+        json *list = request_warnings_json(&w);
+        const json *one = json_at(list, 0);
         cr_assert_eq(json_len(list), 1, "%s", cases[i][0]);
-        cr_assert_str_eq(json_str_value(json_at(list, 0)), cases[i][1]);
+        cr_assert_str_eq(json_str_value(json_find(one, "code")), "unknown_member");
+        cr_assert_str_eq(json_str_value(json_find(one, "detail")), cases[i][1]);
+        snprintf(text, sizeof text, "/parameters/%s", cases[i][0]);
+        cr_assert_str_eq(json_str_value(json_find(one, "pointer")), text);
         json_free(list);
+        request_deinit(&r);
     }
-    cr_assert_null(request_warnings(bytes_of(WITH("\"style\":\"x\""))));
-    cr_assert_null(request_warnings(bytes_of("{")));
+}
+
+Test(request, a_pointer_to_a_stranger_is_escaped) {
+    request r;
+    json *faults;
+    warnings w = {0};
+    cr_assert_eq(parse(&r, WITH("\"a/b~c\":1"), &faults), OK);
+    request_warn_unknown(&r, &w);
+    json *list = request_warnings_json(&w);
+    cr_assert_str_eq(json_str_value(json_find(json_at(list, 0), "pointer")), "/parameters/a~1b~0c");
+    json_free(list);
+    request_deinit(&r);
 }
 
 Test(request, a_stored_text_that_is_read_again_draws_no_seed) {

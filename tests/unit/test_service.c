@@ -24,6 +24,8 @@ static blob_store *store(void) {
 Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
     blob_store *blobs = store();
     char request[] = "{\"x\":1, \"parameters\" : {\"b\": 1.50, \"a\":\"\\u00e4\"} }";
+    char warnings[] = "[{\"code\":\"assumed\",\"pointer\":\"/parameters/target_bpm\","
+                      "\"detail\":\"no\"}]";
     job_stem stems[2] = {{.name = "guitar",
                           .done = true,
                           .result = {.key = "f/generated/r/guitar.wav",
@@ -37,6 +39,7 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
              .audio_file_id = "f",
              .state = JOB_FAILED,
              .request = request,
+             .warnings = warnings,
              .error = "stem 'bass': no",
              .error_code = "model_error",
              .ended_ms = 1772600767890,
@@ -57,11 +60,11 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
         "\"content_md5\":\"abc\"}],\"error_message\":\"stem 'bass': no\","
         "\"error\":{\"code\":\"model_error\",\"detail\":\"stem 'bass': no\"},"
         "\"timestamp\":\"2026-03-04T05:06:07.890Z\",\"random_seed\":42,"
-        "\"warnings\":[\"parameters.b is unknown and was ignored\","
-        "\"parameters.a is unknown and was ignored\"],"
+        "\"warnings\":[{\"code\":\"assumed\",\"pointer\":\"/parameters/target_bpm\","
+        "\"detail\":\"no\"}],"
         "\"parameters\":{\"b\": 1.50, \"a\":\"\\u00e4\"}}");
     buf_clear(&b);
-    j.request = NULL; // a list of jobs has none
+    j.request = j.warnings = NULL; // a list of jobs has none
     j.state = JOB_CANCELED;
     cr_assert_eq(view_callback(blobs, &j, &b, &e), OK);
     cr_assert_not_null(strstr(buf_str(&b), "\"status\":\"failed\""));
