@@ -66,7 +66,9 @@ int pull_main(int argc, char **argv) {
          "files to fetch, such as \"*.json\"; default: those an engine needs", NULL},
         {"quiet", ARG_FLAG, &quiet, 0, 0, NULL, "no progress", NULL},
         {NULL, ARG_FLAG, NULL, 0, 0, NULL,
-         "environment: HF_ENDPOINT (another hub), HF_HOME (where the cache is), HF_TOKEN", NULL},
+         "environment: HF_ENDPOINT (another hub), HF_HOME (where the cache is), HF_TOKEN, "
+         "HF_HUB_OFFLINE, https_proxy, no_proxy, SSL_CERT_FILE",
+         NULL},
     };
     const arg_command c = {"pull",
                            "ORG/NAME [--revision REV] [--include PATTERN ...]",

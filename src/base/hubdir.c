@@ -109,7 +109,8 @@ static status commit_of(char out[HUBDIR_COMMIT_LEN + 1], const hubdir_name *n, e
 }
 
 static status snapshot_find(char *out, const hubdir_name *n, err *e) {
-    char repo[OS_PATH_MAX], commit[HUBDIR_COMMIT_LEN + 1], snapshots[OS_PATH_MAX];
+    char repo[OS_PATH_MAX] = "there is none: neither HF_HOME nor HOME is set";
+    char commit[HUBDIR_COMMIT_LEN + 1], snapshots[OS_PATH_MAX];
     status rc = hubdir_repo(repo, n, e);
     if (!rc) rc = commit_of(commit, n, e);
     if (!rc) rc = os_path_join(snapshots, sizeof snapshots, repo, "snapshots", e);

@@ -31,20 +31,22 @@ static status origin_of(const char *url, char *out, size_t cap, err *e) {
     return rc;
 }
 
-// The URL that r redirects to, into url. Absolute or from the root; never from https to http.
-static status redirect_target(const fetch_response *r, const char *origin, char *url, bool *rooted,
-                              err *e) {
+// The URL that r, asked for at `from`, redirects to, into url. Never from https to http.
+static status redirect_target(const fetch_response *r, const char *from, char *url, err *e) {
     char *to = mem_alloc(FETCH_URL_MAX);
     if (!to) return err_set(e, ERR_OOM, "no memory for a URL");
     bool found = fetch_find_header(r, "Location", to, FETCH_URL_MAX);
-    *rooted = to[0] == '/' && to[1] != '/';
-    int n = snprintf(url, FETCH_URL_MAX, "%s%s", *rooted ? origin : "", to);
+    status rc = found ? fetch_url_join(url, from, to, e) : ERR_ARG;
     mem_free(to);
-    if (!found || n >= FETCH_URL_MAX - 1) {
-        return err_set(e, ERR_IO, "%s redirects to nowhere", origin);
-    }
-    bool downgrade = strncmp(origin, "https:", 6) == 0 && strncmp(url, "https:", 6) != 0;
-    return downgrade ? err_set(e, ERR_IO, "%s redirects away from https", origin) : OK;
+    if (rc == ERR_ARG) return err_set(e, ERR_IO, "%.200s redirects to nowhere", from);
+    bool downgrade = !rc && strncmp(from, "https:", 6) == 0 && strncmp(url, "https:", 6) != 0;
+    return downgrade ? err_set(e, ERR_IO, "%.200s redirects away from https", from) : rc;
+}
+
+// Whether r says itself what lies where it redirects to.
+static bool tells_the_file(const fetch_response *r) {
+    char etag[8];
+    return fetch_find_header(r, "X-Linked-Etag", etag, sizeof etag);
 }
 
 static bool is_redirect(int code) {
@@ -52,32 +54,34 @@ static bool is_redirect(int code) {
 }
 
 // Sends q (method, URL, range, sink as set by the caller) and follows redirects; q's headers are
-// download's own. With stay, only redirects to a path are followed; one to a whole URL is the
-// answer, and its headers say what lies there. OK when there was an answer of any status; r as in
-// fetch_send. q's url is the last one's afterwards and lives in url_room.
-static status send_following(const download *d, fetch_request *q, bool stay,
-                             char url_room[FETCH_URL_MAX], fetch_response *r, err *e) {
+// download's own. With stay, a redirect that says what lies there is the answer. OK when there was
+// an answer of any status; r as in fetch_send. q's url is the last one's afterwards and lives in
+// url_room.
+static status send_following(download *d, fetch_request *q, bool stay, char url_room[FETCH_URL_MAX],
+                             fetch_response *r, err *e) {
     char bearer[4096];
     snprintf(bearer, sizeof bearer, "Bearer %s", d->token ? d->token : "");
     const fetch_header auth = {"Authorization", bearer};
     if (q->url != url_room) snprintf(url_room, FETCH_URL_MAX, "%s", q->url);
     q->url = url_room;
+    q->user_environment = true;
     q->headers = &auth;
     for (int hop = 0;; hop++) {
         char origin[300];
-        bool rooted = false;
         *r = (fetch_response){.failure = FETCH_REFUSED};
         status rc = origin_of(url_room, origin, sizeof origin, e);
         if (rc) return rc;
         q->header_count = d->token && strcmp(origin, d->origin) == 0;
         rc = fetch_send(d->client, q, r, e);
+        d->failure = r->failure;
+        d->reached |= !rc;
         if (rc || !is_redirect(r->code)) return rc;
         char *to = mem_alloc(FETCH_URL_MAX);
-        rc = to ? redirect_target(r, origin, to, &rooted, e) : err_set(e, ERR_OOM, "no memory");
+        rc = to ? redirect_target(r, url_room, to, e) : err_set(e, ERR_OOM, "no memory");
         if (!rc && hop == DOWNLOAD_HOPS_MAX) {
             rc = err_set(e, ERR_IO, "%s redirects more than %d times", origin, DOWNLOAD_HOPS_MAX);
         }
-        bool ends = rc || (stay && !rooted);
+        bool ends = rc || (stay && tells_the_file(r));
         if (!ends) memcpy(url_room, to, strlen(to) + 1);
         mem_free(to);
         if (rc) r->failure = FETCH_REFUSED;
@@ -111,8 +115,8 @@ static status backoff(const download *d, int failures, const fetch_response *r, 
     return OK;
 }
 
-status download_ask(const download *d, const char *method, const char *url, bool stay,
-                    size_t body_max, fetch_response *r, err *e) {
+status download_ask(download *d, const char *method, const char *url, bool stay, size_t body_max,
+                    fetch_response *r, err *e) {
     char *room = mem_alloc(FETCH_URL_MAX);
     *r = (fetch_response){0};
     if (!room) return err_set(e, ERR_OOM, "no memory for a URL");
@@ -125,7 +129,9 @@ status download_ask(const download *d, const char *method, const char *url, bool
         q.response_max = (int64_t)body_max;
         rc = send_following(d, &q, stay, room, r, &why);
         bool again = rc ? transient(r->failure) : later(r->code);
-        if (!again || failures > d->retries_max) break;
+        // Where nobody ever answered there may be no network: a person waits for the word.
+        int most = d->reached ? d->retries_max : MIN(d->retries_max, DOWNLOAD_BLIND_TRIES);
+        if (!again || failures > most) break;
         status waited = backoff(d, failures, r, rc ? why.text : "the hub is busy", &why);
         fetch_response_deinit(r);
         *r = (fetch_response){0};
@@ -159,7 +165,7 @@ status download_refusal(const fetch_response *r, const char *what, err *e) {
 // ---- a file
 
 typedef struct {
-    const download *d;
+    download *d;
     const download_file *f;
     int fd;
     char partial[OS_PATH_MAX];
@@ -322,7 +328,7 @@ static status file_finish(job *w, err *e) {
     return OK;
 }
 
-status download_run(const download *d, const download_file *f, err *e) {
+status download_run(download *d, const download_file *f, err *e) {
     job w = {.d = d, .f = f, .fd = -1};
     int n = snprintf(w.partial, sizeof w.partial, "%s.incomplete", f->path);
     if (n < 0 || (size_t)n >= sizeof w.partial) {

@@ -8,6 +8,7 @@
 
 #define DOWNLOAD_HOPS_MAX 5        // redirects in a row
 #define DOWNLOAD_ATTEMPTS_MAX 200  // connections for one file, however much each brings
+#define DOWNLOAD_BLIND_TRIES 2     // repeats of a request before anybody has answered
 #define DOWNLOAD_WAIT_MS_MAX 30000 // between two of them
 
 // How hard to try, and who is told. Shared by all requests of a job.
@@ -20,12 +21,16 @@ typedef struct {
     bool (*canceled)(void *arg);                // asked often; may be NULL
     void (*progress)(void *arg, int64_t bytes); // bytes more on disk, negative when thrown away
     void *arg;
+    // Set by the requests:
+    bool reached;          // somebody has answered
+    fetch_failure failure; // of the last one
 } download;
 
 // Asks for url and keeps the answer, of any status, in r->body. Redirects are followed; with stay,
-// only those to a path. Answers that say "later" (408, 429, 5xx) are tried again.
-status download_ask(const download *d, const char *method, const char *url, bool stay,
-                    size_t body_max, fetch_response *r, err *e);
+// one that says what lies there (X-Linked-Etag) is the answer. Answers that say "later"
+// (408, 429, 5xx) are tried again.
+status download_ask(download *d, const char *method, const char *url, bool stay, size_t body_max,
+                    fetch_response *r, err *e);
 
 // A status code that is no success as an err: what names the thing asked for.
 status download_refusal(const fetch_response *r, const char *what, err *e);
@@ -39,4 +44,4 @@ typedef struct {
 
 // OK: the file is at path, whole and checked. ERR_FORMAT: size or digest differ from what was
 // promised, and nothing is left. ERR_IO, ERR_CANCELED: what arrived stays in PATH.incomplete.
-status download_run(const download *d, const download_file *f, err *e);
+status download_run(download *d, const download_file *f, err *e);

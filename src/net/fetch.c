@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -196,13 +197,25 @@ static void set_limits(CURL *c, const fetch_request *q) {
     curl_easy_setopt(c, CURLOPT_MAXLIFETIME_CONN, CONN_LIFE_S_MAX);
 }
 
+// libcurl does not read these by itself.
+static void set_roots(CURL *c) {
+    const char *file = getenv("SSL_CERT_FILE"), *folder = getenv("SSL_CERT_DIR");
+    if (file && *file) curl_easy_setopt(c, CURLOPT_CAINFO, file);
+    if (folder && *folder) curl_easy_setopt(c, CURLOPT_CAPATH, folder);
+}
+
 // What may be spoken, to whom, and through what.
 static void set_trust(CURL *c, const fetch_request *q, transfer *t) {
     bool https = strncasecmp(q->url, "https:", 6) == 0;
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, https ? "https" : "http,https");
     curl_easy_setopt(c, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-    curl_easy_setopt(c, CURLOPT_PROXY, ""); // also keeps http_proxy of the environment out
+    bool free_hand = q->user_environment && !q->address_check;
+    if (free_hand)
+        set_roots(c);
+    else
+        curl_easy_setopt(c, CURLOPT_PROXY, ""); // also keeps http_proxy of the environment out
+    curl_easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L);
@@ -262,6 +275,7 @@ static fetch_failure failure_of(const transfer *t, CURLcode code) {
     case CURLE_LOGIN_DENIED: // a redirect to a URL with userinfo
     case CURLE_OUT_OF_MEMORY: return FETCH_REFUSED;
     case CURLE_SSL_CACERT_BADFILE: return FETCH_NO_FILE;
+    case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_RESOLVE_HOST: return FETCH_NO_HOST;
     case CURLE_COULDNT_CONNECT:
         return t->asked > 0 && t->allowed == 0 ? FETCH_BLOCKED : FETCH_NO_CONNECT;
@@ -513,6 +527,35 @@ status fetch_url_parse(fetch_url *out, const char *url, err *e) {
         rc = url_read_parts(out, u, e);
     }
     curl_url_cleanup(u);
+    return rc;
+}
+
+// As fetch_url_join, into a URL of curl's.
+static CURLUcode join(CURLU *u, const char *url, const char *ref) {
+    bool whole = strncasecmp(ref, "http://", 7) == 0 || strncasecmp(ref, "https://", 8) == 0;
+    CURLUcode code = curl_url_set(u, CURLUPART_URL, url, CURLU_PATH_AS_IS);
+    if (!code) code = curl_url_set(u, CURLUPART_URL, ref, whole ? CURLU_PATH_AS_IS : 0);
+    return code ? code : curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+}
+
+status fetch_url_join(char out[FETCH_URL_MAX], const char *url, const char *ref, err *e) {
+    CURLU *u = curl_url();
+    fetch_url *checked = mem_alloc(sizeof *checked);
+    if (!u || !checked) {
+        curl_url_cleanup(u);
+        mem_free(checked);
+        return err_set(e, ERR_OOM, "URL");
+    }
+    CURLUcode code = *ref ? join(u, url, ref) : CURLUE_MALFORMED_INPUT;
+    status rc = OK;
+    if (code)
+        rc = code == CURLUE_OUT_OF_MEMORY ? err_set(e, ERR_OOM, "URL")
+                                          : url_refused(e, curl_url_strerror(code));
+    else if (!url_part(u, CURLUPART_URL, 0, out, FETCH_URL_MAX))
+        rc = url_refused(e, "too long");
+    if (!rc) rc = fetch_url_parse(checked, out, e);
+    curl_url_cleanup(u);
+    mem_free(checked);
     return rc;
 }
 

@@ -61,6 +61,9 @@ typedef struct {
     int stall_ms;        // ends a transfer below 1 KiB/s for this long; 0: never. Default 30,000
     int redirects_max;   // default 0: a 3xx is an answer like any other
     const char *ca_file; // PEM file with the roots to trust; NULL: the system's
+    // Proxies (https_proxy, http_proxy, all_proxy, no_proxy) and roots (SSL_CERT_FILE,
+    // SSL_CERT_DIR) as the environment says: for what a user fetches. Else there is no proxy.
+    bool user_environment;
     const atomic_bool *stop; // when it turns true the request ends with ERR_CANCELED; may be NULL
 
     // With a check set: no proxy, never a kept connection (whose address was judged in the past),
@@ -133,6 +136,9 @@ typedef struct {
     char query[FETCH_URL_MAX]; // without "?"; "" when absent
 } fetch_url;
 status fetch_url_parse(fetch_url *out, const char *url, err *e);
+// Where ref, of a Location, leads from url: a URL, "//host/x", "/x", "../x", "x" or "?x". A
+// fragment is dropped. ERR_ARG when that is no URL we send to.
+status fetch_url_join(char out[FETCH_URL_MAX], const char *url, const char *ref, err *e);
 // "https://host:port", the port only if it is not the scheme's. cap 300 is always enough.
 void fetch_url_origin(const fetch_url *u, char *out, size_t cap);
 

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -335,12 +336,48 @@ static status ref_write(const job *w, err *e) {
     return rc ? rc : os_write_atomic(path, bytes_of(w->commit), e);
 }
 
+// HF_HUB_OFFLINE, as huggingface_hub reads it.
+static bool is_offline(void) {
+    const char *v = getenv("HF_HUB_OFFLINE");
+    static const char *const yes[] = {"1", "on", "yes", "true"};
+    for (size_t i = 0; v && i < ARRAY_LEN(yes); i++) {
+        if (strcasecmp(v, yes[i]) == 0) return true;
+    }
+    return false;
+}
+
+// What the cache has, and nothing asked for.
+static status find_offline(job *w, err *e) {
+    if (hubdir_find_model(w->snapshot, w->o->name, NULL) == OK) return OK;
+    return err_set(e, ERR_NOT_FOUND,
+                   "HF_HUB_OFFLINE is set and the cache has no %s: unset it, or copy the model's "
+                   "folder to this machine and name that",
+                   w->o->name);
+}
+
+// What can be done about a hub that cannot be reached or trusted.
+static status add_advice(const job *w, status rc, err *e) {
+    fetch_failure f = w->d.failure;
+    const char *advice = NULL;
+    if (f == FETCH_NO_HOST || f == FETCH_NO_CONNECT || f == FETCH_TIMEOUT)
+        advice = "Is there a network? Behind a proxy set https_proxy, for a mirror HF_ENDPOINT; or "
+                 "copy the model's folder from another machine";
+    if (f == FETCH_BAD_TLS || f == FETCH_NO_FILE)
+        advice = "SSL_CERT_FILE names a PEM file with the roots to trust, those of your network "
+                 "included";
+    if (!rc || !advice || !e) return rc;
+    size_t n = strlen(e->text);
+    snprintf(e->text + n, sizeof e->text - n, ". %s", advice);
+    return rc;
+}
+
 static status pull(job *w, err *e) {
     status rc = hubdir_name_parse(&w->name, w->o->name, e);
+    if (!rc && is_offline()) return find_offline(w, e);
     if (!rc) rc = endpoint_set(w, e);
     if (!rc) rc = token_set(w, e);
     if (!rc) rc = fetch_client_open(&w->d.client, e);
-    if (!rc) rc = list_fetch(w, e);
+    if (!rc) rc = add_advice(w, list_fetch(w, e), e);
     if (!rc) rc = folders_make(w, e);
     for (size_t i = 0; !rc && i < w->count; i++) {
         rc = head_fetch(w, &w->files[i], e);

@@ -34,6 +34,7 @@ typedef struct {
     bool ignores_range, lies_about_range, sends_other_bytes, sends_too_much;
     int list_code; // answer to the list; 0: 200
     bool needs_token;
+    const char *config_at; // where the hub redirects config.json to, before it answers; NULL: /...
 } world;
 
 static const char SIBLINGS[] =
@@ -78,7 +79,9 @@ static loopback_next hub_answer(void *arg, const loopback_request *q, buf *reply
                  loopback_port(w->cdn), w->digest, BIG);
         loopback_reply(reply, 302, headers, "");
     } else if (asks(q, "/org/name/resolve/" COMMIT "/config.json")) { // as the hub does for these
-        loopback_reply(reply, 307, "Location: /api-cache/config.json\r\n", "");
+        const char *to = w->config_at ? w->config_at : "/api-cache/config.json";
+        snprintf(headers, sizeof headers, "Location: %s\r\n", to);
+        loopback_reply(reply, 307, headers, "");
     } else {
         small_file(w, q, reply);
     }
@@ -429,5 +432,77 @@ Test(hub, counts_every_byte_once_and_stops_when_told) {
     o.canceled = after_some;
     done = 0;
     cr_assert_eq(hub_pull(path, &o, &e), ERR_CANCELED);
+    world_close(w);
+}
+
+// Mirrors redirect as they like; the small file then lies at the last address.
+Test(hub, follows_every_kind_of_redirect) {
+    world *w = world_open();
+    int port = loopback_port(w->hub);
+    char whole[128], schemeless[128];
+    snprintf(whole, sizeof whole, "http://localhost:%d/elsewhere/config.json", port);
+    snprintf(schemeless, sizeof schemeless, "//localhost:%d/elsewhere/config.json", port);
+    const char *const places[] = {"../other/config.json",
+                                  "other/config.json",
+                                  "../../../../../x#part",
+                                  "/x/../y",
+                                  whole,
+                                  schemeless};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        err e;
+        w->config_at = places[i];
+        cr_assert_eq(pull(w, &e), OK, "%s: %s", places[i], e.text);
+        cr_assert(file_is(in_root(w, "snapshots/" COMMIT "/config.json"), bytes_of("{\"a\":1}")));
+        cr_assert_eq(unlink(in_root(w, "blobs/" GIT_ID)), 0);
+    }
+    for (const char *const *bad = (const char *const[]){"?again", "ftp://x/y", "//", "", NULL};
+         *bad; bad++) {
+        err e;
+        w->config_at = *bad;
+        cr_assert_eq(pull(w, &e), ERR_IO, "%s", *bad);
+        cr_assert_not_null(strstr(e.text, "redirects"), "%s", e.text);
+    }
+    world_close(w);
+}
+
+Test(hub, goes_through_a_proxy_that_the_environment_names) {
+    world *w = world_open();
+    char proxy[64];
+    err e;
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%d", loopback_port(w->cdn));
+    setenv("http_proxy", proxy, 1);
+    setenv("no_proxy", "127.0.0.1", 1);
+    cr_assert_eq(pull(w, &e), OK, "%s", e.text); // not through it: the endpoint is 127.0.0.1
+    unsetenv("no_proxy");
+    w->cdn_requests = 0;
+    w->unavailable = 1000;
+    cr_assert_eq(pull(w, &e), ERR_IO); // the proxy answers 503
+    cr_assert_gt(w->cdn_requests, 0);
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    cr_assert_eq(pull(w, &e), ERR_IO);
+    cr_assert_not_null(strstr(e.text, "https_proxy"), "%s", e.text);
+    unsetenv("http_proxy");
+    world_close(w);
+}
+
+Test(hub, asks_nobody_when_it_is_to_be_offline) {
+    world *w = world_open();
+    char path[OS_PATH_MAX];
+    err e;
+    hub_options o = options_of(w);
+    for (const char *const *on = (const char *const[]){"1", "true", "YES", "on", NULL}; *on; on++) {
+        setenv("HF_HUB_OFFLINE", *on, 1);
+        cr_assert_eq(hub_pull(path, &o, &e), ERR_NOT_FOUND);
+        cr_assert_not_null(strstr(e.text, "HF_HUB_OFFLINE is set and the cache has no org/name"));
+    }
+    cr_assert_eq(loopback_requests(w->hub), 0);
+    setenv("HF_HUB_OFFLINE", "0", 1);
+    cr_assert_eq(pull(w, &e), OK, "%s", e.text);
+    int asked = loopback_requests(w->hub);
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    cr_assert_eq(hub_pull(path, &o, &e), OK, "%s", e.text);
+    cr_assert_str_eq(path, in_root(w, "snapshots/" COMMIT));
+    cr_assert_eq(loopback_requests(w->hub), asked);
+    unsetenv("HF_HUB_OFFLINE");
     world_close(w);
 }
