@@ -218,12 +218,12 @@ class NoPretending(Case):
 
     def test_without_a_model_start_up_fails(self):
         s = self.serve(ready=False, TONE_LOAD_FAIL=1)
-        self.assertEqual(s.process.wait(20), 1)
+        self.assertEqual(s.process.wait(20), 2)
         self.assertIn("Failed to load any AI models. Cannot proceed without models.", s_log(s))
 
     def test_a_gpu_that_is_asked_for_and_is_not_there_is_an_error(self):
         s = self.serve(ready=False, USE_GPU="true")
-        self.assertEqual(s.process.wait(20), 1)
+        self.assertEqual(s.process.wait(20), 2)
         self.assertIn("USE_GPU", s_log(s))
 
 
