@@ -107,6 +107,15 @@ static status write_warnings(buf *out, const warnings *said, err *e) {
     return rc ? rc : buf_status(out, e);
 }
 
+// Whether the job that has the id was made from the same body, by an earlier version's rules.
+static bool was_same(api *a, const request *r, bytes canonical) {
+    job j = {0};
+    bool same = job_get(a->config.jobs, r->id, &j, NULL) == OK && j.request &&
+                request_is_same(bytes_of(j.request), canonical);
+    job_deinit(&j);
+    return same;
+}
+
 static status submit(api *a, http_request *q, const request *r, const warnings *said,
                      job_submitted *done, err *e) {
     buf canonical, sentences;
@@ -127,6 +136,10 @@ static status submit(api *a, http_request *q, const request *r, const warnings *
                      .seed = r->ask.seed,
                      .work = r->work};
         rc = job_submit(a->config.jobs, &n, job_time_now(), done, e);
+        if (rc == ERR_CONFLICT && was_same(a, r, n.canonical)) {
+            done->existed = true;
+            rc = OK;
+        }
         if (rc == ERR_IO || rc == ERR_FORMAT) upkeep_jobs_refused(a->config.upkeep, rc);
     }
     buf_deinit(&canonical);

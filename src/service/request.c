@@ -205,12 +205,15 @@ status request_parse(request *out, bytes text, const request_limits *l, json **f
     return parse(out, text, l, true, faults, e);
 }
 
-status request_reparse(request *out, bytes text, err *e) {
+status request_reparse(request *out, bytes text, double work, err *e) {
     request_limits any = {.seconds_max = 1e9, .body_max = SIZE_MAX};
     json *faults = NULL;
     status rc = parse(out, text, &any, false, &faults, e);
     json_free(faults);
-    return rc;
+    if (rc || member(out->tree, "parameters.duration_seconds")) return rc;
+    out->ask.seconds = floor(work / (double)out->ask.stem_count * 1000 + 0.5) / 1000;
+    out->work = work;
+    return OK;
 }
 
 void request_deinit(request *r) {
@@ -245,11 +248,28 @@ static json *plain(const json *j) {
     return NULL;
 }
 
-status request_canonical(const request *r, buf *out, err *e) {
-    json *j = plain(r->tree);
+static status write_canonical(const json *tree, buf *out, err *e) {
+    json *j = plain(tree);
     status rc = json_write(out, j, JSON_CANONICAL, e);
     json_free(j);
     return rc;
+}
+
+status request_canonical(const request *r, buf *out, err *e) {
+    return write_canonical(r->tree, out, e);
+}
+
+bool request_is_same(bytes stored, bytes canonical) {
+    json *tree = NULL;
+    buf text;
+    buf_init(&text, MAX(2 * canonical.n, 64));
+    status rc = json_parse_any(&tree, stored, SIZE_MAX, NULL);
+    if (!rc) rc = write_canonical(tree, &text, NULL);
+    if (!rc) rc = buf_status(&text, NULL);
+    bool same = !rc && text.n == canonical.n && memcmp(text.p, canonical.p, text.n) == 0;
+    buf_deinit(&text);
+    json_free(tree);
+    return same;
 }
 
 // --- warnings

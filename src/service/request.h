@@ -38,12 +38,16 @@ status request_parse(request *out, bytes text, const request_limits *l, json **f
 void request_deinit(request *r); // zeroed is fine
 
 // The same for a text that was accepted before: limits may have changed since, the job stays good.
-// A seed that the text does not name is the job's to know: ask.seed is 0 then.
-status request_reparse(request *out, bytes text, err *e);
+// What the text does not name was settled then: the length of its stems follows from the job's
+// work, and the seed is the job's to know (ask.seed is 0).
+status request_reparse(request *out, bytes text, double work, err *e);
 
 // Canonical text, what "the same body" means: keys sorted, no blanks, no members that are null,
 // 120.0 as 120. Appended to out.
 status request_canonical(const request *r, buf *out, err *e);
+// Whether a text that was stored is the same body as one in canonical form. Its digest cannot tell:
+// an earlier version may have made it by other rules.
+bool request_is_same(bytes stored, bytes canonical);
 
 // Adds the members of parameters that nobody knows.
 void request_warn_unknown(const request *r, warnings *w);

@@ -318,7 +318,7 @@ static void run_job(slot *s, const job *j) {
     events_begin(w->config.events, j);
     view_live live = {.seconds_left = -1};
     events_say(w->config.events, j->id, "status", view_job(j, &live, w->config.blobs), false);
-    if (request_reparse(&r, bytes_of(j->request), &e)) {
+    if (request_reparse(&r, bytes_of(j->request), j->work, &e)) {
         e.code = ERR_ARG;
         settle(&x, ERR_ARG, &e);
     } else {

@@ -75,7 +75,7 @@ static status insert_job(db *d, submit_args *a, err *e) {
     sql_text(q, 5, n->callback_url);
     sql_text(q, 6, n->trace);
     sql_int(q, 7, (int64_t)n->seed);
-    sql_int(q, 8, (int64_t)(n->work * 1000));
+    sql_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
     sql_int(q, 9, a->now.wall_ms);
     sql_text(q, 10, n->warnings);
     status rc = db_exec(d, q, e);

@@ -1,5 +1,5 @@
 """The contract, line by line: each request, answer, error and log line."""
-import hashlib, json, re, unittest, base64
+import hashlib, json, re, sqlite3, unittest, base64
 from lib import Case, Server, eventually, request, wav
 
 ACCEPTED = "Generation started. Stems will be available shortly."
@@ -108,6 +108,27 @@ class Contract(Case):
         self.assertEqual(wrong.code, 422)
         self.assertEqual(sorted(e["pointer"] for e in wrong.json["errors"]), [
             "/parameters/chord_progression/1", "/parameters/key", "/parameters/prompt", "/parameters/random_seed"])
+
+    def test_a_body_stored_by_an_earlier_version_is_the_same_request(self):
+        s = self.serve()
+        b = request(target_stems=["drums"], parameters={"target_bpm": 120, "duration_seconds": 0.5})
+        s.submit(b)
+        s.wait_job(b["generation_request_id"])
+        s.terminate()
+        with sqlite3.connect(s.folder / "jobs.db") as db:  # as if by other rules: null kept, 120.0 not 120
+            stored = json.dumps(dict(b, parameters={"target_bpm": 120.0, "duration_seconds": 0.5, "style": None}))
+            db.execute("UPDATE job SET request = ?, digest = ?", (stored, hashlib.sha256(stored.encode()).digest()))
+        db.close()
+        s.start()
+        again = s.ask("POST", "/generate", b)
+        self.assertEqual((again.code, again.headers.get("Idempotent-Replayed")), (202, "true"))
+        b["parameters"]["target_bpm"] = 121
+        self.assertEqual(s.ask("POST", "/generate", b).code, 409)
+
+    def test_a_length_that_is_not_named_is_the_longest_where_ten_seconds_are_too_long(self):
+        s = self.serve(DURATION_MAX_SECONDS=2.5)
+        id = s.submit(target_stems=["drums", "bass", "other"], parameters={"duration_seconds": None})
+        self.assertEqual([x["duration_seconds"] for x in s.wait_job(id)["generated_stems"]], [2.5] * 3)
 
     # ---- stems
 

@@ -266,7 +266,7 @@ Test(request, a_pointer_to_a_stranger_is_escaped) {
 
 Test(request, a_stored_text_that_is_read_again_draws_no_seed) {
     request r;
-    cr_assert_eq(request_reparse(&r, bytes_of(HEAD "\"target_stems\":[\"drums\"]}"), NULL), OK);
+    cr_assert_eq(request_reparse(&r, bytes_of(HEAD "\"target_stems\":[\"drums\"]}"), 10, NULL), OK);
     cr_assert_eq(r.ask.seed, 0);
     cr_assert_not(r.seed_given);
     request_deinit(&r);
@@ -324,4 +324,37 @@ Test(request, the_same_body_in_another_order_has_the_same_canonical_text) {
     buf_deinit(&y);
     request_deinit(&a);
     request_deinit(&b);
+}
+
+Test(request, a_length_that_was_not_named_stays_the_one_that_was_accepted) {
+    const request_limits shorter = {.seconds_max = 5.1, .body_max = 65536};
+    const char *text = HEAD "\"target_stems\":[\"drums\",\"bass\",\"other\"]}";
+    request r;
+    json *faults;
+    cr_assert_eq(request_parse(&r, bytes_of(text), &shorter, &faults, NULL), OK);
+    double work = r.work;
+    cr_assert(r.ask.seconds == 5.1);
+    request_deinit(&r);
+    cr_assert_eq(request_reparse(&r, bytes_of(text), work, NULL), OK);
+    cr_assert(r.ask.seconds == 5.1 && r.work == work, "%.17g", r.ask.seconds);
+    request_deinit(&r);
+    cr_assert_eq(request_reparse(&r, bytes_of(WITH("\"duration_seconds\":7")), 21, NULL), OK);
+    cr_assert(r.ask.seconds == 7); // named: the text says it, whatever the limit is now
+    request_deinit(&r);
+}
+
+Test(request, a_stored_text_is_the_same_by_todays_rules) {
+    request r;
+    json *faults;
+    buf b;
+    cr_assert_eq(parse(&r, WITH("\"target_bpm\":120"), &faults), OK);
+    buf_init(&b, 10000);
+    cr_assert_eq(request_canonical(&r, &b, NULL), OK);
+    const bytes now = buf_bytes(&b);
+    cr_assert(request_is_same(bytes_of(WITH("\"style\":null,\"target_bpm\":1.2e2")), now));
+    cr_assert_not(request_is_same(bytes_of(WITH("\"target_bpm\":121")), now));
+    cr_assert_not(request_is_same(bytes_of("{"), now));
+    cr_assert_not(request_is_same(bytes_of(""), now));
+    buf_deinit(&b);
+    request_deinit(&r);
 }
