@@ -1,12 +1,11 @@
 // os.c - see os.h. Linux first; what is not POSIX is marked.
-#define _GNU_SOURCE // sched_getaffinity, mkostemp
-#include "base/os.h"
+#define _GNU_SOURCE // sched_getaffinity
+#include "base/os_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,108 +94,6 @@ status os_mkdirs(const char *path, err *e) {
         part[i] = keep;
     }
     return os_is_dir(path) ? OK : err_set(e, ERR_IO, "%s is not a folder", path);
-}
-
-struct os_atomic_file {
-    int fd;
-    char path[OS_PATH_MAX], temp[OS_PATH_MAX + 32];
-};
-
-static _Atomic(const char *) unfinished; // temporary file of the last os_atomic_open, for on_end
-
-status os_atomic_open(os_atomic_file **out, const char *path, err *e) {
-    *out = NULL;
-    size_t n = strlen(path);
-    if (n >= OS_PATH_MAX)
-        return err_set(e, ERR_LIMIT, "path of %zu bytes, expected under %d", n, OS_PATH_MAX);
-    os_atomic_file *f = mem_calloc(1, sizeof *f);
-    if (!f) return err_set(e, ERR_OOM, "no memory to write %s", path);
-    memcpy(f->path, path, n + 1);
-    snprintf(f->temp, sizeof f->temp, "%s.tmp-XXXXXX", path);
-    f->fd = mkostemp(f->temp, O_CLOEXEC);
-    if (f->fd < 0) {
-        status rc = err_errno(e, "cannot create %s", path);
-        mem_free(f);
-        return rc;
-    }
-    unfinished = f->temp;
-    *out = f;
-    return OK;
-}
-
-status os_atomic_write(os_atomic_file *f, bytes data, err *e) {
-    while (data.n) {
-        ssize_t n = write(f->fd, data.p, MIN(data.n, (size_t)1 << 30));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return err_errno(e, "cannot write %s", f->path);
-        data.p += n;
-        data.n -= (size_t)n;
-    }
-    return OK;
-}
-
-static status fsync_dir_of(const char *path, err *e) {
-    char dir[OS_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) : 0;
-    memcpy(dir, path, n);
-    if (!slash)
-        dir[n++] = '.';
-    else if (n == 0)
-        dir[n++] = '/';
-    dir[n] = 0;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return err_errno(e, "cannot open folder %s", dir);
-    status rc = fsync(fd) && errno != EINVAL ? err_errno(e, "cannot sync folder %s", dir) : OK;
-    close(fd);
-    return rc;
-}
-
-void os_atomic_abandon(os_atomic_file *f) {
-    if (!f) return;
-    unfinished = NULL;
-    if (f->fd >= 0) close(f->fd);
-    unlink(f->temp);
-    mem_free(f);
-}
-
-status os_atomic_commit(os_atomic_file *f, err *e) {
-    mode_t mask = umask(0);
-    umask(mask);
-    status rc = OK;
-    if (fchmod(f->fd, 0666 & ~mask) || fsync(f->fd)) rc = err_errno(e, "cannot sync %s", f->path);
-    if (close(f->fd) && !rc) rc = err_errno(e, "cannot close %s", f->path);
-    f->fd = -1;
-    if (!rc && rename(f->temp, f->path)) rc = err_errno(e, "cannot rename to %s", f->path);
-    if (rc) {
-        os_atomic_abandon(f);
-        return rc;
-    }
-    unfinished = NULL;
-    rc = fsync_dir_of(f->path, e);
-    mem_free(f);
-    return rc;
-}
-
-status os_write_atomic(const char *path, bytes data, err *e) {
-    os_atomic_file *f;
-    status rc = os_atomic_open(&f, path, e);
-    if (rc) return rc;
-    rc = os_atomic_write(f, data, e);
-    if (rc) {
-        os_atomic_abandon(f);
-        return rc;
-    }
-    return os_atomic_commit(f, e);
-}
-
-status os_can_write(const char *path, err *e) {
-    os_atomic_file *f;
-    if (os_is_dir(path))
-        return err_set(e, ERR_ARG, "expected a file to write, %s is a folder", path);
-    status rc = os_atomic_open(&f, path, e);
-    if (!rc) os_atomic_abandon(f);
-    return rc;
 }
 
 status os_path_join(char *out, size_t cap, const char *dir, const char *name, err *e) {
@@ -289,8 +186,7 @@ static void on_stop(int sig) {
 }
 
 static void on_end(int sig) {
-    const char *temp = unfinished;
-    if (temp) unlink(temp);
+    os_remove_unfinished();
     raise(sig); // the handler is reset: the parent sees the signal
 }
 

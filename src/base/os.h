@@ -30,14 +30,18 @@ bool os_file_identify(os_file_id *out, const char *path); // false: there is non
 status os_mkdirs(const char *path, err *e);               // with parents; existing is OK
 
 // Writes data under a temporary name in the same folder, fsyncs it, renames it over path and fsyncs
-// the folder: after OK the file survives a crash, and nobody ever sees half of it.
+// the folder: after OK the file survives a crash, and nobody ever sees half of it. A link stays,
+// what it leads to is replaced; mode and owner stay, and a file that is write-protected is refused.
+// A device or FIFO is written to, a FIFO once it has a reader. A file is written in place when its
+// owner could not be kept, when its folder takes no other file, and when it is a mount point.
 status os_write_atomic(const char *path, bytes data, err *e);
 
 // Whether a file could be written there now, asked before long work: its folder takes a file, and
-// the path is no folder itself. Leaves nothing behind.
+// the path is no folder itself. Leaves nothing behind, and opens no device or FIFO.
 status os_can_write(const char *path, err *e);
+bool os_is_stdout(const char *path); // whether path leads to what the standard output is
 
-// A file written piece by piece and then moved under its final name, or abandoned without a trace.
+// The same, piece by piece: moved under its final name, or abandoned without a trace.
 typedef struct os_atomic_file os_atomic_file;
 status os_atomic_open(os_atomic_file **out, const char *path, err *e);
 status os_atomic_write(os_atomic_file *f, bytes data, err *e);

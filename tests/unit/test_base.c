@@ -182,52 +182,6 @@ Test(os, forgotten_pages_leave_memory_and_come_back) {
     rmdir(dir);
 }
 
-Test(os, atomic_write_replaces_whole_and_leaves_no_trace_of_a_failure) {
-    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
-    cr_assert_not_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/f", dir);
-    cr_assert_eq(os_write_atomic(path, bytes_of("one"), NULL), OK);
-    cr_assert_eq(os_write_atomic(path, bytes_of("two!"), NULL), OK);
-    os_file_map m;
-    cr_assert_eq(os_map_open(&m, path, NULL), OK);
-    cr_assert(m.data.n == 4 && memcmp(m.data.p, "two!", 4) == 0);
-    os_map_close(&m);
-    err e;
-    cr_assert_eq(os_write_atomic("/tmp/sf-none/x/y", bytes_of("z"), &e), ERR_NOT_FOUND);
-    unlink(path);
-    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
-}
-
-Test(os, a_signal_ends_a_command_without_half_a_file) {
-    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
-    cr_assert_not_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/f", dir);
-    pid_t child = fork();
-    if (child == 0) {
-        os_atomic_file *f;
-        os_end_on_signals();
-        if (os_atomic_open(&f, path, NULL) == OK &&
-            os_atomic_write(f, bytes_of("half"), NULL) == OK)
-            raise(SIGINT);
-        _exit(0);
-    }
-    int ended = 0;
-    cr_assert_eq(waitpid(child, &ended, 0), child);
-    cr_assert(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGINT);
-    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
-}
-
-Test(os, can_write_says_so_beforehand_and_leaves_nothing) {
-    char dir[] = "/tmp/sf-os-XXXXXX", path[64];
-    err e;
-    cr_assert_not_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/f", dir);
-    cr_assert_eq(os_can_write(path, &e), OK);
-    cr_assert_eq(os_can_write(dir, &e), ERR_ARG);
-    cr_assert_eq(rmdir(dir), 0, "a temporary file was left behind");
-    cr_assert_eq(os_can_write(path, &e), ERR_NOT_FOUND);
-}
-
 Test(json, gives_a_member_back_byte_for_byte) {
     const char *text =
         " {\"a\" : [1, {\"x\":\"}\\\"\"}] , \"parameters\":{ \"t\":1.50e+1 ,\"u\":\"]\"},"
