@@ -50,6 +50,23 @@ static int unknown(const arg_command *c, const char *name, size_t n) {
     return usage_error(c, text, "");
 }
 
+static int unknown_short(const arg_command *c, const char *found) {
+    char text[200];
+    snprintf(text, sizeof text, "unknown option %.60s; a file of this name is ./%.60s", found,
+             found);
+    return usage_error(c, text, "");
+}
+
+// The wrong number of words that are no options.
+static int unexpected(const arg_command *c, const char *found, const char *word) {
+    char text[400];
+    if (c->positional_max == 0)
+        snprintf(text, sizeof text, "expected options only, %s%.100s", found, word);
+    else
+        snprintf(text, sizeof text, "expected %s, %s%.100s", c->synopsis, found, word);
+    return usage_error(c, text, "");
+}
+
 static bool list_add(arg_list *l, const char *value) {
     char *copy = mem_strdup(value);
     if (!copy || l->texts == ARG_LIST_MAX) {
@@ -177,15 +194,17 @@ int args_parse(const arg_command *c, int argc, char **argv, const char **list, i
         } else if (flags && strncmp(argv[i], "--", 2) == 0) {
             *exit_status = option(c, argc, argv, &i);
             if (*exit_status) return 1;
+        } else if (flags && argv[i][0] == '-' && argv[i][1]) {
+            *exit_status = unknown_short(c, argv[i]);
+            return 1;
         } else if (*n < c->positional_max) {
             list[(*n)++] = argv[i];
         } else {
-            *exit_status = usage_error(c, "unexpected argument ", argv[i]);
+            *exit_status = unexpected(c, "found also ", argv[i]);
             return 1;
         }
     }
     if (*n >= c->positional_min) return 0;
-    *exit_status = usage_error(c, "an argument is missing; usage: stemforge ", c->name);
-    fprintf(stderr, "usage: stemforge %s %s\n", c->name, c->synopsis);
+    *exit_status = unexpected(c, *n ? "found only " : "found nothing", *n ? list[*n - 1] : "");
     return 1;
 }

@@ -4,6 +4,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/target.h"
 #include "engine/family.h"
 #include "stemforge.h"
 
@@ -11,6 +12,7 @@
 
 typedef struct {
     const char *model, *type, *out, *license;
+    FILE *report;
 } options;
 
 typedef struct {
@@ -79,7 +81,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     family *f = NULL;
     checkpoint_record r = {0};
     compute *c;
-    status rc = os_can_write(o->out, e);
+    status rc = target_check(o->out, &o->model, 1, e);
     if (rc) return err_within(e, rc, "--out");
     rc = compute_open(&c, 0, NULL, e);
     const family_options files = {
@@ -88,7 +90,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     if (!rc && f->files.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
     if (!rc) rc = write_file(o, &f->files, &r, e);
-    if (!rc) printf("%s  %zu tensors, %s\n", o->out, r.count, o->type);
+    if (!rc) fprintf(o->report, "%s  %zu tensors, %s\n", o->out, r.count, o->type);
     family_close(f);
     checkpoint_record_deinit(&r);
     compute_close(c);
@@ -123,6 +125,11 @@ int convert_main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     err e = {0};
+    if (target_suffix(o.out, ".gguf", &e)) {
+        fprintf(stderr, "stemforge convert: --out: %s; see stemforge convert --help\n", e.text);
+        return EXIT_USAGE;
+    }
+    o.report = target_report(o.out);
     status rc = convert(&o, type, &e);
     if (rc) fprintf(stderr, "stemforge convert: %s\n", e.text);
     return rc ? 1 : 0;

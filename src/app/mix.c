@@ -5,6 +5,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/target.h"
 #include "audio/file.h"
 #include "audio/mix.h"
 #include "audio/post.h"
@@ -112,11 +113,10 @@ static status run(const options *o, const char **files, int n, err *e) {
     file_format f;
     mix m;
     mix_init(&m, POST_RATE);
-    status rc = file_format_parse(&f, o->format, e);
-    if (rc) return err_within(e, rc, "--format");
-    rc = check_options(o, files, n, e);
+    status rc = target_format(&f, o->out, o->format, e);
+    if (!rc) rc = check_options(o, files, n, e);
     if (!rc) {
-        rc = os_can_write(o->out, e);
+        rc = target_check(o->out, files, (size_t)n, e);
         if (rc) err_within(e, rc, "--out");
     }
     for (int i = 0; !rc && i < n; i++) rc = add_file(&m, files[i], o, e);
@@ -131,12 +131,12 @@ static status run(const options *o, const char **files, int n, err *e) {
 }
 
 int mix_main(int argc, char **argv) {
-    options o = {.format = "wav", .balance = "loudness"};
+    options o = {.balance = "loudness"};
     const char *files[FILES_MAX];
     const arg_option table[] = {
-        {"out", ARG_STR, &o.out, 0, 0, "FILE", "the mix", NULL},
-        {"format", ARG_STR, &o.format, 0, 0, "NAME", "wav wav24 wavf32 flac flac24 ogg (wav)",
-         NULL},
+        {"out", ARG_STR, &o.out, 0, 0, "FILE", "the mix: .wav, .flac or .ogg", NULL},
+        {"format", ARG_STR, &o.format, 0, 0, "NAME",
+         "wav wav24 wavf32 flac flac24 ogg (what the name of FILE says)", NULL},
         {"balance", ARG_STR, &o.balance, 0, 0, "HOW",
          "loudness: tracks are made equally loud; none: as they are (loudness)", NULL},
         {"gain", ARG_LIST, &o.gain, 0, 0, "NAME=DB", "louder or softer: drums=2,bass=-3", NULL},
@@ -151,7 +151,7 @@ int mix_main(int argc, char **argv) {
         "adds sound files up to one of 44.1 kHz stereo; a track has its file's name",
         table,
         ARRAY_LEN(table),
-        "  stemforge mix out/drums.wav out/bass.wav --out out/mix.wav\n"
+        "  stemforge mix out/drums.wav out/bass.wav --out out/mix.flac\n"
         "  stemforge mix out/*.wav --gain drums=2 --pan guitar=-0.4 --loudness -14 --out mix.wav\n",
         1,
         FILES_MAX};
@@ -162,11 +162,12 @@ int mix_main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     err e = {0};
+    FILE *report = target_report(o.out);
     status rc = run(&o, files, n, &e);
     if (rc)
         fprintf(stderr, "stemforge mix: %s\n", e.text);
     else
-        printf("%s\n", o.out);
+        fprintf(report, "%s\n", o.out);
     args_list_deinit(&o.gain);
     args_list_deinit(&o.pan);
     args_list_deinit(&o.mute);

@@ -4,6 +4,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/target.h"
 #include "audio/file.h"
 #include "audio/picture.h"
 #include "base/os.h"
@@ -51,6 +52,25 @@ static status plot(const char *file, const char *dir, double bpm, err *e) {
     return rc;
 }
 
+// Whether all pictures can be drawn, before the first: none takes the place of a file that is read,
+// or of another picture.
+static status check(const char **files, size_t n, const char *dir, err *e) {
+    char path[OS_PATH_MAX], other[OS_PATH_MAX];
+    for (size_t i = 0; i < n; i++) {
+        status rc = name_of(path, sizeof path, files[i], dir, e);
+        if (!rc) rc = target_check(path, files, n, e);
+        for (size_t k = 0; !rc && k < i; k++) {
+            rc = name_of(other, sizeof other, files[k], dir, e);
+            if (!rc && strcmp(path, other) == 0)
+                rc =
+                    err_set(e, ERR_ARG, "%s and %s would both be drawn to %s; plot them one by one",
+                            files[k], files[i], path);
+        }
+        if (rc) return rc;
+    }
+    return OK;
+}
+
 int plot_main(int argc, char **argv) {
     const char *out = NULL, *files[FILES_MAX];
     double bpm = 0;
@@ -70,6 +90,7 @@ int plot_main(int argc, char **argv) {
     if (args_parse(&c, argc, argv, files, &n, &code)) return code;
     err e = {0};
     status rc = out ? os_mkdirs(out, &e) : OK;
+    if (!rc) rc = check(files, (size_t)n, out, &e);
     for (int i = 0; !rc && i < n; i++) rc = plot(files[i], out, bpm, &e);
     if (rc) fprintf(stderr, "stemforge plot: %s\n", e.text);
     return rc ? 1 : 0;

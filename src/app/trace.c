@@ -5,6 +5,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "app/target.h"
 #include "engine/musicgen/trace.h"
 #include "stemforge.h"
 
@@ -21,7 +22,8 @@ static status trace(const options *o, weights_type type, err *e) {
     char dir[OS_PATH_MAX];
     const char *slash = strrchr(o->run, '/');
     snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - o->run) : 1, slash ? o->run : ".");
-    status rc = os_can_write(o->out, e);
+    status rc = target_check(o->out, &o->run, 1, e);
+    FILE *report = target_report(o->out);
     if (rc) return err_within(e, rc, "--out");
     rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
     if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
@@ -29,7 +31,7 @@ static status trace(const options *o, weights_type type, err *e) {
     if (!rc) rc = family_open(&f, &files, e);
     if (!rc) rc = trace_run(&r, f, run, dir, e);
     if (!rc) rc = st_write(o->out, r.list, r.n, NULL, e);
-    if (!rc) printf("%s  %zu tensors\n", o->out, r.n);
+    if (!rc) fprintf(report, "%s  %zu tensors\n", o->out, r.n);
     trace_free(&r);
     family_close(f);
     compute_close(c);
@@ -52,7 +54,9 @@ int trace_main(int argc, char **argv) {
                            "writes every stage of a model as tensors",
                            table,
                            ARRAY_LEN(table),
-                           NULL,
+                           "  stemforge trace models/stemforge-mini --case case.json\n"
+                           "where case.json holds, for one:\n"
+                           "  {\"name\": \"t\", \"prompt\": \"drums\", \"greedy_frames\": 20}\n",
                            1,
                            1};
     int n, code;
@@ -65,6 +69,10 @@ int trace_main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     err e = {0};
+    if (target_suffix(o.out, ".safetensors", &e)) {
+        fprintf(stderr, "stemforge trace: --out: %s; see stemforge trace --help\n", e.text);
+        return EXIT_USAGE;
+    }
     status rc = trace(&o, (weights_type)type, &e);
     if (rc) fprintf(stderr, "stemforge trace: %s\n", e.text);
     return rc ? 1 : 0;

@@ -71,6 +71,11 @@ bool os_is_dir(const char *path) {
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool os_is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 bool os_file_identify(os_file_id *out, const char *path) {
     struct stat st;
     *out = (os_file_id){0};

@@ -21,6 +21,7 @@ void os_map_forget(const os_file_map *m, bytes part);
 
 bool os_exists(const char *path);
 bool os_is_dir(const char *path);
+bool os_is_file(const char *path); // a regular one
 bool os_is_link(const char *path); // whether or not what it leads to is there
 // Which file a path leads to, so that one that was removed or replaced is noticed.
 typedef struct {

@@ -250,6 +250,68 @@ fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
 fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
 fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"
 
+# The suffix says the format, and a file that is read is not written.
+for f in wav:RIFF flac:fLaC FLAC:fLaC ogg:OggS; do
+    status "mix to ${f%:*}" 0 "$bin" mix "$tmp/a/drums.wav" --out "$tmp/mix.${f%:*}"
+    if [ "$(head -c 4 "$tmp/mix.${f%:*}")" = "${f#*:}" ]; then ok; else no "mix.${f%:*} is no ${f#*:}"; fi
+    status "decode to ${f%:*}" 0 "$bin" decode --model $mono "$tmp/codes.safetensors" "$tmp/decoded.${f%:*}"
+    if [ "$(head -c 4 "$tmp/decoded.${f%:*}")" = "${f#*:}" ]; then ok; else no "decoded.${f%:*} is no ${f#*:}"; fi
+done
+fails "mix to MP3" 2 "ends in .wav, .flac or .ogg, found .mp3" "$bin" mix "$tmp/a/drums.wav" --out "$tmp/mix.mp3"
+fails "mix, two formats" 2 "ends in .wav for --format wav24" "$bin" mix "$tmp/a/drums.wav" --out "$tmp/mix.flac" --format wav24
+fails "decode to MP3" 2 "ends in .wav, .flac or .ogg, found .mp3" "$bin" decode "$tmp/codes.safetensors" "$tmp/x.mp3"
+fails "encode to a WAV" 2 "ends in .safetensors, found .wav" "$bin" encode --model $mono "$tmp/a/drums.wav" "$tmp/x.wav"
+fails "convert to safetensors" 2 "ends in .gguf, found .safetensors" "$bin" convert $mono --out "$tmp/x.safetensors"
+fails "trace to a WAV" 2 "ends in .safetensors, found .wav" "$bin" trace $mono --case "$tmp/case.json" --out "$tmp/x.wav"
+cp "$tmp/mix.wav" "$tmp/own.wav"
+ln -s own.wav "$tmp/own-link.wav"
+ln "$tmp/own.wav" "$tmp/own-too.wav"
+for f in own.wav own-link.wav own-too.wav; do
+    fails "mix over what it reads, $f" 2 "is read too" "$bin" mix "$tmp/a/drums.wav" "$tmp/own.wav" --out "$tmp/$f"
+done
+same "mix over what it reads" "$tmp/mix.wav" "$tmp/own.wav"
+cp "$tmp/mix.wav" "$tmp/own.png"
+fails "plot over what it reads" 1 "is read too" "$bin" plot "$tmp/own.png"
+fails "two plots of one name" 1 "would both be drawn to" "$bin" plot "$tmp/a/drums.wav" "$tmp/b/drums.wav" --out "$tmp/pictures"
+# A device, a FIFO, a link and the standard output are written to.
+fails "mix to a full device" 1 "No space left" "$bin" mix "$tmp/a/drums.wav" --out /dev/full
+if [ -c /dev/full ]; then ok; else no "/dev/full is no device any more"; fi
+mkfifo "$tmp/fifo"
+cat "$tmp/fifo" >"$tmp/through" &
+status "mix to a FIFO" 0 timeout 20 "$bin" mix "$tmp/a/drums.wav" --out "$tmp/fifo"
+wait $!
+"$bin" mix "$tmp/a/drums.wav" --out "$tmp/one.wav" >"$tmp/out"
+same "mix to a FIFO" "$tmp/one.wav" "$tmp/through"
+"$bin" mix "$tmp/a/drums.wav" --out /dev/stdout >"$tmp/out" 2>"$tmp/err"
+same "mix to stdout" "$tmp/one.wav" "$tmp/out"
+"$bin" mix "$tmp/a/drums.wav" --out /dev/stdout 2>"$tmp/err" | cat >"$tmp/out"
+same "mix to a pipe" "$tmp/one.wav" "$tmp/out"
+ln -s linked.wav "$tmp/link.wav"
+status "mix to a link" 0 "$bin" mix "$tmp/a/drums.wav" --out "$tmp/link.wav"
+if [ -L "$tmp/link.wav" ]; then ok; else no "the link was replaced"; fi
+same "mix to a link" "$tmp/one.wav" "$tmp/linked.wav"
+# A FIFO that is read, and has no writer, keeps nobody waiting.
+for what in "mix $tmp/fifo --out $tmp/x.wav" "plot $tmp/fifo" "analyse $tmp/fifo" "encode $tmp/fifo $tmp/x.safetensors" \
+    "decode $tmp/fifo $tmp/x.wav" "info $tmp/fifo" "generate --recipe $tmp/fifo" "trace $mono --case $tmp/fifo --out $tmp/x" \
+    "generate --model $melody --stem bass --melody $tmp/fifo --out $tmp/ff" "bench $mono --compare $tmp/fifo" \
+    "generate --model $mono --stem bass --continue $tmp/fifo --out $tmp/ff" "convert $tmp/fifo --out $tmp/x.gguf"; do
+    # shellcheck disable=SC2086
+    fails "a FIFO: ${what%% *}" 1 "fifo" timeout 20 "$bin" $what
+done
+for f in config.json generation_config.json tokenizer.json model.safetensors preprocessor_config.json; do
+    rm -rf "$tmp/piped"
+    cp -r $melody "$tmp/piped"
+    chmod -R u+w "$tmp/piped"
+    rm -f "$tmp/piped/$f"
+    mkfifo "$tmp/piped/$f"
+    fails "a FIFO as $f" 1 "$f" timeout 20 "$bin" info "$tmp/piped"
+done
+fails "an argument too few" 2 "expected [--model MODEL] CODES.safetensors AUDIO, found only a" "$bin" decode a
+fails "no argument" 2 "expected FILE... --out FILE, found nothing" "$bin" mix
+fails "an argument too many" 2 "AUDIO, found also c" "$bin" decode a b c
+fails "an argument where there is none" 2 "expected options only, found also drums" "$bin" generate drums
+fails "a short option" 2 "unknown option -x" "$bin" plot -x
+
 # What cannot be written is told before the work: the model is not even looked for.
 : >"$tmp/file"
 mkdir -p "$tmp/taken/drums.wav"
