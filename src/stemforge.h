@@ -75,11 +75,16 @@ typedef struct {
     const char *const *chords; // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
     size_t chord_count;        // 0 to STEMFORGE_CHORDS_MAX
     double bpm;                // 20 to 400; 0: not given
-    double seconds;     // 0.1 to 600; default 10. Past the model's window it goes on by windows
-    double temperature; // 0 to 2; 0 is greedy; default 1
-    int top_k;          // 0: all; -1, the default: what the model says, else 250
-    double top_p;       // 0: off; else up to 1
-    double guidance;    // 1: unguided; -1, the default: what the model says, else 3
+    double seconds; // 0.1 to 600; -1, the default: the time of the bars, else 10 s. Past the
+                    // model's window it goes on by windows
+    int bars;       // 1 to 256 bars of four beats at bpm in place of seconds; 0: not given
+    bool loop;      // so many bars that repeat without a seam
+    double fade_in_seconds;  // 0 to 30; -1, the default: 0.1, of a loop 0
+    double fade_out_seconds; // the same
+    double temperature;      // 0 to 2; 0 is greedy; default 1
+    int top_k;               // 0: all; -1, the default: what the model says, else 250
+    double top_p;            // 0: off; else up to 1
+    double guidance;         // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio or code file (.safetensors) that each stem goes on
@@ -92,7 +97,7 @@ stemforge_request stemforge_request_default(void);
 // Checks a request without a model: STEMFORGE_ERR_ARG, and e->where is the first wrong field.
 stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e);
 
-// A finished stem: resampled, faded, normalised, exactly as long as asked for.
+// A finished stem: resampled, folded (a loop) or faded, normalised, exactly as long as asked for.
 typedef struct {
     const char *name;     // "drums"
     const float *samples; // [frames, channels] interleaved, peak 0.8

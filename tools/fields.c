@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "request/chords.h"
 #include "request/fields.h"
+#include "request/length.h"
 #include "request/stems.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
@@ -43,6 +44,7 @@ static void set(json *to, const char *name, json *value) {
 static const char *type_of(const field *f) {
     if (field_is_text(f)) return "string";
     if (field_is_list(f)) return "array";
+    if (f->kind == FIELD_FLAG) return "boolean";
     return f->kind == FIELD_NUMBER ? "number" : "integer";
 }
 
@@ -77,10 +79,13 @@ static void set_limits(json *schema, const field *f) {
         set(schema, "maxItems", number(f->hi));
         if (f->kind == FIELD_STEMS) must(json_set_bool(schema, "uniqueItems", true));
         set(schema, "items", items_of(f));
+    } else if (f->kind == FIELD_FLAG) {
+        must(json_set_bool(schema, "default", f->absent != 0));
     } else {
         set(schema, "minimum", number(f->lo));
         if (!duration) set(schema, "maximum", number(f->hi)); // a setting of the service
         if (field_has_default(f)) set(schema, "default", number(f->absent));
+        if (duration) set(schema, "default", number(LENGTH_SECONDS_DEFAULT));
     }
 }
 
@@ -97,6 +102,8 @@ static json *example_of(const field *f) {
         size_t len;
         for (const char *p = f->example; chords_next_name(&p, &len);) add_item(list, p - len, len);
         must(json_add(a, list));
+    } else if (f->kind == FIELD_FLAG) {
+        must(json_add(a, json_new_bool(strcmp(f->example, "true") == 0)));
     } else {
         must(json_add(a, field_is_text(f) ? json_new_str(f->example)
                                           : number(strtod(f->example, NULL))));
@@ -204,6 +211,8 @@ static void add_values(buf *out, const field *f) {
         buf_add_str(out, "a file");
     else if (field_is_text(f))
         buf_printf(out, "at most %g characters", f->hi);
+    else if (f->kind == FIELD_FLAG)
+        buf_add_str(out, "true or false");
     else if (f->kind == FIELD_STEMS)
         buf_printf(out, "%g to %g names", f->lo, f->hi);
     else if (f->kind == FIELD_CHORDS)
@@ -228,7 +237,7 @@ static void man(void) {
         buf_add_char(&text, ']');
         printf(".TP\n.BI \\-\\-");
         print_roff(f->flag);
-        printf(" \" %s\"\n", f->value);
+        printf(" \"%s%s\"\n", f->value ? " " : "", f->value ? f->value : "");
         print_roff(buf_str(&text));
         putchar('\n');
         buf_deinit(&text);

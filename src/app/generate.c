@@ -1,5 +1,6 @@
 // generate.c - `stemforge generate`: one request, its stems as files, and the recipe to make them
 // again.
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,10 +16,14 @@
 #include "base/os.h"
 #include "request/chords.h"
 #include "request/fields.h"
+#include "request/length.h"
 #include "stemforge.h"
 
 #define COMMENT_MAX ((size_t)64 << 10)
-#define OPTIONS_MAX 32
+#define OPTIONS_MAX 48
+#define FIELDS_MAX 32
+#define FADE_IN_SECONDS 0.003 // a stem begins on a beat: its attack stays
+#define FADE_OUT_SECONDS 0.1
 
 // Everything the command line says.
 typedef struct {
@@ -26,7 +31,8 @@ typedef struct {
     arg_list stems, chords;
     stemforge_request r;
     int64_t threads;
-    bool json, quiet, seed_given;
+    bool json, quiet;
+    bool given[FIELDS_MAX]; // by a flag: field i
 } options;
 
 typedef struct {
@@ -159,7 +165,7 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
     if (rc) goto done;
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
-    out.bar.audio_seconds = r->seconds * (double)r->stem_count;
+    out.bar.audio_seconds = length_seconds(r) * (double)r->stem_count;
     const stemforge_events ev = {.arg = &out,
                                  .warning = on_warning,
                                  .stem_done = on_stem,
@@ -213,21 +219,22 @@ static void add_heading(option_table *t, const char *text) {
 
 static void add_field(option_table *t, options *o, const field *f) {
     static const arg_kind kinds[] = {
-        [FIELD_TEXT] = ARG_STR,      [FIELD_KEY] = ARG_STR,     [FIELD_PATH] = ARG_STR,
-        [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,   [FIELD_STEMS] = ARG_LIST,
-        [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS};
+        [FIELD_TEXT] = ARG_STR,      [FIELD_KEY] = ARG_STR,      [FIELD_PATH] = ARG_STR,
+        [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,    [FIELD_STEMS] = ARG_LIST,
+        [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS, [FIELD_FLAG] = ARG_FLAG};
     buf *help = &t->help[t->n];
     buf_init(help, 400);
     field_add_help(help, f);
     void *to = (char *)&o->r + f->at;
     if (f->kind == FIELD_STEMS) to = &o->stems;
     if (f->kind == FIELD_CHORDS) to = &o->chords;
-    bool *given = f->kind == FIELD_SEED ? &o->seed_given : NULL;
+    bool *given = &o->given[f - field_rows];
     add(t,
         &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, f->value, buf_str(help), given});
 }
 
 static void add_fields(option_table *t, options *o, bool draws) {
+    assert(field_count <= FIELDS_MAX);
     for (size_t i = 0; i < field_count; i++)
         if (field_rows[i].flag && field_rows[i].draws == draws) add_field(t, o, &field_rows[i]);
 }
@@ -284,8 +291,24 @@ static status load_recipe(options *o, recipe_file *rec, int argc, char **argv, e
     o->model = rec->model;
     o->format = rec->format;
     o->weights = rec->weights;
-    o->seed_given = true;
     return OK;
+}
+
+static bool given(const options *o, size_t at) {
+    for (size_t i = 0; i < field_count; i++)
+        if (field_rows[i].at == at) return o->given[i];
+    return false;
+}
+#define GIVEN(o, member) given(o, offsetof(stemforge_request, member))
+
+// A flag for the length takes the place of the recipe's other way to say it, and --loop that of its
+// fades.
+static void override(options *o) {
+    if (GIVEN(o, seconds) && !GIVEN(o, bars)) o->r.bars = 0;
+    if (GIVEN(o, bars) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (!GIVEN(o, loop)) return;
+    if (!GIVEN(o, fade_in_seconds)) o->r.fade_in_seconds = -1;
+    if (!GIVEN(o, fade_out_seconds)) o->r.fade_out_seconds = -1;
 }
 
 static int usage(const char *text) {
@@ -330,6 +353,15 @@ static status check_out(const options *o, err *e) {
     return rc ? err_within(e, rc, "--out") : OK;
 }
 
+// What is not said is written down, so that the recipe has it. A recipe without fades was made with
+// those of the service.
+static void fill_in(stemforge_request *r, bool again) {
+    if (r->seconds < 0 && r->bars == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
+    if (r->loop || again) return;
+    if (r->fade_in_seconds < 0) r->fade_in_seconds = FADE_IN_SECONDS;
+    if (r->fade_out_seconds < 0) r->fade_out_seconds = FADE_OUT_SECONDS;
+}
+
 static int run_engine(options *o, err *e) {
     stemforge_options so = stemforge_options_default();
     so.model = shipped_model(o->model);
@@ -365,6 +397,7 @@ int generate_main(int argc, char **argv) {
         goto done;
     }
     if (parse(&o, argc, argv, &code)) goto done;
+    override(&o);
     if (o.stems.n) {
         o.r.stems = o.stems.item;
         o.r.stem_count = o.stems.n;
@@ -375,13 +408,15 @@ int generate_main(int argc, char **argv) {
         o.r.chords = chord_names;
     }
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
+    if (!code) fill_in(&o.r, o.recipe != NULL);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {
         code = usage("--weights: expected stored, f32, bf16, q8 or q4");
     }
     file_format format;
     if (!code && file_format_parse(&format, o.format, &e)) code = usage(e.text);
-    if (!code && !o.seed_given && fields_draw_seed(&o.r.seed, &e)) code = fail(e.text);
+    if (!code && !o.recipe && !GIVEN(&o, seed) && fields_draw_seed(&o.r.seed, &e))
+        code = fail(e.text);
     if (!code) code = run_engine(&o, &e);
 done:
     args_list_deinit(&o.stems);

@@ -2,6 +2,7 @@
 #include "app/recipe.h"
 
 #include "base/os.h"
+#include "request/length.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
@@ -106,5 +107,5 @@ void recipe_comment(buf *out, const stemforge_request *r, const char *prompt, co
     buf_printf(out, "%s | model %s", prompt, model);
     for (size_t i = 0; i < field_count; i++)
         if (field_rows[i].draws) add_setting(out, &field_rows[i], r);
-    buf_printf(out, ", %g s", r->seconds);
+    buf_printf(out, ", %g s", length_seconds(r));
 }

@@ -29,29 +29,69 @@ static status fit_channel(float *out, int64_t frames, const float *x, int64_t n,
     return rc;
 }
 
-status post_finish(float *out, int64_t frames, const float *planes, int channels, int64_t n,
-                   const resampler *to_rate, err *e) {
+post_shape post_plain(int64_t frames) {
+    int64_t fade = post_frames(POST_FADE_SECONDS, POST_RATE);
+    return (post_shape){.frames = frames, .fade_in = fade, .fade_out = fade};
+}
+
+status post_finish(float *out, const post_shape *shape, const float *planes, int channels,
+                   int64_t n, const resampler *to_rate, err *e) {
+    int64_t frames = shape->frames, made = frames + shape->fold;
     if (channels != 1 && channels != 2)
         return err_set(e, ERR_ARG, "%d channels, expected 1 or 2", channels);
     status rc = post_check(planes, channels * n, e);
     for (int c = 0; !rc && c < channels; c++)
-        rc = fit_channel(out + c, frames, planes + c * n, n, to_rate, e);
+        rc = fit_channel(out + c, made, planes + c * n, n, to_rate, e);
     if (rc) return rc;
     if (channels == 1)
-        for (int64_t i = 0; i < frames; i++) out[2 * i + 1] = out[2 * i];
-    post_fade(out, frames, POST_CHANNELS, post_frames(POST_FADE_SECONDS, POST_RATE));
+        for (int64_t i = 0; i < made; i++) out[2 * i + 1] = out[2 * i];
+    if (shape->fold) post_fold(out, frames, POST_CHANNELS, shape->fold);
+    post_fade(out, frames, POST_CHANNELS, shape->fade_in, shape->fade_out);
     post_normalise(out, frames * POST_CHANNELS, POST_PEAK);
     return OK;
 }
 
-void post_fade(float *x, int64_t frames, int channels, int64_t fade) {
-    fade = MIN(fade, frames / 2);
-    for (int64_t i = 0; i < fade; i++) {
-        float gain = (float)(0.5 - 0.5 * num_cos_turns(((double)i + 0.5) / (double)(2 * fade)));
-        for (int c = 0; c < channels; c++) {
-            x[i * channels + c] *= gain;
-            x[(frames - 1 - i) * channels + c] *= gain;
-        }
+static float fade_gain(int64_t i, int64_t fade) {
+    return (float)(0.5 - 0.5 * num_cos_turns(((double)i + 0.5) / (double)(2 * fade)));
+}
+
+static void scale_frame(float *x, int channels, float gain) {
+    for (int c = 0; c < channels; c++) x[c] *= gain;
+}
+
+void post_fade(float *x, int64_t frames, int channels, int64_t fade_in, int64_t fade_out) {
+    fade_in = MIN(fade_in, frames / 2);
+    fade_out = MIN(fade_out, frames / 2);
+    for (int64_t i = 0; i < fade_in; i++)
+        scale_frame(x + i * channels, channels, fade_gain(i, fade_in));
+    for (int64_t i = 0; i < fade_out; i++)
+        scale_frame(x + (frames - 1 - i) * channels, channels, fade_gain(i, fade_out));
+}
+
+// How alike a and b [n] are, 0 to 1: their correlation, opposites as strangers.
+static double likeness(const float *a, const float *b, int64_t n) {
+    double ab = 0, aa = 0, bb = 0;
+    for (int64_t i = 0; i < n; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return ab > 0 ? MIN(ab / sqrt(aa * bb), 1) : 0;
+}
+
+void post_fold(float *x, int64_t frames, int channels, int64_t beat) {
+    // The next beat keeps its attack, which may come a little early.
+    int64_t from = beat * 3 / 4, to = beat * 19 / 20;
+    const float *past = x + frames * channels;
+    double alike = likeness(past + from * channels, x + from * channels, (to - from) * channels);
+    for (int64_t i = 0; i < from * channels; i++) x[i] = past[i];
+    for (int64_t i = from; i < to; i++) {
+        double turns = ((double)(i - from) + 0.5) / (double)(4 * (to - from)); // to a quarter
+        double old = num_cos_turns(turns), new = num_sin_turns(turns);
+        // The level of a sum of two that are so much alike is then that of either.
+        double level = sqrt(1 + 2 * old * new *alike);
+        for (int64_t k = i * channels; k < (i + 1) * channels; k++)
+            x[k] = (float)((old * (double)past[k] + new *(double)x[k]) / level);
     }
 }
 

@@ -1,8 +1,9 @@
-// post.h - from a model's samples to a finished stem: rate, stereo, exact length, fades, peak.
+// post.h - from a model's samples to a finished stem: rate, stereo, exact length, loop or fades,
+// peak.
 //
-// The order is fixed: resample, two channels, trim or pad to length, fade, normalise. The fades
-// come before the peak is measured, so the peak of a finished stem is exactly POST_PEAK; nothing is
-// clamped. Samples are f32, interleaved [frames, channels] unless planes are named.
+// The order is fixed: resample, two channels, trim or pad to length, fold, fade, normalise. The
+// fades come before the peak is measured, so the peak of a finished stem is exactly POST_PEAK;
+// nothing is clamped. Samples are f32, interleaved [frames, channels] unless planes are named.
 #pragma once
 #include "audio/resample.h"
 
@@ -16,18 +17,34 @@
 // POST_SECONDS_MAX.
 int64_t post_frames(double seconds, int rate);
 
-// Makes a finished stem of exactly frames frames in out [frames, POST_CHANNELS].
+// How a stem is finished, in frames.
+typedef struct {
+    int64_t frames;            // its length
+    int64_t fold;              // of a loop: a beat that is made past its end; else 0
+    int64_t fade_in, fade_out; // 0: none
+} post_shape;
+
+// frames, with the fades of the service.
+post_shape post_plain(int64_t frames);
+
+// Makes a finished stem in out [shape.frames + shape.fold, POST_CHANNELS]; the fold is scratch
+// space afterwards.
 // planes: channel c of the input at planes + c * n, [channels, n], 1 or 2 channels; mono goes to
 // both sides. to_rate converts its rate to POST_RATE. ERR_FORMAT when a sample is infinite or no
 // number: that is a broken model, never something to hide.
-status post_finish(float *out, int64_t frames, const float *planes, int channels, int64_t n,
-                   const resampler *to_rate, err *e);
+status post_finish(float *out, const post_shape *shape, const float *planes, int channels,
+                   int64_t n, const resampler *to_rate, err *e);
 
 // The parts.
 
-// Raised-cosine fades, gain 0.5 - 0.5 cos(pi (i + 0.5) / fade) for frame i from either end. A clip
-// shorter than two fades fades over half its length.
-void post_fade(float *x, int64_t frames, int channels, int64_t fade);
+// Raised-cosine fades, gain 0.5 - 0.5 cos(pi (i + 0.5) / fade) for frame i from either end. A fade
+// takes half of the clip at most.
+void post_fade(float *x, int64_t frames, int channels, int64_t fade_in, int64_t fade_out);
+
+// Makes the frames of x [frames + beat, channels] a loop. It begins with the beat past its end,
+// which goes on from its last frame, and passes to its own first beat by a cross-fade within the
+// last quarter of that beat, so the seam is as the piece was played.
+void post_fold(float *x, int64_t frames, int channels, int64_t beat);
 
 // Scales so that the largest magnitude is exactly peak (the scaling is done in double and rounded
 // once). Silence stays silence. n values.

@@ -191,6 +191,7 @@ const json *json_find(const json *obj, const char *path) {
 #undef json_is_object
 #undef json_is_array
 #undef json_is_null
+#undef json_is_true
 bool json_is_object(const json *j) {
     return j && json_typeof(j) == JSON_OBJECT;
 }
@@ -199,6 +200,12 @@ bool json_is_array(const json *j) {
 }
 bool json_is_null(const json *j) {
     return j && json_typeof(j) == JSON_NULL;
+}
+bool json_is_bool(const json *j) {
+    return j && (json_typeof(j) == JSON_TRUE || json_typeof(j) == JSON_FALSE);
+}
+bool json_is_true(const json *j) {
+    return j && json_typeof(j) == JSON_TRUE;
 }
 bool json_is_str(const json *j) {
     return j && json_typeof(j) == JSON_STRING;
@@ -347,6 +354,9 @@ json *json_new_int(int64_t v) {
 }
 json *json_new_num(double v) {
     return isfinite(v) ? json_real(v) : NULL;
+}
+json *json_new_bool(bool v) {
+    return json_boolean(v);
 }
 json *json_new_null(void) {
     return json_null();

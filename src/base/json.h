@@ -30,6 +30,8 @@ const json *json_find(const json *obj, const char *path);
 const json *json_member_of(const json *obj, const char *key);
 bool json_is_object(const json *j); // all of these: false for NULL
 bool json_is_array(const json *j);
+bool json_is_bool(const json *j);
+bool json_is_true(const json *j);
 bool json_is_str(const json *j);
 bool json_is_num(const json *j);
 bool json_is_int(const json *j);
@@ -77,6 +79,7 @@ json *json_new_array(void);
 json *json_new_str(const char *s); // NULL when s is not UTF-8
 json *json_new_int(int64_t v);
 json *json_new_num(double v); // NULL for infinities and NaN
+json *json_new_bool(bool v);
 json *json_new_null(void);
 json *json_copy_of(const json *j); // deep
 bool json_set(json *obj, const char *key, json *child);

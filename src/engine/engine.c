@@ -13,6 +13,7 @@
 #include "engine/batch.h"
 #include "engine/prompt.h"
 #include "request/check.h"
+#include "request/length.h"
 #include "stemforge.h"
 
 #define PLACES_DEFAULT 16
@@ -179,13 +180,22 @@ static status plan_stems(request *q, err *e) {
     return rc;
 }
 
+static post_shape shape_of(const stemforge_request *r) {
+    post_shape s = post_plain(length_frames(r, POST_RATE));
+    if (r->loop) s = (post_shape){.frames = s.frames, .fold = length_fold_frames(r, POST_RATE)};
+    if (r->fade_in_seconds >= 0) s.fade_in = post_frames(r->fade_in_seconds, POST_RATE);
+    if (r->fade_out_seconds >= 0) s.fade_out = post_frames(r->fade_out_seconds, POST_RATE);
+    return s;
+}
+
 // Hands the sound of a finished take to the caller.
 static status deliver(request *q, take *t, err *e) {
-    int64_t frames = post_frames(q->r->seconds, POST_RATE);
-    float *out = mem_alloc((size_t)(frames * POST_CHANNELS) * sizeof *out);
+    const post_shape shape = shape_of(q->r);
+    int64_t frames = shape.frames;
+    float *out = mem_alloc((size_t)((frames + shape.fold) * POST_CHANNELS) * sizeof *out);
     if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
     status rc =
-        post_finish(out, frames, t->planes, q->g->f->info.channels, t->samples, q->g->to_rate, e);
+        post_finish(out, &shape, t->planes, q->g->f->info.channels, t->samples, q->g->to_rate, e);
     mem_free(t->planes);
     t->planes = NULL;
     if (!rc && q->ev->stem_done) {

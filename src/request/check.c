@@ -9,9 +9,11 @@
 #include "base/near.h"
 #include "base/utf8.h"
 #include "request/chords.h"
+#include "request/length.h"
 #include "request/stems.h"
 
 #define DETAIL_MAX 400
+#define AT(member) offsetof(stemforge_request, member)
 
 typedef struct {
     const field *f;
@@ -96,8 +98,8 @@ static void check_list(const checker *c, const stemforge_request *r) {
 void check_field(const field *f, const stemforge_request *r, double seconds_max, check_fault fault,
                  void *arg) {
     const checker c = {f, fault, arg};
-    bool seconds = f->at == offsetof(stemforge_request, seconds);
-    if (f->kind == FIELD_SEED) return; // each number is one
+    bool seconds = f->at == AT(seconds);
+    if (f->kind == FIELD_SEED || f->kind == FIELD_FLAG) return; // each value is one
     if (field_is_text(f))
         check_text(&c, field_text(f, r));
     else if (field_is_list(f))
@@ -106,9 +108,49 @@ void check_field(const field *f, const stemforge_request *r, double seconds_max,
         check_number(&c, field_number(f, r), seconds && seconds_max > 0 ? seconds_max : f->hi);
 }
 
+static checker checker_of(size_t at, check_fault fault, void *arg) {
+    size_t i = 0;
+    while (field_rows[i].at != at) i++;
+    return (checker){&field_rows[i], fault, arg};
+}
+
+static void check_bars(const checker *c, const stemforge_request *r, double most) {
+    double seconds = r->bpm > 0 ? length_seconds(r) : 0;
+    if (r->seconds > 0)
+        say(c, -1, "expected bars or seconds, found both: %d bars and %g s; leave one out", r->bars,
+            r->seconds);
+    else if (!(r->bpm > 0))
+        say(c, -1, "expected a tempo (bpm) beside %d bars, found none", r->bars);
+    else if (seconds > most)
+        say(c, -1, "expected at most %g s, found %d bars of %g s", most, r->bars,
+            seconds / r->bars);
+}
+
+static void check_no_fade(const checker *c, const stemforge_request *r) {
+    double v = field_number(c->f, r);
+    if (v > 0) say(c, -1, "expected 0 or nothing, found %g: a loop has no fades", v);
+}
+
+void check_together(const stemforge_request *r, double seconds_max, check_fault fault, void *arg) {
+    const checker seconds = checker_of(AT(seconds), fault, arg);
+    const checker bars = checker_of(AT(bars), fault, arg), loop = checker_of(AT(loop), fault, arg);
+    const checker in = checker_of(AT(fade_in_seconds), fault, arg);
+    const checker out = checker_of(AT(fade_out_seconds), fault, arg);
+    double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
+    if (r->bars > 0)
+        check_bars(&bars, r, most);
+    else if (!field_is_given(seconds.f, r))
+        check_number(&seconds, length_seconds(r), most);
+    if (!r->loop) return;
+    if (r->bars <= 0) say(&loop, -1, "expected bars beside it, found none: a loop is whole bars");
+    check_no_fade(&in, r);
+    check_no_fade(&out, r);
+}
+
 void check_request(const stemforge_request *r, double seconds_max, check_fault fault, void *arg) {
     for (size_t i = 0; i < field_count; i++)
         check_field(&field_rows[i], r, seconds_max, fault, arg);
+    check_together(r, seconds_max, fault, arg);
 }
 
 static void keep_first(void *arg, const field *f, int64_t item, const char *detail) {

@@ -11,6 +11,8 @@ typedef void (*check_fault)(void *arg, const field *f, int64_t item, const char 
 void check_request(const stemforge_request *r, double seconds_max, check_fault fault, void *arg);
 void check_field(const field *f, const stemforge_request *r, double seconds_max, check_fault fault,
                  void *arg);
+// What fields ask of one another: a length in bars needs a tempo, a loop needs bars.
+void check_together(const stemforge_request *r, double seconds_max, check_fault fault, void *arg);
 
 // The first fault as an error: ERR_ARG, "chords[1]: ...".
 status check_first(const stemforge_request *r, err *e);

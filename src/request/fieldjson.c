@@ -31,6 +31,13 @@ static void wrong_kind(const reader *x, int64_t item, const char *expected, cons
     x->fault(x->arg, x->f, item, text);
 }
 
+static void read_flag(const reader *x) {
+    if (!json_is_bool(x->value))
+        wrong_kind(x, -1, "true or false", x->value);
+    else
+        field_set_number(x->f, x->r, json_is_true(x->value));
+}
+
 static void read_number(const reader *x) {
     bool whole = x->f->kind == FIELD_INTEGER;
     double v = json_num_value(x->value);
@@ -162,6 +169,8 @@ status fieldjson_read(const field *f, const json *value, fieldjson_form form, fi
     if (field_is_list(f)) return read_list(&x, e);
     if (field_is_text(f))
         read_text(&x);
+    else if (f->kind == FIELD_FLAG)
+        read_flag(&x);
     else if (f->kind != FIELD_SEED)
         read_number(&x);
     else if (form == FIELDJSON_WIRE)
@@ -187,6 +196,7 @@ json *fieldjson_write(const field *f, const stemforge_request *r) {
         return list_json(names, n);
     }
     if (field_is_text(f)) return json_new_str(field_text(f, r));
+    if (f->kind == FIELD_FLAG) return json_new_bool(field_number(f, r) != 0);
     if (f->kind == FIELD_INTEGER) return json_new_int((int64_t)field_number(f, r));
     if (f->kind == FIELD_NUMBER) return json_new_num(field_number(f, r));
     char seed[32];

@@ -8,6 +8,7 @@
 #include "request/stems.h"
 
 #define SEED_BITS 53
+#define FADE_IN "0.1, on the command line and the page 0.003, of a loop 0"
 
 #define AT(member) offsetof(stemforge_request, member)
 #define LIST(member, count) AT(member), AT(count)
@@ -30,7 +31,19 @@ const field field_rows[] = {
      "TEXT", "your words, added to each stem's description", NULL, "Prompt",
      "warm, live, a little swing"},
     {"seconds", "parameters.duration_seconds", "duration", "duration", FIELD_NUMBER, ONE(seconds),
-     0.1, 600, 10, false, "SECONDS", "length of each stem", "10", "Length (s)", "10"},
+     0.1, 600, -1, false, "SECONDS", "length of each stem", "the bars, else 10", "Length (s)",
+     "10"},
+    {"bars", "parameters.bars", "bars", "bars", FIELD_INTEGER, ONE(bars), 1, CHORDS_MAX, 0, false,
+     "N", "length in bars of four beats at the tempo, in place of seconds", NULL, "Length (bars)",
+     "4"},
+    {"loop", "parameters.loop", "loop", "loop", FIELD_FLAG, ONE(loop), 0, 1, 0, false, NULL,
+     "the bars repeat without a seam; no fades", NULL, "Loop", "false"},
+    {"fade_in_seconds", "parameters.fade_in_seconds", "fade-in", "fade_in", FIELD_NUMBER,
+     ONE(fade_in_seconds), 0, 30, -1, false, "SECONDS", "fade at the beginning", FADE_IN,
+     "Fade in (s)", "0.003"},
+    {"fade_out_seconds", "parameters.fade_out_seconds", "fade-out", "fade_out", FIELD_NUMBER,
+     ONE(fade_out_seconds), 0, 30, -1, false, "SECONDS", "fade at the end", "0.1, of a loop 0",
+     "Fade out (s)", "0.1"},
     {"melody", NULL, "melody", "melody", FIELD_PATH, ONE(melody), 0, 4096, 0, false, "FILE",
      "melody models: audio whose pitch classes to follow", NULL, NULL, NULL},
     {"continue_from", NULL, "continue", "continue", FIELD_PATH, ONE(continue_from), 0, 4096, 0,
@@ -75,6 +88,7 @@ static void *member_of(const field *f, stemforge_request *r) {
 }
 
 double field_number(const field *f, const stemforge_request *r) {
+    if (f->kind == FIELD_FLAG) return *(const bool *)member(f, r);
     if (f->kind == FIELD_INTEGER) return *(const int *)member(f, r);
     return *(const double *)member(f, r);
 }
@@ -93,7 +107,9 @@ const char *const *field_list(const field *f, const stemforge_request *r, size_t
 }
 
 void field_set_number(const field *f, stemforge_request *r, double v) {
-    if (f->kind == FIELD_INTEGER)
+    if (f->kind == FIELD_FLAG)
+        *(bool *)member_of(f, r) = v != 0;
+    else if (f->kind == FIELD_INTEGER)
         *(int *)member_of(f, r) = (int)v;
     else
         *(double *)member_of(f, r) = v;

@@ -15,6 +15,7 @@ typedef enum {
     FIELD_PATH,    // the same, an audio file of the caller
     FIELD_NUMBER,  // double, lo to hi
     FIELD_INTEGER, // int, lo to hi
+    FIELD_FLAG,    // bool
     FIELD_SEED,    // uint64_t
     FIELD_STEMS,   // const char *const *, lo to hi of stems.h's names, and how many
     FIELD_CHORDS,  // the same, lo to hi names that chords_parse_chord reads
@@ -31,7 +32,7 @@ typedef struct {
     double
         absent; // the number that is there when none is given; outside lo to hi it says just that
     bool draws; // it steers how the model draws: a group of its own in help
-    const char *value;           // what help calls the value: "SECONDS"
+    const char *value;           // what help calls the value: "SECONDS"; NULL: a flag has none
     const char *help;            // one line
     const char *otherwise;       // what happens when it is not given; NULL: it is left out
     const char *label, *example; // in the page's form
@@ -47,7 +48,7 @@ const field *fields_find(const char *name);
 // The last part of the wire name: "target_bpm".
 const char *field_wire_name(const field *f);
 
-// A field of a request: read one kind, or write it. field_number is of numbers and integers.
+// A field of a request: read one kind, or write it. field_number is of numbers, integers and flags.
 double field_number(const field *f, const stemforge_request *r);
 const char *field_text(const field *f, const stemforge_request *r);
 uint64_t field_seed(const field *f, const stemforge_request *r);

@@ -8,6 +8,7 @@
 
 #include "base/near.h"
 #include "base/utf8.h"
+#include "request/length.h"
 
 #define URL_MAX 2048   // characters
 #define UNKNOWN_MAX 20 // members that are warned of, so that the model's warnings have room
@@ -109,6 +110,12 @@ static void field_fault(void *arg, const field *f, int64_t item, const char *det
     fault(c, pointer, "%s", detail);
 }
 
+static void fault_range(checker *c, const field *f, double v) {
+    char text[120];
+    snprintf(text, sizeof text, "expected %g to %g, found %g", f->lo, f->hi, v);
+    field_fault(c, f, -1, text);
+}
+
 static status check_one(checker *c, const json *root, const field *f, err *e) {
     request *r = c->r;
     const json *value = json_find(root, f->wire);
@@ -120,6 +127,10 @@ static status check_one(checker *c, const json *root, const field *f, err *e) {
     if (absent) return OK;
     size_t before = json_len(c->faults);
     status rc = fieldjson_read(f, value, FIELDJSON_WIRE, &r->lists, &r->ask, field_fault, c, e);
+    double v = json_num_value(value);
+    if (v < 0 && v == f->absent &&
+        !field_is_text(f)) // it says "not given" inside the program alone
+        fault_range(c, f, v);
     bool taken = json_len(c->faults) == before || field_is_list(f);
     if (!rc && taken) check_field(f, &r->ask, c->limits->seconds_max, field_fault, c);
     if (f->kind == FIELD_SEED) r->seed_given = true;
@@ -131,10 +142,15 @@ static status check_fields(checker *c, const json *root, err *e) {
     if (p && !json_is_object(p))
         fault(c, "/parameters", "expected an object, found %s", json_kind(p));
     c->r->ask = stemforge_request_default();
-    c->r->ask.seconds = MIN(c->r->ask.seconds, c->limits->seconds_max);
+    stemforge_request *ask = &c->r->ask;
+    size_t before = json_len(c->faults);
     status rc = OK;
     for (size_t i = 0; i < field_count && !rc; i++)
         if (field_rows[i].wire) rc = check_one(c, root, &field_rows[i], e);
+    if (ask->seconds < 0 && ask->bars == 0)
+        ask->seconds = MIN(LENGTH_SECONDS_DEFAULT, c->limits->seconds_max);
+    if (!rc && json_len(c->faults) == before)
+        check_together(ask, c->limits->seconds_max, field_fault, c);
     return rc;
 }
 
@@ -181,7 +197,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     check_id(&c, out->tree, "audio_file_id", out->audio_file_id);
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
-    out->work = out->ask.seconds * (double)out->ask.stem_count;
+    out->work = length_seconds(&out->ask) * (double)out->ask.stem_count;
     if (!rc && !out->seed_given && draw_seed) rc = fields_draw_seed(&out->ask.seed, e);
     if (rc) {
         json_free(c.faults);

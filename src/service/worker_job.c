@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "request/length.h"
 #include "service/request.h"
 #include "service/stem_file.h"
 #include "service/view.h"
@@ -287,7 +288,7 @@ static void generate(run *x) {
             log_fields before =
                 log_set_fields((log_fields){.job = j->id, .stem = j->stems[i].name});
             log_info("worker", "Generating stem type: %s, duration: %.1fs", j->stems[i].name,
-                     x->r->ask.seconds);
+                     length_seconds(&x->r->ask));
             log_set_fields(before);
         }
     }

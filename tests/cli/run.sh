@@ -324,6 +324,23 @@ fails "mix --out" 1 "--out: cannot create" "$bin" mix "$tmp/none/a.wav" --out "$
 fails "encode to nowhere" 1 "cannot create" "$bin" encode --model no/such "$tmp/none/a.wav" "$tmp/none/x"
 if [ "$(ls "$tmp/taken")" = drums.wav ]; then ok; else no "the look left $(ls "$tmp/taken")"; fi
 
+# Bars, loops, fades: what the finished files hold.
+status "music" 0 python3 tests/cli/music.py "$bin"
+if [ -s "$tmp/out" ]; then grep FAIL "$tmp/out"; fi
+fails "bars without a tempo" 2 "bars: expected a tempo (bpm) beside 3 bars, found none" "$bin" generate --stem drums --bars 3
+fails "bars and seconds" 2 "bars: expected bars or seconds, found both" "$bin" generate --model $mono --stem drums --bars 2 \
+    --bpm 99 --duration 4
+fails "a loop without bars" 2 "loop: expected bars beside it" gen --loop
+status "a loop" 0 "$bin" generate --model $mono --stem drums --bars 1 --bpm 200 --loop --seed 5 --quiet --out "$tmp/loop"
+status "its recipe" 0 "$bin" generate --recipe "$tmp/loop/recipe.json" --quiet --out "$tmp/loop2"
+same "a loop's recipe" "$tmp/loop/drums.wav" "$tmp/loop2/drums.wav"
+status "its recipe with seconds in place of bars" 2 "$bin" generate --recipe "$tmp/loop/recipe.json" --duration 1 --out "$tmp/loop2"
+# A recipe that says nothing of fades is older than the short one.
+gen --fade-in 0.1 --fade-out 0.1 --out "$tmp/old"
+sed -i '/"fade_/d' "$tmp/old/recipe.json"
+status "an older recipe" 0 "$bin" generate --recipe "$tmp/old/recipe.json" --quiet --out "$tmp/old2"
+same "an older recipe" "$tmp/old/drums.wav" "$tmp/old2/drums.wav"
+
 # The progress line on terminals of any width.
 for columns in 200 80 40 20 5; do
     status "progress in $columns columns" 0 python3 tests/cli/terminal.py $columns "$bin" generate --model $mono --stem drums \

@@ -34,15 +34,17 @@ stems() {
     for s in $wanted; do flags="$flags --stem $s"; done
     rm -rf "$tmp/out"
     # shellcheck disable=SC2086 # names of stems hold no blanks
-    if ! "$bin" generate $flags --seed 5 --quiet --out "$tmp/out" "$@" 2>"$tmp/err"; then
+    if ! "$bin" generate $flags --seed 5 $fades --quiet --out "$tmp/out" "$@" 2>"$tmp/err"; then
         problem "$name: $(head -n 1 "$tmp/err")"
         return
     fi
     for s in $wanted; do sum "$name $s" "$tmp/out/$s.wav"; done
 }
 
+# Most lines are older than the command line's short fade, and say what they were made with.
+old_fades="--fade-in 0.1 --fade-out 0.1"
 sounds() {
-    p=tests/parity
+    p=tests/parity fades=$old_fades
     for m in mono melody stereo stereo-melody bf16 f16 sharded parametrized; do
         for w in stored f32 bf16 q8 q4; do
             stems "$m $w" drums,bass --model $p/$m/model --weights $w --bpm 120 --chords "Am F" --duration 0.5
@@ -60,6 +62,10 @@ sounds() {
         stems "$m melody" guitar --model $p/$m/model --melody $p/$m/melody.wav --duration 1
     done
     stems "melody past the window" vocals --model $p/melody/model --melody $p/melody/melody.wav --weights q8 --duration 31
+    fades=
+    stems "mini fades" drums --model models/stemforge-mini --bpm 120 --duration 1
+    stems "mini loop" bass,piano --model models/stemforge-mini --bpm 97.3 --chords "Am F C" --bars 2 --loop
+    fades=$old_fades
     stems "mono float" drums --model $p/mono/model --format wavf32 --duration 0.5
     stems "mono 24 bits" drums --model $p/mono/model --format wav24 --duration 0.5
 
@@ -87,12 +93,18 @@ others() {
         for how in "--threads 1" "--isa scalar" "--isa avx2" "--isa avx512" "--isa neon"; do
             # shellcheck disable=SC2086 # a flag and its value
             "$bin" generate --model tests/parity/mono/model --stem drums --weights $w --bpm 120 --chords "Am F" --duration 0.5 \
-                --seed 5 --quiet --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+                --seed 5 $old_fades --quiet --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
             expect "mono $w drums" "$tmp/other/drums.wav" "$how"
         done
         "$bin" generate --model models/stemforge-mini --stem bass --weights $w --bpm 120 --chords "Am F" --duration 2 \
-            --seed 5 --quiet --out "$tmp/other" --threads 1 || problem "mini $w failed"
+            --seed 5 $old_fades --quiet --out "$tmp/other" --threads 1 || problem "mini $w failed"
         expect "mini $w bass" "$tmp/other/bass.wav" "--threads 1"
+    done
+    for how in "--threads 1" "--isa scalar" "--isa avx2"; do
+        # shellcheck disable=SC2086 # a flag and its value
+        "$bin" generate --model models/stemforge-mini --stem bass --bpm 97.3 --chords "Am F C" --bars 2 --loop --seed 5 \
+            --quiet --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+        expect "mini loop bass" "$tmp/other/bass.wav" "$how"
     done
 }
 # expect NAME FILE HOW

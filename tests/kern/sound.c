@@ -13,8 +13,9 @@ static void digest_resampled(int from, int to) {
     expect(x && resample_open(&r, from, to, NULL) == OK, "resampler %d to %d opens", from, to);
     int64_t frames = resample_frames(r, N);
     float *out = mem_alloc((size_t)frames * POST_CHANNELS * sizeof *out);
+    const post_shape shape = post_plain(frames);
     fill(x, N, 7);
-    expect(post_finish(out, frames, x, 1, N, r, NULL) == OK, "%d to %d is finished", from, to);
+    expect(post_finish(out, &shape, x, 1, N, r, NULL) == OK, "%d to %d is finished", from, to);
     digest_add(out, frames * POST_CHANNELS);
     resample_close(r);
     mem_free(out);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "request/length.h"
+
 #define RATE 44100
 #define STEP_MS 10
 
@@ -80,7 +82,7 @@ static status take_create(plan *p, size_t stem, take **out, err *e) {
     if (!t) return err_set(e, ERR_OOM, "no memory for a stem");
     t->base = (take){.of = p, .stem = stem, .line = "tone"};
     t->base.total = MAX(2, ++q->takes * q->ms / STEP_MS);
-    t->base.length = (int64_t)(p->r->seconds * RATE + 0.5);
+    t->base.length = (int64_t)(length_made_seconds(p->r) * RATE + 0.5);
     t->name = p->r->stems[stem];
     t->slow = q->ms > 0;
     *out = &t->base;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "request/check.h"
+#include "request/length.h"
 #include "request/stems.h"
 
 #define FAULTS_MAX 32
@@ -46,7 +47,8 @@ static bool same(const char *a, const char *b) {
 Test(fields, no_two_rows_share_a_name) {
     for (size_t i = 0; i < field_count; i++) {
         const field *a = &field_rows[i];
-        cr_assert(a->name && a->flag && a->recipe && a->value && a->help, "row %zu", i);
+        cr_assert(a->name && a->flag && a->recipe && (a->value || a->kind == FIELD_FLAG) && a->help,
+                  "row %zu", i);
         cr_assert(!a->wire || (a->label && a->example), "%s is in the page's form", a->name);
         for (size_t k = 0; k < i; k++) {
             const field *b = &field_rows[k];
@@ -63,7 +65,7 @@ Test(fields, no_two_rows_share_a_name) {
 
 Test(fields, a_request_has_the_headers_defaults_and_passes) {
     stemforge_request r = good();
-    cr_assert(r.bpm == 0 && r.seconds == 10 && r.temperature == 1 && r.top_k == -1);
+    cr_assert(r.bpm == 0 && r.seconds == -1 && r.temperature == 1 && r.top_k == -1);
     cr_assert(r.top_p == 0 && r.guidance == -1 && r.seed == 0 && !r.prompt && !r.chords);
     cr_assert_eq(faults_of(&r).n, 0);
     cr_assert_eq(check_first(&r, NULL), OK);
@@ -162,4 +164,53 @@ Test(fields, drawn_seeds_have_53_bits) {
     }
     cr_assert_eq(all >> 53, 0);
     cr_assert_neq(all >> 32, 0); // 1 in 2^1344 to fail by chance
+}
+
+// One fault, of that field.
+static void one_fault(const stemforge_request *r, double seconds_max, const char *where,
+                      const char *detail) {
+    faults all = {0};
+    check_request(r, seconds_max, note, &all);
+    cr_assert_eq(all.n, 1, "%zu faults, expected one of %s", all.n, where);
+    cr_assert_str_eq(all.where[0], where);
+    cr_assert_str_eq(all.detail[0], detail);
+}
+
+Test(fields, bars_want_a_tempo_and_a_loop_wants_bars) {
+    stemforge_request r = good();
+    r.bars = 4;
+    one_fault(&r, 0, "bars", "expected a tempo (bpm) beside 4 bars, found none");
+    r.bpm = 120;
+    cr_assert_eq(faults_of(&r).n, 0);
+    one_fault(&r, 7.5, "bars", "expected at most 7.5 s, found 4 bars of 2 s");
+    r.seconds = 8;
+    one_fault(&r, 0, "bars", "expected bars or seconds, found both: 4 bars and 8 s; leave one out");
+    r = good();
+    r.loop = true;
+    one_fault(&r, 0, "loop", "expected bars beside it, found none: a loop is whole bars");
+    r.bars = 1, r.bpm = 400, r.fade_in_seconds = 0;
+    cr_assert_eq(faults_of(&r).n, 0);
+    r.fade_out_seconds = 0.1;
+    one_fault(&r, 0, "fade_out_seconds", "expected 0 or nothing, found 0.1: a loop has no fades");
+}
+
+Test(fields, a_length_is_the_exact_time_of_the_bars) {
+    static const struct {
+        int bars;
+        double bpm;
+        int64_t frames;
+    } want[] = {
+        {1, 120, 88200}, {4, 97.3, 435108},    {3, 113, 280991},
+        {1, 400, 26460}, {256, 240, 11289600}, {7, 61.7, 1200778},
+    };
+    stemforge_request r = good();
+    cr_assert(length_seconds(&r) == 10 && length_frames(&r, 44100) == 441000);
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        r.bars = want[i].bars, r.bpm = want[i].bpm;
+        cr_assert_eq(length_frames(&r, 44100), want[i].frames, "%d bars at %g", r.bars, r.bpm);
+    }
+    cr_assert_eq(length_fold_frames(&r, 44100), 0);
+    r.loop = true, r.bpm = 120;
+    cr_assert_eq(length_fold_frames(&r, 44100), 22050);
+    cr_assert_float_eq(length_made_seconds(&r), 14.5, 1e-12);
 }

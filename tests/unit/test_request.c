@@ -41,6 +41,31 @@ Test(request, fills_in_the_contracts_defaults) {
     request_deinit(&r);
 }
 
+Test(request, takes_bars_loops_and_fades) {
+    request r;
+    json *faults;
+    const char *text = HEAD "\"target_stems\":[\"bass\",\"drums\"],\"parameters\":{\"bars\":4,"
+                            "\"target_bpm\":96,\"loop\":true,\"fade_in_seconds\":null}}";
+    cr_assert_eq(parse(&r, text, &faults), OK);
+    cr_assert(r.ask.bars == 4 && r.ask.loop && r.ask.seconds < 0 && r.ask.fade_in_seconds < 0);
+    cr_assert_eq(r.work, 20);
+    request_deinit(&r);
+#define STEM HEAD "\"target_stems\":[\"drums\"],\"parameters\":"
+    one_fault(STEM "{\"bars\":4}}", "/parameters/bars");
+    one_fault(STEM "{\"bars\":4,\"target_bpm\":96,\"duration_seconds\":10}}", "/parameters/bars");
+    one_fault(STEM "{\"bars\":257,\"target_bpm\":96}}", "/parameters/bars");
+    one_fault(STEM "{\"bars\":30,\"target_bpm\":96}}", "/parameters/bars"); // over a minute
+    one_fault(STEM "{\"bars\":1.5,\"target_bpm\":96}}", "/parameters/bars");
+    one_fault(STEM "{\"loop\":true}}", "/parameters/loop");
+    one_fault(STEM "{\"loop\":\"yes\"}}", "/parameters/loop");
+    one_fault(STEM "{\"loop\":1}}", "/parameters/loop");
+    // What says "not given" inside the program says nothing here.
+    one_fault(STEM "{\"duration_seconds\":-1}}", "/parameters/duration_seconds");
+    one_fault(STEM "{\"fade_in_seconds\":-1}}", "/parameters/fade_in_seconds");
+    one_fault(STEM "{\"fade_out_seconds\":30.5}}", "/parameters/fade_out_seconds");
+#undef STEM
+}
+
 Test(request, takes_every_field_and_null_for_absent) {
     request r;
     json *faults;

@@ -38,6 +38,12 @@ static status default_chords(condition *k, const char *text, err *e) {
     return OK;
 }
 
+// Makes the progression begin anew after so many bars.
+static void close_circle(progression *p, size_t bars) {
+    for (size_t i = p->count; i < bars; i++) p->bars[i] = p->bars[i % p->count];
+    p->count = bars;
+}
+
 status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e) {
     *out = (condition){.p = p, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
     status rc = OK;
@@ -54,6 +60,7 @@ status condition_open(condition *out, const pipeline *p, const condition_wish *w
     else if (mg_get_config(p->lm)->melody && w->chord_count)
         out->kind = CONDITION_CHORDS;
     if (!rc && out->kind == CONDITION_GRID && !out->has_chords) rc = default_chords(out, w->key, e);
+    if (!rc && w->loop_bars && out->chords.count) close_circle(&out->chords, w->loop_bars);
     if (rc) condition_close(out);
     return rc;
 }

@@ -20,6 +20,7 @@ typedef struct {
     size_t chord_count;
     const char *key;
     double bpm;
+    size_t loop_bars;   // after so many bars the first chord comes again, at most CHORDS_MAX; 0: no
     const char *melody; // path of an audio file
 } condition_wish;
 

@@ -7,6 +7,7 @@
 #include "audio/file.h"
 #include "engine/musicgen/heard.h"
 #include "engine/musicgen/sound.h"
+#include "request/length.h"
 
 #define WINDOW_MIN 16   // frames
 #define TOKENS_MAX 1000 // of a line
@@ -66,7 +67,7 @@ static status check_given(const musicgen_plan *q, err *e) {
     if (q->given_n < q->frames) return OK;
     double seconds = (double)q->given_n / pipeline_of(&q->base)->frame_rate;
     return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
-                     seconds, q->base.r->continue_from, q->base.r->seconds);
+                     seconds, q->base.r->continue_from, length_seconds(q->base.r));
 }
 
 static status read_given_audio(musicgen_plan *q, err *e) {
@@ -117,13 +118,14 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
                                  .chord_count = r->chord_count,
                                  .key = r->key,
                                  .bpm = r->bpm,
+                                 .loop_bars = r->loop ? (size_t)r->bars : 0,
                                  .melody = r->melody};
     musicgen_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->base = (plan){.f = f, .r = r};
     buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
     const pipeline *p = pipeline_of(&q->base);
-    q->frames = (int64_t)ceil(r->seconds * p->frame_rate - 1e-9);
+    q->frames = (int64_t)ceil(length_made_seconds(r) * p->frame_rate - 1e-9);
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) rc = read_given(q, e);
     if (!rc) rc = join_chords(q, e);

@@ -1,0 +1,30 @@
+// length.c - see length.h.
+#include "request/length.h"
+
+#include <math.h> // floor: exact
+
+#include "request/chords.h"
+
+#define MINUTE 60.0
+
+static int64_t nearest(double frames) {
+    return (int64_t)floor(frames + 0.5);
+}
+
+double length_seconds(const stemforge_request *r) {
+    if (r->bars > 0) return r->bars * CHORDS_BEATS * MINUTE / r->bpm;
+    return r->seconds > 0 ? r->seconds : LENGTH_SECONDS_DEFAULT;
+}
+
+int64_t length_frames(const stemforge_request *r, int rate) {
+    if (r->bars > 0) return nearest(r->bars * CHORDS_BEATS * MINUTE * rate / r->bpm);
+    return nearest(length_seconds(r) * rate);
+}
+
+int64_t length_fold_frames(const stemforge_request *r, int rate) {
+    return r->loop ? nearest(MINUTE * rate / r->bpm) : 0;
+}
+
+double length_made_seconds(const stemforge_request *r) {
+    return length_seconds(r) + (r->loop ? MINUTE / r->bpm : 0);
+}

@@ -1,0 +1,15 @@
+// length.h - how long a stem is: the seconds asked for, or the exact time of so many bars.
+//
+// A bar has CHORDS_BEATS beats. The times of bars are quotients of whole numbers and the tempo,
+// rounded once, so the frames of a stem are those of the exact time.
+#pragma once
+#include "base/base.h"
+#include "stemforge.h"
+
+#define LENGTH_SECONDS_DEFAULT 10 // of a request that says neither seconds nor bars
+
+double length_seconds(const stemforge_request *r);           // of the finished stem
+int64_t length_frames(const stemforge_request *r, int rate); // the same, to the nearest frame
+// What is made past the end of a loop, and folded into its beginning: a beat. 0: no loop.
+int64_t length_fold_frames(const stemforge_request *r, int rate);
+double length_made_seconds(const stemforge_request *r); // with the fold

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""music.py BIN - what a musician relies on, measured in finished files by a reader of its own: exact lengths, loops, first beats.
+
+One line for each failure; the last line counts. The shipped model plays: a random one has no beat to be heard.
+"""
+import array
+import math
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+
+BIN = sys.argv[1]
+RATE = 44100
+TINY, MINI = "tests/parity/mono/model", "models/stemforge-mini"
+failures, passed = [], 0
+
+
+def check(ok, text):
+    global passed
+    if ok:
+        passed += 1
+    else:
+        failures.append(text)
+        print("FAIL", text)
+
+
+def generate(out, model, stems, *flags):
+    named = [word for stem in stems for word in ("--stem", stem)]
+    subprocess.run([BIN, "generate", "--model", model, *named, "--quiet", "--out", str(out), *map(str, flags)], check=True)
+    return [out / f"{stem}.wav" for stem in stems]
+
+
+def chunks(path):
+    """The chunks of a WAV file by name."""
+    image = path.read_bytes()
+    assert image[:4] == b"RIFF" and image[8:12] == b"WAVE" and struct.unpack_from("<I", image, 4)[0] == len(image) - 8, path
+    found, at = {}, 12
+    while at < len(image):
+        name, size = struct.unpack_from("<4sI", image, at)
+        found[name.decode()] = image[at + 8 : at + 8 + size]
+        assert at + 8 + size <= len(image), path
+        at += 8 + size + size % 2
+    return found
+
+
+def left(path):
+    """The left channel of 16 bits."""
+    return array.array("h", chunks(path)["data"])[::2]
+
+
+def power(x, at, before, after):
+    """Mean power around a frame of a file that repeats."""
+    n = len(x)
+    return sum(x[i % n] ** 2 for i in range(at - before, at + after)) / (before + after)
+
+
+def decibels(a, b):
+    return 10 * math.log10(max(a, 1e-9) / max(b, 1e-9))
+
+
+def exact_lengths(tmp):
+    for bars, bpm in ((1, "97.3"), (2, "178.25"), (1, "61.7"), (3, "333.3"), (1, "113")):
+        want = math.floor(Fraction(bars * 240 * RATE) / Fraction(bpm) + Fraction(1, 2))
+        for how in ([], ["--loop"]):
+            (path,) = generate(tmp / "length", TINY, ["drums"], "--bars", bars, "--bpm", bpm, "--seed", 1, *how)
+            check(len(left(path)) == want, f"{bars} bars at {bpm} bpm {how}: {len(left(path))} frames, expected {want}")
+
+
+def first_beats(tmp):
+    """The fade of the command line leaves the first beat what it is without one."""
+    song = ["--bpm", 120, "--bars", 2, "--chords", "Am F", "--seed", 3]
+    faded = generate(tmp / "faded", MINI, ["drums", "bass"], *song)
+    plain = generate(tmp / "plain", MINI, ["drums", "bass"], *song, "--fade-in", 0)
+    for a, b in zip(faded, plain):
+        lost = decibels(power(left(a), 0, 0, 2646), power(left(b), 0, 0, 2646))
+        check(abs(lost) < 1, f"{a.name}: the first 60 ms change by {lost:.1f} dB by the fade, expected less than 1")
+
+
+def seams(tmp):
+    levels = []
+    for seed in (1, 2, 3):
+        flags = ["--bpm", 90 + 17 * seed, "--bars", 4, "--loop", "--chords", "Am F C", "--seed", seed]
+        for path in generate(tmp / f"loop{seed}", MINI, ["drums", "bass"], *flags):
+            x = left(path)
+            bar = len(x) / 4
+            other = sum(power(x, round(k * bar), RATE // 20, RATE // 20) for k in (1, 2, 3)) / 3
+            levels.append(decibels(power(x, 0, RATE // 20, RATE // 20), other))
+            bend = [abs(x[(i + 1) % len(x)] - 2 * x[i] + x[i - 1]) for i in range(len(x))]
+            most = sorted(bend)[int(0.999 * len(x))]
+            check(max(bend[-2], bend[-1], bend[0], bend[1]) <= most, f"{path}: a click at the seam")
+    mean = sum(levels) / len(levels)
+    check(abs(mean) < 1, f"100 ms around seams are {mean:.1f} dB against other bar lines, expected less than 1: {levels}")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    for test in (exact_lengths, first_beats, seams):
+        test(pathlib.Path(folder))
+print(f"{passed} passed, {len(failures)} failed")
+sys.exit(bool(failures))
