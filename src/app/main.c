@@ -4,6 +4,7 @@
 
 #include "app/args.h"
 #include "app/commands.h"
+#include "base/kept.h"
 #include "base/near.h"
 #include "base/os.h"
 
@@ -57,6 +58,7 @@ int main(int argc, char **argv) {
         help(stdout);
         return 0;
     }
+    kept_survive_bus_errors();
     os_end_on_signals(); // generate, pull and serve ask instead
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(name, commands[i].name) == 0) return commands[i].main(argc - 1, argv + 1);

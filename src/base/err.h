@@ -21,7 +21,8 @@ typedef stemforge_error err;
 #define ERR_FORMAT STEMFORGE_ERR_FORMAT       // bytes from outside are not what they claim to be
 #define ERR_IO STEMFORGE_ERR_IO               // the OS or a peer refused; text carries errno
 #define ERR_OOM STEMFORGE_ERR_OOM
-#define ERR_DEVICE STEMFORGE_ERR_DEVICE // the GPU failed; only a restart is safe
+#define ERR_DEVICE                                                                                 \
+    STEMFORGE_ERR_DEVICE // the GPU failed, or a model's file changed; only a restart is safe
 
 // Fills e (when there is one) and returns code, so that a failure is one statement:
 //     return err_set(e, ERR_FORMAT, "header claims %zu bytes, file has %zu", want, have);

@@ -6,7 +6,7 @@
 #include "base/err.h"
 
 // A file mapped read-only, private. The kernel pages it in as it is touched. A file that shrinks
-// while mapped would raise SIGBUS; model folders are not to be edited under a running program.
+// while mapped raises SIGBUS: kept.h is for files that are used for long.
 typedef struct {
     bytes data;
     void *base; // os's own

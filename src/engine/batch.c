@@ -86,6 +86,13 @@ static void place_free(batch *b, size_t i) {
 
 // --- the thread
 
+// What the family answered, unless the model's files changed meanwhile: then that is what failed,
+// whatever came of it.
+static status from_same_files(const batch *b, status rc, err *e) {
+    status changed = checkpoint_check(&b->f->files, NULL);
+    return changed ? checkpoint_check(&b->f->files, e) : rc;
+}
+
 // Takes one item in. The caller holds mu, which is released meanwhile.
 static void admit(batch *b, place p) {
     take *t = p.item->t;
@@ -95,7 +102,7 @@ static void admit(batch *b, place p) {
     b->running[b->count++] = p;
     pthread_mutex_unlock(&b->mu);
     err e = {0};
-    status rc = b->f->ops->begin(t, &e);
+    status rc = from_same_files(b, b->f->ops->begin(t, &e), &e);
     if (rc) b->f->ops->end(t);
     pthread_mutex_lock(&b->mu);
     p.item->total = t->total;
@@ -139,6 +146,7 @@ static void prefill(batch *b) {
         pthread_mutex_unlock(&b->mu);
         err e = {0};
         status rc = b->f->ops->prefill(t, others, n, &e);
+        rc = from_same_files(b, rc, &e);
         pthread_mutex_lock(&b->mu);
         if (rc) leave(b, i, rc, &e);
     }
@@ -151,7 +159,7 @@ static void step(batch *b) {
     pthread_mutex_unlock(&b->mu);
     err e = {0};
     double from = os_seconds();
-    status rc = b->f->ops->step(b->f, takes, n, &e);
+    status rc = from_same_files(b, b->f->ops->step(b->f, takes, n, &e), &e);
     double spent = os_seconds() - from;
     pthread_mutex_lock(&b->mu);
     b->stats.steps++;
@@ -183,10 +191,10 @@ typedef struct {
 static void end_together(batch *b, batch_item *const *it, size_t n, ending *out) {
     take *t[FAMILY_TOGETHER];
     for (size_t i = 0; i < n; i++) t[i] = it[i]->t;
-    out[0].rc = b->f->ops->finish(b->f, t, n, &out[0].e);
+    out[0].rc = from_same_files(b, b->f->ops->finish(b->f, t, n, &out[0].e), &out[0].e);
     for (size_t i = 1; i < n; i++) out[i] = out[0];
     for (size_t i = 0; i < n && n > 1 && out[i].rc; i++)
-        out[i].rc = b->f->ops->finish(b->f, &t[i], 1, &out[i].e);
+        out[i].rc = from_same_files(b, b->f->ops->finish(b->f, &t[i], 1, &out[i].e), &out[i].e);
 }
 
 static size_t place_of(const batch *b, const batch_item *it) {

@@ -145,6 +145,11 @@ status checkpoint_open_tensors(checkpoint *m, err *e) {
     return m->packed || m->files ? OK : st_open_model(&m->files, m->path, e);
 }
 
+status checkpoint_check(const checkpoint *m, err *e) {
+    if (m->packed) return pack_check(m->packed, m->path, e);
+    return m->files ? st_check(m->files, e) : OK;
+}
+
 weights checkpoint_weights(checkpoint *m, arena *own, compute *c) {
     weights w;
     weights_init(&w, (weights_source){find_tensor, m, forget_tensor}, own, WEIGHTS_AS_STORED);

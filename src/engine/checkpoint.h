@@ -44,6 +44,8 @@ status checkpoint_tokenizer(tokenizer **out, const checkpoint *m, err *e);
 
 // Maps the tensors of the folder. A packed file has them already.
 status checkpoint_open_tensors(checkpoint *m, err *e);
+// ERR_DEVICE when a file that holds tensors was changed since it was opened (base/kept.h).
+status checkpoint_check(const checkpoint *m, err *e);
 // A binding of the tensors, which keeps the record too. Both m and own must outlive what is bound.
 weights checkpoint_weights(checkpoint *m, arena *own, compute *c);
 // What a packed file's matrices were converted to; WEIGHTS_AS_STORED for a folder.

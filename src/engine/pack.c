@@ -197,6 +197,10 @@ void pack_forget(const pack *p, const char *prefix) {
     if (short_name(shorter, prefix)) gguf_forget(p->file, shorter);
 }
 
+status pack_check(const pack *p, const char *path, err *e) {
+    return gguf_check(p->file, path, e);
+}
+
 bytes pack_document(const pack *p, const char *name) {
     char key[64];
     bytes text = {0};

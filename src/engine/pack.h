@@ -31,6 +31,7 @@ const tensor *pack_find(const pack *p, const char *name);
 // The tensors whose names in the checkpoint begin with prefix leave memory until they are read
 // again.
 void pack_forget(const pack *p, const char *prefix);
+status pack_check(const pack *p, const char *path, err *e); // kept_check
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
 // n 0 when the file has none.
 bytes pack_document(const pack *p, const char *name);

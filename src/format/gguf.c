@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/kept.h"
 #include "base/mem.h"
 #include "base/os.h"
 
@@ -54,7 +55,7 @@ typedef struct {
 } entry;
 
 struct gguf_file {
-    os_file_map map;
+    kept_file file;
     bytes image;
     kv *kvs;     // in file order
     kv **by_key; // ordered
@@ -364,9 +365,9 @@ static status handle_open(gguf_file **out, const char *path, bytes image, err *e
     *out = NULL;
     gguf_file *f = mem_calloc(1, sizeof *f);
     if (!f) return err_set(e, ERR_OOM, "no memory for a GGUF handle");
-    status rc = path ? os_map_open(&f->map, path, e) : OK;
+    status rc = path ? kept_open(&f->file, path, e) : OK;
     if (!rc) {
-        f->image = path ? f->map.data : image;
+        f->image = path ? f->file.map.data : image;
         rc = image_read(f, e);
         if (rc && path) err_within(e, rc, "%s", path);
     }
@@ -388,7 +389,7 @@ status gguf_open_bytes(gguf_file **out, bytes image, err *e) {
 
 void gguf_close(gguf_file *f) {
     if (!f) return;
-    os_map_close(&f->map);
+    kept_close(&f->file);
     mem_free(f->kvs);
     mem_free(f->by_key);
     mem_free(f->list);
@@ -422,8 +423,12 @@ void gguf_forget(const gguf_file *f, const char *prefix) {
     for (size_t i = 0; i < f->count; i++) {
         const gguf_tensor *t = &f->list[i].t;
         if (strncmp(t->name, prefix, strlen(prefix)) == 0)
-            os_map_forget(&f->map, (bytes){t->data, t->size});
+            os_map_forget(&f->file.map, (bytes){t->data, t->size});
     }
+}
+
+status gguf_check(const gguf_file *f, const char *path, err *e) {
+    return kept_check(&f->file, path, e);
 }
 
 // ---- values

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/kept.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "format/pretender.h"
@@ -12,7 +13,7 @@
 // from it.
 typedef struct {
     char *name; // of the file, for messages; NULL when opened from bytes
-    os_file_map map;
+    kept_file file;
     bytes data; // the bytes behind the header
     json *header;
 } part;
@@ -221,11 +222,11 @@ static status part_open(st_file *f, size_t i, const char *path, err *e) {
     part *p = &f->parts[i];
     p->name = mem_strdup(path);
     if (!p->name) return err_set(e, ERR_OOM, "no memory to open %s", path);
-    status rc = os_map_open(&p->map, path, e);
+    status rc = kept_open(&p->file, path, e);
     if (rc) return rc;
-    rc = pretender_check(p->map.data, path, e);
+    rc = pretender_check(p->file.map.data, path, e);
     if (rc) return rc;
-    rc = part_read(f, i, p->map.data, e);
+    rc = part_read(f, i, p->file.map.data, e);
     if (rc) err_within(e, rc, "%s", path);
     return rc;
 }
@@ -425,7 +426,7 @@ void st_close(st_file *f) {
     if (!f) return;
     for (size_t i = 0; i < f->part_count; i++) {
         json_free(f->parts[i].header);
-        os_map_close(&f->parts[i].map);
+        kept_close(&f->parts[i].file);
         mem_free(f->parts[i].name);
     }
     mem_free(f->parts);
@@ -466,10 +467,17 @@ size_t st_data_size(const st_file *f) {
 void st_forget(const st_file *f, const tensor *t) {
     const bytes data = {t->data, (size_t)tensor_count(t) * dtype_size(t->type)};
     for (size_t i = 0; i < f->part_count; i++) {
-        bytes file = f->parts[i].map.data;
+        bytes file = f->parts[i].file.map.data;
         uintptr_t at = (uintptr_t)data.p - (uintptr_t)file.p;
-        if (at < file.n) os_map_forget(&f->parts[i].map, data);
+        if (at < file.n) os_map_forget(&f->parts[i].file.map, data);
     }
+}
+
+status st_check(const st_file *f, err *e) {
+    status rc = OK;
+    for (size_t i = 0; i < f->part_count && !rc; i++)
+        rc = kept_check(&f->parts[i].file, f->parts[i].name ? f->parts[i].name : "", e);
+    return rc;
 }
 
 static status info_write(json *header, const st_entry *x, size_t *at, err *e) {

@@ -47,6 +47,7 @@ const char *st_metadata(const st_file *f, const char *key);
 
 size_t st_data_size(const st_file *f);             // bytes of all tensors
 void st_forget(const st_file *f, const tensor *t); // one of f's: os_map_forget
+status st_check(const st_file *f, err *e);         // kept_check of each file
 
 // Writing, for tools and tests. Tensors are stored in the order given, each padded to nothing: the
 // header is padded so that data begins at a multiple of 8.

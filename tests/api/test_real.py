@@ -1,5 +1,5 @@
 """The product itself: `stemforge serve` with the real engine and a small checkpoint of random weights."""
-import pathlib, re, shutil, tempfile, threading, unittest
+import os, pathlib, re, shutil, tempfile, threading, time, unittest
 from lib import OUT, ROOT, Case, Server, eventually, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -123,6 +123,36 @@ class Real(Case):
             self.assertIn('model="tiny-gen"', s.ask("GET", "/metrics").body.decode())
             self.assertIn("Loading MusicGen model (tiny-gen)...", s.log())
             self.assertIn("MusicGen loaded successfully (model: tiny-gen)", s.log())
+
+    def test_a_model_file_that_changes_in_place_makes_no_stem(self):
+        weights = (MODEL / "model.safetensors").read_bytes()
+
+        def cut(f):
+            os.truncate(f, len(weights) // 3)
+
+        def overwrite(f):
+            with open(f, "r+b") as out:
+                out.seek(len(weights) // 2)
+                out.write(b"\0" * (len(weights) // 2))
+
+        for change in (cut, overwrite):
+            with tempfile.TemporaryDirectory() as folder:
+                model = pathlib.Path(folder) / "model"
+                shutil.copytree(MODEL, model)
+                s = self.serve(binary=PROGRAM, flags=["serve", "--model", str(model)])
+                time.sleep(0.05)
+                change(model / "model.safetensors")
+                id = s.submit()
+                self.assertEqual(s.process.wait(30), 1, change)
+                self.assertRegex(s.log(), r"generation failed for stem 'guitar': .*model.safetensors was changed while it was in use")
+                self.assertIn(f"Gave request_id={id} back", s.log())
+                (model / "model.safetensors").write_bytes(weights)
+                s.start()
+                s.wait_job(id)
+                # One that is renamed over the old one harms nobody.
+                (model / "new").write_bytes(b"other")
+                os.replace(model / "new", model / "model.safetensors")
+                s.wait_job(s.submit())
 
     def test_a_model_that_is_not_there_ends_start_up(self):
         s = self.serve(binary=PROGRAM, flags=["serve", "--model", "/nonexistent/model-x"], ready=False)
