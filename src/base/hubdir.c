@@ -133,7 +133,10 @@ status hubdir_find_model(char *out, const char *name, err *e) {
     }
     hubdir_name n;
     if (hubdir_name_parse(&n, name, NULL)) {
-        return err_set(e, ERR_NOT_FOUND, "no model at %.400s", name);
+        return err_set(e, ERR_NOT_FOUND,
+                       "no model at %.400s: correct the path, or write ORG/NAME for a model of the "
+                       "hub (stemforge pull ORG/NAME fetches it)",
+                       name);
     }
     return snapshot_find(out, &n, e);
 }

@@ -21,7 +21,11 @@ static status cannot_open(const char *path, err *e) {
     char to[256];
     ssize_t n = errno == ENOENT ? readlink(path, to, sizeof to) : -1;
     if (n < 0) return err_errno(e, "cannot open %s", path);
-    return err_set(e, ERR_NOT_FOUND, "%s is a link to %.*s, which is not there", path, (int)n, to);
+    return err_set(
+        e, ERR_NOT_FOUND,
+        "%s is a link to %.*s, which is not there: fetch the file again, or copy it with "
+        "links followed (cp -L)",
+        path, (int)n, to);
 }
 
 status os_map_open(os_file_map *out, const char *path, err *e) {
