@@ -8,9 +8,8 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "app/progress.h"
-#include "app/recipe.h"
 #include "app/shipped.h"
-#include "audio/file.h"
+#include "app/take.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -31,14 +30,14 @@ typedef struct {
     arg_list stems, chords;
     stemforge_request r;
     int64_t threads;
-    bool json, quiet;
+    bool json, quiet, overwrite;
     bool given[FIELDS_MAX]; // by a flag: field i
 } options;
 
 typedef struct {
     const options *o;
     const stemforge_request *r;
-    file_format format;
+    take *take;
     stemforge_info info;
     progress bar;
     int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
@@ -48,20 +47,14 @@ typedef struct {
     double seconds; // until the last stem
 } output;
 
-static status write_stem(output *out, const stemforge_stem *s, char *path, size_t cap, err *e) {
-    char name[64];
-    snprintf(name, sizeof name, "%s.%s", s->name, file_format_suffix(out->format));
-    status rc = os_path_join(path, cap, out->o->out, name, e);
-    if (rc) return rc;
+static status write_stem(output *out, const stemforge_stem *s, char path[OS_PATH_MAX], err *e) {
     buf comment;
     buf_init(&comment, COMMENT_MAX);
     recipe_comment(&comment, out->r, s->prompt, out->info.name);
     const file_tags tags = {
         .title = s->name, .comment = buf_str(&comment), .software = "stemforge " STEMFORGE_VERSION};
-    rc = buf_status(&comment, e);
-    if (!rc)
-        rc = file_write(path, out->format, s->samples, s->frames, s->channels, s->sample_rate,
-                        &tags, e);
+    status rc = buf_status(&comment, e);
+    if (!rc) rc = take_write(out->take, s, &tags, path, e);
     buf_deinit(&comment);
     return rc;
 }
@@ -70,7 +63,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     (void)index;
     output *out = arg;
     char path[OS_PATH_MAX];
-    status rc = write_stem(out, s, path, sizeof path, e);
+    status rc = write_stem(out, s, path, e);
     if (rc) return rc;
     out->seconds = s->seconds_spent;
     progress_end(&out->bar);
@@ -123,10 +116,11 @@ static int fail(const char *text) {
     return 1;
 }
 
-static status print_json(const output *out, const char *recipe_path, err *e) {
+static status print_json(const output *out, err *e) {
     json *j = json_new_object();
     bool ok =
-        json_set_str(j, "model", out->info.name) && json_set_str(j, "recipe", recipe_path) &&
+        json_set_str(j, "model", out->info.name) &&
+        json_set_str(j, "recipe", out->take->recipe_path) &&
         json_set_num(j, "seconds", out->seconds) && json_set_int(j, "threads", out->info.threads) &&
         json_set_str(j, "isa", out->info.isa) && json_set(j, "stems", json_copy_of(out->files)) &&
         json_set(j, "warnings", json_copy_of(out->warnings));
@@ -153,16 +147,16 @@ static void name_stem(const stemforge_request *r, err *e) {
     }
 }
 
-static status generate(const options *o, const stemforge_request *r, stemforge_engine *g, err *e) {
+static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
+    const stemforge_request *r = t->recipe.request;
     output out = {.o = o,
                   .r = r,
+                  .take = t,
                   .info = stemforge_engine_info(g),
                   .files = json_new_array(),
                   .warnings = json_new_array()};
-    char what[128], recipe_path[OS_PATH_MAX];
-    status rc = file_format_parse(&out.format, o->format, e);
-    if (!rc) rc = os_path_join(recipe_path, sizeof recipe_path, o->out, "recipe.json", e);
-    if (rc) goto done;
+    char what[128];
+    t->recipe.warnings = out.warnings;
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
     out.bar.audio_seconds = length_seconds(r) * (double)r->stem_count;
@@ -171,24 +165,17 @@ static status generate(const options *o, const stemforge_request *r, stemforge_e
                                  .stem_done = on_stem,
                                  .progress = on_progress,
                                  .canceled = on_canceled};
-    rc = stemforge_generate(g, r, &ev, e);
+    status rc = stemforge_generate(g, r, &ev, e);
     progress_end(&out.bar);
-    if (rc) {
-        name_stem(r, e);
-        goto done;
-    }
-    const recipe rec = {.request = r,
-                        .model = o->model,
-                        .format = o->format,
-                        .weights = o->weights,
-                        .warnings = out.warnings};
-    rc = out.no_memory ? err_set(e, ERR_OOM, "no memory for a warning")
-                       : recipe_write(recipe_path, &rec, e);
-    if (!rc && o->json)
-        rc = print_json(&out, recipe_path, e);
-    else if (!rc && !o->quiet)
-        printf("%s  seed %llu\n", recipe_path, (unsigned long long)r->seed);
-done:
+    if (rc) name_stem(r, e);
+    if (!rc && out.no_memory) rc = err_set(e, ERR_OOM, "no memory for a warning");
+    if (!rc) rc = take_finish(t, e);
+    if (rc)
+        take_abandon(t);
+    else if (o->json)
+        rc = print_json(&out, e);
+    else if (!o->quiet)
+        printf("%s  seed %llu\n", t->recipe_path, (unsigned long long)r->seed);
     json_free(out.files);
     json_free(out.warnings);
     return rc;
@@ -197,10 +184,10 @@ done:
 static const char *const about = "makes stems: one file each, on one tempo and harmony";
 static const char *const synopsis = "[--model MODEL] --stem NAME [--stem NAME ...] [options]";
 static const char *const examples =
-    "  stemforge generate --stem drums --stem bass --bpm 120 --chords \"Am F C G\"\n"
+    "  stemforge generate --stem drums --stem bass --bpm 120 --chords \"Am F C G\" --out demo\n"
     "  stemforge generate --model facebook/musicgen-small --stem "
     "piano --style jazz --prompt \"slow, brushed\"\n"
-    "  stemforge generate --recipe out/recipe.json --out again\n";
+    "  stemforge generate --recipe demo/recipe.json --out again\n";
 
 // The flags being put together, and the memory of those lines of help that are made.
 typedef struct {
@@ -242,7 +229,10 @@ static void add_fields(option_table *t, options *o, bool draws) {
 static void add_own_flags(option_table *t, options *o) {
     const arg_option own[] = {
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, "output:", NULL},
-        {"out", ARG_STR, &o->out, 0, 0, "DIR", "folder for the stems and recipe.json (out)", NULL},
+        {"out", ARG_STR, &o->out, 0, 0, "DIR",
+         "folder for one take: its stems and recipe.json (out)", NULL},
+        {"overwrite", ARG_FLAG, &o->overwrite, 0, 0, NULL,
+         "replace another take in that folder (refused; the same one is made again)", NULL},
         {"format", ARG_STR, &o->format, 0, 0, "NAME",
          "wav wav24 wavf32 flac flac24 ogg (wav: 16 bits)", NULL},
         {"recipe", ARG_STR, &o->recipe, 0, 0, "FILE",
@@ -337,19 +327,14 @@ static status split_chords(const arg_list *given, char **text, const char **name
     return OK;
 }
 
-// Whether all that will be written can be, before the work.
-static status check_out(const options *o, err *e) {
-    file_format format;
-    char name[64], path[OS_PATH_MAX];
-    status rc = file_format_parse(&format, o->format, e);
-    if (!rc) rc = os_mkdirs(o->out, e);
-    for (size_t i = 0; !rc && i <= o->r.stem_count; i++) {
-        bool stem = i < o->r.stem_count;
-        snprintf(name, sizeof name, "%s.%s", stem ? o->r.stems[i] : "recipe",
-                 stem ? file_format_suffix(format) : "json");
-        rc = os_path_join(path, sizeof path, o->out, name, e);
-        if (!rc) rc = os_can_write(path, e);
-    }
+// The take that the options ask for, when its folder takes it.
+static status open_take(take *t, const options *o, err *e) {
+    *t = (take){
+        .dir = o->out,
+        .recipe = {.request = &o->r, .model = o->model, .format = o->format, .weights = o->weights},
+        .overwrite = o->overwrite};
+    status rc = file_format_parse(&t->format, o->format, e);
+    if (!rc) rc = take_check(t, e);
     return rc ? err_within(e, rc, "--out") : OK;
 }
 
@@ -369,9 +354,10 @@ static int run_engine(options *o, err *e) {
     so.isa = o->isa;
     (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
     stemforge_engine *g;
-    if (check_out(o, e)) return fail(e->text);
+    take t;
+    if (open_take(&t, o, e)) return fail(e->text);
     if (stemforge_open(&g, &so, e)) return fail(e->text);
-    status rc = generate(o, &o->r, g, e);
+    status rc = generate(o, &t, g, e);
     stemforge_close(g);
     if (rc == ERR_CANCELED) {
         fail("stopped");

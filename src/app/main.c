@@ -35,7 +35,8 @@ static void help(FILE *to) {
                 "usage: stemforge COMMAND [options]\n\ncommands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-    fprintf(to, "\nstemforge COMMAND --help says more. Exit status: 0 ok, 1 failure, 2 usage.\n");
+    fprintf(to, "\nstemforge COMMAND --help says more. Exit status: 0 ok, 1 failure, 2 usage,\n"
+                "130 after Ctrl-C.\n");
 }
 
 static int unknown(const char *name) {

@@ -29,7 +29,7 @@ def check(ok, text):
 
 def generate(out, model, stems, *flags):
     named = [word for stem in stems for word in ("--stem", stem)]
-    subprocess.run([BIN, "generate", "--model", model, *named, "--quiet", "--out", str(out), *map(str, flags)], check=True)
+    subprocess.run([BIN, "generate", "--model", model, *named, "--quiet", "--overwrite", "--out", str(out), *map(str, flags)], check=True)
     return [out / f"{stem}.wav" for stem in stems]
 
 

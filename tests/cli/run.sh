@@ -28,7 +28,7 @@ fails() {
     else no "$name: stderr lacks the one line with '$text': $(head -n 3 "$tmp/err")"; fi
 }
 same() { if cmp -s "$2" "$3"; then ok; else no "$1: $2 and $3 differ"; fi; }
-gen() { "$bin" generate --model $mono --stem drums --duration 1 --seed 5 --quiet "$@"; }
+gen() { "$bin" generate --model $mono --stem drums --duration 1 --seed 5 --quiet --overwrite "$@"; }
 
 # --- usage
 status help 0 "$bin" --help
@@ -75,24 +75,56 @@ if cmp -s "$tmp/a/drums.wav" "$tmp/c/drums.wav"; then no "seeds 5 and 6 sound th
 # --- one packed file
 for t in stored bf16 q8 q4; do
     status "convert $t" 0 "$bin" convert $mono --type $t -o "$tmp/$t.gguf"
-    status "packed $t" 0 "$bin" generate --model "$tmp/$t.gguf" --stem drums --duration 1 --seed 5 --quiet --out "$tmp/p"
+    status "packed $t" 0 "$bin" generate --model "$tmp/$t.gguf" --stem drums --duration 1 --seed 5 --quiet --overwrite --out "$tmp/p"
     status "unpacked $t" 0 gen --weights $t --out "$tmp/u"
     same "packed $t" "$tmp/p/drums.wav" "$tmp/u/drums.wav"
     if [ $t = q8 ]; then mkdir "$tmp/u8" && cp "$tmp/u/drums.wav" "$tmp/u8"; fi
 done
 status "packed, continued" 0 "$bin" generate --model "$tmp/q8.gguf" --stem bass --continue "$tmp/a/drums.wav" \
-    --duration 2 --seed 5 --quiet --out "$tmp/p"
+    --duration 2 --seed 5 --quiet --overwrite --out "$tmp/p"
 status "unpacked, continued" 0 "$bin" generate --model $mono --weights q8 --stem bass --continue "$tmp/a/drums.wav" \
-    --duration 2 --seed 5 --quiet --out "$tmp/u"
+    --duration 2 --seed 5 --quiet --overwrite --out "$tmp/u"
 same "packed, continued" "$tmp/p/bass.wav" "$tmp/u/bass.wav"
 # A packed file is as it was packed, whatever is asked for.
 for t in f32 q4; do
     status "packed q8, asked for $t" 0 "$bin" generate --model "$tmp/q8.gguf" --weights $t --stem drums --duration 1 --seed 5 \
-        --quiet --out "$tmp/p"
+        --quiet --overwrite --out "$tmp/p"
     same "packed q8, asked for $t" "$tmp/p/drums.wav" "$tmp/u8/drums.wav"
 done
 head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
+
+# --- one take in one folder
+take() { "$bin" generate --model $mono --duration 0.3 --quiet --out "$tmp/take" "$@"; }
+inside() { # NAME FILE...: the folder holds these and nothing else
+    name=$1
+    shift
+    if [ "$(ls "$tmp/take" | tr '\n' ' ')" = "$* " ]; then ok; else no "$name: $(ls "$tmp/take" | tr '\n' ' ')"; fi
+}
+mkdir "$tmp/first"
+status "a take" 0 take --stem drums --stem bass --seed 1
+cp "$tmp/take/"* "$tmp/first"
+status "the same take again" 0 take --stem drums --stem bass --seed 1
+for other in "--stem drums --seed 2" "--stem drums --stem bass" "--stem bass --seed 1" "--stem drums --stem bass --seed 1 --bpm 90" \
+    "--stem drums --stem bass --seed 1 --format flac" "--stem drums --stem bass --seed 1 --weights q8"; do
+    # shellcheck disable=SC2086
+    fails "another take, $other" 1 "has another take (recipe.json); name another folder, or add --overwrite" take $other
+    for f in drums.wav bass.wav recipe.json; do same "another take" "$tmp/first/$f" "$tmp/take/$f"; done
+done
+inside "another take was refused" bass.wav drums.wav recipe.json
+status "the recipe in its own folder" 0 "$bin" generate --recipe "$tmp/take/recipe.json" --quiet --out "$tmp/take"
+same "the recipe in its own folder" "$tmp/first/recipe.json" "$tmp/take/recipe.json"
+status "overwritten" 0 take --stem piano --seed 2 --format flac --overwrite
+inside "overwritten: nothing of the other take stays" piano.flac recipe.json
+fails "a take that reads what it replaces" 1 "piano.flac is read too (--continue)" take --stem bass --overwrite --continue "$tmp/take/piano.flac"
+inside "a take that reads what it replaces" piano.flac recipe.json
+fails "overwritten, no model" 1 "no/such" take --stem bass --overwrite --model no/such
+inside "a failure before the first stem removes nothing" piano.flac recipe.json
+rm "$tmp/take/recipe.json"
+fails "a sound of somebody else" 1 "piano.flac is there already" take --stem piano --format flac
+echo "2 eggs" >"$tmp/take/recipe.json"
+fails "a recipe of somebody else" 1 "is no take's" take --stem piano --overwrite
+if [ "$(cat "$tmp/take/recipe.json")" = "2 eggs" ]; then ok; else no "a recipe of somebody else was replaced"; fi
 
 # --- recipe, formats, models
 status "chords in parentheses" 0 gen --stem bass --bpm 90 --chords "C7(b9,#11) F" --chords "Am,G" --out "$tmp/ch"
@@ -111,10 +143,10 @@ for f in wav wav24 wavf32 flac flac24 ogg; do
 done
 status "stereo model" 0 "$bin" generate --model tests/parity/stereo/model --stem synth --duration 1 --quiet --out "$tmp/s"
 status "melody model, chords" 0 "$bin" generate --model $melody --stem guitar --chords "Am F" --bpm 100 \
-    --duration 1 --quiet --out "$tmp/m"
+    --duration 1 --quiet --overwrite --out "$tmp/m"
 status "melody model, melody" 0 "$bin" generate --model $melody --stem guitar --melody "$tmp/a/drums.wav" \
-    --duration 1 --quiet --out "$tmp/m"
-status "continue" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 --quiet --out "$tmp/m"
+    --duration 1 --quiet --overwrite --out "$tmp/m"
+status "continue" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 --quiet --overwrite --out "$tmp/m"
 status "past the window" 0 "$bin" generate --model $mono --stem bass --duration 33 --seed 1 --quiet --out "$tmp/long"
 size=$(wc -c <"$tmp/long/bass.wav")
 if [ "$size" -ge $((33 * 44100 * 4)) ]; then ok; else no "33 s are $size bytes"; fi
@@ -210,8 +242,8 @@ kill $hub
 fails "pull no name" 1 "is not a repository" "$bin" pull nobody
 
 # --- what goes wrong
-fails "melody without a melody model" 1 "melody" "$bin" generate --model $mono --stem bass --melody "$tmp/a/drums.wav"
-fails "no such model" 1 "no/such" "$bin" generate --model no/such --stem bass
+fails "melody without a melody model" 1 "melody" "$bin" generate --model $mono --out "$tmp/nothing" --stem bass --melody "$tmp/a/drums.wav"
+fails "no such model" 1 "no/such" "$bin" generate --model no/such --out "$tmp/nothing" --stem bass
 cp -r $mono "$tmp/broken"
 chmod -R u+w "$tmp/broken"
 head -c 3000 $mono/model.safetensors >"$tmp/broken/model.safetensors"

@@ -93,17 +93,17 @@ others() {
         for how in "--threads 1" "--isa scalar" "--isa avx2" "--isa avx512" "--isa neon"; do
             # shellcheck disable=SC2086 # a flag and its value
             "$bin" generate --model tests/parity/mono/model --stem drums --weights $w --bpm 120 --chords "Am F" --duration 0.5 \
-                --seed 5 $old_fades --quiet --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+                --seed 5 $old_fades --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
             expect "mono $w drums" "$tmp/other/drums.wav" "$how"
         done
         "$bin" generate --model models/stemforge-mini --stem bass --weights $w --bpm 120 --chords "Am F" --duration 2 \
-            --seed 5 $old_fades --quiet --out "$tmp/other" --threads 1 || problem "mini $w failed"
+            --seed 5 $old_fades --quiet --overwrite --out "$tmp/other" --threads 1 || problem "mini $w failed"
         expect "mini $w bass" "$tmp/other/bass.wav" "--threads 1"
     done
     for how in "--threads 1" "--isa scalar" "--isa avx2"; do
         # shellcheck disable=SC2086 # a flag and its value
         "$bin" generate --model models/stemforge-mini --stem bass --bpm 97.3 --chords "Am F C" --bars 2 --loop --seed 5 \
-            --quiet --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+            --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
         expect "mini loop bass" "$tmp/other/bass.wav" "$how"
     done
 }
