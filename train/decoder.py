@@ -26,7 +26,7 @@ import widen
 AVERAGE = 0.995  # of the weights, a step
 RAMP = 100  # steps over which a run, and each time it goes on without its optimisers, comes up to its rate
 HELD_OUT = 20  # of the pool's clips, the last ones
-WAVE, SPECTRUM = 1.5, 4.0  # weights of the losses
+SPECTRUM = 4.0  # weight of the spectral loss
 CRITIC_RATE = 0.7  # of the decoder's
 
 
@@ -49,7 +49,8 @@ class Trainer:
         self.average = saved.get("average") or {k: v.clone() for k, v in self.model.decoder.state_dict().items()}
         self.step, self.spent = saved.get("step", 0), saved.get("spent", 0.0)
         self.critic = critic.Critic([int(n) for n in args.windows.split(",")], args.channels, args.stride)
-        if saved and "critic" in saved and saved["windows"] == (args.windows, args.channels, args.stride):
+        known = saved.get("windows") == (args.windows, args.channels, args.stride)  # another critic begins anew
+        if known:
             self.critic.load_state_dict(saved["critic"])
         self.model.encoder.requires_grad_(False)
         self.model.to(self.device)
@@ -59,6 +60,7 @@ class Trainer:
         self.rival = codec.Learner(self.critic.parameters(), codec.Group(0, 1, 0), betas=(0.5, 0.9))
         if "optimiser" in saved:
             self.learner.adam.load_state_dict(saved["optimiser"])
+        if "rival" in saved and known:
             self.rival.adam.load_state_dict(saved["rival"])
         self.begun = 0 if "optimiser" in saved else self.step
         self.still = self._directions()
@@ -90,19 +92,26 @@ class Trainer:
             z = codec.quantised(self.model, self.model.encoder(x[:, None]))
         with torch.autocast(self.device.type, torch.bfloat16):
             y = self.model.decoder(z).float()[:, 0, : self.length]
+        wave, spec = codec.wave_error(x, y), self.spectral(x, y)
+        loss, told = self.args.wave * wave + SPECTRUM * spec, dict(wave=wave, spec=spec)
+        if self.args.fool or self.args.match:
+            fool, match = self.judged(x, y, rate)
+            loss = loss + min(1, self.step / 300) * (self.args.fool * fool + self.args.match * match)
+            told.update(fool=fool, match=match, critic=self.own)
+        loss.backward()
+        self.rival.adam.zero_grad(set_to_none=False)
+        told["grad"] = self.learner.step(rate)
+        level.apply(self.model, self.still)
+        return told
+
+    def judged(self, x, y, rate):
+        """The critic's two losses for the decoder, after its own step where one is due."""
         if self.step % 2 == 0:
             own = critic.own_loss(self.critic, x, y.detach())
             own.backward()
             self.rival.step(rate * CRITIC_RATE)
             self.own = own.detach()
-        wave, spec = codec.wave_error(x, y), self.spectral(x, y)
-        fool, match = critic.decoder_losses(self.critic, x, y)
-        trust = min(1, self.step / 300)
-        (WAVE * wave + SPECTRUM * spec + trust * (self.args.fool * fool + self.args.match * match)).backward()
-        self.rival.adam.zero_grad(set_to_none=False)
-        norm = self.learner.step(rate)
-        level.apply(self.model, self.still)
-        return dict(wave=wave, spec=spec, fool=fool, match=match, critic=self.own, grad=norm)
+        return critic.decoder_losses(self.critic, x, y)
 
     @torch.no_grad()
     def follow(self):
@@ -189,8 +198,9 @@ def main():
     args.add_argument("--seconds", type=float, default=2)
     args.add_argument("--batch", type=int, default=4)
     args.add_argument("--rate", type=float, default=3e-4)
-    args.add_argument("--fool", type=float, default=1.5)
-    args.add_argument("--match", type=float, default=4.0)
+    args.add_argument("--wave", type=float, default=1.5, help="weight of the error of the samples: SI-SDR against mel distance")
+    args.add_argument("--fool", type=float, default=1.5, help="weight of the critic's verdict")
+    args.add_argument("--match", type=float, default=4.0, help="weight of the distance of its features; both 0: no critic")
     args.add_argument("--save", type=float, default=3, help="minutes between two states on disk")
     args.add_argument("--look", type=float, default=10, help="minutes between two measurements")
     args.add_argument("--threads", type=int, default=1)
