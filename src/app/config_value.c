@@ -22,6 +22,18 @@ static bytes without_mark(bytes t) {
     return mark ? (bytes){t.p + 3, t.n - 3} : t;
 }
 
+// Quotes that a word processor makes, and backticks: never dropped, since nobody agrees on them.
+static bool is_other_quote(const uint8_t *p, size_t n) {
+    if (*p == '`') return true;
+    return n >= 3 && p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0x98 && p[2] <= 0x9f;
+}
+
+static bool has_quote_at_an_end(bytes t) {
+    const uint8_t *last = t.p + t.n - 1;
+    return is_quote(t.p[0]) || is_quote(*last) || is_other_quote(t.p, t.n) ||
+           is_other_quote(t.n < 3 || *last == '`' ? last : last - 2, t.n < 3 ? 1 : 3);
+}
+
 // Without blanks, and without quotes around that have no third one of their kind between them.
 static bytes bare(bytes t) {
     t = trim(t);
@@ -45,8 +57,10 @@ static status check_text(bytes t, err *e) {
     if (memchr(t.p, '\n', t.n) || memchr(t.p, '\r', t.n)) {
         return err_set(e, ERR_ARG, "expected one line, found a line break in it");
     }
-    if (is_quote(t.p[0]) || is_quote(t.p[t.n - 1])) {
-        return err_set(e, ERR_ARG, "a quote at one end has no partner; remove the quotes");
+    if (has_quote_at_an_end(t)) {
+        return err_set(e, ERR_ARG,
+                       "a quote at one end has no partner, or is none that a shell knows; remove "
+                       "the quotes");
     }
     return OK;
 }

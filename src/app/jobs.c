@@ -2,7 +2,9 @@
 //
 // They speak to the server over HTTP, since it alone has the database. Address and key come from
 // the same settings (LISTEN_ADDR, PORT, API_KEYS), so inside the container they need no arguments.
+#include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/args.h"
@@ -17,22 +19,30 @@
 typedef struct {
     char base[700], bearer[300];
     bool json;
+    unsigned scope;
     fetch_client *client;
 } caller;
 
 // The server's address as this machine reaches it: any of all addresses is 127.0.0.1, which a
-// server that listens on :: takes too. An address of IPv6 is in brackets, its zone escaped.
-static void address(const config *c, char *out, size_t cap) {
+// server that listens on :: takes too. An address of IPv6 is in brackets in a URL, and its zone
+// ("fe80::1%eth0") is not part of it.
+static void address(const config *c, caller *k) {
     static const char *const all[] = {"*", "0.0.0.0", "::", "[::]"};
     const char *host = c->listen_addr;
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (strcmp(host, all[i]) == 0) host = "127.0.0.1";
     }
-    bool bare = host[0] != '[' && strchr(host, ':');
-    size_t n = strcspn(host, "%");
-    snprintf(out, cap, "http://%s%.*s%s%.200s%s:%lld", bare ? "[" : "", (int)MIN(n, (size_t)250),
-             host, host[n] ? "%25" : "", host[n] ? host + n + 1 : "", bare ? "]" : "",
-             (long long)c->port);
+    bool v6 = strchr(host, ':') != NULL;
+    if (*host == '[') host++;
+    size_t n = strcspn(host, v6 ? "%]" : "");
+    snprintf(k->base, sizeof k->base, "http://%s%.*s%s:%lld", v6 ? "[" : "",
+             (int)MIN(n, (size_t)250), host, v6 ? "]" : "", (long long)c->port);
+    char zone[IF_NAMESIZE] = "";
+    if (v6 && host[n] == '%')
+        snprintf(zone, sizeof zone, "%.*s", (int)MIN(strcspn(host + n + 1, "]"), sizeof zone - 1),
+                 host + n + 1);
+    k->scope = if_nametoindex(zone);
+    if (!k->scope) k->scope = (unsigned)strtoul(zone, NULL, 10);
 }
 
 static status caller_open(caller *k, const char *url, err *e) {
@@ -48,7 +58,7 @@ static status caller_open(caller *k, const char *url, err *e) {
         if (url)
             snprintf(k->base, sizeof k->base, "%s", url);
         else
-            address(&c, k->base, sizeof k->base);
+            address(&c, k);
         size_t n = strcspn(c.api_keys, ",");
         if (n) snprintf(k->bearer, sizeof k->bearer, "Bearer %.*s", (int)MIN(n, 256), c.api_keys);
         rc = fetch_client_open(&k->client, e);
@@ -69,6 +79,7 @@ static int ask(caller *k, const char *method, const char *path, json **out) {
     q.url = url;
     q.headers = &key;
     q.header_count = k->bearer[0] ? 1 : 0;
+    q.scope = k->scope;
     q.connect_ms = 3000;
     q.total_ms = 15000;
     q.response_max = ANSWER_MAX;

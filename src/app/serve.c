@@ -138,7 +138,9 @@ static void log_address(const char *listen, int port) {
     const char *host = listen;
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (strcmp(listen, all[i]) == 0) host = "localhost";
-    log_info("serve", "Listening on %s:%d; the page is at http://%s:%d/", listen, port, host, port);
+    bool bare = host[0] != '[' && strchr(host, ':'); // IPv6
+    log_info("serve", "Listening on %s:%d; the page is at http://%s%s%s:%d/", listen, port,
+             bare ? "[" : "", host, bare ? "]" : "", port);
 }
 
 static status open_http(service *s, err *e) {

@@ -193,6 +193,7 @@ static void set_limits(CURL *c, const fetch_request *q) {
         curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES_PER_S);
         curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)MAX(q->stall_ms / 1000, 1));
     }
+    if (q->scope) curl_easy_setopt(c, CURLOPT_ADDRESS_SCOPE, (long)q->scope);
     curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, CONN_IDLE_S_MAX);
     curl_easy_setopt(c, CURLOPT_MAXLIFETIME_CONN, CONN_LIFE_S_MAX);
 }

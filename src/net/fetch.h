@@ -64,6 +64,7 @@ typedef struct {
     // Proxies (https_proxy, http_proxy, all_proxy, no_proxy) and roots (SSL_CERT_FILE,
     // SSL_CERT_DIR) as the environment says: for what a user fetches. Else there is no proxy.
     bool user_environment;
+    unsigned scope;          // index of the interface for a link-local address of IPv6; 0: none
     const atomic_bool *stop; // when it turns true the request ends with ERR_CANCELED; may be NULL
 
     // With a check set: no proxy, never a kept connection (whose address was judged in the past),

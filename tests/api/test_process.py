@@ -1,5 +1,5 @@
 """The process: draining, restarts, refusing storage and database, settings, the shell commands."""
-import base64, hashlib, hmac, http.server, json, os, pathlib, re, shutil, socket, signal, subprocess, tempfile, threading, time, unittest
+import base64, hashlib, hmac, http.server, json, os, pathlib, re, shutil, socket, signal, subprocess, tempfile, threading, time, unittest, urllib.request
 from lib import OUT, ROOT, SLOW, Case, Server, eventually, free_port, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -16,6 +16,16 @@ def has_ipv6():
         return True
     except OSError:
         return False
+
+
+def link_local():
+    """An address of this machine that means something on one interface alone, if it has one."""
+    try:
+        lines = [l.split() for l in pathlib.Path("/proc/net/if_inet6").read_text().splitlines()]
+    except OSError:
+        return []
+    addresses = [f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(l[0]))}%{l[5]}" for l in lines if l[3] == "20"]
+    return [(a, []) for a in addresses[:1]] + [(f"[{a}]", []) for a in addresses[:1]]
 
 
 class BlobStore:
@@ -368,7 +378,7 @@ class Settings(Case):
             headers, body, _ = r.got[0]
             mac = hmac.new(b"plain-secret", f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body, hashlib.sha256)
             self.assertEqual(headers["webhook-signature"], "v1," + base64.b64encode(mac.digest()).decode())
-        for text in ('"plain', "plain'", "two\nlines"):
+        for text in ('"plain', "plain'", "two\nlines", "\u201cplain\u201d", "\u2018plain\u2019", "plain\u201d", "`plain`"):
             self.assertEqual(self.run_it(CALLBACK_SECRET=text).returncode, 2, text)
 
     def test_a_misspelt_variable_is_told(self):
@@ -488,7 +498,7 @@ class Shell(Case):
 
     def test_health_asks_wherever_serve_listens(self):
         # *, :: and localhost are reached by either family; one address by its own.
-        for listen, hosts in (("*", ["127.0.0.1", "::1"]), ("::", ["127.0.0.1", "::1"]), ("[::]", ["127.0.0.1", "::1"]),
+        for listen, hosts in (*link_local(), ("*", ["127.0.0.1", "::1"]), ("::", ["127.0.0.1", "::1"]), ("[::]", ["127.0.0.1", "::1"]),
                               ("0.0.0.0", ["127.0.0.1"]), ("::1", ["::1"]), ("[::1]", ["::1"]), ("localhost", []),
                               ("127.0.0.1", ["127.0.0.1"]), ('"127.0.0.1"', ["127.0.0.1"])):
             if "::" in "".join(hosts) and not has_ipv6():
@@ -499,6 +509,10 @@ class Shell(Case):
                     return subprocess.run([str(PROGRAM), "health"], env={"PATH": "", "PORT": str(s.port), "LISTEN_ADDR": listen},
                                           capture_output=True, text=True, timeout=20 * SLOW)
                 eventually(f"healthy at {listen}", lambda: health().returncode == 0)
+                if "%" in listen:
+                    continue
+                page = re.search(r"the page is at (http://\S+)", s.log())[1]
+                self.assertEqual(urllib.request.urlopen(page, timeout=5).status, 200)
                 for host in hosts:
                     socket.create_connection((host, s.port), 5).close()
             finally:
