@@ -70,6 +70,7 @@ static status encode(const options *o, const codec *k, err *e) {
     int32_t *codes = mem_alloc((size_t)(books * frames) * sizeof *codes);
     rc = codes ? sound_encode(k->p, k->c, planes, n, codes, e)
                : err_set(e, ERR_OOM, "no memory for codes");
+    if (!rc) rc = checkpoint_check(&k->f->files, e);
     if (!rc) rc = sound_write_codes(k->p, o->out, codes, frames, e);
     if (!rc)
         fprintf(o->report, "%s  %lld codebooks, %lld frames\n", o->out, (long long)books,
@@ -93,6 +94,7 @@ static status decode(const options *o, const codec *k, err *e) {
     for (int64_t i = 0; !rc && i < channels * n; i++)
         mixed[i] = planes[i % channels * n + i / channels];
     int rate = k->f->info.sample_rate;
+    if (!rc) rc = checkpoint_check(&k->f->files, e);
     if (!rc) rc = file_write(o->out, o->sound, mixed, n, (int)channels, rate, NULL, e);
     if (!rc) fprintf(o->report, "%s  %.2f s\n", o->out, (double)n / rate);
     mem_free(codes);

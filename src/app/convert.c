@@ -1,6 +1,8 @@
 // convert.c - `stemforge convert`: a checkpoint into one packed GGUF file.
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "app/args.h"
 #include "app/commands.h"
@@ -90,6 +92,11 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     if (!rc && f->files.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
     if (!rc) rc = write_file(o, &f->files, &r, e);
+    if (!rc && checkpoint_check(&f->files, e)) {
+        rc = ERR_DEVICE;
+        struct stat st; // what was read meanwhile is not the model; a device stays
+        if (lstat(o->out, &st) == 0 && S_ISREG(st.st_mode)) unlink(o->out);
+    }
     if (!rc) fprintf(o->report, "%s  %zu tensors, %s\n", o->out, r.count, o->type);
     family_close(f);
     checkpoint_record_deinit(&r);

@@ -30,6 +30,7 @@ static status trace(const options *o, weights_type type, err *e) {
     const family_options files = {.model = o->model, .weights = type, .c = c};
     if (!rc) rc = family_open(&f, &files, e);
     if (!rc) rc = trace_run(&r, f, run, dir, e);
+    if (!rc) rc = checkpoint_check(&f->files, e);
     if (!rc) rc = st_write(o->out, r.list, r.n, NULL, e);
     if (!rc) fprintf(report, "%s  %zu tensors\n", o->out, r.n);
     trace_free(&r);

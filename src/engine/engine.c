@@ -80,7 +80,6 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     const family_options files = {
         .model = o->model, .weights = (weights_type)o->weights, .c = g->c, .places = places};
     if (!rc) rc = family_open(&g->f, &files, e);
-    if (!rc) rc = checkpoint_check(&g->f->files, e);
     if (!rc && g->f->info.weight_bytes >= TUNE_BYTES) tune_apply(g->c);
     if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);
     const batch_limits limits = {.places = places, .memory_max = o->memory_max};

@@ -41,6 +41,8 @@ status family_open(family **out, const family_options *o, err *e) {
     f->files = files;
     f->c = o->c;
     rc = ops->open(f, o, e);
+    // A file that was cut meanwhile read as zeros: that is what failed, whatever came of it.
+    if (checkpoint_check(&f->files, NULL)) rc = checkpoint_check(&f->files, e);
     if (rc)
         family_close(f);
     else

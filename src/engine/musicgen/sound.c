@@ -104,6 +104,11 @@ status sound_read_codes(const pipeline *p, const char *path, int32_t **codes, in
     if (rc) return rc;
     rc = copy_codes(p, st_find(f, "codes"), codes, frames, e);
     if (rc) err_within(e, rc, "%s", path);
+    if (!rc) rc = st_check(f, e);
+    if (rc) {
+        mem_free(*codes);
+        *codes = NULL;
+    }
     st_close(f);
     return rc;
 }
