@@ -17,7 +17,7 @@ static void as_body(bytes text) {
     }
     // What was accepted once is accepted when it is read back, and is within its limits.
     request again;
-    if (request_reparse(&again, text, NULL)) __builtin_trap();
+    if (request_reparse(&again, text, r.work, NULL)) __builtin_trap();
     request_deinit(&again);
     if (!request_id_ok(r.id) || !request_id_ok(r.audio_file_id) || strchr(r.id, '/'))
         __builtin_trap();
