@@ -111,7 +111,10 @@ $(OUT)/gen/page.h: web/index.html $(OUT)/embed
 $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 	@mkdir -p $(@D)
 	@$(OUT)/embed openapi <$< >$@
-$(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
+$(OUT)/gen/openapi30.h: web/openapi-3.0.json $(OUT)/embed
+	@mkdir -p $(@D)
+	@$(OUT)/embed openapi30 <$< >$@
+$(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
 
 # What the documents repeat of the rows of request/fields.c is written by a tool, and checked by lint.
 .PHONY: fields
@@ -119,6 +122,11 @@ $(OUT)/fields: $(call obj,tools/fields.c) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 fields: $(OUT)/fields
 	@FIELDS=$(OUT)/fields tools/fields.sh
+
+# Whether generators for C#, TypeScript and Python make what they should of the API documents (PyPI, npm; x86-64).
+.PHONY: openapi-clients
+openapi-clients:
+	@OUT=$(OUT) PYTHON=$(PYTHON) tools/openapi-clients.sh
 
 # --- tests
 .PHONY: test unit kern corpus permutations determinism
@@ -212,7 +220,7 @@ $(FUZZ_OUT)/parts.a: $(LIB_SRC:%.c=$(FUZZ_OUT)/%.o)
 	@rm -f $@; ar rcsT $@ $^
 $(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/parts.a
 	@clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
-$(FUZZ_OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h
+$(FUZZ_OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
 fuzz: $(FUZZ_OUT)/fuzz_$(T)
 	@mkdir -p $(FUZZ_OUT)/$(T)
 	$< -max_total_time=$(TIME) -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \

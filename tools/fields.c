@@ -120,6 +120,8 @@ static json *schema_of(const field *f, bool required) {
         types = json_new_str(type_of(f));
     }
     set(schema, "type", types);
+    if (f->kind == FIELD_SEED || f->kind == FIELD_INTEGER)
+        set(schema, "format", json_new_str(f->kind == FIELD_SEED ? "int64" : "int32"));
     set_limits(schema, f);
     buf text;
     buf_init(&text, 400);

@@ -5,7 +5,7 @@ set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
 libsndfile1-dev libpng-dev"
 test="libcriterion-dev libsoxr-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang-format
-pkg-config nodejs npm python3 git"
+pkg-config nodejs npm python3 python3-venv git mono-mcs"
 case "${1:-build}" in
 build) want=$build ;;
 test) want="$build $test" ;;
@@ -20,7 +20,7 @@ This system has no apt. Building needs a C17 compiler, make and these libraries 
   Arch     base-devel libmicrohttpd curl jansson openssl sqlite libsndfile libpng
   Alpine   build-base linux-headers libmicrohttpd-dev curl-dev jansson-dev openssl-dev sqlite-dev libsndfile-dev libpng-dev
 (tested on Debian 12 only). Then: make; it names what is still missing. ./test needs besides: Criterion, libsoxr,
-gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Python 3 and git.
+gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Python 3 with venv, git and mcs (Mono).
 LIST
     exit 1
 }
@@ -34,6 +34,8 @@ for p in $want; do
     # A tool that came another way (Node.js from elsewhere) is as good as the package.
     case $p in
     nodejs) command -v node >/dev/null && continue ;;
+    mono-mcs) command -v mcs >/dev/null && continue ;;
+    python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
     npm | git | python3 | clang-format | pkg-config) command -v "$p" >/dev/null && continue ;;
     esac
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

@@ -71,6 +71,7 @@ static const route routes[] = {
     {"GET", "/readyz", api_get_readyz, true, true},
     {"GET", "/metrics", api_get_metrics, true, false},
     {"GET", "/openapi.json", api_get_openapi, true, true},
+    {"GET", "/openapi-3.0.json", api_get_openapi30, true, true},
     {"GET", "/", api_get_page, true, true},
     {"GET", "/jobs", api_get_jobs, false, false},
     {"GET", "/jobs/{id}", api_get_job, false, false},

@@ -47,6 +47,7 @@ void api_get_events(api *a, http_request *q, const char *id);
 void api_get_file(api *a, http_request *q, const char *key);
 void api_get_page(api *a, http_request *q, const char *unused);
 void api_get_openapi(api *a, http_request *q, const char *unused);
+void api_get_openapi30(api *a, http_request *q, const char *unused);
 void api_get_metrics(api *a, http_request *q, const char *unused);
 void api_get_health(api *a, http_request *q, const char *unused);
 void api_get_livez(api *a, http_request *q, const char *unused);

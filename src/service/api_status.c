@@ -4,6 +4,7 @@
 
 #include "base/os.h"
 #include "gen/openapi.h"
+#include "gen/openapi30.h"
 #include "gen/page.h"
 #include "service/api_inside.h"
 #include "service/stem_file.h"
@@ -40,6 +41,12 @@ void api_get_openapi(api *a, http_request *q, const char *unused) {
     (void)a;
     (void)unused;
     http_reply(q, 200, API_JSON_TYPE, (bytes){openapi, sizeof openapi});
+}
+
+void api_get_openapi30(api *a, http_request *q, const char *unused) {
+    (void)a;
+    (void)unused;
+    http_reply(q, 200, API_JSON_TYPE, (bytes){openapi30, sizeof openapi30});
 }
 
 void api_get_metrics(api *a, http_request *q, const char *unused) {

@@ -130,6 +130,27 @@ class Contract(Case):
         id = s.submit(target_stems=["drums", "bass", "other"], parameters={"duration_seconds": None})
         self.assertEqual([x["duration_seconds"] for x in s.wait_job(id)["generated_stems"]], [2.5] * 3)
 
+    def test_the_documents_are_served_and_no_integer_is_without_its_width(self):
+        for path, version in (("/openapi.json", "3.1."), ("/openapi-3.0.json", "3.0.")):
+            document = self.s.ask("GET", path).json
+            self.assertTrue(document["openapi"].startswith(version), path)
+            self.assertTrue(document["info"]["license"]["url"].startswith("https://"))
+            bare = []
+            def look(node, at):
+                if isinstance(node, list):
+                    for one in node:
+                        look(one, at)
+                if isinstance(node, dict):
+                    kinds = node.get("type", ()) if isinstance(node.get("type"), list) else [node.get("type")]
+                    if "integer" in kinds and node.get("format") not in ("int32", "int64"):
+                        bare.append(at)
+                    if version == "3.0." and (len(kinds) > 1 or "null" in kinds or "const" in node):
+                        bare.append(at)
+                    for name, value in node.items():
+                        look(value, f"{at}/{name}")
+            look(document, path)
+            self.assertEqual(bare, [])
+
     # ---- stems
 
     def test_a_stem_is_a_wav_of_the_length_asked_for(self):
