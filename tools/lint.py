@@ -30,9 +30,9 @@ TEST_ONLY = {
         "gguf_open_bytes st_open_bytes tok_open_bytes weights_from_st",
     "what a file has that the program does not ask for; the format's tests do":
         "gguf_get_blob gguf_get_bool gguf_get_num gguf_key_at gguf_key_count gguf_put_blob gguf_put_bool "
-        "gguf_put_f32 gguf_put_i64 st_at st_count st_data_size st_metadata st_name_at tok_find tok_pad_id",
+        "gguf_put_f32 gguf_put_i64 st_at st_count st_metadata st_name_at tok_find",
     "one row, one draw, one layout: the contract, in its shortest form":
-        "bf16x8_pack quant_pack quant_row rng_f32 mg_position_row delay_columns control_fill_null",
+        "bf16x8_pack quant_pack quant_row rng_f32 mg_position_row delay_columns",
     "the whole in one call, which the program makes in pieces":
         "encodec_decode encodec_decoder_room loudness_of",
 }

@@ -458,12 +458,6 @@ const char *st_metadata(const st_file *f, const char *key) {
     return NULL;
 }
 
-size_t st_data_size(const st_file *f) {
-    size_t n = 0;
-    for (size_t i = 0; i < f->part_count; i++) n += f->parts[i].data.n;
-    return n;
-}
-
 void st_forget(const st_file *f, const tensor *t) {
     const bytes data = {t->data, (size_t)tensor_count(t) * dtype_size(t->type)};
     for (size_t i = 0; i < f->part_count; i++) {

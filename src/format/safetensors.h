@@ -45,7 +45,6 @@ const tensor *st_at(const st_file *f, size_t i);
 // A string of __metadata__ (of the first shard that has the key). NULL if absent. Borrowed.
 const char *st_metadata(const st_file *f, const char *key);
 
-size_t st_data_size(const st_file *f);             // bytes of all tensors
 void st_forget(const st_file *f, const tensor *t); // one of f's: os_map_forget
 status st_check(const st_file *f, err *e);         // kept_check of each file
 

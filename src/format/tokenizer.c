@@ -253,10 +253,6 @@ int32_t tok_vocab_size(const tokenizer *t) {
     return t->size;
 }
 
-int32_t tok_pad_id(const tokenizer *t) {
-    return t->pad_id;
-}
-
 int32_t tok_find(const tokenizer *t, const char *piece) {
     for (size_t i = 0; i < t->added_count; i++) {
         if (strcmp(t->added[i].content, piece) == 0) return t->added[i].id;

@@ -49,6 +49,5 @@ void tok_close(tokenizer *t); // NULL is fine
 status tok_encode(const tokenizer *t, bytes text, tok_ids *out, err *e);
 
 int32_t tok_vocab_size(const tokenizer *t); // every id that can come out is below this
-int32_t tok_pad_id(const tokenizer *t);     // of padding, else of the piece "<pad>", else 0
 // The id of a piece or added token, exactly as spelt; -1 when there is none.
 int32_t tok_find(const tokenizer *t, const char *piece);

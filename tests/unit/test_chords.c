@@ -380,9 +380,3 @@ Test(control, chords_change_with_the_bar_and_n_is_silent) {
     for (int i = 0; i < 500; i++)
         cr_assert_eq(out[i * 12 + 10], (i / 100) % 2 ? 0.0f : -1.0f, "column %d", i);
 }
-
-Test(control, the_null_branch_is_one_hot) {
-    static float out[500 * CONTROL_WIDTH];
-    control_fill_null(out, &grid);
-    for (int i = 0; i < 6000; i++) cr_assert_eq(out[i], i % 12 ? 0.0f : 1.0f);
-}

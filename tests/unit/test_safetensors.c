@@ -46,7 +46,6 @@ Test(safetensors, finds_each_tensor_with_its_type_shape_and_data) {
     cr_assert_null(st_find(f, "__metadata__"));
     cr_assert_str_eq(st_metadata(f, "format"), "pt");
     cr_assert_null(st_metadata(f, "license"));
-    cr_assert_eq(st_data_size(f), 36);
     st_close(f);
 }
 
@@ -273,7 +272,6 @@ Test(safetensors, opens_shards_as_one_set, .init = dir_make, .fini = dir_remove)
     float v[2];
     tensor_read_f32(v, st_find(f, "c.w"), 0, 2);
     cr_assert(v[0] == 5 && v[1] == 6);
-    cr_assert_eq(st_data_size(f), 24);
     st_close(f);
     cr_assert_eq(os_write_atomic(in_dir("model.safetensors"), bytes_of("x"), NULL), OK);
     cr_assert_eq(st_open_model(&f, dir, &e), ERR_FORMAT); // one file comes before the index

@@ -168,7 +168,6 @@ Test(tokenizer, tells_its_size_and_finds_pieces) {
     tokenizer *t;
     cr_assert_eq(tok_open_bytes(&t, bytes_of(WHOLE "}"), NULL), OK);
     cr_assert_eq(tok_vocab_size(t), 9); // eight pieces, one added token behind them
-    cr_assert_eq(tok_pad_id(t), 0);
     cr_assert_eq(tok_find(t, "<x>"), 8);
     cr_assert_eq(tok_find(t, "bb"), 6);
     cr_assert_eq(tok_find(t, "bbb"), -1);

@@ -52,8 +52,3 @@ void control_fill(float *out, const control_grid *g, const progression *p, doubl
         if (heard && !heard->none) put_chord(out + 6, heard);
     }
 }
-
-void control_fill_null(float *out, const control_grid *g) {
-    memset(out, 0, g->columns * CONTROL_WIDTH * sizeof *out);
-    for (size_t i = 0; i < g->columns; i++) out[i * CONTROL_WIDTH] = 1;
-}

@@ -25,7 +25,3 @@ typedef struct {
 // bpm in any case. A chord lasts one bar of beats_per_bar beats. out is [columns, 12].
 void control_fill(float *out, const control_grid *g, const progression *p, double bpm,
                   double start);
-
-// Columns for the unconditional branch of guidance: value 0 is 1, the others are 0. out is
-// [columns, 12].
-void control_fill_null(float *out, const control_grid *g);
