@@ -258,7 +258,8 @@ int health_main(int argc, char **argv) {
                            "ends with 0 when the server is healthy",
                            table,
                            ARRAY_LEN(table),
-                           NULL,
+                           "  stemforge health || echo \"not now\"\n"
+                           "  stemforge health --url http://10.0.0.7:8080\n",
                            0,
                            0};
     int n, code;
