@@ -226,7 +226,7 @@ status request_reparse(request *out, bytes text, double work, err *e) {
     json *faults = NULL;
     status rc = parse(out, text, &any, false, &faults, e);
     json_free(faults);
-    if (rc || member(out->tree, "parameters.duration_seconds")) return rc;
+    if (rc || member(out->tree, "parameters.duration_seconds") || out->ask.bars > 0) return rc;
     out->ask.seconds = floor(work / (double)out->ask.stem_count * 1000 + 0.5) / 1000;
     out->work = work;
     return OK;

@@ -50,6 +50,10 @@ Test(request, takes_bars_loops_and_fades) {
     cr_assert(r.ask.bars == 4 && r.ask.loop && r.ask.seconds < 0 && r.ask.fade_in_seconds < 0);
     cr_assert_eq(r.work, 20);
     request_deinit(&r);
+    err e;
+    cr_assert_eq(request_reparse(&r, bytes_of(text), 20, &e), OK, "%s", e.text);
+    cr_assert_eq(stemforge_request_check(&r.ask, &e), OK, "the job cannot run: %s", e.text);
+    request_deinit(&r);
 #define STEM HEAD "\"target_stems\":[\"drums\"],\"parameters\":"
     one_fault(STEM "{\"bars\":4}}", "/parameters/bars");
     one_fault(STEM "{\"bars\":4,\"target_bpm\":96,\"duration_seconds\":10}}", "/parameters/bars");
