@@ -102,13 +102,16 @@ typedef struct {
     const char *name;     // "drums"
     const float *samples; // [frames, channels] interleaved, peak 0.8
     int64_t frames;
-    int channels;         // 2
-    int sample_rate;      // 44100
-    const char *prompt;   // the text the model was given
-    double seconds_spent; // wall time from the call to here
+    int channels;                     // 2
+    int sample_rate;                  // 44100
+    const char *prompt;               // the text the model was given
+    const char *model;                // its name
+    const stemforge_request *request; // what was asked for; NULL: not known
+    double seconds_spent;             // wall time from the call to here
 } stemforge_stem;
 
-// The stem as a WAV file of 16 bits. *wav is the caller's (stemforge_free); NULL on failure.
+// The stem as a WAV file of 16 bits that says what was asked for: prompt, model, settings, tempo,
+// bars. *wav is the caller's (stemforge_free); NULL on failure.
 stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size_t *size,
                                     stemforge_error *e);
 void stemforge_free(void *p); // NULL is fine

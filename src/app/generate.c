@@ -13,12 +13,12 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "engine/metadata.h"
 #include "request/chords.h"
 #include "request/fields.h"
 #include "request/length.h"
 #include "stemforge.h"
 
-#define COMMENT_MAX ((size_t)64 << 10)
 #define OPTIONS_MAX 48
 #define FIELDS_MAX 32
 #define FADE_IN_SECONDS 0.003 // a stem begins on a beat: its attack stays
@@ -48,14 +48,10 @@ typedef struct {
 } output;
 
 static status write_stem(output *out, const stemforge_stem *s, char path[OS_PATH_MAX], err *e) {
-    buf comment;
-    buf_init(&comment, COMMENT_MAX);
-    recipe_comment(&comment, out->r, s->prompt, out->info.name);
-    const file_tags tags = {
-        .title = s->name, .comment = buf_str(&comment), .software = "stemforge " STEMFORGE_VERSION};
-    status rc = buf_status(&comment, e);
-    if (!rc) rc = take_write(out->take, s, &tags, path, e);
-    buf_deinit(&comment);
+    metadata about_it;
+    status rc = metadata_init(&about_it, s, e);
+    if (!rc) rc = take_write(out->take, s, &about_it.tags, path, e);
+    metadata_deinit(&about_it);
     return rc;
 }
 

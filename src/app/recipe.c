@@ -2,7 +2,6 @@
 #include "app/recipe.h"
 
 #include "base/os.h"
-#include "request/length.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
@@ -92,20 +91,4 @@ void recipe_deinit(recipe_file *r) {
     field_lists_deinit(&r->lists);
     json_free(r->doc);
     *r = (recipe_file){0};
-}
-
-// ", top-k 250"
-static void add_setting(buf *out, const field *f, const stemforge_request *r) {
-    buf_printf(out, ", %s ", f->flag);
-    if (f->kind == FIELD_SEED)
-        buf_printf(out, "%llu", (unsigned long long)field_seed(f, r));
-    else
-        buf_printf(out, "%g", field_number(f, r));
-}
-
-void recipe_comment(buf *out, const stemforge_request *r, const char *prompt, const char *model) {
-    buf_printf(out, "%s | model %s", prompt, model);
-    for (size_t i = 0; i < field_count; i++)
-        if (field_rows[i].draws) add_setting(out, &field_rows[i], r);
-    buf_printf(out, ", %g s", length_seconds(r));
 }

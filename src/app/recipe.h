@@ -24,6 +24,3 @@ typedef struct {
 // ERR_FORMAT names a wrong member. The request itself is stemforge_request_check's to check.
 status recipe_read(recipe_file *out, const char *path, err *e);
 void recipe_deinit(recipe_file *r); // zeroed is fine
-
-// Appends one line of text for a file's comment tag: prompt, model, seed and settings.
-void recipe_comment(buf *out, const stemforge_request *r, const char *prompt, const char *model);

@@ -140,8 +140,20 @@ static void set_tag(SNDFILE *s, int which, const char *text) {
     sf_set_string(s, which, cut); // a container without tags keeps none
 }
 
-static void set_tags(SNDFILE *s, const file_tags *tags) {
+static bool has_comments(file_format f) {
+    return f == FILE_FLAC16 || f == FILE_FLAC24 || f == FILE_OGG;
+}
+
+static void set_comments(SNDFILE *s, const file_tags *tags) {
+    music_comment c[MUSIC_COMMENTS];
+    music_comments(c, &tags->music);
+    set_tag(s, SF_STR_DATE, c[0].filler);
+    set_tag(s, SF_STR_GENRE, c[1].filler);
+}
+
+static void set_tags(SNDFILE *s, file_format f, const file_tags *tags) {
     if (!tags) return;
+    if (has_comments(f)) set_comments(s, tags);
     set_tag(s, SF_STR_TITLE, tags->title);
     set_tag(s, SF_STR_ARTIST, tags->artist);
     set_tag(s, SF_STR_COMMENT, tags->comment);
@@ -198,7 +210,7 @@ static status encode_into(memory_file *m, file_format f, const float *x, int64_t
     double quality = 0.6;
     if (f == FILE_OGG) sf_command(s, SFC_SET_VBR_ENCODING_QUALITY, &quality, sizeof quality);
     sf_command(s, SFC_SET_ADD_PEAK_CHUNK, NULL, SF_FALSE); // it would carry the time of day
-    set_tags(s, tags);
+    set_tags(s, f, tags);
     bool wrote = write_samples(s, f, x, frames, channels);
     wrote = sf_close(s) == 0 && wrote;
     status rc = memory_status(m, e);
@@ -225,12 +237,20 @@ status file_encode(buf *out, file_format f, const float *x, int64_t frames, int 
     size_t guess = (size_t)(frames * channels) * 4 + 65536;
     if (!memory_grow(&m, MIN(guess, m.max))) return memory_status(&m, e);
     rc = encode_into(&m, f, x, frames, channels, rate, tags, e);
+    if (!rc && tags && has_comments(f)) {
+        music_comment c[MUSIC_COMMENTS];
+        music_comments(c, &tags->music);
+        music_place_comments(m.data, m.n, c);
+    }
     if (!rc && f == FILE_OGG) rc = ogg_set_serial(m.data, m.n, 1, e);
+    size_t from = out->n;
     if (!rc) {
         buf_add(out, m.data, m.n);
         rc = buf_status(out, e);
     }
     mem_free(m.data);
+    if (!rc && tags && !has_comments(f))
+        rc = music_add_chunks(out, from, &tags->music, frames, rate, e);
     return rc;
 }
 

@@ -5,6 +5,7 @@
 // 2^(bits-1)), halves to even, without dither; what is past full scale is held there. Reading: the
 // file is hostile; what comes out has been checked.
 #pragma once
+#include "audio/music.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -24,9 +25,10 @@ const char *file_format_suffix(file_format f); // "wav", "flac" or "ogg"
 
 #define FILE_TAG_MAX 8000 // bytes; a longer tag is cut between characters
 
-// Strings kept inside the file, UTF-8. NULL or "": left out.
+// What is kept inside the file beside the sound. Strings are UTF-8; NULL or "": left out.
 typedef struct {
     const char *title, *artist, *comment, *software;
+    music_facts music;
 } file_tags;
 
 #define FILE_CHANNELS_MAX 8

@@ -11,6 +11,7 @@
 #include "base/os.h"
 #include "compute/tune.h"
 #include "engine/batch.h"
+#include "engine/metadata.h"
 #include "engine/prompt.h"
 #include "request/check.h"
 #include "request/length.h"
@@ -205,6 +206,8 @@ static status deliver(request *q, take *t, err *e) {
                                      .channels = POST_CHANNELS,
                                      .sample_rate = POST_RATE,
                                      .prompt = t->line,
+                                     .model = q->g->f->info.name,
+                                     .request = q->r,
                                      .seconds_spent = os_seconds() - q->started};
         *e = (err){0};
         rc = q->ev->stem_done(q->ev->arg, t->stem, &done, e);
@@ -330,8 +333,12 @@ stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size
     fenv_t kept;
     buf_init(&out, WAV_MAX);
     plain_arithmetic(&kept);
-    status rc =
-        file_encode(&out, FILE_WAV16, s->samples, s->frames, s->channels, s->sample_rate, NULL, e);
+    metadata about = {0};
+    status rc = s->request ? metadata_init(&about, s, e) : OK;
+    if (!rc)
+        rc = file_encode(&out, FILE_WAV16, s->samples, s->frames, s->channels, s->sample_rate,
+                         &about.tags, e);
+    metadata_deinit(&about);
     fesetenv(&kept);
     if (!rc) rc = buf_status(&out, e);
     if (rc) buf_deinit(&out);

@@ -95,8 +95,63 @@ def seams(tmp):
     check(abs(mean) < 1, f"100 ms around seams are {mean:.1f} dB against other bar lines, expected less than 1: {levels}")
 
 
+def facts_in_wav(tmp):
+    """acid, cue and smpl, read as other programs read them."""
+    song = ["--bpm", "97.3", "--bars", 3, "--key", "F# minor", "--seed", 1]
+    for loop in (False, True):
+        drums, bass = generate(tmp / "facts", TINY, ["drums", "bass"], *song, *(["--loop"] if loop else []))
+        for path in (drums, bass):
+            found, frames = chunks(path), len(left(path))
+            flags, root, _, _, beats, unit, meter, tempo = struct.unpack("<IHHfIHHf", found["acid"])
+            want = (0x04, 60) if path == drums else (0x06, 66)  # stretched; its root is F#
+            check((flags, root) == want, f"{path.name}: acid flags and root {flags}, {root}, expected {want}")
+            check((beats, meter, unit) == (12, 4, 4) and abs(tempo - 97.3) < 1e-5, f"acid: {beats} beats, {meter}/{unit}, {tempo} bpm")
+            (n,) = struct.unpack_from("<I", found["cue "], 0)
+            at = [struct.unpack_from("<II4sIII", found["cue "], 4 + 24 * i)[5] for i in range(n)]
+            want = [math.floor(Fraction(i * 240 * RATE) / Fraction("97.3") + Fraction(1, 2)) for i in range(3)]
+            check(at == want, f"{path.name}: bar lines at {at}, expected {want}")
+            check(("smpl" in found) == loop, f"{path.name}: smpl in a loop alone")
+            if loop:
+                period, unity = struct.unpack_from("<2I", found["smpl"], 8)
+                loops, _, _, kind, start, end, _, times = struct.unpack_from("<8I", found["smpl"], 28)
+                check((period, loops, kind, start, end, times) == (22675, 1, 0, 0, frames - 1, 0), f"{path.name}: smpl loops to {end} of {frames}")
+                check(unity == (60 if path == drums else 66), f"{path.name}: smpl root {unity}")
+    (path,) = generate(tmp / "none", TINY, ["drums"], "--duration", 1, "--seed", 1)
+    check(not {"acid", "cue ", "smpl"} & set(chunks(path)), "no tempo was asked for, and the file says one")
+
+
+def comments(block):
+    (vendor,) = struct.unpack_from("<I", block, 0)
+    at, found = 8 + vendor, []
+    for _ in range(struct.unpack_from("<I", block, 4 + vendor)[0]):
+        (n,) = struct.unpack_from("<I", block, at)
+        found.append(block[at + 4 : at + 4 + n].decode())
+        at += 4 + n
+    return found
+
+
+def facts_in_comments(tmp):
+    for bpm in ("97", "178.25", "20"):
+        for kind in ("flac", "ogg"):
+            out = tmp / "comments"
+            generate(out, TINY, ["bass"], "--bpm", bpm, "--key", "Bb", "--duration", 0.5, "--format", kind)
+            image = (out / f"bass.{kind}").read_bytes()
+            if kind == "ogg":
+                block = image[image.index(b"\x03vorbis") + 7 :]  # one page: they are short
+            else:
+                at = 4
+                while image[at] & 0x7F != 4:
+                    at += 4 + int.from_bytes(image[at + 1 : at + 4], "big")
+                block = image[at + 4 :]
+            for want in (f"BPM={bpm}", "KEY=Bb major"):
+                check(want in comments(block), f"{kind}: {want} is not in {comments(block)}")
+            check(not [c for c in comments(block) if c.upper().startswith(("DATE", "GENRE"))], f"{kind}: a stand-in was left")
+            read = subprocess.run([BIN, "analyse", str(out / f"bass.{kind}")], capture_output=True)
+            check(read.returncode == 0, f"{kind}: {read.stderr}")
+
+
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, facts_in_comments, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))
