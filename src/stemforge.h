@@ -81,7 +81,7 @@ typedef struct {
     bool loop;      // so many bars that repeat without a seam
     double fade_in_seconds;  // 0 to 30; -1, the default: 0.1, of a loop 0
     double fade_out_seconds; // the same
-    double temperature;      // 0 to 2; 0 is greedy; default 1
+    double temperature;      // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem
     int top_k;               // 0: all; -1, the default: what the model says, else 250
     double top_p;            // 0: off; else up to 1
     double guidance;         // 1: unguided; -1, the default: what the model says, else 3
@@ -107,7 +107,8 @@ typedef struct {
     const char *prompt;               // the text the model was given
     const char *model;                // its name
     const stemforge_request *request; // what was asked for; NULL: not known
-    double seconds_spent;             // wall time from the call to here
+    double temperature;   // drawn with: the request's times the model's for this type of stem
+    double seconds_spent; // wall time from the call to here
 } stemforge_stem;
 
 // The stem as a WAV file of 16 bits that says what was asked for: prompt, model, settings, tempo,

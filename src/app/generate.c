@@ -42,6 +42,7 @@ typedef struct {
     progress bar;
     int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
     json *files;    // array of what was written
+    json *drawn;    // object: the temperature of each stem
     json *warnings; // array of what the engine said
     bool no_memory; // for a warning
     double seconds; // until the last stem
@@ -70,7 +71,10 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     }
     json *j = json_new_object();
     bool ok = json_set_str(j, "stem", s->name) && json_set_str(j, "path", path) &&
-              json_set_str(j, "prompt", s->prompt) && json_set_num(j, "seconds", s->seconds_spent);
+              json_set_str(j, "prompt", s->prompt) &&
+              json_set_num(j, "temperature", s->temperature) &&
+              json_set_num(j, "seconds", s->seconds_spent);
+    ok = json_set_num(out->drawn, s->name, s->temperature) && ok;
     if (json_add(out->files, j) && ok) return OK;
     return err_set(e, ERR_OOM, "no memory for the report");
 }
@@ -150,8 +154,10 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
                   .take = t,
                   .info = stemforge_engine_info(g),
                   .files = json_new_array(),
+                  .drawn = json_new_object(),
                   .warnings = json_new_array()};
     char what[128];
+    t->recipe.drawn = out.drawn;
     t->recipe.warnings = out.warnings;
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
@@ -173,6 +179,7 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
     else if (!o->quiet)
         printf("%s  seed %llu\n", t->recipe_path, (unsigned long long)r->seed);
     json_free(out.files);
+    json_free(out.drawn);
     json_free(out.warnings);
     return rc;
 }

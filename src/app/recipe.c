@@ -15,6 +15,7 @@ static json *to_json(const recipe *r) {
         if (field_is_given(f, r->request) || f->draws)
             ok = json_set(j, f->recipe, fieldjson_write(f, r->request));
     }
+    if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
     if (ok && json_len(r->warnings)) ok = json_set(j, "warnings", json_copy_of(r->warnings));
     if (ok) return j;
     json_free(j);

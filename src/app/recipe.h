@@ -7,6 +7,7 @@
 typedef struct {
     const stemforge_request *request;
     const char *model, *format, *weights;
+    const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
     const json *warnings; // array of {code, field, detail}; empty: left out
 } recipe;
 

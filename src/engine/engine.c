@@ -208,6 +208,7 @@ static status deliver(request *q, take *t, err *e) {
                                      .prompt = t->line,
                                      .model = q->g->f->info.name,
                                      .request = q->r,
+                                     .temperature = t->temperature,
                                      .seconds_spent = os_seconds() - q->started};
         *e = (err){0};
         rc = q->ev->stem_done(q->ev->arg, t->stem, &done, e);

@@ -39,9 +39,10 @@ typedef struct {
 // One stem to make. The struct of a family begins with one.
 typedef struct {
     plan *of;
-    size_t stem;      // its index in the request
-    const char *line; // the text that the model is given
-    size_t bytes;     // of memory that it takes from begin to end, for the budget
+    size_t stem;        // its index in the request
+    const char *line;   // the text that the model is given
+    double temperature; // that it draws with
+    size_t bytes;       // of memory that it takes from begin to end, for the budget
     // Kept by the family on the batch's thread, from begin on.
     int64_t done, total; // steps
     bool wants_prefill;  // before the next step

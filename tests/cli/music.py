@@ -4,8 +4,10 @@
 One line for each failure; the last line counts. The shipped model plays: a random one has no beat to be heard.
 """
 import array
+import json
 import math
 import pathlib
+import shutil
 import struct
 import subprocess
 import sys
@@ -120,6 +122,27 @@ def facts_in_wav(tmp):
     check(not {"acid", "cue ", "smpl"} & set(chunks(path)), "no tempo was asked for, and the file says one")
 
 
+def temperatures(tmp):
+    """What a model says of a type of stem multiplies the request's temperature, for that stem alone."""
+    own = tmp / "model"
+    shutil.copytree(TINY, own)
+    settings = own / "generation_config.json"
+    document = json.loads(settings.read_text()) if settings.exists() else {}
+    settings.write_text(json.dumps(document | {"temperature_by_stem": {"bass": 0.5}}))
+    song, stems = ["--duration", 0.5, "--seed", 1], ["drums", "bass"]
+    drums, bass = generate(tmp / "own", own, stems, *song, "--temperature", 1.2)
+    used = json.loads((tmp / "own" / "recipe.json").read_text())["stem_temperature"]
+    check(used == {"drums": 1.2, "bass": 0.6}, f"the recipe says {used}")
+    for temperature, path, other in ((1.2, drums, bass), (0.6, bass, drums)):
+        generate(tmp / "plain", TINY, stems, *song, "--temperature", temperature)
+        same = [chunks(p)["data"] == chunks(tmp / "plain" / p.name)["data"] for p in (path, other)]
+        check(same == [True, False], f"{path.name} is not what temperature {temperature} makes: {same}")
+    for wrong in ({"bass": 3}, {"bass": "warm"}, 1):
+        settings.write_text(json.dumps(document | {"temperature_by_stem": wrong}))
+        ran = subprocess.run([BIN, "info", str(own)], capture_output=True, text=True)
+        check(ran.returncode == 1 and "temperature_by_stem" in ran.stderr, f"{wrong}: {ran.stderr}")
+
+
 def comments(block):
     (vendor,) = struct.unpack_from("<I", block, 0)
     at, found = 8 + vendor, []
@@ -151,7 +174,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, facts_in_comments, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, facts_in_comments, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

@@ -28,6 +28,10 @@ static void add_limits(buf *out, const pipeline *p) {
     buf_printf(out, "window     %.1f s; longer pieces go on every %.1f s\n",
                (double)p->window / p->frame_rate, (double)p->stride / p->frame_rate);
     buf_printf(out, "defaults   guidance %g, top-k %d\n", p->guidance, p->top_k);
+    for (int i = 0; i < STEMFORGE_STEMS_MAX; i++)
+        if (p->temperature[i] != 1)
+            buf_printf(out, "           %s: temperature times %g\n", stem_types[i].name,
+                       p->temperature[i]);
     buf_printf(out, "a stem     %.1f MB of cache for a full window in f32, half of it in bf16\n",
                2 * mb(mg_cache_bytes(cfg, len, 0, DT_F32)));
 }

@@ -115,6 +115,19 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     return OK;
 }
 
+#define TEMPERATURE_MAX 2.0
+
+// How boldly the model draws for a type of stem: {"bass": 0.6}; what is not there is 1.
+static status read_temperatures(pipeline *p, const json *generation, err *e) {
+    const json *given = json_find(generation, "temperature_by_stem");
+    status rc = OK;
+    if (given && !json_is_object(given))
+        rc = err_set(e, ERR_FORMAT, "expected an object, found %s", json_kind(given));
+    for (int i = 0; i < STEMFORGE_STEMS_MAX && !rc; i++)
+        rc = json_opt_num(given, stem_types[i].name, 0, TEMPERATURE_MAX, &p->temperature[i], e);
+    return rc ? err_within(e, rc, "temperature_by_stem") : OK;
+}
+
 // Rows of a prefix that are kept free for the text; a longer text shortens the window (plan.c).
 #define TEXT_ROWS_RESERVED 24
 
@@ -140,6 +153,7 @@ static status read_windows(pipeline *p, const json *generation, err *e) {
     p->guidance = 3;
     rc = json_opt_int(generation, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
     if (!rc) rc = json_opt_num(generation, "guidance_scale", 0, 100, &p->guidance, e);
+    if (!rc) rc = read_temperatures(p, generation, e);
     p->top_k = (int)top_k;
     return rc ? err_within(e, rc, "generation_config.json") : OK;
 }
@@ -169,6 +183,7 @@ static status open_parts(pipeline *p, checkpoint *files, weights_type lm_type, c
 
 status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, compute *c, err *e) {
     *out = (pipeline){.files = files};
+    for (int i = 0; i < STEMFORGE_STEMS_MAX; i++) out->temperature[i] = 1;
     json *generation = NULL, *preprocessor = NULL;
     status rc = checkpoint_document(&generation, files, "generation_config.json", false, e);
     if (!rc) rc = checkpoint_document(&preprocessor, files, "preprocessor_config.json", false, e);

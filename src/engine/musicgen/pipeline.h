@@ -9,6 +9,7 @@
 #include "model/encodec.h"
 #include "model/musicgen.h"
 #include "model/t5.h"
+#include "request/stems.h"
 
 typedef struct {
     const checkpoint *files; // borrowed
@@ -26,9 +27,10 @@ typedef struct {
     int64_t window, stride; // frames; see run.h
     int top_k;              // the model's own defaults
     double guidance;
-    const weights_kept *kept; // tensors whose values nobody has read yet
-    int64_t values;           // parameters
-    size_t size;              // bytes of them as kept
+    double temperature[STEMFORGE_STEMS_MAX]; // by type of stem; the request's multiplies it
+    const weights_kept *kept;                // tensors whose values nobody has read yet
+    int64_t values;                          // parameters
+    size_t size;                             // bytes of them as kept
 } pipeline;
 
 // Binds the tensors of files, which must outlive the pipeline, and keeps the decoder's weights as

@@ -35,6 +35,12 @@ static int64_t window_of(const musicgen_take *t) {
     return MIN(p->window, rest);
 }
 
+static double temperature_of(const musicgen_take *t) {
+    const stemforge_request *r = t->base.of->r;
+    int type = stems_find(r->stems[t->base.stem]); // checked
+    return r->temperature * pipeline_of(t->base.of)->temperature[type];
+}
+
 run_params musicgen_take_params(const musicgen_take *t) {
     const musicgen_plan *q = (const musicgen_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
@@ -44,7 +50,7 @@ run_params musicgen_take_params(const musicgen_take *t) {
         .seq = {.text = t->text,
                 .text_n = (int64_t)t->ids.count,
                 .text_rows = (int64_t)t->ids.n,
-                .sampling = {.temperature = (float)r->temperature,
+                .sampling = {.temperature = (float)temperature_of(t),
                              .top_k = r->top_k >= 0 ? r->top_k : p->top_k,
                              .top_p = (float)r->top_p,
                              .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance)},
@@ -188,6 +194,7 @@ status musicgen_take_create(plan *p, size_t stem, take **out, err *e) {
     }
     const run_params params = musicgen_take_params(t);
     t->base.line = buf_str(&t->line);
+    t->base.temperature = temperature_of(t);
     t->base.bytes = seq_cache_bytes(pipeline_of(p)->lm, &params.seq);
     *out = &t->base;
     return OK;
