@@ -243,14 +243,13 @@ status file_encode(buf *out, file_format f, const float *x, int64_t frames, int 
         music_place_comments(m.data, m.n, c);
     }
     if (!rc && f == FILE_OGG) rc = ogg_set_serial(m.data, m.n, 1, e);
-    size_t from = out->n;
-    if (!rc) {
+    static const music_facts unknown = {0};
+    if (!rc && !has_comments(f))
+        rc = music_add_wav(out, m.data, m.n, tags ? &tags->music : &unknown, frames, rate, e);
+    else if (!rc)
         buf_add(out, m.data, m.n);
-        rc = buf_status(out, e);
-    }
+    if (!rc) rc = buf_status(out, e);
     mem_free(m.data);
-    if (!rc && tags && !has_comments(f))
-        rc = music_add_chunks(out, from, &tags->music, frames, rate, e);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #define BARS_MAX 2048
 #define CUE_BYTES 24
+#define RIFF_HEAD 12
 #define ACID_ONE_SHOT 1u
 #define ACID_ROOT 2u
 #define ACID_STRETCH 4u
@@ -81,15 +82,28 @@ static void add_cues(buf *b, const music_facts *m, int64_t frames, int rate) {
     }
 }
 
-status music_add_chunks(buf *out, size_t from, const music_facts *m, int64_t frames, int rate,
-                        err *e) {
-    if (!(m->bpm > 0) || frames < 1) return OK;
-    if ((out->n - from) % 2) buf_add_char(out, 0);
-    add_acid(out, m, frames, rate);
-    add_cues(out, m, frames, rate);
-    if (m->loop) add_smpl(out, m, frames, rate);
+// Where the chunk of the samples begins in a WAV that libsndfile wrote.
+static size_t find_samples(const uint8_t *wav, size_t n) {
+    size_t at = RIFF_HEAD;
+    while (at + 8 <= n && memcmp(wav + at, "data", 4) != 0) {
+        uint32_t size;
+        memcpy(&size, wav + at + 4, sizeof size);
+        at += 8 + size + size % 2;
+    }
+    return MIN(at, n);
+}
+
+status music_add_wav(buf *out, const uint8_t *wav, size_t n, const music_facts *m, int64_t frames,
+                     int rate, err *e) {
+    bool known = m->bpm > 0 && frames > 0;
+    size_t from = out->n, samples = known ? find_samples(wav, n) : n;
+    buf_add(out, wav, samples);
+    if (known) add_acid(out, m, frames, rate);
+    if (known) add_cues(out, m, frames, rate);
+    if (known && m->loop) add_smpl(out, m, frames, rate);
+    buf_add(out, wav + samples, n - samples);
     status rc = buf_status(out, e);
-    if (rc) return rc;
+    if (rc || !known) return rc;
     uint32_t size = (uint32_t)(out->n - from - 8);
     for (int i = 0; i < 4; i++) out->p[from + 4 + (size_t)i] = (uint8_t)(size >> 8 * i);
     return OK;

@@ -15,9 +15,10 @@ typedef struct {
     bool loop;         // and repeats without a seam
 } music_facts;
 
-// Appends the chunks to a WAV of that many frames, in out from byte `from` on.
-status music_add_chunks(buf *out, size_t from, const music_facts *m, int64_t frames, int rate,
-                        err *e);
+// Appends a WAV of that many frames to out, with the chunks in front of its samples: readers that
+// expect the samples at the end of the file find them there.
+status music_add_wav(buf *out, const uint8_t *wav, size_t n, const music_facts *m, int64_t frames,
+                     int rate, err *e);
 
 // A comment that libsndfile cannot write takes the place of one that it can, of the same length.
 #define MUSIC_COMMENT_MAX 40
