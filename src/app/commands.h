@@ -12,6 +12,7 @@ int trace_main(int argc, char **argv);
 int plot_main(int argc, char **argv);
 int mix_main(int argc, char **argv);
 int analyse_main(int argc, char **argv);
+int grid_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 int tune_main(int argc, char **argv);
 int serve_main(int argc, char **argv);

@@ -27,6 +27,7 @@ static const struct {
     {"plot", plot_main, "waveforms and spectrograms as pictures"},
     {"mix", mix_main, "several sound files added up to one"},
     {"analyse", analyse_main, "tempo, chords and defects of sound files"},
+    {"grid", grid_main, "a recipe's beats and chords as a click and as MIDI"},
     {"trace", trace_main, "every stage of a model as tensors"},
 };
 

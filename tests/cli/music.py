@@ -104,6 +104,7 @@ def facts_in_wav(tmp):
         drums, bass = generate(tmp / "facts", TINY, ["drums", "bass"], *song, *(["--loop"] if loop else []))
         for path in (drums, bass):
             found, frames = chunks(path), len(left(path))
+            check(list(found)[-1] == "data", f"{path.name}: the samples are not at the end")
             flags, root, _, _, beats, unit, meter, tempo = struct.unpack("<IHHfIHHf", found["acid"])
             want = (0x04, 60) if path == drums else (0x06, 66)  # stretched; its root is F#
             check((flags, root) == want, f"{path.name}: acid flags and root {flags}, {root}, expected {want}")
@@ -143,6 +144,73 @@ def temperatures(tmp):
         check(ran.returncode == 1 and "temperature_by_stem" in ran.stderr, f"{wrong}: {ran.stderr}")
 
 
+def events(track):
+    """(tick, status, data) of a MIDI track."""
+    at, tick, found = 0, 0, []
+
+    def number():
+        nonlocal at
+        value = 0
+        while True:
+            at += 1
+            value = value << 7 | track[at - 1] & 0x7F
+            if track[at - 1] < 0x80:
+                return value
+
+    while at < len(track):
+        tick += number()
+        status = track[at]
+        at += 1
+        if status == 0xFF:
+            kind, at = track[at], at + 1
+            size = number()
+            found.append((tick, (0xFF, kind), track[at : at + size]))
+            at += size
+        else:
+            found.append((tick, status, track[at : at + 2]))
+            at += 2
+    return found
+
+
+def grids(tmp):
+    out = tmp / "grid"
+    (stem,) = generate(out, TINY, ["bass"], "--bpm", "97.3", "--bars", 3, "--chords", "Am D/F# N", "--seed", 1)
+    click, song = out / "click.wav", out / "song.mid"
+    subprocess.run([BIN, "grid", str(out / "recipe.json"), "--click", str(click), "--midi", str(song)], check=True)
+    x = left(click)
+    check(len(x) == len(left(stem)), f"a click of {len(x)} frames beside a stem of {len(left(stem))}")
+    beats = [math.floor(Fraction(k * 60 * RATE) / Fraction("97.3") + Fraction(1, 2)) for k in range(12)]
+    top = max(x)
+    check([i for i, v in enumerate(x) if v == top] == beats, "the clicks are not on the beats")
+    check(all(not any(x[b - 1000 : b]) for b in beats[1:]), "something sounds before a click")
+
+    image = song.read_bytes()
+    kind, tracks, division = struct.unpack(">HHH", image[8:14])
+    check((image[:8], kind, tracks, division) == (b"MThd\0\0\0\6", 1, 3, 480), f"the head is {image[:14]}")
+    at, found = 14, []
+    while at < len(image):
+        name, size = struct.unpack_from(">4sI", image, at)
+        check(name == b"MTrk", f"{name} is no track")
+        found.append(events(image[at + 8 : at + 8 + size]))
+        at += 8 + size
+    head, chords, blocks = found
+    check((0, (0xFF, 0x51), (round(60e6 / 97.3)).to_bytes(3, "big")) in head, f"the tempo is not there: {head}")
+    check((0, (0xFF, 0x58), bytes([4, 2, 24, 8])) in head, f"the meter is not there: {head}")
+    check(all(track[-1] == (5760, (0xFF, 0x2F), b"") for track in found), "a track ends elsewhere than the last bar")
+    names = [(tick, data) for tick, status, data in chords if status == (0xFF, 0x01)]
+    check(names == [(0, b"Am"), (1920, b"D/F#"), (3840, b"N")], f"the chords are {names}")
+    on = [(tick, data[0]) for tick, status, data in chords if status == 0x90]
+    check(on == [(0, n) for n in (45, 69, 72, 76)] + [(1920, n) for n in (42, 62, 66, 69)], f"the notes are {on}")
+    off = [(tick, data[0]) for tick, status, data in chords if status == 0x80]
+    check(off == [(tick + 1920, note) for tick, note in on], f"the notes end at {off}")
+    hits = [(tick, data[0]) for tick, status, data in blocks if status == 0x99]
+    check(hits == [(480 * k, 77 if k % 4 else 76) for k in range(12)], f"the beats are {hits}")
+
+    generate(out, TINY, ["bass"], "--duration", 0.3, "--seed", 1)
+    ran = subprocess.run([BIN, "grid", str(out / "recipe.json"), "--midi", str(song)], capture_output=True, text=True)
+    check(ran.returncode == 1 and "expected a tempo (bpm)" in ran.stderr, f"no tempo: {ran.stderr}")
+
+
 def comments(block):
     (vendor,) = struct.unpack_from("<I", block, 0)
     at, found = 8 + vendor, []
@@ -174,7 +242,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, facts_in_comments, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, facts_in_comments, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))
