@@ -1,6 +1,9 @@
 // recipe.c - see recipe.h.
 #include "app/recipe.h"
 
+#include <string.h>
+
+#include "app/stem_name.h"
 #include "base/os.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
@@ -10,6 +13,7 @@ static json *to_json(const recipe *r) {
     bool ok = j && json_set_str(j, "stemforge", STEMFORGE_VERSION) &&
               json_set_str(j, "model", r->model) && json_set_str(j, "weights", r->weights) &&
               json_set_str(j, "format", r->format);
+    if (ok && strcmp(r->name, STEM_NAME_PLAIN) != 0) ok = json_set_str(j, "name", r->name);
     for (size_t i = 0; i < field_count && ok; i++) {
         const field *f = &field_rows[i];
         if (field_is_given(f, r->request) || f->draws)
@@ -72,12 +76,15 @@ static status read_members(recipe_file *r, err *e) {
     status rc = json_get_str(r->doc, "model", &r->model, e);
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
     if (!rc) rc = json_opt_str(r->doc, "format", &r->format, e);
+    if (!rc) rc = json_opt_str(r->doc, "name", &r->name, e);
     return rc ? rc : read_fields(r, e);
 }
 
 status recipe_read(recipe_file *out, const char *path, err *e) {
-    *out =
-        (recipe_file){.request = stemforge_request_default(), .format = "wav", .weights = "stored"};
+    *out = (recipe_file){.request = stemforge_request_default(),
+                         .format = "wav",
+                         .weights = "stored",
+                         .name = STEM_NAME_PLAIN};
     status rc = json_parse_file(&out->doc, path, RECIPE_MAX, e);
     if (rc) return rc;
     rc = read_members(out, e);

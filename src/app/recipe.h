@@ -6,7 +6,7 @@
 
 typedef struct {
     const stemforge_request *request;
-    const char *model, *format, *weights;
+    const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
     const json *warnings; // array of {code, field, detail}; empty: left out
 } recipe;
@@ -17,7 +17,7 @@ status recipe_write(const char *path, const recipe *r, err *e);
 // A recipe read back; the request's strings and lists live in it until recipe_deinit.
 typedef struct {
     stemforge_request request;
-    const char *model, *format, *weights;
+    const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     json *doc;
     field_lists lists;
 } recipe_file;

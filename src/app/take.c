@@ -5,16 +5,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/stem_name.h"
 #include "base/buf.h"
 #include "request/fields.h"
 
 #define VALUE_MAX ((size_t)1 << 20)
 
-static status stem_path(char out[OS_PATH_MAX], const char *dir, const char *stem, file_format f,
-                        err *e) {
-    char name[64];
-    snprintf(name, sizeof name, "%s.%s", stem, file_format_suffix(f));
-    return os_path_join(out, OS_PATH_MAX, dir, name, e);
+static status stem_path(char out[OS_PATH_MAX], const char *dir, const recipe *of, const char *stem,
+                        file_format f, err *e) {
+    char name[STEM_NAME_MAX + 1], file[STEM_NAME_MAX + 8];
+    status rc = stem_name(name, of->name, of->request, stem, e);
+    if (rc) return rc;
+    snprintf(file, sizeof file, "%s.%s", name, file_format_suffix(f));
+    return os_path_join(out, OS_PATH_MAX, dir, file, e);
 }
 
 static bool is_same_file(const char *a, const char *b) {
@@ -56,7 +59,7 @@ static bool is_same_request(const stemforge_request *old, const stemforge_reques
 static bool is_same_take(const recipe_file *old, const recipe *r) {
     bool model = strcmp(old->model, r->model) == 0 || is_same_file(old->model, r->model);
     return model && strcmp(old->format, r->format) == 0 && strcmp(old->weights, r->weights) == 0 &&
-           is_same_request(&old->request, r->request);
+           strcmp(old->name, r->name) == 0 && is_same_request(&old->request, r->request);
 }
 
 static status check_free(const char *path, err *e) {
@@ -80,7 +83,7 @@ static status check_new(const take *t, bool again, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_can_write(t->recipe_path, e);
     for (size_t i = 0; !rc && i < t->recipe.request->stem_count; i++) {
-        rc = stem_path(path, t->dir, t->recipe.request->stems[i], t->format, e);
+        rc = stem_path(path, t->dir, &t->recipe, t->recipe.request->stems[i], t->format, e);
         if (!rc) rc = check_unread(t, path, e);
         if (!rc) rc = os_can_write(path, e);
         if (!rc && !again && !t->overwrite) rc = check_free(path, e);
@@ -93,9 +96,10 @@ static status with_old_stems(const take *t, const recipe_file *old,
                              status (*f)(const take *, const char *, err *), err *e) {
     char path[OS_PATH_MAX];
     file_format format;
+    const recipe of = {.request = &old->request, .name = old->name};
     status rc = file_format_parse(&format, old->format, e);
     for (size_t i = 0; !rc && i < old->request.stem_count; i++) {
-        rc = stem_path(path, t->dir, old->request.stems[i], format, e);
+        rc = stem_path(path, t->dir, &of, old->request.stems[i], format, e);
         if (!rc) rc = f(t, path, e);
     }
     return rc;
@@ -164,7 +168,7 @@ static status begin(take *t, err *e) {
 status take_write(take *t, const stemforge_stem *s, const file_tags *tags, char path[OS_PATH_MAX],
                   err *e) {
     status rc = t->begun ? OK : begin(t, e);
-    if (!rc) rc = stem_path(path, t->dir, s->name, t->format, e);
+    if (!rc) rc = stem_path(path, t->dir, &t->recipe, s->name, t->format, e);
     if (!rc)
         rc = file_write(path, t->format, s->samples, s->frames, s->channels, s->sample_rate, tags,
                         e);

@@ -356,6 +356,22 @@ fails "mix --out" 1 "--out: cannot create" "$bin" mix "$tmp/none/a.wav" --out "$
 fails "encode to nowhere" 1 "cannot create" "$bin" encode --model no/such "$tmp/none/a.wav" "$tmp/none/x"
 if [ "$(ls "$tmp/taken")" = drums.wav ]; then ok; else no "the look left $(ls "$tmp/taken")"; fi
 
+# Files' names.
+pattern='{style}_{bpm}bpm_{key}_{stem}'
+named() { "$bin" generate --model $mono --stem drums --stem bass --duration 0.3 --seed 5 --quiet --out "$tmp/named" "$@"; }
+status "a pattern" 0 named --style "deep/house" --bpm 97.5 --key "f# minor" --name "$pattern"
+if [ "$(ls "$tmp/named" | tr '\n' ' ')" = "deep-house_97.5bpm_F#m_bass.wav deep-house_97.5bpm_F#m_drums.wav recipe.json " ]; then ok
+else no "a pattern: $(ls "$tmp/named")"; fi
+status "its recipe" 0 "$bin" generate --recipe "$tmp/named/recipe.json" --quiet --out "$tmp/named2"
+same "a pattern's recipe" "$tmp/named/deep-house_97.5bpm_F#m_bass.wav" "$tmp/named2/deep-house_97.5bpm_F#m_bass.wav"
+status "another name in its place" 0 named --name "{seed}-{stem}" --overwrite
+if [ "$(ls "$tmp/named" | tr '\n' ' ')" = "5-bass.wav 5-drums.wav recipe.json " ]; then ok; else no "another name: $(ls "$tmp/named")"; fi
+fails "a pattern without the stem" 2 '--name: expected {stem} in it, found "take"' named --name take
+fails "a pattern with an unknown place" 2 "--name: expected {stem}, {style}, {bpm}, {key} or {seed}, found {mood}" named --name "{mood}{stem}"
+fails "a pattern of what is not given" 2 "--name: {bpm} is not given" named --name "{bpm}{stem}"
+fails "a pattern with an open brace" 2 "--name: expected a } behind {bpm" named --name "{stem}{bpm"
+fails "a pattern that hides" 2 "begins with a dot" named --name "../{stem}"
+
 # Bars, loops, fades: what the finished files hold.
 status "music" 0 python3 tests/cli/music.py "$bin"
 if [ -s "$tmp/out" ]; then grep FAIL "$tmp/out"; fi
