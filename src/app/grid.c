@@ -1,4 +1,5 @@
-// grid.c - `stemforge grid RECIPE`: what the stems of a recipe were made on, as a click and as MIDI.
+// grid.c - `stemforge grid RECIPE`: what the stems of a recipe were made on, as a click and as
+// MIDI.
 #include <stdio.h>
 
 #include "app/args.h"
