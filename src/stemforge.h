@@ -158,6 +158,8 @@ typedef struct {
     int channels;          // 1 or 2
     double window_seconds; // longest span one pass can make
     double frame_rate;     // decoder steps per second of audio
+    int top_k;             // what a request that says -1 is drawn with; 0: all
+    double guidance;       // the same; 0: the family has neither
     int64_t parameters;    // values in all
     size_t weight_bytes;   // as kept in memory
     size_t stem_bytes;     // cache memory per running stem of window_seconds

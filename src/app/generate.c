@@ -28,6 +28,7 @@
 // Everything the command line says.
 typedef struct {
     const char *model, *recipe, *out, *format, *weights, *isa, *name;
+    recipe_defaults model_own; // of the recipe
     arg_list stems, chords;
     stemforge_request r;
     int64_t threads;
@@ -148,6 +149,17 @@ static void name_stem(const stemforge_request *r, err *e) {
     }
 }
 
+// The request with the numbers that -1 stands for: those of the recipe, else the model's own.
+static stemforge_request settle_defaults(const options *o, take *t, const stemforge_info *info) {
+    stemforge_request used = *t->recipe.request;
+    recipe_defaults own = o->model_own;
+    if (own.guidance <= 0) own = (recipe_defaults){info->top_k, info->guidance};
+    t->recipe.model_own = own;
+    if (used.top_k < 0 && own.guidance > 0) used.top_k = own.top_k;
+    if (used.guidance < 0 && own.guidance > 0) used.guidance = own.guidance;
+    return used;
+}
+
 static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
     const stemforge_request *r = t->recipe.request;
     output out = {.o = o,
@@ -160,6 +172,7 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
     char what[128];
     t->recipe.drawn = out.drawn;
     t->recipe.warnings = out.warnings;
+    stemforge_request used = settle_defaults(o, t, &out.info);
     title(what, sizeof what, r);
     progress_begin(&out.bar, what, "steps", o->json || o->quiet);
     out.bar.audio_seconds = length_seconds(r) * (double)r->stem_count;
@@ -168,7 +181,7 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
                                  .stem_done = on_stem,
                                  .progress = on_progress,
                                  .canceled = on_canceled};
-    status rc = stemforge_generate(g, r, &ev, e);
+    status rc = stemforge_generate(g, &used, &ev, e);
     progress_end(&out.bar);
     if (rc) name_stem(r, e);
     if (!rc && out.no_memory) rc = err_set(e, ERR_OOM, "no memory for a warning");
@@ -405,6 +418,7 @@ int generate_main(int argc, char **argv) {
         o.r.chords = chord_names;
     }
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
+    if (o.model == rec.model) o.model_own = rec.model_own; // no other model was named
     if (!code) fill_in(&o.r, o.recipe != NULL);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {

@@ -1,24 +1,39 @@
 // recipe.c - see recipe.h.
 #include "app/recipe.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "app/shipped.h"
 #include "app/stem_name.h"
 #include "base/os.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
+// Sets a path from the root; one that is not there, such as a hub's name, as it is.
+static bool set_path(json *j, const char *key, const char *path) {
+    char whole[PATH_MAX];
+    return json_set_str(j, key, realpath(path, whole) ? whole : path);
+}
+
+static bool set_field(json *j, const field *f, const stemforge_request *r) {
+    if (!field_is_given(f, r) && !f->draws) return true;
+    if (f->kind == FIELD_PATH) return set_path(j, f->recipe, field_text(f, r));
+    return json_set(j, f->recipe, fieldjson_write(f, r));
+}
+
 static json *to_json(const recipe *r) {
     json *j = json_new_object();
+    bool shipped = strcmp(r->model, SHIPPED_MODEL) == 0;
     bool ok = j && json_set_str(j, "stemforge", STEMFORGE_VERSION) &&
-              json_set_str(j, "model", r->model) && json_set_str(j, "weights", r->weights) &&
-              json_set_str(j, "format", r->format);
+              (shipped ? json_set_str(j, "model", r->model) : set_path(j, "model", r->model)) &&
+              json_set_str(j, "weights", r->weights) && json_set_str(j, "format", r->format);
     if (ok && strcmp(r->name, STEM_NAME_PLAIN) != 0) ok = json_set_str(j, "name", r->name);
-    for (size_t i = 0; i < field_count && ok; i++) {
-        const field *f = &field_rows[i];
-        if (field_is_given(f, r->request) || f->draws)
-            ok = json_set(j, f->recipe, fieldjson_write(f, r->request));
-    }
+    for (size_t i = 0; i < field_count && ok; i++) ok = set_field(j, &field_rows[i], r->request);
+    if (ok && r->model_own.guidance > 0)
+        ok = json_set_int(j, "model_top_k", r->model_own.top_k) &&
+             json_set_num(j, "model_guidance", r->model_own.guidance);
     if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
     if (ok && json_len(r->warnings)) ok = json_set(j, "warnings", json_copy_of(r->warnings));
     if (ok) return j;
@@ -77,6 +92,10 @@ static status read_members(recipe_file *r, err *e) {
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
     if (!rc) rc = json_opt_str(r->doc, "format", &r->format, e);
     if (!rc) rc = json_opt_str(r->doc, "name", &r->name, e);
+    int64_t top_k = 0;
+    if (!rc) rc = json_opt_int(r->doc, "model_top_k", 0, 65536, &top_k, e);
+    if (!rc) rc = json_opt_num(r->doc, "model_guidance", 0, 100, &r->model_own.guidance, e);
+    r->model_own.top_k = (int)top_k;
     return rc ? rc : read_fields(r, e);
 }
 

@@ -132,6 +132,19 @@ status "tempo with its unit, and seed -1" 0 "$bin" generate --model $mono --stem
     --quiet --out "$tmp/unit"
 if grep -q '"seed": "18446744073709551615"' "$tmp/unit/recipe.json" && grep -q '"bpm": 90' "$tmp/unit/recipe.json"; then ok
 else no "90 BPM or seed -1 is not in the recipe"; fi
+# A recipe says the numbers that were used, and works from any folder.
+mkdir -p "$tmp/elsewhere"
+status "a recipe to take away" 0 "$bin" generate --model tests/parity/mono/model --stem bass --duration 0.3 --seed 3 --quiet --out "$tmp/away"
+if grep -q '"model_top_k": 250' "$tmp/away/recipe.json" && grep -q '"model_guidance": 3.0' "$tmp/away/recipe.json"; then ok
+else no "the model's top-k and guidance are not in the recipe"; fi
+status "a recipe from another folder" 0 sh -c "cd '$tmp/elsewhere' && '$(realpath "$bin")' generate --recipe ../away/recipe.json --quiet --out ../away2"
+same "a recipe from another folder" "$tmp/away/bass.wav" "$tmp/away2/bass.wav"
+# As if the model's own had been 3 when the recipe was written: that is what is drawn with.
+sed -i 's/"model_top_k": 250/"model_top_k": 3/' "$tmp/away/recipe.json"
+status "a recipe of another default" 0 "$bin" generate --recipe "$tmp/away/recipe.json" --format wavf32 --quiet --out "$tmp/away3"
+status "the same by a flag" 0 "$bin" generate --recipe "$tmp/away/recipe.json" --format wavf32 --top-k 3 --quiet --out "$tmp/away4"
+if [ "$(tail -c 100000 "$tmp/away3/bass.wav" | sha256sum)" = "$(tail -c 100000 "$tmp/away4/bass.wav" | sha256sum)" ] &&
+    ! cmp -s "$tmp/away/bass.wav" "$tmp/away3/bass.wav"; then ok; else no "the recipe's default was not used"; fi
 status "recipe of all fields" 0 "$bin" generate --recipe "$tmp/ch/recipe.json" --quiet --out "$tmp/ch2"
 same "recipe of all fields" "$tmp/ch/recipe.json" "$tmp/ch2/recipe.json"
 same "recipe of all fields" "$tmp/ch/bass.wav" "$tmp/ch2/bass.wav"

@@ -122,7 +122,7 @@ surfaces() {
     "$bin" serve --settings | line "serve --settings"
     "$bin" generate --model tests/parity/mono/model --stem drums --stem bass --bpm 120 --style rock --key "A minor" \
         --chords "Am F" --prompt slow --duration 0.5 --seed 5 --quiet --out "$tmp/recipe" || problem "no recipe"
-    sed 's/^  "stemforge": .*/  "stemforge": VERSION,/; s/^/recipe /' "$tmp/recipe/recipe.json" >>"$tmp/surface.txt"
+    sed 's/^  "stemforge": .*/  "stemforge": VERSION,/; s|"model": ".*/tests/|"model": "tests/|; s/^/recipe /' "$tmp/recipe/recipe.json" >>"$tmp/surface.txt"
     # What only a running service says. Python, because a callback needs a receiver.
     if ! python3 $here/service.py "$bin" "$tmp/sound.txt" >>"$tmp/surface.txt" 2>"$tmp/err"; then
         problem "the service: $(tail -n 1 "$tmp/err")"

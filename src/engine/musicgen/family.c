@@ -28,6 +28,8 @@ static stemforge_info info_of(const musicgen_family *f) {
                             .channels = (int)cfg->channels,
                             .window_seconds = (double)p->window / p->frame_rate,
                             .frame_rate = p->frame_rate,
+                            .top_k = p->top_k,
+                            .guidance = p->guidance,
                             .parameters = p->values,
                             .weight_bytes = p->size,
                             .stem_bytes =
