@@ -41,6 +41,21 @@ class Real(Case):
             tenth = max(map(abs, samples[:2 * 441]))  # 10 ms into a fade of 100 ms
             self.assertLess(tenth, 0.2 * 32768)
 
+    def test_a_loop_in_bars_is_exact_and_says_so(self):
+        b = request(target_stems=["drums", "bass"], parameters={
+            "duration_seconds": None, "bars": 2, "target_bpm": 97.3, "loop": True, "key": "F# minor", "random_seed": 4})
+        files, j = self.stems(b)
+        frames = round(2 * 240 * 44100 / 97.3)
+        for name, data in files.items():
+            self.assertEqual(wav(data), (2, 44100, 16, frames), name)
+            acid = data.index(b"acid") + 8
+            self.assertEqual(int.from_bytes(data[acid + 12:acid + 16], "little"), 8, "beats")
+            smpl = data.index(b"smpl") + 8
+            self.assertEqual(int.from_bytes(data[smpl + 48:smpl + 52], "little"), frames - 1, "the loop's last frame")
+        for stem in j["generated_stems"]:
+            self.assertAlmostEqual(stem["duration_seconds"], frames / 44100, places=9)
+        self.assertEqual(self.stems(dict(b, generation_request_id=b["generation_request_id"] + "-2"))[0], files)
+
     def test_bytes_depend_on_the_seed_alone_not_on_what_else_runs(self):
         alone, _ = self.stems(self.body(7))
         crowd = [self.body(7)] + [self.body(100 + i, ["guitar", "piano", "synth"], 0.5 + i) for i in range(3)]
