@@ -112,6 +112,11 @@ def check_answer(method, path, a):
 
 # ---- the server
 
+def heed_sighup():
+    """A test run under nohup must not make its servers deaf to SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Server:
     """One `stemforge serve`, with its data in a folder of its own."""
     started = []
@@ -145,7 +150,7 @@ class Server:
     def start(self, ready=True):
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen([str(self.binary), *self.flags], env=self.env, stdout=log, stderr=log,
-                                        cwd=self.folder)
+                                        cwd=self.folder, preexec_fn=heed_sighup)
         log.close()
         Server.started.append(self.process)
         if ready:
