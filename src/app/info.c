@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/shipped.h"
 #include "base/json.h"
+#include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/family.h"
 
@@ -21,10 +22,12 @@ static status describe(const char *model, bool as_json, err *e) {
     json *members = json_new_object();
     status rc = family_open(&f, &(family_options){.model = model}, e);
     bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
+              json_set_int(members, "arithmetic", ARITHMETIC) &&
               json_set_str(members, "prefetch", kept_way());
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
-    if (!rc && !as_json) printf("%sprefetch   %s\n", buf_str(&text), kept_way());
+    if (!rc && !as_json)
+        printf("%sarithmetic %d\nprefetch   %s\n", buf_str(&text), ARITHMETIC, kept_way());
     json_free(members);
     buf_deinit(&text);
     family_close(f);

@@ -8,6 +8,7 @@
 #include "app/shipped.h"
 #include "app/stem_name.h"
 #include "base/os.h"
+#include "compute/quant.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
@@ -27,6 +28,7 @@ static json *to_json(const recipe *r) {
     json *j = json_new_object();
     bool shipped = strcmp(r->model, SHIPPED_MODEL) == 0;
     bool ok = j && json_set_str(j, "stemforge", STEMFORGE_VERSION) &&
+              json_set_int(j, "arithmetic", ARITHMETIC) &&
               (shipped ? json_set_str(j, "model", r->model) : set_path(j, "model", r->model)) &&
               json_set_str(j, "weights", r->weights) && json_set_str(j, "format", r->format);
     if (ok && strcmp(r->name, STEM_NAME_PLAIN) != 0) ok = json_set_str(j, "name", r->name);
@@ -87,6 +89,26 @@ static status read_fields(recipe_file *r, err *e) {
     return rc;
 }
 
+// Whether weights of 8 or 4 bits may have made the stems: the codec has them beside bf16 too, and a
+// packed file may hold them.
+static bool may_be_narrow(const recipe_file *r) {
+    size_t n = strlen(r->model);
+    bool exact = strcmp(r->weights, "stored") == 0 || strcmp(r->weights, "f32") == 0;
+    return !exact || (n > 5 && strcmp(r->model + n - 5, ".gguf") == 0);
+}
+
+// Other arithmetic would make other samples of narrow weights, without a word.
+static status check_arithmetic(const recipe_file *r, err *e) {
+    int64_t number = 1; // recipes that name none
+    status rc = json_opt_int(r->doc, "arithmetic", 1, INT32_MAX, &number, e);
+    if (rc || number == ARITHMETIC || !may_be_narrow(r)) return rc;
+    return err_set(e, ERR_FORMAT,
+                   "arithmetic: expected %d, found %lld: narrow weights give other samples now. "
+                   "%s makes the same bytes; or take the settings into a new request",
+                   ARITHMETIC, (long long)number,
+                   number < ARITHMETIC ? "stemforge " ARITHMETIC_1_VERSION : "A newer stemforge");
+}
+
 static status read_members(recipe_file *r, err *e) {
     status rc = json_get_str(r->doc, "model", &r->model, e);
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
@@ -96,6 +118,7 @@ static status read_members(recipe_file *r, err *e) {
     if (!rc) rc = json_opt_int(r->doc, "model_top_k", 0, 65536, &top_k, e);
     if (!rc) rc = json_opt_num(r->doc, "model_guidance", 0, 100, &r->model_own.guidance, e);
     r->model_own.top_k = (int)top_k;
+    if (!rc) rc = check_arithmetic(r, e);
     return rc ? rc : read_fields(r, e);
 }
 

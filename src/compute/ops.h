@@ -64,7 +64,7 @@ void op_rms_norm(compute *c, const norm_args *a);
 typedef struct {
     const float *q;    // [heads * dh]
     float *out;        // [heads * dh]
-    qblock *outq;      // gets out in 8 bits, or NULL; dh a multiple of QUANT_BLOCK
+    qblock *outq;      // gets out in 8 bits, or NULL; QUANT_BLOCK a multiple of dh
     const void *k, *v; // head h at + h*kv_stride values of kv_type
     int64_t len;       // keys to attend to; 0: out is zero
     int64_t kv_stride; // attend_stride(shape, rows that each head has room for)

@@ -35,13 +35,16 @@ typedef struct {
     const void *data;
 } weight;
 
-#define QUANT_BLOCK 32 // columns that share a scale
+#define QUANT_BLOCK 256 // columns that share a scale: quant.h
+#define QUANT_SUB 32    // columns that share a sub-scale, in weights of 4 bits
 
-// 32 activations in 8 bits: x[i] is scale * q[i]. less8 is -8 times the sum of q; it cancels the
-// offset of 8 with which weights are stored.
+// A block of activations in 8 bits: x[i] is scale * q[i]; past the end of a row q is 0. The sums of
+// q cancel the offsets with which weights are stored.
 typedef struct {
     float scale;
-    int32_t less8;
+    int32_t less128; // -128 times the sum of q
+    // [j][h]: -8 times the sum of q over the QUANT_SUB columns from 128h + 32j on
+    int16_t less8[QUANT_BLOCK / QUANT_SUB / 2][2];
     int8_t q[QUANT_BLOCK];
 } qblock;
 

@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "compute/quant.h"
 #include "format/gguf.h"
 
 #define ARCHITECTURE "musicgen"
-#define PACKING "panels16-v2"
+#define TEXT_OF(number) #number
+#define TAG_OF(number) "panels16-arithmetic" TEXT_OF(number)
+#define PACKING TAG_OF(ARITHMETIC)
 #define VOCABULARY "tokenizer.vocab"
 
 // --- names
@@ -135,8 +138,9 @@ static status check_packing(const pack *p, err *e) {
     if (rc) return rc;
     if (how.n == strlen(PACKING) && memcmp(how.p, PACKING, how.n) == 0) return OK;
     return err_set(e, ERR_FORMAT,
-                   "stemforge.packing: expected %s, found \"%.*s\"; convert the model anew",
-                   PACKING, (int)MIN(how.n, (size_t)40), (const char *)how.p);
+                   "stemforge.packing: expected %s, found \"%.*s\"; convert the model anew with "
+                   "stemforge convert, or read files of panels16-v2 with stemforge %s",
+                   PACKING, (int)MIN(how.n, (size_t)40), (const char *)how.p, ARITHMETIC_1_VERSION);
 }
 
 static status read_views(pack *p, err *e) {

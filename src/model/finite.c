@@ -36,10 +36,13 @@ bool finite_f32(const float *x, int64_t n) {
     return all_finite((const uint8_t *)x, (size_t)n * sizeof *x, &test_f32);
 }
 
-// The scales of a packed matrix: sixteen f16 at the beginning of each block of a panel.
-static bool scales_finite(const uint8_t *p, size_t n, size_t block) {
+// The scales of whole panels: sixteen f32 at the beginning of each block of a panel.
+static bool scales_finite(const uint8_t *p, size_t n, size_t panel, dtype type) {
+    size_t block = quant_panel_size(type, QUANT_BLOCK);
     bool ok = true;
-    for (; n >= block; p += block, n -= block) ok &= all_finite(p, 2 * QUANT_ROWS, &test_f16);
+    for (; n >= panel; p += panel, n -= panel)
+        for (size_t b = 0; b < panel; b += block)
+            ok &= all_finite(p + b, 4 * QUANT_ROWS, &test_f32);
     return ok;
 }
 
@@ -53,7 +56,7 @@ typedef struct {
 static bool part_finite(const weight_job *j, const uint8_t *p, size_t n) {
     switch (j->type) {
     case DT_Q8:
-    case DT_Q4: return scales_finite(p, n, j->unit);
+    case DT_Q4: return scales_finite(p, n, j->unit, j->type);
     case DT_F16: return all_finite(p, n, &test_f16);
     case DT_BF16:
     case DT_BF16X8:
@@ -74,7 +77,7 @@ static void weight_part(void *arg, int part, int parts) {
 
 bool finite_weight(const weight *m, size_t size, compute *c) {
     weight_job j = {.data = m->data, .size = size, .unit = 64, .type = m->type};
-    if (quant_is(m->type)) j.unit = quant_panel_size(m->type, 1);
+    if (quant_is(m->type)) j.unit = quant_panel_size(m->type, m->cols);
     int parts = c ? (int)MIN(j.size / PART_BYTES + 1, (size_t)(4 * compute_threads(c))) : 1;
     if (parts > 1)
         op_parallel(c, parts, weight_part, &j);

@@ -53,7 +53,7 @@ static bool all_packed(const musicgen *m) {
 static void scratch_8_bits(mg_scratch *s, const mg_config *cfg) {
     size_t row = (size_t)quant_blocks(cfg->d) * sizeof(qblock), n = (size_t)s->rows_max;
     s->norm_q = arena_alloc(&s->own, n * row);
-    if (cfg->dh % QUANT_BLOCK == 0) s->ctx_q = arena_alloc(&s->own, n * row);
+    if (QUANT_BLOCK % cfg->dh == 0) s->ctx_q = arena_alloc(&s->own, n * row);
     if (cfg->ffn % QUANT_BLOCK == 0)
         s->hidden_q = arena_alloc(&s->own, n * (size_t)quant_blocks(cfg->ffn) * sizeof(qblock));
 }

@@ -93,6 +93,13 @@ for t in f32 q4; do
 done
 head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
+# Files and recipes of narrow weights carry the number of their arithmetic; exact weights have no other.
+LC_ALL=C sed 's/panels16-arithmetic2/panels16-arithmetic1/' "$tmp/q8.gguf" >"$tmp/old.gguf"
+fails "a packed file of arithmetic 1" 1 "convert the model anew" "$bin" info "$tmp/old.gguf"
+grep -v '"arithmetic"' "$tmp/u/recipe.json" >"$tmp/old.json"
+fails "a recipe of arithmetic 1" 1 "arithmetic: expected 2, found 1" "$bin" generate --recipe "$tmp/old.json" --out "$tmp/old"
+sed 's/"q8"/"f32"/' "$tmp/old.json" >"$tmp/exact.json"
+status "a recipe of arithmetic 1 and exact weights" 0 "$bin" generate --recipe "$tmp/exact.json" --quiet --out "$tmp/old"
 
 # --- one take in one folder
 take() { "$bin" generate --model $mono --duration 0.3 --quiet --out "$tmp/take" "$@"; }

@@ -2,6 +2,7 @@
 //
 // Sizes lie on both sides of every vector width; pointers are off by one; what lies behind a result
 // must stay as it was.
+#include <float.h>
 #include <math.h>
 
 #include "check.h"
@@ -119,15 +120,17 @@ static void qdots_case(dtype type, int64_t rows, int64_t cols, int64_t n) {
     weight w = {.type = DT_F32, .rows = rows, .cols = cols, .data = y};
     quant_pack(packed + 1, type, &w);
     qdots_args a = {.w = packed + 1, .type = type, .panels = quant_panels(rows), .x = xq, .n = n};
-    a.blocks = quant_blocks(cols), a.ldo = a.panels * QUANT_ROWS + 3;
+    a.cols = cols, a.ldo = a.panels * QUANT_ROWS + 3;
     kern_table ref;
     kern_init_ref(&ref);
-    for (int64_t j = 0; j < n; j++) ref.rows.quantise(xq + j * a.blocks, x + 1 + j * cols, cols);
+    const int64_t blocks = quant_blocks(cols);
+    for (int64_t j = 0; j < n; j++) ref.rows.quantise(xq + j * blocks, x + 1 + j * cols, cols);
     at_every_level("qdots", run_qdots, &a, NULL, rows, cols, n);
 }
 
 static void test_qdots(void) {
-    static const int64_t rows[] = {1, 16, 17, 40}, cols[] = {1, 31, 32, 33, 64, 100, 500};
+    static const int64_t rows[] = {1, 16, 17, 40},
+                         cols[] = {1, 32, 33, 64, 65, 193, 256, 257, 500, 513};
     static const int64_t ns[] = {1, 2, 3, 7, 8, 9, 17};
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         for (size_t c = 0; c < ARRAY_LEN(cols); c++)
@@ -142,40 +145,100 @@ static void run_quantise(const kern_table *k, float *out, const void *arg) {
     memset(xq, 7, sizeof xq);
     k->rows.quantise(xq, x + 1, cols);
     for (int64_t b = 0; b < quant_blocks(cols); b++) {
-        *out++ = xq[b].scale, *out++ = (float)xq[b].less8;
+        *out++ = xq[b].scale, *out++ = (float)xq[b].less128;
+        for (int i = 0; i < QUANT_BLOCK / QUANT_SUB; i++) *out++ = xq[b].less8[i % 4][i / 4];
         for (int i = 0; i < QUANT_BLOCK; i++) *out++ = (float)xq[b].q[i];
     }
 }
 
-// Weights on the grid of their scale come back exactly; others are off by half a step at most (Q4:
-// one, at the end where it has no +8).
-static void test_packing(void) {
-    static float w[3 * 70], row[70];
-    for (int t = 0; t < 2; t++) {
-        dtype type = t ? DT_Q4 : DT_Q8;
-        weight src = {.type = DT_F32, .rows = 3, .cols = 70, .data = w};
-        for (int i = 0; i < 210; i++) w[i] = (float)(t ? i % 15 - 8 : i * 37 % 255 - 127) * 0.125f;
-        for (int i = 0; i < 210; i++)
-            if (i % 70 % 32 == 0) w[i] = t ? -1.0f : 15.875f; // the end of the grid
-        quant_pack(packed, type, &src);
-        weight q = {.type = type, .rows = 3, .cols = 70, .data = packed};
-        quant_row(row, &q, 2);
-        same(w + 140, row, 70, "%s: the grid comes back", dtype_name(type));
-        src.data = x;
-        quant_pack(packed, type, &src);
-        quant_row(row, &q, 1);
-        for (int i = 0; i < 70; i++) {
-            float most = 0, off = row[i] - x[70 + i];
-            for (int k = i / 32 * 32; k < MIN(70, i / 32 * 32 + 32); k++) {
-                most = MAX(most, x[70 + k] < 0 ? -x[70 + k] : x[70 + k]);
-            }
-            float step = most / (t ? 8 : 127) * 1.002f;
-            expect((off < 0 ? -off : off) <= (t ? step : step * 0.51f), "%s: value %d is %g off",
-                   dtype_name(type), i, (double)off);
-        }
+#define PACK_COLS 600 // three blocks, the last one short
+
+static void unpack(float *row, dtype type, const float *w, int64_t r) {
+    const weight src = {.type = DT_F32, .rows = 3, .cols = PACK_COLS, .data = w};
+    const weight q = {.type = type, .rows = 3, .cols = PACK_COLS, .data = packed};
+    quant_pack(packed, type, &src);
+    quant_row(row, &q, r);
+}
+
+// The largest magnitude, and the error that may be: of n values from v on.
+static float largest_of(const float *v, int64_t n) {
+    float most = 0;
+    for (int64_t i = 0; i < n; i++) most = MAX(most, fabsf(v[i]));
+    return most;
+}
+
+// Weights on the grid of their scale come back exactly; others are off by half a step at most.
+static void test_packing8(void) {
+    static float w[3 * PACK_COLS], row[PACK_COLS];
+    for (int i = 0; i < 3 * PACK_COLS; i++) w[i] = (float)(i * 37 % 255 - 127) * 0.125f;
+    for (int i = 0; i < 3; i++)
+        for (int c = 0; c < PACK_COLS; c += QUANT_BLOCK) w[i * PACK_COLS + c] = 15.875f;
+    unpack(row, DT_Q8, w, 2);
+    same(w + 2 * PACK_COLS, row, PACK_COLS, "Q8: the grid comes back");
+    unpack(row, DT_Q8, x, 1);
+    for (int i = 0; i < PACK_COLS; i++) {
+        int from = i / QUANT_BLOCK * QUANT_BLOCK, n = MIN(QUANT_BLOCK, PACK_COLS - from);
+        float step = largest_of(x + PACK_COLS + from, n) / 127, off = row[i] - x[PACK_COLS + i];
+        expect(fabsf(off) <= step * 0.501f, "Q8: value %d is %g off", i, (double)off);
     }
-    expect(quant_size(DT_Q8, 17, 33) == 2 * 2 * 544 && quant_size(DT_Q4, 17, 33) == 2 * 2 * 288,
-           "sizes of packed matrices");
+    w[PACK_COLS + 5] = INFINITY, w[PACK_COLS + 6] = -INFINITY, w[PACK_COLS + 7] = NAN;
+    unpack(row, DT_Q8, w, 1);
+    expect(row[5] == 15.875f && row[6] == -15.875f && row[7] == 0,
+           "Q8: values that are no numbers");
+}
+
+// The squared error of rounding a run by itself: the value of largest magnitude becomes -8, as
+// GGUF's Q4_0 has it, with its scale exact.
+static double plain_error(const float *v) {
+    float most = 0;
+    double error = 0;
+    for (int i = 0; i < 32; i++) most = fabsf(v[i]) > fabsf(most) ? v[i] : most;
+    for (int i = 0; i < 32; i++) {
+        float n = MIN(7.0f, roundf(v[i] / (most / -8)));
+        error += pow((double)v[i] - (double)(n * (most / -8)), 2);
+    }
+    return error;
+}
+
+static double squared_error(const float *a, const float *b, int64_t n) {
+    double error = 0;
+    for (int64_t i = 0; i < n; i++) error += pow((double)a[i] - (double)b[i], 2);
+    return error;
+}
+
+// Weights on a grid of sub-scales come back, but for the rounding of the scale; others with a
+// smaller error than without a search, though that has a scale of its own every 32 columns.
+static void test_packing4(void) {
+    static float w[3 * PACK_COLS], row[PACK_COLS];
+    for (int i = 0; i < 3 * PACK_COLS; i++) {
+        int c = i % PACK_COLS, s = c % QUANT_BLOCK / 32 == 0 ? 15 : 1 + c / 32 % 14;
+        w[i] = (float)(s * (c % 32 < 16 ? c % 16 - 8 : 7 - c % 16)) * 0.125f;
+    }
+    unpack(row, DT_Q4, w, 2);
+    for (int i = 0; i < PACK_COLS; i++)
+        expect(fabsf(row[i] - w[2 * PACK_COLS + i]) < 1e-5f, "Q4: value %d of the grid is %g", i,
+               (double)row[i]);
+    double plain = 0, error = 0;
+    for (int r = 0; r < 3; r++) {
+        unpack(row, DT_Q4, y, r);
+        for (int i = 0; i + 32 <= PACK_COLS; i += 32) plain += plain_error(y + r * PACK_COLS + i);
+        error += squared_error(row, y + r * PACK_COLS, PACK_COLS / 32 * 32);
+    }
+    expect(error < plain, "Q4: the squared error is %g, without a search %g", error, plain);
+    for (int i = 0; i < PACK_COLS; i++)
+        w[PACK_COLS + i] = i < QUANT_BLOCK ? 0 : i % 3 ? 3e38f : NAN;
+    w[PACK_COLS + 300] = -INFINITY;
+    unpack(row, DT_Q4, w, 1);
+    for (int i = 0; i < PACK_COLS; i++)
+        expect(row[i] == row[i] && fabsf(row[i]) <= FLT_MAX, "Q4: value %d is no number", i);
+    expect(largest_of(row, QUANT_BLOCK) == 0, "Q4: a block of zeros");
+}
+
+static void test_packing(void) {
+    test_packing8();
+    test_packing4();
+    expect(quant_size(DT_Q8, 17, 257) == 2 * (2 * 64 + 5 * 1024), "the size of a Q8 matrix");
+    expect(quant_size(DT_Q4, 17, 257) == 2 * (2 * 128 + 5 * 512), "the size of a Q4 matrix");
     expect(quant_size(DT_Q8, INT64_MAX, 2) == 0, "the size of what cannot be");
 }
 

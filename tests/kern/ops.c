@@ -200,7 +200,7 @@ static void test_packed(void) {
 
 // ---- attention ----
 
-#define HEADS 5
+#define HEADS 10
 #define DH 32
 #define ROWS 7
 #define LEN 300
@@ -351,8 +351,8 @@ static void test_cache_copy_of_panels(void) {
 // A norm, two products, and attention before a third: every op makes its rows in 8 bits for the
 // next one (early), or leaves them to it.
 #define EARLY_N 9
-#define EARLY_D 160  // HEADS * DH
-#define EARLY_UP 992 // several parts, which cut blocks if they may
+#define EARLY_D 320   // HEADS * DH: a block and a part of one
+#define EARLY_UP 1024 // several parts, which cut blocks if they may
 typedef struct {
     weight up, down;
     dtype kv_type;
@@ -369,7 +369,7 @@ static void early_attend(compute *c, float *ctx, const float *q, const early_cas
             (attend_item){.q = q + i * EARLY_D, .out = ctx + i * EARLY_D, .len = LEN / 9 * i};
         items[i].k = narrow_bytes, items[i].v = narrow_bytes + 4 * HEADS * LEN * DH;
         items[i].kv_stride = attend_stride(&s, LEN);
-        if (k->early) items[i].outq = early_q[2] + i * EARLY_D / QUANT_BLOCK;
+        if (k->early) items[i].outq = early_q[2] + i * quant_blocks(EARLY_D);
     }
     op_attend(c, &s, items, EARLY_N);
 }

@@ -4,8 +4,8 @@
 #include "compute/cpu/pool.h"
 #include "compute/ops.h"
 
-#define COMPUTE_PANEL ((int64_t)128 << 10)  // values; 512 KiB are half of a core's L2 cache
-#define COMPUTE_QBLOCKS ((int64_t)32 << 10) // a million values
+#define COMPUTE_PANEL ((int64_t)128 << 10) // values; 512 KiB are half of a core's L2 cache
+#define COMPUTE_QBLOCKS ((int64_t)4 << 10) // a million values
 
 // The memory that one thread works in.
 typedef struct {

@@ -14,7 +14,7 @@
 #define CHUNK_VALUES ((int64_t)512 << 10) // values of x that pass over all panels: 2 MiB
 #define WIDEN_ROWS 48                     // rows of x from which widening a panel first pays
 #define PART_COST ((int64_t)64 << 10)     // weights of a part: a few microseconds of reading
-#define PART_ROWS 32                      // weight rows of a part at least: a block of y in 8 bits
+#define PART_ROWS 32                      // weight rows of a part at least
 #define PART_X 60                         // rows of x of a part: each part reads the weights again
 
 static bool interleaved(const weight *w) {
@@ -143,9 +143,17 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 // ---- packed weights ----
 
 #define BLOCK_PANELS (GEMM_BLOCK_ROWS / QUANT_ROWS)
-#define PART_PANELS (PART_ROWS / QUANT_ROWS)
 
-// Multiplies panels p with rows x of a. q: these rows in 8 bits.
+// Rounds a block of results, from column `from` on, to 8 bits.
+static void quantise_block(const compute *c, const linear_args *a, int64_t from, span x) {
+    for (int64_t i = x.from; i < x.to; i++) {
+        qblock *yq = a->yq + (i * a->w->rows + from) / QUANT_BLOCK;
+        c->k.rows.quantise(yq, a->y + i * a->ldy + from, QUANT_BLOCK);
+    }
+}
+
+// Multiplies panels p with rows x of a. q: these rows in 8 bits. Results become 8 bits when the
+// last panels of their block are done.
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
                          bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
@@ -155,15 +163,17 @@ static void packed_block(const compute *c, const linear_args *a, span p, span x,
                     .x = q,
                     .cached = cached,
                     .prefetch = c->prefetch};
-    d.blocks = quant_blocks(a->w->cols), d.n = x.to - x.from, d.panels = p.to - p.from;
+    d.cols = a->w->cols, d.n = x.to - x.from, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
     c->k.packed.dots(&d);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
     finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
-    for (int64_t i = x.from; a->yq && i < x.to; i++) {
-        qblock *yq = a->yq + (i * a->w->rows + rows.from) / QUANT_BLOCK;
-        c->k.rows.quantise(yq, a->y + i * a->ldy + rows.from, rows.to - rows.from);
-    }
+    if (a->yq && rows.to % QUANT_BLOCK == 0) quantise_block(c, a, rows.to - QUANT_BLOCK, x);
+}
+
+// A part makes whole blocks of results in 8 bits.
+static int64_t part_panels(const linear_args *a) {
+    return (a->yq ? QUANT_BLOCK : PART_ROWS) / QUANT_ROWS;
 }
 
 // Whether parts are ranges of x rows: if there are too few panels to cut these.
@@ -175,7 +185,7 @@ static bool packed_cuts_x(const linear_args *a, int64_t n) {
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads) {
     int64_t most = (int64_t)threads * COMPUTE_PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * (1 + n / 8) / PART_COST;
-    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows) / PART_PANELS;
+    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows) / part_panels(a);
     return (int)MAX(1, MIN(most, MIN(cost, pieces)));
 }
 
@@ -186,7 +196,7 @@ void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblo
     if (packed_cuts_x(a, n))
         in = span_of(n, 1, part, parts);
     else
-        p = span_of(p.to, PART_PANELS, part, parts);
+        p = span_of(p.to, part_panels(a), part, parts);
     for (int64_t r = p.from; r < p.to; r += BLOCK_PANELS) {
         for (int64_t i = in.from; i < in.to; i += GEMM_BLOCK_X) {
             span panels = {r, MIN(r + BLOCK_PANELS, p.to)};

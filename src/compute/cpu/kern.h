@@ -54,8 +54,8 @@ typedef struct {
     const uint8_t *w; // the first panel; the next follows it
     dtype type;       // DT_Q8 or DT_Q4
     int64_t panels;
-    const qblock *x; // [n, blocks]
-    int64_t n, blocks;
+    const qblock *x; // [n, quant_blocks(cols)]
+    int64_t n, cols;
     bool cached; // hints, as in dots_args
     kern_prefetch prefetch;
 } qdots_args;
@@ -122,12 +122,11 @@ typedef struct {
 } kern_norms;
 
 typedef struct {
-    // Rounds x [cols] to blocks; past the end x is 0. With m = max16 of the lanes
-    // |x[i]| > |x[i+16]| ? |x[i]| : |x[i+16]|: scale = m * (1/127); q = x * (127 / m) rounded to
+    // Rounds x [cols] to blocks; past the end q is 0. With m = max16 of a block's largest |x| in
+    // each lane (a > b ? a : b from 0 on): scale = m * (1/127); q = x * (127 / m) rounded to
     // even, within +-127 (NaN: -127); all 0 where m is 0.
     void (*quantise)(qblock *out, const float *x, int64_t cols);
-    // Rounds x [n] to 8 bits with one scale. With m = max16 of the largest |x| in each lane
-    // (a > b ? a : b from 0 on): unit = m * (1/127), and q as in quantise.
+    // Rounds x [n] to 8 bits with one scale, the unit, as quantise does a block.
     void (*quantise_row)(int8_t *q, float *unit, const float *x, int64_t n);
     // y[i] += x[i]
     void (*add)(float *y, const float *x, int64_t n);

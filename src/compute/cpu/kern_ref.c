@@ -65,29 +65,41 @@ static void dots(const dots_args *a) {
     }
 }
 
-// q of row r and column i in a block of a panel.
-static int packed_value(const uint8_t *block, dtype type, int r, int i) {
-    const uint8_t *q = block + 2 * QUANT_ROWS + 4 * r;
-    if (type == DT_Q8) return q[i / 4 * 64 + i % 4] - 128;
-    return (q[i % 16 / 4 * 64 + i % 4] >> (i < 16 ? 0 : 4) & 15) - 8;
+// d and the integer of row r and column i of a panel.
+typedef struct {
+    float d;
+    int32_t q;
+} packed_value;
+
+static packed_value packed_at(const uint8_t *panel, dtype type, int r, int64_t i) {
+    const uint8_t *block = panel + (size_t)(i / QUANT_BLOCK) * quant_panel_size(type, QUANT_BLOCK);
+    const uint8_t *at = block + quant_head_size(type) + 4 * r + i % 4;
+    float d = value(block, DT_F32, r);
+    i %= QUANT_BLOCK;
+    if (type == DT_Q8) return (packed_value){d, at[i / 4 * 64] - 128};
+    int s = block[64 + 4 * r + i / 64] >> (i / 32 % 2 * 4) & 15;
+    int n = (at[i / 32 * 256 + i % 16 / 4 * 64] >> (i / 16 % 2 * 4) & 15) - 8;
+    return (packed_value){d, s * n};
+}
+
+// The product of one row of a panel with a row of x.
+static float qdot(const qdots_args *a, const uint8_t *panel, int r, const qblock *x) {
+    float acc = 0;
+    for (int64_t c = 0; c < a->cols; c += QUANT_BLOCK, x++) {
+        int32_t sum = 0;
+        for (int64_t i = c; i < MIN(c + QUANT_BLOCK, a->cols); i++)
+            sum += packed_at(panel, a->type, r, i).q * x->q[i - c];
+        acc = fmaf((float)sum, packed_at(panel, a->type, r, c).d * x->scale, acc);
+    }
+    return acc;
 }
 
 static void qdots(const qdots_args *a) {
-    size_t size = quant_panel_size(a->type, QUANT_BLOCK);
     for (int64_t j = 0; j < a->n; j++) {
         for (int64_t r = 0; r < a->panels * QUANT_ROWS; r++) {
-            int lane = (int)(r % QUANT_ROWS);
-            const uint8_t *block = a->w + (size_t)(r / QUANT_ROWS * a->blocks) * size;
-            const qblock *x = a->x + j * a->blocks;
-            float acc = 0;
-            for (int64_t b = 0; b < a->blocks; b++, block += size, x++) {
-                int32_t sum = 0;
-                for (int i = 0; i < QUANT_BLOCK; i++) {
-                    sum += packed_value(block, a->type, lane, i) * x->q[i];
-                }
-                acc = fmaf((float)sum, value(block, DT_F16, lane) * x->scale, acc);
-            }
-            a->out[j * a->ldo + r] = acc;
+            size_t panel = (size_t)(r / QUANT_ROWS) * quant_panel_size(a->type, a->cols);
+            const qblock *x = a->x + j * quant_blocks(a->cols);
+            a->out[j * a->ldo + r] = qdot(a, a->w + panel, (int)(r % QUANT_ROWS), x);
         }
     }
 }
@@ -98,24 +110,6 @@ static int8_t quantum(float v, float by) {
     float t = (v * by + MATH_ROUND) - MATH_ROUND;
     t = t > -127.0f ? t : -127.0f;
     return (int8_t)(t < 127.0f ? t : 127.0f);
-}
-
-static void quantise(qblock *out, const float *x, int64_t cols) {
-    for (int64_t from = 0; from < cols; from += QUANT_BLOCK, out++) {
-        float v[QUANT_BLOCK] = {0}, lane[16];
-        memcpy(v, x + from, (size_t)MIN(QUANT_BLOCK, cols - from) * sizeof *v);
-        for (int i = 0; i < 16; i++) {
-            float a = fabsf(v[i]), b = fabsf(v[i + 16]);
-            lane[i] = a > b ? a : b;
-        }
-        float m = max16(lane), by = m > 0.0f ? 127.0f / m : 0.0f;
-        out->scale = m * (1.0f / 127.0f);
-        out->less8 = 0;
-        for (int i = 0; i < QUANT_BLOCK; i++) {
-            out->q[i] = quantum(v[i], by);
-            out->less8 -= 8 * out->q[i];
-        }
-    }
 }
 
 static float chain_f32(const float *w, const float *x, int64_t cols) {
@@ -278,6 +272,17 @@ static void quantise_row(int8_t *q, float *unit, const float *x, int64_t n) {
     float m = largest(x, n), by = m > 0.0f ? 127.0f / m : 0.0f;
     *unit = m * (1.0f / 127.0f);
     for (int64_t i = 0; i < n; i++) q[i] = quantum(x[i], by);
+}
+
+static void quantise(qblock *out, const float *x, int64_t cols) {
+    for (int64_t from = 0; from < cols; from += QUANT_BLOCK, out++) {
+        memset(out, 0, sizeof *out);
+        quantise_row(out->q, &out->scale, x + from, MIN(QUANT_BLOCK, cols - from));
+        for (int i = 0; i < QUANT_BLOCK; i++) {
+            out->less8[i / 32 % 4][i / 128] -= (int16_t)(8 * out->q[i]);
+            out->less128 -= 128 * out->q[i];
+        }
+    }
 }
 
 // Splits x into two digits, to[i] = 128 hi + lo, and returns their unit.

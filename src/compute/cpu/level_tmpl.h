@@ -26,9 +26,14 @@
 // and for packed weights
 //   i32x16 u8x64        sixteen sums; a group of 64 bytes in a panel
 //   w_load              reads a group
-//   w_q8 w_q4_low w_q4_high  make weights of a group
-//   i_start(less8, shift)    the sums that a block begins with, for weights q + (8 << shift)
+//   w_q8                makes weights of a group
+//   w_low w_high        the halves of a group's bytes
+//   w_scales w_sub w_next  the first of the sub-scales that 64 bytes hold, ready for w_q4; the rest
+//   w_q4(halves, s)     makes weights of halves and their sub-scales
+//   i_start(less8, shift)  the sums that a block begins with, for weights q + (8 << shift)
+//   i_start4(sub, less8)   the same for weights of 4 bits; less8 as in qblock
 //   i_dot(acc, w, x4)   lane r += the four weights of row r times the four bytes of x4
+//   i_add
 //   i_float             sums as f32
 #if !defined(LEVEL)
 #error "define LEVEL before level_tmpl.h, as kern_avx2.c does"

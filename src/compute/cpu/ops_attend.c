@@ -83,9 +83,14 @@ static void attend_heads(const attend_fork *f, int64_t i, span h, float *scores)
     }
 }
 
-// The number of heads that begin before `work` is done, if each costs `cost`.
-static int64_t heads_before(int64_t work, int64_t cost, int64_t heads) {
-    return MAX(0, MIN(heads, (work + cost - 1) / cost));
+// Heads that one part makes together: those of a block, if the results become 8 bits.
+static int64_t heads_together(const attend_fork *f, int64_t i) {
+    return f->items[i].outq ? QUANT_BLOCK / f->s->dh : 1;
+}
+
+// The number of heads that begin before `work` is done, if `together` of them cost `cost`.
+static int64_t heads_before(int64_t work, int64_t cost, int64_t heads, int64_t together) {
+    return MAX(0, MIN(heads, (work + cost - 1) / cost * together));
 }
 
 // Work is cut by cost. A head belongs to the part that contains the head's first unit of cost.
@@ -94,7 +99,9 @@ static void attend_part(void *arg, int part, int parts, int thread) {
     int64_t from = f->work * part / parts, to = f->work * (part + 1) / parts, at = 0;
     for (int64_t i = 0; i < f->n && at < to; i++) {
         int64_t cost = f->items[i].len + ATTEND_FIXED, heads = f->s->heads;
-        span h = {heads_before(from - at, cost, heads), heads_before(to - at, cost, heads)};
+        int64_t together = heads_together(f, i), each = cost * together;
+        span h = {heads_before(from - at, each, heads, together),
+                  heads_before(to - at, each, heads, together)};
         attend_heads(f, i, h, f->c->scratch[thread].scores);
         at += cost * heads;
     }
@@ -106,7 +113,7 @@ void op_attend(compute *c, const attend_shape *s, const attend_item *items, int6
            (s->kv_type == DT_I8 && s->dh <= ATTEND_I8_DH));
     for (int64_t i = 0; i < n; i++) {
         assert(s->kv_type != DT_I8 || !items[i].bias);
-        assert(!items[i].outq || s->dh % QUANT_BLOCK == 0);
+        assert(!items[i].outq || QUANT_BLOCK % s->dh == 0);
         assert(items[i].len >= 0 && items[i].len <= c->scores_max); // compute_reserve comes first
         f.work += (items[i].len + ATTEND_FIXED) * s->heads;
     }

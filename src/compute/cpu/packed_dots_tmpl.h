@@ -21,84 +21,116 @@ enum {
 typedef struct {
     const uint8_t *w;     // the first panel
     size_t panel;         // bytes of a panel: the second follows the first
-    const uint8_t *ahead; // what to prefetch for each panel: ahead_step bytes a block
+    const uint8_t *ahead; // what to prefetch for each panel: ahead_step bytes a slice
     size_t ahead_step;
     kern_fetch_into into; // where it is prefetched to
     const qblock *x;      // rows `blocks` apart
-    int64_t blocks;
+    int64_t blocks, slices;
     float *out; // rows ldo apart
     int64_t ldo;
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
-// Adds one block of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x
-// row j its block at x[j * blocks]. Each value of x is loaded once for both panels.
-INLINE void qsums8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
-                   const int panels, const int nx) {
+// Few sums are kept as two halves each, so that no product waits for the one before.
+#define QHALVES(sums) ((sums) <= 4 ? 2 : 1)
+
+// Adds one slice of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x
+// row j its values at q + j*blocks*sizeof(qblock). Each value of x is loaded once for both panels.
+INLINE void qslice8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const int8_t *q,
+                    const int panels, const int nx) {
+    const int sums = panels * nx, halves = QHALVES(sums);
     UNROLLED
-    for (int g = 0; g < 8; g++) {
+    for (int g = 0; g < 16; g++) {
         u8x64 v[2];
         UNROLLED
         for (int p = 0; p < panels; p++) v[p] = w_q8(w_load(w + p * t->panel + 64 * g));
         UNROLLED
-        for (int i = 0; i < panels * nx; i++) {
-            int32_t x4 = four(x[i / panels * t->blocks].q + 4 * g);
-            sum[i] = i_dot(sum[i], v[i % panels], x4);
+        for (int i = 0; i < sums; i++) {
+            int32_t x4 = four(q + i / panels * t->blocks * (int64_t)sizeof(qblock) + 4 * g);
+            i32x16 *to = &sum[g % halves * sums + i];
+            *to = i_dot(*to, v[i % panels], x4);
         }
     }
 }
 
-// The same for weights of 4 bits.
-INLINE void qsums4(i32x16 *sum, const uint8_t *w, const qtile_args *t, const qblock *x,
-                   const int panels, const int nx) {
+// The same for weights of 4 bits. sub[p]: the sub-scales that panel p still needs; the next one
+// comes first.
+INLINE void qslice4(i32x16 *sum, u8x64 *sub, const uint8_t *w, const qtile_args *t, const int8_t *q,
+                    const int panels, const int nx) {
+    const int sums = panels * nx, halves = QHALVES(sums);
+    w_scales s[2];
     UNROLLED
-    for (int g = 0; g < 4; g++) {
+    for (int g = 0; g < 8; g++) {
         u8x64 lo[2], hi[2];
         UNROLLED
         for (int p = 0; p < panels; p++) {
+            if (g % 4 == 0) s[p] = w_sub(sub[p]), sub[p] = w_next(sub[p]);
             u8x64 both = w_load(w + p * t->panel + 64 * g);
-            lo[p] = w_q4_low(both), hi[p] = w_q4_high(both);
+            lo[p] = w_q4(w_low(both), s[p]), hi[p] = w_q4(w_high(both), s[p]);
         }
         UNROLLED
-        for (int i = 0; i < panels * nx; i++) {
-            const int8_t *q = x[i / panels * t->blocks].q + 4 * g;
-            sum[i] = i_dot(i_dot(sum[i], lo[i % panels], four(q)), hi[i % panels], four(q + 16));
+        for (int i = 0; i < sums; i++) {
+            const int8_t *x = q + i / panels * t->blocks * (int64_t)sizeof(qblock);
+            x += g / 4 * 32 + g % 4 * 4;
+            i32x16 *even = &sum[i], *odd = &sum[(halves - 1) * sums + i];
+            *even = i_dot(*even, lo[i % panels], four(x));
+            *odd = i_dot(*odd, hi[i % panels], four(x + 16));
         }
     }
 }
 
-// Adds one block to the results: acc[j*panels + p] is that of x row j and panel p.
-INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const qtile_args *t, const qblock *x,
+// What the sums begin with. The second halves begin with 0.
+INLINE void qsums_start(i32x16 *sum, const u8x64 *sub, const qtile_args *t, const qblock *x,
                         const int panels, const int nx, const dtype type) {
+    const int sums = panels * nx;
+    UNROLLED
+    for (int i = 0; i < sums; i++) {
+        const qblock *of = x + i / panels * t->blocks;
+        sum[i] = type == DT_Q8 ? i_start(of->less128, 0) : i_start4(sub[i % panels], of->less8);
+        if (QHALVES(sums) == 2) sum[sums + i] = i_start(0, 0);
+    }
+}
+
+// Adds one block of `slices` to the results: acc[j*panels + p] is that of x row j and panel p.
+INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
+                        const qblock *x, int64_t slices, const int panels, const int nx,
+                        const dtype type) {
+    const int sums = panels * nx, slice = type == DT_Q8 ? 1024 : 512;
     i32x16 sum[2 * QTILE_X];
-    f32x16 d[2];
+    u8x64 sub[2];
+    const uint8_t *at = w + (type == DT_Q8 ? 64 : 128);
     UNROLLED
-    for (int i = 0; i < panels * nx; i++)
-        sum[i] = i_start(x[i / panels * t->blocks].less8, type == DT_Q8 ? 4 : 0);
-    if (type == DT_Q8)
-        qsums8(sum, w + 32, t, x, panels, nx);
-    else
-        qsums4(sum, w + 32, t, x, panels, nx);
+    for (int p = 0; p < panels && type == DT_Q4; p++) sub[p] = w_load(w + 64 + p * t->panel);
+    qsums_start(sum, sub, t, x, panels, nx, type);
+    for (int64_t s = 0; s < slices; s++, at += slice, ahead += t->ahead_step) {
+        UNROLLED
+        for (int p = 0; p < panels; p++)
+            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->into);
+        if (type == DT_Q8)
+            qslice8(sum, at, t, x->q + s * QUANT_SLICE, panels, nx);
+        else
+            qslice4(sum, sub, at, t, x->q + s * QUANT_SLICE, panels, nx);
+    }
     UNROLLED
-    for (int p = 0; p < panels; p++) d[p] = v_f16(w + p * t->panel);
-    UNROLLED
-    for (int i = 0; i < panels * nx; i++) {
-        f32x16 scale = v_mul(d[i % panels], v_set(x[i / panels * t->blocks].scale));
+    for (int i = 0; i < sums; i++) {
+        const f32x16 d = v_load((const float *)(const void *)(w + i % panels * t->panel));
+        const f32x16 scale = v_mul(d, v_set(x[i / panels * t->blocks].scale));
+        if (QHALVES(sums) == 2) sum[i] = i_add(sum[i], sum[sums + i]);
         acc[i] = v_fma(i_float(sum[i]), scale, acc[i]);
     }
 }
 
 INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dtype type) {
+    const int block_slices = QUANT_BLOCK / QUANT_SLICE;
+    const int block = type == DT_Q8 ? 64 + block_slices * 1024 : 128 + block_slices * 512;
     const uint8_t *w = t->w, *ahead = t->ahead;
-    const int size = 32 + (type == DT_Q8 ? 512 : 256);
     f32x16 acc[2 * QTILE_X];
     UNROLLED
     for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
-    for (int64_t b = 0; b < t->blocks; b++, w += size, ahead += t->ahead_step) {
-        UNROLLED
-        for (int p = 0; p < panels; p++)
-            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->into);
-        qtile_block(acc, w, t, t->x + b, panels, nx, type);
+    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices, w += block) {
+        const int64_t slices = MIN(left, block_slices);
+        qtile_block(acc, w, ahead, t, t->x + b, slices, panels, nx, type);
+        ahead += (size_t)slices * t->ahead_step;
     }
     UNROLLED
     for (int i = 0; i < panels * nx; i++)
@@ -127,7 +159,7 @@ static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENT
 static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
     int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
     int64_t least = a->n / tiles, wider = a->n % tiles;
-    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.blocks * tiles);
+    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.slices * tiles);
     t.into = tiles == 1 ? a->prefetch.into : FETCH_L1;
     const size_t ahead = a->prefetch.ahead ? (size_t)a->prefetch.ahead : QAHEAD;
     t.ahead = t.w + (tiles == 1 ? ahead : (size_t)panels * t.panel);
@@ -142,9 +174,9 @@ static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
 // limit, and then one panel at a time is faster: one stream of memory instead of two.
 static void FN(qdots)(const qdots_args *a) {
     if (a->n < 1) return;
-    const size_t block = a->type == DT_Q8 ? 544 : 288;
-    qtile_args t = {.w = a->w, .x = a->x, .blocks = a->blocks, .out = a->out, .ldo = a->ldo};
-    t.panel = (size_t)a->blocks * block;
+    qtile_args t = {.w = a->w, .x = a->x, .out = a->out, .ldo = a->ldo};
+    t.blocks = quant_blocks(a->cols), t.slices = quant_slices(a->cols);
+    t.panel = quant_panel_size(a->type, a->cols);
     const int step = a->n > QTILE_X ? QTILE_PANELS : 1;
     for (int64_t p = 0; p < a->panels; p += step) {
         int panels = (int)MIN(step, a->panels - p);

@@ -54,21 +54,33 @@ static void FN(rms_norm)(float *y, const float *x, const float *w, int64_t d, fl
 
 // ---- rounding to 8 bits ----
 
-INLINE void quantise32(qblock *out, f32x16 lo, f32x16 hi) {
-    float m = v_top(v_max(v_abs(lo), v_abs(hi)));
-    f32x16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
-    f32x16 a = v_quantum(v_mul(lo, by)), b = v_quantum(v_mul(hi, by));
-    v_bytes(out->q, a, b);
-    out->scale = m * (1.0f / 127.0f);
-    out->less8 = -8 * (int32_t)v_sum(v_add(a, b)); // exact: the sum is at most 32 * 127
+// Rounds n values of x, of which 32 count at most, to 8 bits. Returns the sum of these.
+INLINE int32_t quantise32(int8_t *q, const float *x, int64_t n, f32x16 by) {
+    f32x16 zero = v_set(0.0f), lo = zero, hi = zero;
+    if (n >= 32) {
+        lo = v_quantum(v_mul(v_load(x), by)), hi = v_quantum(v_mul(v_load(x + 16), by));
+    } else if (n > 0) {
+        int64_t first = MIN(16, n);
+        lo = v_first_n(v_quantum(v_mul(v_load_n(x, first), by)), zero, first);
+        if (n > 16) hi = v_first_n(v_quantum(v_mul(v_load_n(x + 16, n - 16), by)), zero, n - 16);
+    }
+    v_bytes(q, lo, hi);
+    return (int32_t)v_sum(v_add(lo, hi)); // exact: the sum is at most 32 * 127
 }
 
 static void FN(quantise)(qblock *out, const float *x, int64_t cols) {
-    int64_t i = 0;
-    for (; i + 32 <= cols; i += 32) quantise32(out++, v_load(x + i), v_load(x + i + 16));
-    if (i == cols) return;
-    int64_t lo = MIN(16, cols - i);
-    quantise32(out, v_load_n(x + i, lo), v_load_n(x + i + lo, cols - i - lo));
+    for (int64_t from = 0; from < cols; from += QUANT_BLOCK, out++) {
+        const int64_t n = MIN(QUANT_BLOCK, cols - from);
+        const float m = v_largest(x + from, n);
+        const f32x16 by = v_set(m > 0.0f ? 127.0f / m : 0.0f);
+        int32_t sum = 0;
+        for (int64_t i = 0; i < QUANT_BLOCK; i += QUANT_SUB) {
+            int32_t s = quantise32(out->q + i, x + from + i, n - i, by);
+            out->less8[i / 32 % 4][i / 128] = (int16_t)(-8 * s), sum += s;
+        }
+        out->scale = m * (1.0f / 127.0f);
+        out->less128 = -128 * sum;
+    }
 }
 
 static void FN(quantise_row)(int8_t *q, float *unit, const float *x, int64_t n) {

@@ -60,7 +60,7 @@ static double spent(void) {
 static double read_slice(const kern_table *k, const uint8_t *w, kern_prefetch how) {
     static const qblock x[2 * BLOCKS];
     float out[2 * ROWS_OUT];
-    qdots_args a = {.out = out, .ldo = ROWS_OUT, .type = DT_Q8, .x = x, .n = 2, .blocks = BLOCKS};
+    qdots_args a = {.out = out, .ldo = ROWS_OUT, .type = DT_Q8, .x = x, .n = 2, .cols = COLS};
     a.panels = ROWS_OUT / QUANT_ROWS, a.prefetch = how;
     const size_t each = (size_t)a.panels * quant_panel_size(DT_Q8, COLS);
     size_t at = 0;

@@ -162,12 +162,23 @@ typedef struct {
 static inline u8x64 w_load(const uint8_t *p) {
     return (u8x64){_mm256_loadu_si256((const void *)p), _mm256_loadu_si256((const void *)(p + 32))};
 }
-static inline u8x64 w_low_halves(u8x64 w) {
+static inline u8x64 w_low(u8x64 w) {
     __m256i mask = _mm256_set1_epi8(15);
     return (u8x64){_mm256_and_si256(w.lo, mask), _mm256_and_si256(w.hi, mask)};
 }
-static inline u8x64 w_high_halves(u8x64 w) {
-    return w_low_halves((u8x64){_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)});
+static inline u8x64 w_high(u8x64 w) {
+    return w_low((u8x64){_mm256_srli_epi16(w.lo, 4), _mm256_srli_epi16(w.hi, 4)});
+}
+static inline u8x64 w_next(u8x64 sub) {
+    return (u8x64){_mm256_srli_epi32(sub.lo, 4), _mm256_srli_epi32(sub.hi, 4)};
+}
+// The first sub-scales of eight rows, in both halves of their lanes.
+static inline __m256i sub8(__m256i sub) {
+    __m256i s = _mm256_and_si256(sub, _mm256_set1_epi32(15));
+    return _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
+}
+static inline i32x16 i_add(i32x16 a, i32x16 b) {
+    return (i32x16){_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
 }
 static inline f32x16 i_float(i32x16 a) {
     return (f32x16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)};
@@ -178,15 +189,31 @@ static inline f32x16 i_float(i32x16 a) {
 static inline u8x64 w_q8(u8x64 w) {
     return w;
 }
-static inline u8x64 w_q4_low(u8x64 w) {
-    return w_low_halves(w);
+// A byte of at most 15 times a sub-scale of at most 15 stays in its byte, so that products of 16
+// bits are products of bytes.
+typedef u8x64 w_scales;
+static inline w_scales w_sub(u8x64 sub) {
+    return (w_scales){sub8(sub.lo), sub8(sub.hi)};
 }
-static inline u8x64 w_q4_high(u8x64 w) {
-    return w_high_halves(w);
+static inline u8x64 w_q4(u8x64 halves, w_scales s) {
+    return (u8x64){_mm256_mullo_epi16(halves.lo, s.lo), _mm256_mullo_epi16(halves.hi, s.hi)};
 }
 static inline i32x16 i_start(int32_t less8, unsigned shift) {
     __m256i start = _mm256_set1_epi32((int32_t)((uint32_t)less8 << shift));
     return (i32x16){start, start};
+}
+// Weights of 4 bits are s * (n + 8): the sum begins with the products of s and less8, in pairs.
+static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
+    i32x16 acc = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    const __m256i mask = _mm256_set1_epi32(0x000f000f);
+    for (int j = 0; j < 4; j++, sub = w_next(sub)) {
+        int32_t both;
+        memcpy(&both, less8[j], sizeof both);
+        __m256i pair = _mm256_set1_epi32(both);
+        acc.lo = _mm256_dpwssd_avx_epi32(acc.lo, _mm256_and_si256(sub.lo, mask), pair);
+        acc.hi = _mm256_dpwssd_avx_epi32(acc.hi, _mm256_and_si256(sub.hi, mask), pair);
+    }
+    return acc;
 }
 static inline i32x16 i_dot(i32x16 acc, u8x64 w, int32_t x4) {
     __m256i x = _mm256_set1_epi32(x4);
@@ -202,15 +229,29 @@ static inline u8x64 w_minus(u8x64 w, int less) {
 static inline u8x64 w_q8(u8x64 w) {
     return w_minus(w, 128);
 }
-static inline u8x64 w_q4_low(u8x64 w) {
-    return w_minus(w_low_halves(w), 8);
+// s * (n + 8) minus s * 8. A byte of at most 15 times a sub-scale of at most 15 stays in its byte,
+// so that products of 16 bits are products of bytes.
+typedef struct {
+    __m256i lo, hi, lo8, hi8;
+} w_scales;
+static inline __m256i eight_times(__m256i s) {
+    return _mm256_slli_epi16(_mm256_or_si256(s, _mm256_slli_epi16(s, 8)), 3);
 }
-static inline u8x64 w_q4_high(u8x64 w) {
-    return w_minus(w_high_halves(w), 8);
+static inline w_scales w_sub(u8x64 sub) {
+    __m256i lo = sub8(sub.lo), hi = sub8(sub.hi);
+    return (w_scales){lo, hi, eight_times(lo), eight_times(hi)};
+}
+static inline u8x64 w_q4(u8x64 halves, w_scales s) {
+    return (u8x64){_mm256_sub_epi8(_mm256_mullo_epi16(halves.lo, s.lo), s.lo8),
+                   _mm256_sub_epi8(_mm256_mullo_epi16(halves.hi, s.hi), s.hi8)};
 }
 static inline i32x16 i_start(int32_t less8, unsigned shift) {
     (void)less8, (void)shift;
     return (i32x16){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
+    (void)sub, (void)less8;
+    return i_start(0, 0);
 }
 // maddubs takes one unsigned side: it gets |x|, and w with the sign of x. Two products of at most
 // 127 * 127 fit 16 bits.

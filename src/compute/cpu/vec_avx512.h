@@ -155,14 +155,41 @@ static inline u8x64 w_load(const uint8_t *p) {
 static inline u8x64 w_q8(u8x64 w) {
     return w;
 }
-static inline u8x64 w_q4_low(u8x64 w) {
+static inline u8x64 w_low(u8x64 w) {
     return _mm512_and_si512(w, _mm512_set1_epi8(15));
 }
-static inline u8x64 w_q4_high(u8x64 w) {
-    return w_q4_low(_mm512_srli_epi16(w, 4));
+static inline u8x64 w_high(u8x64 w) {
+    return w_low(_mm512_srli_epi16(w, 4));
+}
+// A sub-scale in both halves of its lane: a byte of at most 15 times one of at most 15 stays in its
+// byte, so that products of 16 bits are products of bytes.
+typedef __m512i w_scales;
+static inline w_scales w_sub(u8x64 sub) {
+    __m512i s = _mm512_and_si512(sub, _mm512_set1_epi32(15));
+    return _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
+}
+static inline u8x64 w_next(u8x64 sub) {
+    return _mm512_srli_epi32(sub, 4);
+}
+static inline u8x64 w_q4(u8x64 halves, w_scales s) {
+    return _mm512_mullo_epi16(halves, s);
 }
 static inline i32x16 i_start(int32_t less8, unsigned shift) {
     return _mm512_slli_epi32(_mm512_set1_epi32(less8), shift);
+}
+// Weights of 4 bits are s * (n + 8): the sum begins with the products of s and less8, in pairs.
+static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
+    i32x16 acc = _mm512_setzero_si512();
+    for (int j = 0; j < 4; j++, sub = w_next(sub)) {
+        int32_t pair;
+        memcpy(&pair, less8[j], sizeof pair);
+        __m512i s = _mm512_and_si512(sub, _mm512_set1_epi32(0x000f000f));
+        acc = _mm512_dpwssd_epi32(acc, s, _mm512_set1_epi32(pair));
+    }
+    return acc;
+}
+static inline i32x16 i_add(i32x16 a, i32x16 b) {
+    return _mm512_add_epi32(a, b);
 }
 static inline i32x16 i_dot(i32x16 acc, u8x64 w, int32_t x4) {
     return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(x4));

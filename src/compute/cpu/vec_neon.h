@@ -148,23 +148,46 @@ static inline u8x64 w_q8(u8x64 w) {
     for (int i = 0; i < 4; i++) w.q[i] = veorq_s8(w.q[i], vdupq_n_s8(-128));
     return w;
 }
-static inline u8x64 w_q4_low(u8x64 w) {
-    for (int i = 0; i < 4; i++) {
-        w.q[i] = vsubq_s8(vandq_s8(w.q[i], vdupq_n_s8(15)), vdupq_n_s8(8));
-    }
+static inline u8x64 w_low(u8x64 w) {
+    for (int i = 0; i < 4; i++) w.q[i] = vandq_s8(w.q[i], vdupq_n_s8(15));
     return w;
 }
-static inline u8x64 w_q4_high(u8x64 w) {
-    for (int i = 0; i < 4; i++) {
-        uint8x16_t u = vshrq_n_u8(vreinterpretq_u8_s8(w.q[i]), 4);
-        w.q[i] = vsubq_s8(vreinterpretq_s8_u8(u), vdupq_n_s8(8));
-    }
+static inline u8x64 w_high(u8x64 w) {
+    for (int i = 0; i < 4; i++)
+        w.q[i] = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(w.q[i]), 4));
     return w;
+}
+// A sub-scale in each byte of its lane.
+typedef u8x64 w_scales;
+static inline w_scales w_sub(u8x64 sub) {
+    for (int i = 0; i < 4; i++) {
+        uint32x4_t s = vandq_u32(vreinterpretq_u32_s8(sub.q[i]), vdupq_n_u32(15));
+        sub.q[i] = vreinterpretq_s8_u32(vmulq_n_u32(s, 0x01010101));
+    }
+    return sub;
+}
+static inline u8x64 w_next(u8x64 sub) {
+    for (int i = 0; i < 4; i++)
+        sub.q[i] = vreinterpretq_s8_u32(vshrq_n_u32(vreinterpretq_u32_s8(sub.q[i]), 4));
+    return sub;
+}
+static inline u8x64 w_q4(u8x64 halves, w_scales s) {
+    for (int i = 0; i < 4; i++)
+        halves.q[i] = vmulq_s8(vsubq_s8(halves.q[i], vdupq_n_s8(8)), s.q[i]);
+    return halves;
 }
 static inline i32x16 i_start(int32_t less8, unsigned shift) {
     (void)less8, (void)shift;
     i32x16 a;
     for (int i = 0; i < 4; i++) a.q[i] = vdupq_n_s32(0);
+    return a;
+}
+static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
+    (void)sub, (void)less8;
+    return i_start(0, 0);
+}
+static inline i32x16 i_add(i32x16 a, i32x16 b) {
+    for (int i = 0; i < 4; i++) a.q[i] = vaddq_s32(a.q[i], b.q[i]);
     return a;
 }
 static inline f32x16 i_float(i32x16 a) {
