@@ -111,3 +111,17 @@ float math_log(float x) {
     for (int i = 21; i >= 1; i -= 2) p = fma(p, s2, 1.0 / i);
     return (float)fma((double)e, 0x1.62e42fefa39efp-1, 2.0 * s * p);
 }
+
+// x = n pi + r, |r| <= pi/2: the sign of the sine does not matter.
+float math_sin2(float x) {
+    float n = fmaf(x, MATH_INV_PI, MATH_ROUND) - MATH_ROUND;
+    float r = fmaf(n, -MATH_PI_HI, x);
+    r = fmaf(n, -MATH_PI_LO, r);
+    r = min2(MATH_SIN_MAX, max2(-MATH_SIN_MAX, r));
+    float u = r * r;
+    float p = fmaf(MATH_S3, u, MATH_S2);
+    p = fmaf(p, u, MATH_S1);
+    p = fmaf(p, u, MATH_S0);
+    float s = fmaf(r * u, p, r);
+    return s * s;
+}

@@ -1,4 +1,4 @@
-// math.h - exp, expm1, tanh, sigmoid, erf, log, ELU and GELU in f32: constants and plain C.
+// math.h - exp, expm1, tanh, sigmoid, erf, log, ELU, GELU and squared sines in f32: constants and plain C.
 //
 // The vector kernels evaluate the same expressions over the same constants in the same order, so
 // every instruction set gives the bits of these functions. Worst errors over every float of the
@@ -44,6 +44,16 @@
 #define MATH_T1 -0x1.212626p+0f
 #define MATH_T0 0x1.62d882p-13f
 
+// sin(r) = r + r^3 p(r^2), |r| <= pi/2; minimax of the error: 1.6e-8.
+#define MATH_INV_PI 0x1.45f306p-2f
+#define MATH_PI_HI 0x1.921fb6p+1f
+#define MATH_PI_LO -0x1.777a5cp-24f
+#define MATH_SIN_MAX 1.58f // of |r|: a little over pi/2, because n is rounded
+#define MATH_S3 0x1.5cf3fep-19f
+#define MATH_S2 -0x1.9f5f98p-13f
+#define MATH_S1 0x1.110e68p-7f
+#define MATH_S0 -0x1.555548p-3f
+
 float math_exp(float x);
 float math_expm1(float x); // of x in [-inf, 88]
 float math_tanh(float x);
@@ -52,3 +62,4 @@ float math_erf(float x);
 float math_elu(float x);  // x > 0 ? x : expm1(x)
 float math_gelu(float x); // (0.5 x) (1 + erf(x / sqrt 2))
 float math_log(float x);
+float math_sin2(float x); // sin(x)^2; error below 3e-7 for |x| up to 2^16

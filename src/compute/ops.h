@@ -104,6 +104,19 @@ void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n)
 
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 
+// The gated activation SwiGLU: a row of x [n, 2*d] is u and then g, a row of y [n, d] becomes
+// u * (g * sigmoid(g)).
+void op_gate(compute *c, float *y, const float *x, int64_t n, int64_t d);
+
+// The activation snake: y = x + sin(a x)^2 by, with the a and by of each column.
+typedef struct {
+    float *y;
+    const float *x;      // [n, d]; may be y
+    const float *a, *by; // [d]
+    int64_t n, d;
+} snake_args;
+void op_snake(compute *c, const snake_args *a);
+
 // One layer of an LSTM over n steps of `rows` sequences. z [n, rows, 4*d] holds the input halves of
 // the gates i f g o: x W_ih^T + bias. Each step adds h W_hh^T in op_linear's order and computes
 //   cell = sigmoid(f) cell + sigmoid(i) tanh(g); h = sigmoid(o) tanh(cell).

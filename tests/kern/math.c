@@ -67,6 +67,21 @@ static void sweep_one(const sweep *s) {
     printf("  %-8s %.3f ulp at %a\n", s->name, worst, where);
 }
 
+// The absolute error: near multiples of pi the square has no relative accuracy to speak of.
+static void test_sin2(void) {
+    double worst = 0;
+    for (uint32_t u = to_bits(0x1p-30f); u <= to_bits(0x1p16f); u += sweep_step) {
+        for (int sign = 0; sign < 2; sign++) {
+            float v = sign ? -from_bits(u) : from_bits(u);
+            double s = sin((double)v);
+            worst = fmax(worst, fabs((double)math_sin2(v) - s * s));
+        }
+    }
+    expect(worst < 3e-7, "sin2 is off by %g", worst);
+    expect(math_sin2(0) == 0 && isnan(math_sin2(NAN)) && isnan(math_sin2(INFINITY)), "sin2");
+    expect(math_sin2(0x1p40f) >= 0 && math_sin2(0x1p40f) <= 1, "sin2 of a large number");
+}
+
 static void test_edges(void) {
     expect(math_exp(-INFINITY) == 0 && math_exp(INFINITY) == INFINITY && isnan(math_exp(NAN)),
            "exp");
@@ -83,6 +98,7 @@ static void test_edges(void) {
 void test_math(void) {
     for (size_t i = 0; i < ARRAY_LEN(sweeps); i++) sweep_one(&sweeps[i]);
     test_edges();
+    test_sin2();
 }
 
 void test_math_whole(void) {

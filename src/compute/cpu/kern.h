@@ -130,6 +130,10 @@ typedef struct {
     void (*quantise_row)(int8_t *q, float *unit, const float *x, int64_t n);
     // y[i] += x[i]
     void (*add)(float *y, const float *x, int64_t n);
+    // y[i] = x[i] * (g[i] * sigmoid(g[i]))
+    void (*gate)(float *y, const float *x, const float *g, int64_t n);
+    // y[i] = fma(sin2(a[i] * x[i]), by[i], x[i])
+    void (*snake)(float *y, const float *x, const float *a, const float *by, int64_t n);
     // out[i] = value i of p as f32: exact
     void (*widen)(float *out, const void *p, dtype type, int64_t n);
 } kern_rows;

@@ -367,6 +367,14 @@ static void add(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = y[i] + x[i];
 }
 
+static void gate(float *y, const float *x, const float *g, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * (g[i] * math_sigmoid(g[i]));
+}
+
+static void snake(float *y, const float *x, const float *a, const float *by, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = fmaf(math_sin2(a[i] * x[i]), by[i], x[i]);
+}
+
 static void lstm(float *h, float *cell, const float *z, int64_t ld, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         float in = math_sigmoid(z[i]), forget = math_sigmoid(z[ld + i]);
@@ -387,7 +395,12 @@ void kern_init_ref(kern_table *k) {
         .attention = {.scores = scores, .softmax = softmax, .weigh = weigh},
         .packed_attention = {.scores = qscores, .weigh = qweigh},
         .norms = {.layer_norm = layer_norm, .rms_norm = rms_norm},
-        .rows = {.quantise = quantise, .quantise_row = quantise_row, .add = add, .widen = widen},
+        .rows = {.quantise = quantise,
+                 .quantise_row = quantise_row,
+                 .add = add,
+                 .gate = gate,
+                 .snake = snake,
+                 .widen = widen},
         .codec = {.chain = chain, .winograd = winograd, .pack = pack, .elu = elu, .lstm = lstm},
     };
 }

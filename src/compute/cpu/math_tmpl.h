@@ -66,6 +66,19 @@ INLINE f32x16 v_gelu(f32x16 x) {
     return v_mul(v_mul(v_set(0.5f), x), v_add(v_set(1.0f), e));
 }
 
+INLINE f32x16 v_sin2(f32x16 x) {
+    f32x16 round = v_set(MATH_ROUND), half = v_set(MATH_SIN_MAX), less = v_set(-MATH_SIN_MAX);
+    f32x16 n = v_sub(v_fma(x, v_set(MATH_INV_PI), round), round);
+    f32x16 r = v_fma(n, v_set(-MATH_PI_HI), x);
+    r = v_min(half, v_max(less, v_fma(n, v_set(-MATH_PI_LO), r)));
+    f32x16 u = v_mul(r, r);
+    f32x16 p = v_fma(v_set(MATH_S3), u, v_set(MATH_S2));
+    p = v_fma(p, u, v_set(MATH_S1));
+    p = v_fma(p, u, v_set(MATH_S0));
+    f32x16 s = v_fma(v_mul(r, u), p, r);
+    return v_mul(s, s);
+}
+
 // ---- the end of a product: bias, activation, sum ----
 
 INLINE f32x16 v_activate(f32x16 v, activation act) {

@@ -62,6 +62,49 @@ void op_add(compute *c, float *y, const float *x, int64_t n) {
     pool_run(c->pool, compute_parts(c, n, n), add_part, &f);
 }
 
+// ---- activations ----
+
+typedef struct {
+    const kern_table *k;
+    float *y;
+    const float *x;
+    int64_t n, d;
+} gate_fork;
+
+static void gate_part(void *arg, int part, int parts, int thread) {
+    const gate_fork *f = arg;
+    span s = span_of(f->n, 1, part, parts);
+    (void)thread;
+    for (int64_t i = s.from; i < s.to; i++) {
+        const float *x = f->x + i * 2 * f->d;
+        f->k->rows.gate(f->y + i * f->d, x, x + f->d, f->d);
+    }
+}
+
+void op_gate(compute *c, float *y, const float *x, int64_t n, int64_t d) {
+    gate_fork f = {&c->k, y, x, n, d};
+    pool_run(c->pool, compute_parts(c, n, 2 * n * d), gate_part, &f);
+}
+
+typedef struct {
+    const kern_table *k;
+    const snake_args *a;
+} snake_fork;
+
+static void snake_part(void *arg, int part, int parts, int thread) {
+    const snake_fork *f = arg;
+    const snake_args *a = f->a;
+    span s = span_of(a->n, 1, part, parts);
+    (void)thread;
+    for (int64_t i = s.from; i < s.to; i++)
+        f->k->rows.snake(a->y + i * a->d, a->x + i * a->d, a->a, a->by, a->d);
+}
+
+void op_snake(compute *c, const snake_args *a) {
+    snake_fork f = {&c->k, a};
+    pool_run(c->pool, compute_parts(c, a->n, 2 * a->n * a->d), snake_part, &f);
+}
+
 // ---- embeddings ----
 
 // Reads n values of row `row` of the table, from column `from` on.

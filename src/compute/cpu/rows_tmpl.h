@@ -108,6 +108,28 @@ static void FN(add)(float *y, const float *x, int64_t n) {
     for (; i < n; i++) y[i] = y[i] + x[i];
 }
 
+static void FN(gate)(float *y, const float *x, const float *g, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        f32x16 by = v_load(g + i);
+        v_store(y + i, v_mul(v_load(x + i), v_mul(by, v_sigmoid(by))));
+    }
+    if (i == n) return;
+    f32x16 by = v_load_n(g + i, n - i);
+    v_store_n(y + i, v_mul(v_load_n(x + i, n - i), v_mul(by, v_sigmoid(by))), n - i);
+}
+
+static void FN(snake)(float *y, const float *x, const float *a, const float *by, int64_t n) {
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        f32x16 v = v_load(x + i);
+        v_store(y + i, v_fma(v_sin2(v_mul(v_load(a + i), v)), v_load(by + i), v));
+    }
+    if (i == n) return;
+    f32x16 v = v_load_n(x + i, n - i), s = v_sin2(v_mul(v_load_n(a + i, n - i), v));
+    v_store_n(y + i, v_fma(s, v_load_n(by + i, n - i), v), n - i);
+}
+
 INLINE void widen_as(float *out, const uint8_t *p, int64_t n, const dtype type) {
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) v_store(out + i, v_read(p + (size_t)i * type_size(type), type));
@@ -131,5 +153,7 @@ static const kern_rows FN(rows) = {
     .quantise = FN(quantise),
     .quantise_row = FN(quantise_row),
     .add = FN(add),
+    .gate = FN(gate),
+    .snake = FN(snake),
     .widen = FN(widen),
 };
