@@ -2,7 +2,7 @@
 // largest.
 #include "base/num.h"
 
-#include <math.h> // floor, frexp and ldexp only: they are exact
+#include <math.h> // floor, frexp, ldexp and sqrt only: IEEE 754 defines their bits
 
 // sin(a) and cos(a) for |a| <= pi/4 by their Taylor series: the first term left out is below 2^-55.
 static double sin_small(double a) {
@@ -57,6 +57,18 @@ double num_log2(double x) {
     double t = (m - 1) / (m + 1), z = t * t, s = 0; // ln m = 2 (t + t^3/3 + t^5/5 ...)
     for (int i = 23; i >= 3; i -= 2) s = s * z + 1.0 / i;
     return k + (t + t * z * s) * (2 / 0.693147180559945309417);
+}
+
+double num_atan(double x) {
+    double a = x < 0 ? -x : x, turn = a > 1 ? NUM_PI / 2 : 0, s = 0;
+    if (a > 1) a = 1 / a;
+    // tan(y/2) = tan y / (1 + sqrt(1 + tan^2 y)), twice: then a is below 0.2.
+    for (int i = 0; i < 2; i++) a = a / (1 + sqrt(1 + a * a));
+    double z = a * a; // atan a = a - a^3/3 + a^5/5 ...
+    for (int i = 25; i >= 3; i -= 2) s = (1.0 / i - s) * z;
+    double y = 4 * (a - a * s);
+    if (turn > 0) y = turn - y;
+    return x < 0 ? -y : y;
 }
 
 double num_bessel_i0(double x) {

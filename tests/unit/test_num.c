@@ -20,6 +20,7 @@ Test(num, functions_agree_with_libm_to_a_few_units_in_the_last_place) {
         double s = (double)sinl(2 * acosl(-1) * turns), c = (double)cosl(2 * acosl(-1) * turns);
         cr_assert_lt(ulps(num_sin_turns(x), s), 4, "sin of %g turns", x);
         cr_assert_lt(ulps(num_cos_turns(x), c), 4, "cos of %g turns", x);
+        cr_assert_lt(ulps(num_atan(x), (double)atanl((long double)x)), 4, "atan %g", x);
         cr_assert_lt(ulps(num_exp(x), (double)expl((long double)x)), 4, "exp %g", x);
         double y = exp2(x / 3);
         cr_assert_lt(fabs(num_log2(y) - (double)log2l((long double)y)), 2e-14, "log2 %g", y);
@@ -29,6 +30,8 @@ Test(num, functions_agree_with_libm_to_a_few_units_in_the_last_place) {
     cr_assert_eq(num_cos_turns(-3), 1);
     cr_assert_eq(num_log2(0x1p-30), -30);
     cr_assert_eq(num_exp(0), 1);
+    cr_assert_eq(num_atan(0), 0);
+    cr_assert_lt(ulps(num_atan(1e300), atan(1e300)), 2);
 }
 
 Test(num, bessel_agrees_with_published_values) {
