@@ -35,6 +35,7 @@ typedef struct {
     int64_t in, out, k, stride, dilation;
     int64_t pad;  // rows of padding at both ends together, without the rest of the last stride
     bool reflect; // else zeros
+    bool bare;    // the checkpoint has no bias for it
 } sea_conv;
 
 typedef struct {

@@ -184,7 +184,7 @@ static void bind_conv_rows(sea_conv *l, weights *w, const conv_tensors *t, const
 
 void sea_conv_bind(sea_conv *l, weights *w, const char *prefix) {
     conv_tensors t;
-    l->bias = bind_bias(w, prefix, l->out, 1);
+    l->bias = l->bare ? NULL : bind_bias(w, prefix, l->out, 1);
     l->pad = (l->k - 1) * l->dilation + 1 - l->stride;
     l->w = conv_weight(w, l);
     if (!sea_conv_is_single(l) && take_packed(&l->w, w, prefix)) return;

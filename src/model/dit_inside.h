@@ -1,0 +1,63 @@
+// dit_inside.h - what dit.c and dit_run.c share.
+#pragma once
+#include "model/dit.h"
+
+typedef struct {
+    weight q, k, v, o;
+    const float *norm_w, *norm_b; // of the rows before
+} dit_attention;
+
+typedef struct {
+    dit_attention self, cross;
+    weight up, down; // [2*ff, d], [d, ff]
+    const float *up_b, *down_b;
+    const float *norm_w, *norm_b;
+} dit_block;
+
+struct dit {
+    dit_config cfg;
+    const float *waves; // [cfg.waves / 2] frequencies of the time
+    weight time0, time2, global0, global2, context0, context2;
+    const float *time0_b, *time2_b;
+    weight before, after; // [channels, channels], beside the identity
+    weight in, out;       // [d, channels], [channels, d]
+    dit_block *block;
+};
+
+struct dit_context {
+    int64_t n;
+    kv_cache *kv; // of each block: kv_heads heads
+    arena own;
+};
+
+struct dit_room {
+    int64_t frames;
+    float *h, *norm, *q, *k, *v, *ctx; // [frames + 1, d]
+    float *kc, *vc;                    // keys, values [heads, frames + 1, dh]
+    float *hidden, *gated;             // [frames + 1, 2*ff], [frames + 1, ff]
+    float *latent, *back;              // [frames, channels]
+    float *waves, *wide;               // of one row
+    float *cosines, *sines;            // [frames + 1, rotary / 2]
+    attend_item *item;                 // [(frames + 1) * heads]
+    kv_row *row;                       // [frames + 1]
+    arena own;
+};
+
+// The values of a head that turn with the position: half of them.
+static inline int64_t dit_rotary(const dit_config *cfg) {
+    return cfg->dh / 2;
+}
+
+// Keys and values of one block's context, projected rows [n, cross], into kv.
+void dit_put_context(const dit *m, compute *c, const dit_block *b, const float *rows, int64_t n,
+                     float *k, float *v, kv_cache kv);
+// y = W2 silu(W0 x + b0) + b2 of n rows of width `in`; hidden is memory for [n, w0->rows].
+typedef struct {
+    float *y;
+    const float *x;
+    const weight *w0, *w2;
+    const float *b0, *b2; // or NULL
+    float *hidden;
+    int64_t n;
+} dit_mlp;
+void dit_run_mlp(compute *c, const dit_mlp *a);
