@@ -391,35 +391,45 @@ status st_open_bytes(st_file **out, bytes image, err *e) {
 }
 
 // The error for a folder without safetensors: it names the weights that the folder has instead.
-static status say_none(const char *dir, err *e) {
+static status say_none(const char *dir, const char *name, err *e) {
     static const char *const others[][2] = {
+        {"diffusion_pytorch_model.bin", "load it with diffusers and save it anew"},
         {"pytorch_model.bin", "load it with transformers and save it with safe_serialization"},
         {"pytorch_model.bin.index.json", "load it with transformers and save it anew"},
         {"state_dict.bin", "convert it with transformers' convert_musicgen_transformers.py"},
         {"tf_model.h5", "load it with transformers (from_tf) and save it anew"},
         {"flax_model.msgpack", "load it with transformers (from_flax) and save it anew"},
-        {"model_index.json", "this is a diffusers pipeline, which this program does not run"},
+        {"model_index.json", "this is a diffusers pipeline that this program does not know"},
     };
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         char path[OS_PATH_MAX];
         if (os_path_join(path, sizeof path, dir, others[i][0], NULL) || !os_exists(path)) continue;
-        return err_set(e, ERR_NOT_FOUND, "%s: expected model.safetensors, found %s: %s", dir,
+        return err_set(e, ERR_NOT_FOUND, "%s: expected %s.safetensors, found %s: %s", dir, name,
                        others[i][0], others[i][1]);
     }
     return err_set(e, ERR_NOT_FOUND,
-                   "%s has neither model.safetensors nor model.safetensors.index.json", dir);
+                   "%s has neither %s.safetensors nor %s.safetensors.index.json", dir, name, name);
+}
+
+// Whether dir has the file; *path gets its path.
+static bool has_file(char path[OS_PATH_MAX], const char *dir, const char *name, const char *end) {
+    char file[128];
+    snprintf(file, sizeof file, "%s%s", name, end);
+    if (os_path_join(path, OS_PATH_MAX, dir, file, NULL)) return false;
+    return os_exists(path) || os_is_link(path);
+}
+
+status st_open_folder(st_file **out, const char *dir, const char *name, err *e) {
+    *out = NULL;
+    char path[OS_PATH_MAX];
+    if (has_file(path, dir, name, ".safetensors")) return st_open(out, path, e);
+    if (has_file(path, dir, name, ".safetensors.index.json")) return index_open(out, dir, path, e);
+    if (has_file(path, dir, name, ".fp16.safetensors")) return st_open(out, path, e);
+    return say_none(dir, name, e);
 }
 
 status st_open_model(st_file **out, const char *dir, err *e) {
-    *out = NULL;
-    char path[OS_PATH_MAX];
-    status rc = os_path_join(path, sizeof path, dir, "model.safetensors", e);
-    if (rc) return rc;
-    if (os_exists(path) || os_is_link(path)) return st_open(out, path, e);
-    rc = os_path_join(path, sizeof path, dir, "model.safetensors.index.json", e);
-    if (rc) return rc;
-    if (os_exists(path) || os_is_link(path)) return index_open(out, dir, path, e);
-    return say_none(dir, e);
+    return st_open_folder(out, dir, "model", e);
 }
 
 void st_close(st_file *f) {

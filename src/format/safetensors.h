@@ -31,6 +31,10 @@ status st_open(st_file **out, const char *path, err *e);
 // index knows each tensor of each shard.
 status st_open_model(st_file **out, const char *dir, err *e);
 
+// The same for files that are called otherwise: "diffusion_pytorch_model" in place of "model". A
+// file of half precision, NAME.fp16.safetensors, will do.
+status st_open_folder(st_file **out, const char *dir, const char *name, err *e);
+
 status st_open_bytes(st_file **out, bytes image, err *e); // image must outlive the handle
 void st_close(st_file *f);                                // NULL is fine
 
