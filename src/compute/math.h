@@ -1,4 +1,4 @@
-// math.h - exp, expm1, tanh, sigmoid, erf, log, ELU, GELU and squared sines in f32: constants and plain C.
+// math.h - exp, expm1, tanh, sigmoid, erf, log, ELU, GELU and sin^2 in f32: constants and plain C.
 //
 // The vector kernels evaluate the same expressions over the same constants in the same order, so
 // every instruction set gives the bits of these functions. Worst errors over every float of the

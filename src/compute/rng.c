@@ -17,6 +17,12 @@ rng_u32x4 rng_draw(uint64_t key, uint64_t hi, uint64_t lo) {
     return r;
 }
 
+uint64_t rng_stream(const char *name) { // FNV-1a
+    uint64_t h = 1469598103934665603u;
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 1099511628211u;
+    return h;
+}
+
 float rng_f32(uint32_t bits) {
     return (float)(bits >> 8) * 0x1p-24f;
 }

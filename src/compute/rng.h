@@ -13,6 +13,9 @@ typedef struct {
 // key: the seed. hi, lo: the 128-bit counter; use hi to tell streams apart and lo to count in one.
 rng_u32x4 rng_draw(uint64_t key, uint64_t hi, uint64_t lo);
 
+// Names a stream: stems draw from (seed, name), so adding one changes no other.
+uint64_t rng_stream(const char *name);
+
 // Uniform in [0, 1), exact multiples of 2^-24 and 2^-53.
 float rng_f32(uint32_t bits);
 double rng_f64(uint32_t hi, uint32_t lo);

@@ -1,6 +1,7 @@
 // safetensors.c - see safetensors.h.
 #include "format/safetensors.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -407,8 +408,8 @@ static status say_none(const char *dir, const char *name, err *e) {
         return err_set(e, ERR_NOT_FOUND, "%s: expected %s.safetensors, found %s: %s", dir, name,
                        others[i][0], others[i][1]);
     }
-    return err_set(e, ERR_NOT_FOUND,
-                   "%s has neither %s.safetensors nor %s.safetensors.index.json", dir, name, name);
+    return err_set(e, ERR_NOT_FOUND, "%s has neither %s.safetensors nor %s.safetensors.index.json",
+                   dir, name, name);
 }
 
 // Whether dir has the file; *path gets its path.

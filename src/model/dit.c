@@ -210,8 +210,7 @@ status dit_context_create(dit_context **out, const dit *m, compute *c, const flo
     if (!x) return err_set(e, ERR_OOM, "no memory for a context");
     x->n = n;
     arena work = {0};
-    status rc =
-        alloc_context(x, &m->cfg) ? OK : err_set(e, ERR_OOM, "no memory for a context");
+    status rc = alloc_context(x, &m->cfg) ? OK : err_set(e, ERR_OOM, "no memory for a context");
     if (!rc) rc = fill_context(x, m, c, rows, &work, e);
     if (!rc) rc = compute_reserve(c, n, e);
     arena_deinit(&work);
@@ -268,10 +267,10 @@ status dit_room_create(dit_room **out, const dit *m, compute *c, int64_t frames,
     dit_room *s = mem_calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_OOM, "no memory for the transformer");
     s->frames = frames;
-    status rc = alloc_room(s, &m->cfg)
-                    ? OK
-                    : err_set(e, ERR_OOM, "no memory for a canvas of %lld frames",
-                              (long long)frames);
+    status rc =
+        alloc_room(s, &m->cfg)
+            ? OK
+            : err_set(e, ERR_OOM, "no memory for a canvas of %lld frames", (long long)frames);
     if (!rc) rc = compute_reserve(c, frames + 1, e);
     if (rc) {
         dit_room_free(s);

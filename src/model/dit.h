@@ -15,8 +15,8 @@
 #define DIT_ROWS_MAX 4096 // of a context
 
 typedef struct {
-    int64_t frames;          // of the canvas: sample_size
-    int64_t channels;        // of the latent
+    int64_t frames;   // of the canvas: sample_size
+    int64_t channels; // of the latent
     int64_t layers, heads, kv_heads, dh;
     int64_t d, ff;           // heads * dh, 4 * d
     int64_t context, global; // width of a row of the context; of the vector for the whole

@@ -18,13 +18,8 @@
 
 static void linear(compute *c, float *y, const float *x, int64_t n, const weight *w,
                    const float *bias) {
-    op_linear(c, &(linear_args){.y = y,
-                                .ldy = w->rows,
-                                .x = x,
-                                .ldx = w->cols,
-                                .n = n,
-                                .w = w,
-                                .bias = bias});
+    op_linear(c, &(linear_args){
+                     .y = y, .ldy = w->rows, .x = x, .ldx = w->cols, .n = n, .w = w, .bias = bias});
 }
 
 static void linear_add(compute *c, float *y, const float *x, int64_t n, const weight *w,
@@ -105,8 +100,7 @@ static void turn_part(void *arg, int part, int parts) {
 
 static void norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
                  int64_t d) {
-    op_layer_norm(
-        c, &(norm_args){.y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = NORM_EPS});
+    op_layer_norm(c, &(norm_args){.y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = NORM_EPS});
 }
 
 static void put_rows(compute *c, const attend_shape *shape, dit_room *s, kv_cache to) {
@@ -132,12 +126,8 @@ static void self_attention(const dit *m, compute *c, dit_room *s, const dit_atte
     op_parallel(c, compute_threads(c), turn_part, &(turn_job){cfg, s, s->k});
     put_rows(c, &all, s, kv);
     attend(cfg, c, s,
-           &(attention_args){.q = s->q,
-                             .out = s->ctx,
-                             .kv = kv,
-                             .n = n,
-                             .len = n,
-                             .kv_heads = cfg->heads});
+           &(attention_args){
+               .q = s->q, .out = s->ctx, .kv = kv, .n = n, .len = n, .kv_heads = cfg->heads});
     linear_add(c, s->h, s->ctx, n, &b->o, NULL);
 }
 

@@ -51,8 +51,10 @@ static status read_stages(oobleck_config *cfg, const json *j, err *e) {
     if (!rc) rc = read_list(times, &m, j, "channel_multiples", 1024, e);
     if (rc) return rc;
     if (n != m)
-        return err_set(e, ERR_FORMAT, "channel_multiples: expected %zu numbers, one for each of "
-                       "downsampling_ratios, found %zu", n, m);
+        return err_set(e, ERR_FORMAT,
+                       "channel_multiples: expected %zu numbers, one for each of "
+                       "downsampling_ratios, found %zu",
+                       n, m);
     cfg->stages = (int64_t)n;
     cfg->hop = 1;
     for (size_t i = 0; i < n; i++) {
@@ -116,8 +118,7 @@ static void bind_conv(weights *w, sea_conv *l, const sea_conv *shape, const char
 static void bind_unit(weights *w, oobleck_unit *u, int64_t n, int64_t dilation,
                       const char *prefix) {
     char full[160];
-    const sea_conv wide = {
-        .in = n, .out = n, .k = FIRST_TAPS, .stride = 1, .dilation = dilation};
+    const sea_conv wide = {.in = n, .out = n, .k = FIRST_TAPS, .stride = 1, .dilation = dilation};
     const sea_conv mix = {.in = n, .out = n, .k = 1, .stride = 1, .dilation = 1};
     snprintf(full, sizeof full, "%s.snake1", prefix);
     bind_snake(w, &u->snake1, n, full);
@@ -134,8 +135,7 @@ static void bind_stage(weights *w, oobleck_stage *s, const oobleck_config *cfg, 
     char full[120];
     snprintf(full, sizeof full, "decoder.block.%d.snake1", (int)i);
     bind_snake(w, &s->snake, cfg->widths[i], full);
-    s->up = (sea_up){
-        .in = cfg->widths[i], .out = cfg->widths[i + 1], .stride = cfg->strides[i]};
+    s->up = (sea_up){.in = cfg->widths[i], .out = cfg->widths[i + 1], .stride = cfg->strides[i]};
     snprintf(full, sizeof full, "decoder.block.%d.conv_t1", (int)i);
     sea_up_bind(&s->up, w, full);
     for (int k = 0; k < OOBLECK_UNITS; k++) {

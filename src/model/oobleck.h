@@ -15,13 +15,13 @@
 
 typedef struct {
     int64_t sample_rate;
-    int64_t latent;                      // values of a frame
-    int64_t channels;                    // of the sound
-    int64_t width;                       // decoder_channels
-    int64_t stages;                      // that raise the rate
-    int64_t strides[OOBLECK_STAGES_MAX]; // in the order of the decoder: the deepest first
+    int64_t latent;                         // values of a frame
+    int64_t channels;                       // of the sound
+    int64_t width;                          // decoder_channels
+    int64_t stages;                         // that raise the rate
+    int64_t strides[OOBLECK_STAGES_MAX];    // in the order of the decoder: the deepest first
     int64_t widths[OOBLECK_STAGES_MAX + 1]; // channels before each stage, and after the last
-    int64_t hop;                         // samples of a frame
+    int64_t hop;                            // samples of a frame
 } oobleck_config;
 
 typedef struct oobleck oobleck;

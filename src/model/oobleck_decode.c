@@ -23,10 +23,10 @@ typedef struct {
 
 // What each layer must give for a piece.
 typedef struct {
-    extent latents, first;                                // into conv1, out of it
-    extent up[OOBLECK_STAGES_MAX];                        // out of the transposed convolution
-    extent unit[OOBLECK_STAGES_MAX][OOBLECK_UNITS];       // out of a residual unit
-    extent middle[OOBLECK_STAGES_MAX][OOBLECK_UNITS];     // between its convolutions
+    extent latents, first;                            // into conv1, out of it
+    extent up[OOBLECK_STAGES_MAX];                    // out of the transposed convolution
+    extent unit[OOBLECK_STAGES_MAX][OOBLECK_UNITS];   // out of a residual unit
+    extent middle[OOBLECK_STAGES_MAX][OOBLECK_UNITS]; // between its convolutions
     extent samples;
 } piece;
 
@@ -73,10 +73,10 @@ static void plan_piece(piece *p, const oobleck *m, int64_t frames, span samples)
 // --- memory
 
 typedef struct {
-    float *x;    // the rows of the layer under way
-    float *act;  // their snake
-    float *y;    // the next rows
-    void *work;  // of chain_conv
+    float *x;   // the rows of the layer under way
+    float *act; // their snake
+    float *y;   // the next rows
+    void *work; // of chain_conv
     const float **rows;
     float *zero;
     arena own;
@@ -160,8 +160,7 @@ static void conv_phase(compute *c, const conv_args *a, room *r, int64_t phase) {
     int64_t d = l->dilation, n = (length(a->out) - phase + d - 1) / d;
     if (n < 1) return;
     int64_t count = chain_conv_rows(&l->w, l->in, n, 1), first = a->out.need.from + phase;
-    for (int64_t j = 0; j < count; j++)
-        r->rows[j] = row_at(a, r, first - reach(l) + j * d);
+    for (int64_t j = 0; j < count; j++) r->rows[j] = row_at(a, r, first - reach(l) + j * d);
     chain_conv(c, &(chain_conv_args){.to = {.y = a->y + phase * l->out,
                                             .y_type = DT_F32,
                                             .ldy = d * l->out,
@@ -222,8 +221,7 @@ static void unit(compute *c, const oobleck_unit *u, room *r, extent in, extent o
     snake(c, &u->snake2, r->act, r->y, n, d);
     memmove(r->x, r->x + (out.need.from - in.need.from) * d, (size_t)(n * d) * sizeof *r->x);
     conv(c,
-         &(conv_args){
-             .l = &u->conv2, .x = r->act, .in = out, .out = out, .y = r->x, .add = true},
+         &(conv_args){.l = &u->conv2, .x = r->act, .in = out, .out = out, .y = r->x, .add = true},
          r);
 }
 
@@ -249,14 +247,12 @@ static void decode_piece(const oobleck *m, compute *c, const oobleck_args *a, ro
     const oobleck_config *cfg = &m->cfg;
     const float *latents = a->latents + p->latents.need.from * cfg->latent;
     conv(c,
-         &(conv_args){
-             .l = &m->first, .x = latents, .in = p->latents, .out = p->first, .y = r->x},
+         &(conv_args){.l = &m->first, .x = latents, .in = p->latents, .out = p->first, .y = r->x},
          r);
     for (int64_t i = 0; i < cfg->stages; i++) stage(m, c, r, p, i);
     extent in = p->unit[cfg->stages - 1][OOBLECK_UNITS - 1];
     snake(c, &m->snake, r->act, r->x, length(in), cfg->width);
-    conv(c,
-         &(conv_args){.l = &m->last, .x = r->act, .in = in, .out = p->samples, .y = r->y}, r);
+    conv(c, &(conv_args){.l = &m->last, .x = r->act, .in = in, .out = p->samples, .y = r->y}, r);
     put_samples(a, r->y, p->samples, cfg->channels);
 }
 

@@ -442,18 +442,11 @@ static void run_elu(compute *c, float *out, const void *arg) {
                                    .cols = 50001,
                                    .elu = true});
 }
-static void run_add(compute *c, float *out, const void *arg) {
-    (void)arg;
-    op_add(c, out, x, 50001);
-}
-
-static void run_gate(compute *c, float *out, const void *arg) {
+static void run_elements(compute *c, float *out, const void *arg) {
     (void)arg;
     op_gate(c, out, x, 37, 300);
-}
-static void run_snake(compute *c, float *out, const void *arg) {
-    (void)arg;
-    op_snake(c, &(snake_args){.y = out, .x = x, .a = y, .by = y + 700, .n = 37, .d = 600});
+    op_snake(c, &(snake_args){out + 37 * 300, x, y, y + 700, 37, 600});
+    op_add(c, out, x, 50001);
 }
 
 // ---- recurrence ----
@@ -595,9 +588,7 @@ void test_ops(void) {
     on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);
-    on_every_machine("add", run_add, NULL, 50001);
-    on_every_machine("gate", run_gate, NULL, 37 * 300);
-    on_every_machine("snake", run_snake, NULL, 37 * 600);
+    on_every_machine("gate, snake, add", run_elements, NULL, 50001);
     test_lstm();
     test_parallel();
     test_embed();
