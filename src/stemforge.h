@@ -67,14 +67,15 @@ void stemforge_close(stemforge_engine *g);
 
 // What a request asks for. Zero or NULL means "not given" where a range does not include it.
 typedef struct {
-    const char *const *stems;  // of: drums bass guitar vocals piano synth other; no duplicates
-    size_t stem_count;         // 1 to STEMFORGE_STEMS_MAX
-    const char *prompt;        // free text of at most 4096 characters, added to the description
-    const char *style;         // "rock"; at most 256 characters
-    const char *key;           // "A minor"
-    const char *const *chords; // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
-    size_t chord_count;        // 0 to STEMFORGE_CHORDS_MAX
-    double bpm;                // 20 to 400; 0: not given
+    const char *const *stems;    // of: drums bass guitar vocals piano synth other; no duplicates
+    size_t stem_count;           // 1 to STEMFORGE_STEMS_MAX
+    const char *prompt;          // free text of at most 4096 characters, added to the description
+    const char *negative_prompt; // what not to sound like; for models that can; as prompt
+    const char *style;           // "rock"; at most 256 characters
+    const char *key;             // "A minor"
+    const char *const *chords;   // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
+    size_t chord_count;          // 0 to STEMFORGE_CHORDS_MAX
+    double bpm;                  // 20 to 400; 0: not given
     double seconds; // 0.1 to 600; -1, the default: the time of the bars, else 10 s. Past the
                     // model's window it goes on by windows
     int bars;       // 1 to 256 bars of four beats at bpm in place of seconds; 0: not given
@@ -84,6 +85,7 @@ typedef struct {
     double temperature;      // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem
     int top_k;               // 0: all; -1, the default: what the model says, else 250
     double top_p;            // 0: off; else up to 1
+    int steps;               // of a model that removes noise, 1 to 500; 0: what the model says
     double guidance;         // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model

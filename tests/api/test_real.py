@@ -9,6 +9,30 @@ if not MODEL.exists():
 SHIPPED = ROOT / "models" / "stemforge-mini"
 
 
+class StableAudio(Case):
+    """The same service with a model of the other family."""
+    @classmethod
+    def setUpClass(cls):
+        model = ROOT / "tests" / "parity" / "sa-f32" / "model"
+        cls.s = Server(binary=PROGRAM, flags=["serve", "--model", str(model)])
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.close()
+
+    def test_a_job_is_made_and_health_says_by_which_family(self):
+        services = self.s.ask("GET", "/health").json["services"]
+        self.assertEqual((services["musicgen"], services["stable_audio"]), ("not_loaded", "available"))
+        b = request(target_stems=["drums"], parameters={
+            "duration_seconds": 1, "random_seed": 4, "steps": 4, "negative_prompt": "voices"})
+        self.s.submit(b)
+        self.s.wait_job(b["generation_request_id"], seconds=60)
+        base = f"/files/{b['audio_file_id']}/generated/{b['generation_request_id']}"
+        self.assertEqual(wav(self.s.ask("GET", base + "/drums.wav").body), (2, 44100, 16, 44100))
+        log = self.s.log_path.read_text()
+        self.assertIn("Stable Audio generated 1.0s of audio for stem 'drums'", log)
+
+
 class Real(Case):
     @classmethod
     def setUpClass(cls):

@@ -69,6 +69,11 @@ sounds() {
     stems "mono float" drums --model $p/mono/model --format wavf32 --duration 0.5
     stems "mono 24 bits" drums --model $p/mono/model --format wav24 --duration 0.5
 
+    for m in sa-f32 sa-half; do
+        stems "$m" drums,bass --model $p/$m/model --steps 4 --negative-prompt dark --duration 0.5
+        stems "$m without noise" piano --model $p/$m/model --steps 4 --temperature 0 --guidance 1 --duration 0.5
+    done
+
     "$bin" encode --model $p/mono/model $p/mono/continue.wav "$tmp/codes.safetensors" >/dev/null &&
         "$bin" decode --model $p/mono/model "$tmp/codes.safetensors" "$tmp/decoded.wav" >/dev/null || problem "the codec failed"
     sum "mono encode" "$tmp/codes.safetensors"
@@ -99,6 +104,12 @@ others() {
         "$bin" generate --model models/stemforge-mini --stem bass --weights $w --bpm 120 --chords "Am F" --duration 2 \
             --seed 5 $old_fades --quiet --overwrite --out "$tmp/other" --threads 1 || problem "mini $w failed"
         expect "mini $w bass" "$tmp/other/bass.wav" "--threads 1"
+    done
+    for how in "--threads 1" "--isa scalar" "--isa avx2"; do
+        # shellcheck disable=SC2086 # a flag and its value
+        "$bin" generate --model tests/parity/sa-f32/model --stem drums --steps 4 --negative-prompt dark --duration 0.5 --seed 5 \
+            $old_fades --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+        expect "sa-f32 drums" "$tmp/other/drums.wav" "$how"
     done
     for how in "--threads 1" "--isa scalar" "--isa avx2"; do
         # shellcheck disable=SC2086 # a flag and its value

@@ -1,7 +1,11 @@
-// fuzz_config.c - config.json as the decoder and the text encoder read it, against a file without
-// tensors.
+// fuzz_config.c - config.json as each network reads it, and the schedule of a diffusion model,
+// against a file without tensors.
 #include "base/log.h"
+#include "engine/stableaudio/condition.h"
+#include "engine/stableaudio/schedule.h"
+#include "model/dit.h"
 #include "model/musicgen.h"
+#include "model/oobleck.h"
 #include "model/t5.h"
 
 static const tensor *nothing(const void *file, const char *name) {
@@ -25,6 +29,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     (void)!mg_open(&m, &w, j, &own, NULL);
     const json *text = json_find(j, "text_encoder");
     if (text) (void)!t5_open(&t, &w, text, "", &own, NULL);
+    dit *net;
+    oobleck *codec;
+    sa_condition condition;
+    sa_schedule schedule;
+    (void)!dit_open(&net, &w, j, &own, NULL);
+    (void)!oobleck_open(&codec, &w, j, &own, NULL);
+    (void)!sa_condition_open(&condition, &w, j, NULL);
+    if (!sa_schedule_read(&schedule, j, NULL)) (void)sa_schedule_step(&schedule, 9, 3, true);
     json_free(j);
     arena_deinit(&own);
     return 0;

@@ -138,6 +138,15 @@ static bool is_timed(const condition *k) {
     return k->kind == CONDITION_GRID || k->kind == CONDITION_CHORDS;
 }
 
+// What only a model that removes noise has.
+static void warn_denoising(warnings *w, const stemforge_request *r) {
+    static const char *const why = "it is for Stable Audio; MusicGen has nothing like it";
+    if (r->steps) warnings_add(w, WARNING_NOT_USED, "steps", "steps is not used: %s", why);
+    if (r->negative_prompt && *r->negative_prompt)
+        warnings_add(w, WARNING_NOT_USED, "negative_prompt", "negative_prompt is not used: %s",
+                     why);
+}
+
 void heard_of_request(warnings *w, const condition *k, const stemforge_request *r) {
     bool timed = is_timed(k);
     if (timed && !(r->bpm > 0))
@@ -149,6 +158,7 @@ void heard_of_request(warnings *w, const condition *k, const stemforge_request *
         warn_chords(w, k, r);
     else if (r->chord_count)
         warn_unheard_chords(w, k, r);
+    warn_denoising(w, r);
     warn_unknown(w, k->p, "style", r->style);
     warn_unknown(w, k->p, "prompt", r->prompt);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "audio/file.h"
+#include "compute/rng.h"
 #include "engine/musicgen/heard.h"
 #include "engine/musicgen/sound.h"
 #include "request/length.h"
@@ -18,13 +19,6 @@ static const pipeline *pipeline_of(const plan *p) {
 }
 
 // --- the parameters of a stem
-
-// FNV-1a, so that a stem's draws follow from its name.
-static uint64_t name_stream(const char *s) {
-    uint64_t h = 1469598103934665603u;
-    for (; *s; s++) h = (h ^ (uint8_t)*s) * 1099511628211u;
-    return h;
-}
 
 // The positions of a melody model hold chroma, text and audio, so a long text shortens the window.
 static int64_t window_of(const musicgen_take *t) {
@@ -55,7 +49,7 @@ run_params musicgen_take_params(const musicgen_take *t) {
                              .top_p = (float)r->top_p,
                              .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance)},
                 .seed = r->seed,
-                .stream = name_stream(r->stems[t->base.stem]),
+                .stream = rng_stream(r->stems[t->base.stem]),
                 .frames = q->frames,
                 .given = q->given,
                 .given_n = q->given_n,

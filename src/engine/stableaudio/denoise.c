@@ -1,0 +1,124 @@
+// denoise.c - see denoise.h.
+#include "engine/stableaudio/denoise.h"
+
+#include <assert.h>
+
+struct denoise_room {
+    dit_room *net;
+    float *in, *v, *null, *noise; // [frames, channels]
+    arena own;
+};
+
+struct denoise {
+    const sa_model *m;
+    denoise_params p;
+    dit_context *context, *negative;
+    float *global;       // [d]
+    float *x, *estimate; // [frames, channels]; the estimate is that of the step before
+    int64_t done;
+    arena own;
+};
+
+static size_t values(const sa_model *m) {
+    const dit_config *cfg = dit_get_config(m->net);
+    return (size_t)(cfg->frames * cfg->channels);
+}
+
+status denoise_room_create(denoise_room **out, const sa_model *m, compute *c, err *e) {
+    *out = NULL;
+    denoise_room *r = mem_calloc(1, sizeof *r);
+    if (!r) return err_set(e, ERR_OOM, "no memory for the steps");
+    r->in = arena_f32(&r->own, 1, values(m));
+    r->v = arena_f32(&r->own, 1, values(m));
+    r->null = arena_f32(&r->own, 1, values(m));
+    r->noise = arena_f32(&r->own, 1, values(m));
+    status rc = r->own.failed ? err_set(e, ERR_OOM, "no memory for the steps") : OK;
+    if (!rc) rc = dit_room_create(&r->net, m->net, c, dit_get_config(m->net)->frames, e);
+    if (rc)
+        denoise_room_free(r);
+    else
+        *out = r;
+    return rc;
+}
+
+void denoise_room_free(denoise_room *r) {
+    if (!r) return;
+    dit_room_free(r->net);
+    arena_deinit(&r->own);
+    mem_free(r);
+}
+
+size_t denoise_bytes(const sa_model *m, bool negative) {
+    size_t rows = dit_context_bytes(m->net, m->tokens + 2);
+    return (negative ? 2 : 1) * rows + 2 * values(m) * sizeof(float);
+}
+
+status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room *r,
+                      const denoise_params *p, const denoise_conditions *k, err *e) {
+    *out = NULL;
+    denoise *d = mem_calloc(1, sizeof *d);
+    if (!d) {
+        dit_context_free(k->context);
+        dit_context_free(k->negative);
+        return err_set(e, ERR_OOM, "no memory for a stem");
+    }
+    *d = (denoise){.m = m, .p = *p, .context = k->context, .negative = k->negative};
+    d->global = arena_f32(&d->own, 1, (size_t)dit_get_config(m->net)->d);
+    d->x = arena_f32(&d->own, 1, values(m));
+    d->estimate = arena_f32(&d->own, 1, values(m));
+    if (d->own.failed) {
+        denoise_free(d);
+        return err_set(e, ERR_OOM, "no memory for a stem");
+    }
+    dit_global(m->net, c, r->net, d->global, k->global);
+    p->draw(p->arg, 0, d->x, (int64_t)values(m));
+    float start = sa_schedule_start(&m->schedule);
+    for (size_t i = 0; i < values(m); i++) d->x[i] = d->x[i] * start;
+    *out = d;
+    return OK;
+}
+
+void denoise_free(denoise *d) {
+    if (!d) return;
+    dit_context_free(d->context);
+    dit_context_free(d->negative);
+    arena_deinit(&d->own);
+    mem_free(d);
+}
+
+// v of the network at x * in, guided.
+static void direction(const denoise *d, compute *c, denoise_room *r, const sa_step *s) {
+    size_t n = values(d->m);
+    for (size_t i = 0; i < n; i++) r->in[i] = d->x[i] * s->in;
+    dit_args a = {.y = r->v, .x = r->in, .global = d->global, .context = d->context, .t = s->time};
+    dit_run(d->m->net, c, r->net, &a);
+    if (!(d->p.guidance > 1)) return;
+    a.y = r->null;
+    a.context = d->negative;
+    dit_run(d->m->net, c, r->net, &a);
+    for (size_t i = 0; i < n; i++) r->v[i] = r->null[i] + d->p.guidance * (r->v[i] - r->null[i]);
+}
+
+void denoise_step(denoise *d, compute *c, denoise_room *r) {
+    assert(d->done < d->p.steps);
+    sa_step s = sa_schedule_step(&d->m->schedule, d->p.steps, d->done, d->p.noisy);
+    size_t n = values(d->m);
+    bool noise = s.noise > 0;
+    direction(d, c, r, &s);
+    if (noise) d->p.draw(d->p.arg, d->done + 1, r->noise, (int64_t)n);
+    for (size_t i = 0; i < n; i++) {
+        float estimate = s.keep * d->x[i] - s.less * r->v[i];
+        float x = s.back * d->x[i] + s.now * estimate + s.before * d->estimate[i];
+        d->x[i] = noise ? x + s.noise * r->noise[i] : x;
+        d->estimate[i] = estimate;
+    }
+    d->done++;
+}
+
+int64_t denoise_done(const denoise *d) {
+    return d->done;
+}
+
+const float *denoise_latents(const denoise *d) {
+    return d->x;
+}

@@ -1,0 +1,37 @@
+// denoise.h - one stem's latent from noise to sound, step by step.
+#pragma once
+#include "engine/stableaudio/model.h"
+
+// Gives a draw of normal deviates [n]: draw 0 is what the denoising starts from, draw i + 1 that of
+// step i.
+typedef void (*sa_draw)(void *arg, int64_t draw, float *out, int64_t n);
+
+typedef struct {
+    int64_t steps;
+    float guidance; // over 1: v = v_null + guidance (v - v_null)
+    bool noisy;     // each step adds noise: SDE-DPM-Solver++, else DPM-Solver++
+    sa_draw draw;
+    void *arg;
+} denoise_params;
+
+typedef struct denoise denoise;
+
+// Memory of a step, shared by all stems.
+typedef struct denoise_room denoise_room;
+status denoise_room_create(denoise_room **out, const sa_model *m, compute *c, err *e);
+void denoise_room_free(denoise_room *r); // NULL is fine
+
+// Takes context and negative, also on failure. negative NULL: guided away from a context of zeros.
+// global [2 * dim] is read here.
+typedef struct {
+    dit_context *context, *negative;
+    const float *global;
+} denoise_conditions;
+status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room *r,
+                      const denoise_params *p, const denoise_conditions *k, err *e);
+void denoise_free(denoise *d); // NULL is fine
+size_t denoise_bytes(const sa_model *m, bool negative);
+
+void denoise_step(denoise *d, compute *c, denoise_room *r);
+int64_t denoise_done(const denoise *d);
+const float *denoise_latents(const denoise *d); // [frames, channels]

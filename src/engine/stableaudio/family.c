@@ -1,0 +1,170 @@
+// family.c - Stable Audio behind engine/family.h's table.
+#include "engine/stableaudio/family.h"
+
+#include <math.h>
+
+#include "compute/rng.h"
+#include "engine/stableaudio/describe.h"
+#include "engine/stableaudio/noise.h"
+#include "engine/stableaudio/plan.h"
+#include "request/length.h"
+
+static stableaudio_family *self(const take *t) {
+    return (stableaudio_family *)t->of->f;
+}
+
+// --- open and close
+
+static stemforge_info info_of(const stableaudio_family *f) {
+    const sa_model *m = &f->m;
+    const oobleck_config *codec = oobleck_get_config(m->codec);
+    return (stemforge_info){.name = f->base.files.name,
+                            .family = "stable_audio",
+                            .sample_rate = (int)codec->sample_rate,
+                            .channels = (int)codec->channels,
+                            .window_seconds = sa_model_seconds(m),
+                            .frame_rate = (double)codec->sample_rate / (double)codec->hop,
+                            .parameters = m->values,
+                            .weight_bytes = m->size,
+                            .stem_bytes = denoise_bytes(m, true)};
+}
+
+static status check_options(const family_options *o, err *e) {
+    if (o->record)
+        return err_set(e, ERR_ARG, "a Stable Audio model cannot be packed yet: use its folder");
+    if (o->weights == WEIGHTS_AS_STORED) return OK;
+    return err_field(e, "weights",
+                     "expected stored: Stable Audio runs with its weights as the files have them, "
+                     "and cannot make them narrower yet");
+}
+
+static status open_model(family *base, const family_options *o, err *e) {
+    stableaudio_family *f = (stableaudio_family *)base;
+    status rc = check_options(o, e);
+    if (!rc) rc = sa_model_open(&f->m, &base->files, o->c, e);
+    if (rc) return rc;
+    base->info = info_of(f);
+    return o->places ? denoise_room_create(&f->room, &f->m, o->c, e) : OK;
+}
+
+static void close_model(family *base) {
+    stableaudio_family *f = (stableaudio_family *)base;
+    denoise_room_free(f->room);
+    sa_model_close(&f->m);
+}
+
+// --- a stem from begin to end
+
+// Once, before the first stem: that reads the files, as the stem will.
+static status check_values(stableaudio_family *f, err *e) {
+    for (size_t i = 0; i < ARRAY_LEN(f->m.kept) && !f->values_read; i++)
+        f->values_read = weights_check_values(f->m.kept[i], f->base.c, &f->values) != OK;
+    f->values_read = true;
+    return f->values.code ? err_set(e, f->values.code, "%s", f->values.text) : OK;
+}
+
+// rc, unless the model's files changed meanwhile: then that is what failed, whatever came of it.
+static status from_same_files(const stableaudio_family *f, status rc, err *e) {
+    status changed = sa_files_check(&f->m.files, NULL);
+    return changed ? sa_files_check(&f->m.files, e) : rc;
+}
+
+static void draw(void *arg, int64_t number, float *out, int64_t n) {
+    const take *t = arg;
+    const stemforge_request *r = t->of->r;
+    sa_noise(out, n, r->seed, rng_stream(r->stems[t->stem]), (uint64_t)number);
+}
+
+static status make_conditions(take *base, denoise_conditions *k, float *global, err *e) {
+    stableaudio_family *f = self(base);
+    const stableaudio_take *t = (const stableaudio_take *)base;
+    const stableaudio_plan *q = (const stableaudio_plan *)base->of;
+    double seconds = ceil(length_made_seconds(base->of->r)); // it was trained on whole numbers
+    const sa_text text = {t->ids.ids + t->ids.first, (int64_t)t->ids.count, seconds};
+    const sa_text not = {q->negative.ids + q->negative.first, (int64_t)q->negative.count, seconds};
+    status rc = OK;
+    if (not .n) rc = sa_model_condition(&f->m, f->base.c, &not, &k->negative, global, e);
+    if (!rc) rc = sa_model_condition(&f->m, f->base.c, &text, &k->context, global, e);
+    if (rc) dit_context_free(k->negative);
+    k->global = global;
+    return rc;
+}
+
+static status begin(take *base, err *e) {
+    stableaudio_family *f = self(base);
+    const stableaudio_plan *q = (const stableaudio_plan *)base->of;
+    const denoise_params p = {
+        .steps = q->steps, .guidance = q->guidance, .noisy = q->noisy, .draw = draw, .arg = base};
+    denoise_conditions k = {0};
+    size_t width = (size_t)dit_get_config(f->m.net)->global;
+    float *global = mem_alloc(width * sizeof *global);
+    status rc = global ? check_values(f, e) : err_set(e, ERR_OOM, "no memory for a stem");
+    if (!rc) rc = make_conditions(base, &k, global, e);
+    if (!rc)
+        rc = denoise_create(&((stableaudio_take *)base)->run, &f->m, f->base.c, f->room, &p, &k, e);
+    mem_free(global);
+    rc = from_same_files(f, rc, e);
+    if (rc) return rc;
+    base->total = q->steps;
+    base->length = q->samples;
+    return OK;
+}
+
+static status step(family *base, take *const *list, size_t n, err *e) {
+    stableaudio_family *f = (stableaudio_family *)base;
+    for (size_t i = 0; i < n; i++) {
+        denoise *run = ((stableaudio_take *)list[i])->run;
+        if (list[i]->done < list[i]->total) denoise_step(run, base->c, f->room);
+        list[i]->done = denoise_done(run);
+    }
+    return from_same_files(f, OK, e);
+}
+
+static status finish_one(stableaudio_family *f, take *t, err *e) {
+    size_t n = (size_t)(f->base.info.channels * t->length);
+    t->samples = t->length;
+    t->planes = mem_alloc(n * sizeof *t->planes);
+    if (!t->planes) return err_set(e, ERR_OOM, "no memory for the sound of a stem");
+    const oobleck_args a = {.latents = denoise_latents(((stableaudio_take *)t)->run),
+                            .frames = dit_get_config(f->m.net)->frames,
+                            .planes = t->planes,
+                            .samples = t->length};
+    status rc = oobleck_decode(f->m.codec, f->base.c, &a, e);
+    if (rc) mem_free(t->planes);
+    if (rc) t->planes = NULL;
+    return rc;
+}
+
+static status finish(family *base, take *const *list, size_t n, err *e) {
+    stableaudio_family *f = (stableaudio_family *)base;
+    status rc = OK;
+    for (size_t i = 0; i < n && !rc; i++) {
+        // A failure makes the batch call again for each take alone: what is there is there.
+        if (!list[i]->planes) rc = finish_one(f, list[i], e);
+    }
+    return from_same_files(f, rc, e);
+}
+
+static void end(take *base) {
+    stableaudio_take *t = (stableaudio_take *)base;
+    denoise_free(t->run);
+    t->run = NULL;
+}
+
+const family_ops stableaudio_family_ops = {
+    .title = "Stable Audio",
+    .expects = "a diffusers folder of a StableAudioPipeline",
+    .size = sizeof(stableaudio_family),
+    .recognise = sa_files_recognise,
+    .open = open_model,
+    .close = close_model,
+    .plan = stableaudio_plan_create,
+    .plan_free = stableaudio_plan_free,
+    .take = stableaudio_take_create,
+    .take_free = stableaudio_take_free,
+    .begin = begin,
+    .step = step,
+    .finish = finish,
+    .end = end,
+    .describe = stableaudio_describe,
+};

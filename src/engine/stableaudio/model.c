@@ -1,0 +1,138 @@
+// model.c - see model.h.
+#include "engine/stableaudio/model.h"
+
+#include <stdio.h>
+
+#define TOKENS_DEFAULT 128
+
+// --- binding
+
+typedef status (*bind_part)(sa_model *m, weights *w, const json *config, err *e);
+
+static status bind_text(sa_model *m, weights *w, const json *config, err *e) {
+    return t5_open(&m->text, w, config, "", &m->own, e);
+}
+
+static status bind_condition(sa_model *m, weights *w, const json *config, err *e) {
+    return sa_condition_open(&m->condition, w, config, e);
+}
+
+static status bind_net(sa_model *m, weights *w, const json *config, err *e) {
+    return dit_open(&m->net, w, config, &m->own, e);
+}
+
+static status bind_codec(sa_model *m, weights *w, const json *config, err *e) {
+    return oobleck_open(&m->codec, w, config, &m->own, e);
+}
+
+static status bind_all(sa_model *m, compute *c, err *e) {
+    const struct {
+        const char *folder;
+        const sa_part *part;
+        bind_part bind;
+    } list[] = {
+        {"text_encoder", &m->files.text_encoder, bind_text},
+        {"projection_model", &m->files.projection, bind_condition},
+        {"transformer", &m->files.transformer, bind_net},
+        {"vae", &m->files.vae, bind_codec},
+    };
+    status rc = OK;
+    _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(((sa_model *)0)->kept), "one list a network");
+    for (size_t i = 0; i < ARRAY_LEN(list) && !rc; i++) {
+        weights w;
+        weights_init(&w, weights_from_st(list[i].part->tensors), &m->own, WEIGHTS_AS_STORED);
+        w.c = c;
+        rc = list[i].bind(m, &w, list[i].part->config, e);
+        if (!rc) rc = weights_finish(&w, e);
+        if (rc) err_within(e, rc, "%s", list[i].folder);
+        m->kept[i] = w.kept;
+        m->values += w.values;
+        m->size += w.bytes;
+    }
+    return rc;
+}
+
+// --- documents
+
+static status read_tokens(sa_model *m, err *e) {
+    m->tokens = TOKENS_DEFAULT;
+    status rc = json_opt_int(m->files.tokenizer_config, "model_max_length", 1, T5_TOKENS_MAX,
+                             &m->tokens, e);
+    return rc ? err_within(e, rc, "tokenizer/tokenizer_config.json") : OK;
+}
+
+static status expect(const char *key, int64_t want, int64_t found, err *e) {
+    if (want == found) return OK;
+    return err_set(e, ERR_FORMAT, "%s: expected %lld, found %lld", key, (long long)want,
+                   (long long)found);
+}
+
+// Whether the networks fit together.
+static status check_shapes(const sa_model *m, err *e) {
+    const dit_config *net = dit_get_config(m->net);
+    const t5_config *text = t5_get_config(m->text);
+    const sa_condition *k = &m->condition;
+    status rc = expect("projection_model: text_encoder_dim", text->d_model, k->text_dim, e);
+    if (!rc) rc = expect("transformer: cross_attention_input_dim", k->dim, net->context, e);
+    if (!rc) rc = expect("transformer: global_states_input_dim", 2 * k->dim, net->global, e);
+    if (!rc)
+        rc = expect("vae: decoder_input_channels", net->channels,
+                    oobleck_get_config(m->codec)->latent, e);
+    if (rc || tok_vocab_size(m->files.tokenizer) <= text->vocab) return rc;
+    return err_set(e, ERR_FORMAT, "tokenizer.json has %d ids, the text encoder knows %lld",
+                   tok_vocab_size(m->files.tokenizer), (long long)text->vocab);
+}
+
+static status open_parts(sa_model *m, const checkpoint *files, compute *c, err *e) {
+    status rc = sa_files_open(&m->files, files, e);
+    if (!rc) rc = bind_all(m, c, e);
+    if (!rc) rc = read_tokens(m, e);
+    if (!rc) rc = check_shapes(m, e);
+    if (rc) return rc;
+    rc = sa_schedule_read(&m->schedule, m->files.scheduler, e);
+    return rc ? err_within(e, rc, "scheduler") : OK;
+}
+
+status sa_model_open(sa_model *out, const checkpoint *files, compute *c, err *e) {
+    *out = (sa_model){0};
+    status rc = open_parts(out, files, c, e);
+    return rc ? err_within(e, rc, "%.200s", files->path) : OK;
+}
+
+void sa_model_close(sa_model *m) {
+    arena_deinit(&m->own);
+    sa_files_close(&m->files);
+    *m = (sa_model){0};
+}
+
+double sa_model_seconds(const sa_model *m) {
+    int64_t samples = oobleck_samples(m->codec, dit_get_config(m->net)->frames);
+    return (double)samples / (double)oobleck_get_config(m->codec)->sample_rate;
+}
+
+// --- conditions
+
+static status condition(const sa_model *m, compute *c, const sa_text *t, arena *work,
+                        dit_context **context, float *global, err *e) {
+    const sa_condition *k = &m->condition;
+    float *text = arena_f32(work, (size_t)t->n, (size_t)k->text_dim);
+    float *rows = arena_f32(work, (size_t)m->tokens + 2, (size_t)k->dim);
+    if (work->failed) return err_set(e, ERR_OOM, "no memory for the conditions of a stem");
+    status rc = t5_encode(m->text, c, text, t->ids, t->n, work, e);
+    const sa_condition_args a = {.text = text,
+                                 .n = t->n,
+                                 .tokens = m->tokens,
+                                 .end = t->seconds,
+                                 .rows = rows,
+                                 .global = global};
+    if (!rc) rc = sa_condition_run(k, c, &a, e);
+    return rc ? rc : dit_context_create(context, m->net, c, rows, m->tokens + 2, e);
+}
+
+status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
+                          float *global, err *e) {
+    arena work = {0};
+    status rc = condition(m, c, t, &work, context, global, e);
+    arena_deinit(&work);
+    return rc;
+}

@@ -1,0 +1,40 @@
+// model.h - an opened Stable Audio model: what its files in this folder share.
+#pragma once
+#include "engine/family.h"
+#include "engine/stableaudio/condition.h"
+#include "engine/stableaudio/files.h"
+#include "engine/stableaudio/schedule.h"
+#include "model/dit.h"
+#include "model/oobleck.h"
+#include "model/t5.h"
+
+// The networks, bound. Immutable after open; may be shared between threads.
+typedef struct {
+    sa_files files;
+    arena own;
+    t5 *text;
+    sa_condition condition;
+    dit *net;
+    oobleck *codec;
+    sa_schedule schedule;
+    int64_t tokens;              // of a text at most: the context has a row for each
+    const weights_kept *kept[4]; // tensors whose values nobody has read yet
+    int64_t values;
+    size_t size;
+} sa_model;
+
+// Binds the tensors of the folder of `files`. The caller closes *out after a failure too.
+status sa_model_open(sa_model *out, const checkpoint *files, compute *c, err *e);
+void sa_model_close(sa_model *m); // zeroed is fine
+
+// Seconds of sound that the canvas holds.
+double sa_model_seconds(const sa_model *m);
+
+// The conditions of a text: a context, and the vector [2 * dim].
+typedef struct {
+    const int32_t *ids;
+    int64_t n;
+    double seconds;
+} sa_text;
+status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
+                          float *global, err *e);

@@ -1,0 +1,175 @@
+// plan.c - see plan.h.
+#include "engine/stableaudio/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "engine/prompt.h"
+#include "request/chords.h"
+#include "request/length.h"
+
+#define STEPS_DEFAULT 100
+#define GUIDANCE_DEFAULT 7
+
+static const sa_model *model_of(const plan *p) {
+    return &((const stableaudio_family *)p->f)->m;
+}
+
+// --- what cannot be done
+
+static status refuse(const stemforge_request *r, err *e) {
+    static const char *const none = "expected none: Stable Audio cannot %s yet; leave it out";
+    if (r->melody) return err_field(e, "melody", none, "follow a melody");
+    if (r->continue_from) return err_field(e, "continue_from", none, "go on from a sound");
+    if (r->temperature > 0 && (r->temperature < 1 || r->temperature > 1))
+        return err_field(e, "temperature",
+                         "expected 1, each step adds noise, or 0, none does; found %g",
+                         r->temperature);
+    if (r->steps == 1) return err_field(e, "steps", "expected 2 to 500, found 1");
+    return OK;
+}
+
+static status check_length(const sa_model *m, double seconds, err *e) {
+    double most = sa_model_seconds(m);
+    if (seconds <= most) return OK;
+    return err_field(e, "seconds", "expected at most the %.2f s of this model's canvas, found %g",
+                     floor(most * 100) / 100, seconds);
+}
+
+static void warn(warnings *w, const stemforge_request *r) {
+    static const char *const why = "is not used: Stable Audio draws no codes";
+    if (r->top_k >= 0) warnings_add(w, WARNING_NOT_USED, "top_k", "top_k %s", why);
+    if (r->top_p > 0) warnings_add(w, WARNING_NOT_USED, "top_p", "top_p %s", why);
+    if (r->chord_count)
+        warnings_add(w, WARNING_NOT_USED, "chords",
+                     "chords are words of the text only: this model was not taught to follow them");
+}
+
+// --- text
+
+// At most `tokens` of them, the last the end of the text; *cut: how many are not read.
+static status read_text(const sa_model *m, const char *text, tok_ids *ids, size_t *cut, err *e) {
+    status rc = tok_encode(m->files.tokenizer, bytes_of(text), ids, e);
+    if (rc) return rc;
+    size_t most = (size_t)m->tokens;
+    *cut = ids->cut;
+    if (ids->count > most) {
+        *cut += ids->count - most;
+        ids->ids[ids->first + most - 1] = ids->ids[ids->first + ids->count - 1];
+        ids->count = most;
+    }
+    return ids->count ? OK : err_field(e, "prompt", "expected at least 1 token, found 0");
+}
+
+// Once, of the first stem that it is true of.
+static void warn_cut(warnings *w, const char *field, size_t read, size_t cut) {
+    for (size_t i = 0; i < w->n; i++)
+        if (!strcmp(w->item[i].code, WARNING_TEXT_CUT) && !strcmp(w->item[i].field, field)) return;
+    if (cut)
+        warnings_add(w, WARNING_TEXT_CUT, field,
+                     "the model reads %zu tokens of text, found %zu: the end is not read", read,
+                     read + cut);
+}
+
+// --- plans
+
+static status read_negative(stableaudio_plan *q, err *e) {
+    const char *text = q->base.r->negative_prompt;
+    bool blank = !text || !text[strspn(text, " \t\n")];
+    if (blank) return OK;
+    if (!(q->guidance > 1)) {
+        warnings_add(&q->base.said, WARNING_NOT_USED, "negative_prompt",
+                     "negative_prompt is not used: it steers only with a guidance over 1");
+        return OK;
+    }
+    size_t cut;
+    status rc = read_text(model_of(&q->base), text, &q->negative, &cut, e);
+    if (!rc) warn_cut(&q->base.said, "negative_prompt", q->negative.count, cut);
+    return rc;
+}
+
+static status fill_plan(stableaudio_plan *q, err *e) {
+    const stemforge_request *r = q->base.r;
+    const sa_model *m = model_of(&q->base);
+    status rc = refuse(r, e);
+    double seconds = length_made_seconds(r);
+    if (!rc) rc = check_length(m, seconds, e);
+    if (rc) return rc;
+    int64_t rate = oobleck_get_config(m->codec)->sample_rate;
+    int64_t most = oobleck_samples(m->codec, dit_get_config(m->net)->frames);
+    q->samples = MIN(most, (int64_t)ceil(seconds * (double)rate - 1e-9));
+    q->steps = r->steps ? r->steps : STEPS_DEFAULT;
+    q->guidance = (float)(r->guidance >= 0 ? r->guidance : GUIDANCE_DEFAULT);
+    q->noisy = r->temperature > 0;
+    warn(&q->base.said, r);
+    for (size_t i = 0; i < r->chord_count; i++)
+        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
+    rc = buf_status(&q->chords, e);
+    return rc ? rc : read_negative(q, e);
+}
+
+status stableaudio_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
+    stableaudio_plan *q = mem_calloc(1, sizeof *q);
+    if (!q) return err_set(e, ERR_OOM, "no memory for a request");
+    q->base = (plan){.f = f, .r = r};
+    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
+    status rc = fill_plan(q, e);
+    if (rc)
+        stableaudio_plan_free(&q->base);
+    else
+        *out = &q->base;
+    return rc;
+}
+
+void stableaudio_plan_free(plan *p) {
+    stableaudio_plan *q = (stableaudio_plan *)p;
+    if (!q) return;
+    buf_deinit(&q->chords);
+    tok_ids_deinit(&q->negative);
+    mem_free(q);
+}
+
+// --- takes
+
+static status write_line(stableaudio_take *t, err *e) {
+    stableaudio_plan *q = (stableaudio_plan *)t->base.of;
+    const stemforge_request *r = q->base.r;
+    const prompt_parts parts = {.stem = r->stems[t->base.stem],
+                                .style = r->style,
+                                .bpm = r->bpm,
+                                .key = r->key,
+                                .chords = buf_str(&q->chords),
+                                .words = r->prompt};
+    size_t cut = 0;
+    buf_init(&t->line, PROMPT_LINE_MAX);
+    status rc = prompt_build(&t->line, PROMPT_SENTENCE, &parts, e);
+    if (!rc) rc = read_text(model_of(&q->base), buf_str(&t->line), &t->ids, &cut, e);
+    if (!rc) warn_cut(&q->base.said, "prompt", t->ids.count, cut);
+    return rc;
+}
+
+status stableaudio_take_create(plan *p, size_t stem, take **out, err *e) {
+    const stableaudio_plan *q = (const stableaudio_plan *)p;
+    stableaudio_take *t = mem_calloc(1, sizeof *t);
+    if (!t) return err_set(e, ERR_OOM, "no memory for a stem");
+    t->base = (take){.of = p, .stem = stem};
+    status rc = write_line(t, e);
+    if (rc) {
+        stableaudio_take_free(&t->base);
+        return rc;
+    }
+    t->base.line = buf_str(&t->line);
+    t->base.temperature = p->r->temperature;
+    t->base.bytes = denoise_bytes(model_of(p), q->negative.count > 0);
+    *out = &t->base;
+    return OK;
+}
+
+void stableaudio_take_free(take *base) {
+    stableaudio_take *t = (stableaudio_take *)base;
+    if (!t) return;
+    buf_deinit(&t->line);
+    tok_ids_deinit(&t->ids);
+    mem_free(t->base.planes);
+    mem_free(t);
+}

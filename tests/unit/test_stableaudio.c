@@ -1,0 +1,278 @@
+// test_stableaudio.c - Stable Audio: each network and the solver against diffusers (tools/refsa.py
+// recorded tests/parity/sa-*), and whole stems from such a folder.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/stableaudio/denoise.h"
+#include "engine/stableaudio/noise.h"
+#include "stemforge.h"
+
+#define F32 "tests/parity/sa-f32/model"
+
+static const char *const cases[] = {"sa-f32", "sa-half"};
+
+typedef struct {
+    compute *c;
+    checkpoint files;
+    sa_model m;
+    st_file *expect;
+} fixture;
+
+static void fixture_open(fixture *f, const char *name, int threads) {
+    char path[200];
+    err e;
+    *f = (fixture){0};
+    cr_assert_eq(compute_open(&f->c, threads, NULL, &e), OK, "%s", e.text);
+    snprintf(path, sizeof path, "tests/parity/%s/model", name);
+    cr_assert_eq(checkpoint_open(&f->files, path, NULL, &e), OK, "%s", e.text);
+    cr_assert(sa_files_recognise(&f->files));
+    cr_assert_eq(sa_model_open(&f->m, &f->files, f->c, &e), OK, "%s", e.text);
+    snprintf(path, sizeof path, "tests/parity/%s/expect.safetensors", name);
+    cr_assert_eq(st_open(&f->expect, path, &e), OK, "%s", e.text);
+}
+
+static void fixture_close(fixture *f) {
+    st_close(f->expect);
+    sa_model_close(&f->m);
+    checkpoint_close(&f->files);
+    compute_close(f->c);
+}
+
+// A recorded tensor, freed by the caller; *n gets how many values it has.
+static float *recorded(const fixture *f, const char *name, int64_t *n) {
+    const tensor *t = st_find(f->expect, name);
+    cr_assert(t && t->type == DT_F32, "%s", name);
+    *n = tensor_count(t);
+    float *v = malloc((size_t)*n * sizeof *v);
+    tensor_read_f32(v, t, 0, *n);
+    return v;
+}
+
+static void agrees(const fixture *f, const char *name, const float *got, double most) {
+    int64_t n;
+    float *want = recorded(f, name, &n);
+    double peak = 0, worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double off = fabs((double)got[i] - (double)want[i]);
+        peak = fmax(peak, fabs((double)want[i]));
+        if (!(off <= worst)) worst = off;
+    }
+    printf("%s: %.2g of the peak\n", name, worst / peak);
+    cr_expect(worst <= most * peak, "%s: off by %g of the peak, at most %g", name, worst / peak,
+              most);
+    free(want);
+}
+
+// --- conditions
+
+// The length that the conditions were recorded with: that of the canvas, 130.5 frames.
+static double seconds_of(const fixture *f) {
+    const oobleck_config *cfg = oobleck_get_config(f->m.codec);
+    return 130.5 * (double)cfg->hop / (double)cfg->sample_rate;
+}
+
+static void check_text(const fixture *f, const char *name, const char *text) {
+    char full[60];
+    const sa_condition *k = &f->m.condition;
+    tok_ids ids = {0};
+    err e;
+    snprintf(full, sizeof full, "%s.ids", name);
+    const tensor *t = st_find(f->expect, full);
+    cr_assert_eq(tok_encode(f->m.files.tokenizer, bytes_of(text), &ids, &e), OK, "%s", e.text);
+    cr_assert_eq((int64_t)ids.count, tensor_count(t), "%s", full);
+    const int32_t *in = ids.ids + ids.first;
+    cr_assert(memcmp(in, t->data, ids.count * sizeof *in) == 0, "%s", full);
+    arena work = {0};
+    float *states = arena_f32(&work, ids.count, (size_t)k->text_dim);
+    float *rows = arena_f32(&work, (size_t)f->m.tokens + 2, (size_t)k->dim);
+    float *global = arena_f32(&work, 2, (size_t)k->dim);
+    cr_assert_eq(t5_encode(f->m.text, f->c, states, in, (int64_t)ids.count, &work, &e), OK);
+    const sa_condition_args a = {.text = states,
+                                 .n = (int64_t)ids.count,
+                                 .tokens = f->m.tokens,
+                                 .end = seconds_of(f),
+                                 .rows = rows,
+                                 .global = global};
+    cr_assert_eq(sa_condition_run(k, f->c, &a, &e), OK, "%s", e.text);
+    snprintf(full, sizeof full, "%s.rows", name);
+    agrees(f, full, rows, 1e-5);
+    snprintf(full, sizeof full, "%s.global", name);
+    agrees(f, full, global, 1e-5);
+    sa_condition_args late = a;
+    late.end = 600; // out of range: counts as 512
+    cr_assert_eq(sa_condition_run(k, f->c, &late, &e), OK, "%s", e.text);
+    agrees(f, "seconds.512", global + k->dim, 1e-5);
+    tok_ids_deinit(&ids);
+    arena_deinit(&work);
+}
+
+Test(stableaudio, texts_and_seconds_are_the_rows_of_the_reference) {
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        fixture f;
+        fixture_open(&f, cases[i], 2);
+        check_text(&f, "text", "drums rock style 120 bpm warm");
+        check_text(&f, "negative", "low dark metal");
+        fixture_close(&f);
+    }
+}
+
+// --- networks
+
+static dit_context *context_of(const fixture *f, const char *name) {
+    int64_t n;
+    float *rows = recorded(f, name, &n);
+    dit_context *x;
+    err e;
+    n /= f->m.condition.dim;
+    cr_assert_eq(dit_context_create(&x, f->m.net, f->c, rows, n, &e), OK, "%s", e.text);
+    free(rows);
+    return x;
+}
+
+static void check_forward(const fixture *f) {
+    const dit_config *cfg = dit_get_config(f->m.net);
+    int64_t n, one;
+    float *x = recorded(f, "forward.x", &n), *t = recorded(f, "forward.t", &one);
+    float *global = recorded(f, "text.global", &one);
+    float *y = malloc((size_t)n * sizeof *y), *whole = malloc((size_t)cfg->d * sizeof *whole);
+    dit_context *context = context_of(f, "text.rows");
+    dit_room *room;
+    err e;
+    cr_assert_eq(n, cfg->frames * cfg->channels);
+    cr_assert_eq(dit_room_create(&room, f->m.net, f->c, cfg->frames, &e), OK, "%s", e.text);
+    dit_global(f->m.net, f->c, room, whole, global);
+    dit_args a = {.y = y, .x = x, .global = whole, .context = context, .t = *t};
+    dit_run(f->m.net, f->c, room, &a);
+    agrees(f, "forward.y", y, 1e-5);
+    a.context = NULL;
+    dit_run(f->m.net, f->c, room, &a);
+    agrees(f, "forward.null.y", y, 1e-5);
+    dit_room_free(room);
+    dit_context_free(context);
+    free(x), free(t), free(global), free(y), free(whole);
+}
+
+Test(stableaudio, a_pass_of_the_transformer_agrees_with_diffusers) {
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        fixture f;
+        fixture_open(&f, cases[i], 2);
+        check_forward(&f);
+        fixture_close(&f);
+    }
+}
+
+// The whole sound, of which pieces are made one by one, and the beginning alone.
+static void check_codec(const fixture *f) {
+    int64_t n, all;
+    float *x = recorded(f, "vae.x", &n), *want = recorded(f, "vae.wave", &all);
+    int64_t frames = dit_get_config(f->m.net)->frames, samples = all / 2;
+    float *planes = malloc((size_t)all * sizeof *planes);
+    err e;
+    cr_assert_eq(oobleck_samples(f->m.codec, frames), samples);
+    oobleck_args a = {.latents = x, .frames = frames, .planes = planes, .samples = samples};
+    cr_assert_eq(oobleck_decode(f->m.codec, f->c, &a, &e), OK, "%s", e.text);
+    agrees(f, "vae.wave", planes, 1e-5);
+    a.samples = 1501;
+    cr_assert_eq(oobleck_decode(f->m.codec, f->c, &a, &e), OK, "%s", e.text);
+    for (int64_t i = 0; i < a.samples; i++)
+        for (int ch = 0; ch < 2; ch++)
+            cr_assert_float_eq(planes[ch * a.samples + i], want[ch * samples + i], 1e-4f);
+    free(x), free(want), free(planes);
+}
+
+Test(stableaudio, the_codec_agrees_with_diffusers_also_in_pieces) {
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        fixture f;
+        fixture_open(&f, cases[i], 2);
+        check_codec(&f);
+        fixture_close(&f);
+    }
+}
+
+// --- the solver
+
+static void given_noise(void *arg, int64_t draw, float *out, int64_t n) {
+    memcpy(out, (const float *)arg + draw * n, (size_t)n * sizeof *out);
+}
+
+static denoise *start(const fixture *f, denoise_room *r, const denoise_params *p, bool negative) {
+    int64_t n;
+    float *global = recorded(f, "text.global", &n);
+    err e;
+    denoise *d;
+    denoise_conditions k = {.context = context_of(f, "text.rows"), .global = global};
+    if (negative) k.negative = context_of(f, "negative.rows");
+    cr_assert_eq(denoise_create(&d, &f->m, f->c, r, p, &k, &e), OK, "%s", e.text);
+    free(global);
+    return d;
+}
+
+static void check_steps(const fixture *f, const char *name, float guidance, bool negative) {
+    int64_t n;
+    float *noise = recorded(f, "noise", &n);
+    denoise_room *r;
+    err e;
+    const denoise_params p = {
+        .steps = 10, .guidance = guidance, .noisy = true, .draw = given_noise, .arg = noise};
+    cr_assert_eq(denoise_room_create(&r, &f->m, f->c, &e), OK, "%s", e.text);
+    denoise *d = start(f, r, &p, negative);
+    for (int i = 0; i < 10; i++) {
+        char full[60];
+        denoise_step(d, f->c, r);
+        snprintf(full, sizeof full, "%s.x%d", name, i);
+        if (st_find(f->expect, full)) agrees(f, full, denoise_latents(d), 1e-4);
+    }
+    cr_assert_eq(denoise_done(d), 10);
+    denoise_free(d);
+    denoise_room_free(r);
+    free(noise);
+}
+
+Test(stableaudio, ten_steps_agree_with_diffusers_guided_and_not) {
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        fixture f;
+        fixture_open(&f, cases[i], 2);
+        check_steps(&f, "plain", 1, false);
+        check_steps(&f, "guided", 7, false);
+        check_steps(&f, "negative", 4.5f, true);
+        fixture_close(&f);
+    }
+}
+
+// The published table of sigmas and times for 8 steps (float32 of the reference).
+Test(stableaudio, the_schedule_has_the_published_times) {
+    const float times[] = {0.99872673f, 0.99632573f, 0.9893977f,  0.96942478f,
+                           0.91225863f, 0.75761521f, 0.45426565f, 0.18554717f};
+    const sa_schedule s = {.sigma_min = 0.3, .sigma_max = 500};
+    for (int i = 0; i < 8; i++)
+        cr_assert_float_eq(sa_schedule_step(&s, 8, i, true).time, times[i], 2e-7f, "%d", i);
+    cr_assert_float_eq(sa_schedule_start(&s), 500.001f, 1e-4f);
+    sa_step last = sa_schedule_step(&s, 8, 7, true);
+    cr_assert(last.back == 0 && last.now == 1 && last.before == 0 && last.noise == 0);
+    for (int i = 0; i < 7; i++) cr_assert_eq(sa_schedule_step(&s, 8, i, false).noise, 0);
+}
+
+Test(stableaudio, noise_is_normal_and_numbered) {
+    enum { N = 200000 };
+    float *a = malloc(N * sizeof *a), part[7];
+    double sum = 0, square = 0, fourth = 0;
+    sa_noise(a, N, 5, 9, 3);
+    for (int i = 0; i < N; i++) {
+        double v = (double)a[i];
+        sum += v, square += v * v, fourth += v * v * v * v;
+    }
+    cr_assert_lt(fabs(sum / N), 0.01);
+    cr_assert_lt(fabs(square / N - 1), 0.02);
+    cr_assert_lt(fabs(fourth / N - 3), 0.15);
+    sa_noise(part, 7, 5, 9, 3);
+    cr_assert(memcmp(part, a, sizeof part) == 0, "an element has its number");
+    const uint64_t other[][3] = {{6, 9, 3}, {5, 8, 3}, {5, 9, 4}};
+    for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+        sa_noise(part, 7, other[i][0], other[i][1], other[i][2]);
+        cr_assert_neq(part[0], a[0]);
+    }
+    free(a);
+}
