@@ -86,10 +86,10 @@ Test(pretender, documents_that_are_something_else_are_named) {
 }
 
 Test(pretender, files_of_other_programs_are_named) {
-    char image[] = "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\x14\0\0\0\0\0\0\0general."
-                   "architecture\x8\0\0\0\5\0\0\0\0\0\0\0llama\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    char image[96] = "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\x14\0\0\0\0\0\0\0general."
+                     "architecture\x8\0\0\0\5\0\0\0\0\0\0\0llama\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     FILE *f = fopen(in_folder("other.gguf"), "wb");
-    cr_assert(f && fwrite(image, 1, 96, f) == 96 && fclose(f) == 0);
+    cr_assert(f && fwrite(image, 1, sizeof image, f) == sizeof image && fclose(f) == 0);
     expect(in_folder("other.gguf"), "llama", "musicgen");
     put("other.gguf", "version https://git-lfs.github.com/spec/v1\n");
     expect(in_folder("other.gguf"), "Git LFS pointer", "git lfs pull");
