@@ -21,7 +21,7 @@
 # OUT may not hold blanks; DESTDIR and PREFIX may.
 
 # --- settings
-VERSION  := 0.1.0
+VERSION  := 0.2.0
 CC       ?= cc
 CFLAGS   ?= -O2 -g
 PYTHON   ?= python3

@@ -3,7 +3,7 @@
 //
 // A saved run is what --csv prints: a line that says what ran, the names of the columns, a row a
 // figure. No name has a comma in it.
-//   # stemforge bench 0.1.0, NAME, weights q8, avx512-vnni, 2 threads
+//   # stemforge bench 0.2.0, NAME, weights q8, avx512-vnni, 2 threads
 //   stage,stems,seconds,value,unit,share
 #pragma once
 #include "base/err.h"
