@@ -404,8 +404,10 @@ Test(hook, refused_callbacks_do_not_hold_others_of_the_same_origin) {
             end_job(s, id, bad);
         }
         end_job(s, "good", good);
-        cr_assert_eq(turns(h, s), 31, "%d", codes[n]);
+        // At least 31: full jitter may draw a delay of 0 ms, which is due again at once.
+        cr_assert_geq(turns(h, s), 31, "%d", codes[n]);
         cr_assert_eq(m.good, 1);
+        cr_assert_geq(m.bad, 30);
         job_store_close(s);
         hook_close(h);
         loopback_stop(l);
