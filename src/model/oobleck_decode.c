@@ -6,7 +6,9 @@
 //
 // A piece is a range of samples. Going back through the layers says which rows of each layer it
 // needs; rows outside the sequence are zero for every layer, as the reference pads each of them.
-// Pieces begin at fixed samples, so the bits of a sample do not depend on anything else.
+// Pieces begin at fixed samples, so the bits of a sample depend on the latents and their number
+// alone. The number counts at the end: a convolution takes the last odd row by itself, and rounds
+// it otherwise than the same row inside a longer sequence.
 #include <assert.h>
 #include <string.h>
 
