@@ -71,7 +71,7 @@ isa       = $(ISA_$(basename $(notdir $(1))))
 SRC      := $(sort $(wildcard src/*/*.c src/*/*/*.c))
 APP_SRC  := $(filter src/app/%,$(SRC))
 LIB_SRC  := $(filter-out src/app/%,$(SRC))
-SOUND    := base compute audio format model request engine
+SOUND    := base compute audio format model gpu request engine
 obj       = $(patsubst %.c,$(OUT)/%.o,$(1))
 BIN      := $(OUT)/stemforge
 ENGINE   := $(OUT)/libstemforge.a
@@ -115,6 +115,39 @@ $(OUT)/gen/openapi30.h: web/openapi-3.0.json $(OUT)/embed
 	@mkdir -p $(@D)
 	@$(OUT)/embed openapi30 <$< >$@
 $(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
+
+# --- the GPU's kernels: compiled where the compilers are (tools/install.sh gpu), and part of the binary. The
+# compute's bits are the CPU's, so nothing may be fused, flushed or approximated: lint reads the PTX.
+KERN_CU   := src/gpu/kern.cu
+GPU_OUT   := $(if $(SAN),$(patsubst %/,%,$(dir $(OUT))),$(OUT))/gpu
+NVCC      ?= $(lastword $(wildcard build/cuda/lib/python3*/site-packages/nvidia/cu13/bin/nvcc))
+CLANG_PTX ?= $(shell command -v clang-19)
+IMAGE_NVCC  := $(if $(wildcard $(KERN_CU)),$(if $(NVCC),$(GPU_OUT)/kern.fatbin))
+IMAGE_CLANG := $(if $(wildcard $(KERN_CU)),$(if $(CLANG_PTX),$(GPU_OUT)/kern.ptx))
+LINT_PTX    := $(IMAGE_CLANG) $(if $(IMAGE_NVCC),$(GPU_OUT)/kern_80.ptx $(GPU_OUT)/kern_90a.ptx)
+NVCC_FLAGS  := -std=c++17 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false -Isrc
+CUBINS      := $(foreach a,80 86 89 90a 100 120,-gencode=arch=compute_$(a),code=sm_$(a)) \
+               -gencode=arch=compute_80,code=compute_80
+CLANG_FLAGS := -x cuda --cuda-device-only --cuda-gpu-arch=sm_80 --cuda-feature=+ptx71 -nocudainc -nocudalib \
+               -std=c++17 -O3 -ffp-contract=off -Isrc
+KERN_PARTS   = $(wildcard src/gpu/*.cu src/gpu/*.cuh src/gpu/dev.h src/gpu/kern.h) Makefile
+$(GPU_OUT)/kern.fatbin: $(KERN_PARTS)
+	@mkdir -p $(@D)
+	@echo 'nvcc  $@'; $(NVCC) $(NVCC_FLAGS) $(CUBINS) --threads 0 -compress-mode=size -fatbin $(KERN_CU) -o $@
+$(GPU_OUT)/kern_%.ptx: $(KERN_PARTS)
+	@mkdir -p $(@D)
+	@echo 'nvcc  $@'; $(NVCC) $(NVCC_FLAGS) -arch=compute_$* -ptx $(KERN_CU) -o $@
+$(GPU_OUT)/kern.ptx: $(KERN_PARTS)
+	@mkdir -p $(@D)
+	@echo 'clang $@'; $(CLANG_PTX) $(CLANG_FLAGS) -S $(KERN_CU) -o $@
+# Changes only when there are other images, or none.
+$(OUT)/gen/kernels.h: $(IMAGE_NVCC) $(IMAGE_CLANG) FORCE
+	@mkdir -p $(@D)
+	@{ echo '// Made by the Makefile.'; $(if $(IMAGE_NVCC),echo '#define KERNELS_NVCC "$(abspath $(IMAGE_NVCC))"';) \
+	    $(if $(IMAGE_CLANG),echo '#define KERNELS_CLANG "$(abspath $(IMAGE_CLANG))"';) } >$@.new
+	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
+$(OUT)/src/gpu/images.o: $(OUT)/gen/kernels.h $(IMAGE_NVCC) $(IMAGE_CLANG)
+$(OUT)/fuzz/src/gpu/images.o: $(OUT)/gen/kernels.h
 
 # What the documents repeat of the rows of request/fields.c is written by a tool, and checked by lint.
 .PHONY: fields
@@ -242,8 +275,8 @@ model-eval: $(BIN)
 
 # --- the source
 .PHONY: lint format map map-check
-lint: $(OUT)/fields
-	@$(PYTHON) tools/lint.py && FIELDS=$(OUT)/fields tools/fields.sh --check
+lint: $(OUT)/fields $(LINT_PTX)
+	@$(PYTHON) tools/lint.py && $(PYTHON) tools/lint_ptx.py $(LINT_PTX) && FIELDS=$(OUT)/fields tools/fields.sh --check
 format:
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 map:

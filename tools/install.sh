@@ -1,16 +1,36 @@
 #!/bin/sh
-# install.sh build|test - installs the Debian packages that are missing, and says which. Needs root or sudo
+# install.sh build|gpu|test - installs the Debian packages that are missing, and says which. Needs root or sudo
 # only when something is missing; without them, or on another system, it lists what is needed and ends.
+#   build   what make needs      gpu   and the compilers of the GPU's kernels      test   and what ./test needs
+# NVIDIA's compiler comes from PyPI, with its parts at one version, into build/cuda (280 MB). Its PTX may not
+# be newer than users' drivers: 13.0 asks for driver 580, and clang's image serves those from 455 on.
 set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
 libsndfile1-dev libpng-dev"
 test="libcriterion-dev libsoxr-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang-format
 pkg-config nodejs npm python3 python3-venv git mono-mcs"
+gpu="clang-19 python3 python3-venv"
+nvcc="nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96"
 case "${1:-build}" in
 build) want=$build ;;
-test) want="$build $test" ;;
-*) echo "usage: tools/install.sh build|test" >&2; exit 2 ;;
+gpu) want="$build $gpu" ;;
+test) want="$build $gpu $test" ;;
+*) echo "usage: tools/install.sh build|gpu|test" >&2; exit 2 ;;
 esac
+
+# NVIDIA's compiler, for x86-64 and AArch64. Without it the build goes on with what it has.
+install_nvcc() {
+    cuda=$(dirname "$0")/../build/cuda
+    [ ! -e "$cuda/complete" ] || return 0
+    echo "installing NVIDIA's compiler from PyPI into build/cuda"
+    rm -rf "$cuda"
+    # shellcheck disable=SC2086
+    if python3 -m venv "$cuda" && "$cuda/bin/pip" install -q --disable-pip-version-check $nvcc; then
+        touch "$cuda/complete"
+    else
+        echo "PyPI gave no $nvcc: the program will have no machine code for GPUs" >&2
+    fi
+}
 
 # What others call the packages that building needs.
 elsewhere() {
@@ -40,7 +60,11 @@ for p in $want; do
     esac
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
 done
-[ -n "$missing" ] || exit 0
+finish() {
+    [ "${1:-build}" = build ] || install_nvcc
+    exit 0
+}
+[ -n "$missing" ] || finish "$@"
 
 sudo=
 if [ "$(id -u)" != 0 ]; then
@@ -57,3 +81,4 @@ export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
 # shellcheck disable=SC2086
 $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+finish "$@"

@@ -8,6 +8,7 @@
 #include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/family.h"
+#include "gpu/images.h"
 
 // How weights are prefetched on this processor.
 static const char *kept_way(void) {
@@ -15,19 +16,32 @@ static const char *kept_way(void) {
     return way < 0 ? "not measured yet" : tune_way_name(way);
 }
 
+// The compilers that made kernels for GPUs.
+static const char *kernel_names(char out[64]) {
+    gpu_image image;
+    size_t n = 0;
+    snprintf(out, 64, "none: built without nvcc and clang-19");
+    for (size_t i = 0; gpu_image_get(i, &image) && n < 48; i++)
+        n += (size_t)snprintf(out + n, 64 - n, "%s%s", i ? ", " : "", image.name);
+    return out;
+}
+
 static status describe(const char *model, bool as_json, err *e) {
     family *f = NULL;
     buf text;
+    char kernels[64];
     buf_init(&text, 1 << 16);
     json *members = json_new_object();
     status rc = family_open(&f, &(family_options){.model = model}, e);
     bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
               json_set_int(members, "arithmetic", ARITHMETIC) &&
-              json_set_str(members, "prefetch", kept_way());
+              json_set_str(members, "prefetch", kept_way()) &&
+              json_set_str(members, "gpu_kernels", kernel_names(kernels));
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
     if (!rc && !as_json)
-        printf("%sarithmetic %d\nprefetch   %s\n", buf_str(&text), ARITHMETIC, kept_way());
+        printf("%sarithmetic %d\nprefetch   %s\nGPU code   %s\n", buf_str(&text), ARITHMETIC,
+               kept_way(), kernel_names(kernels));
     json_free(members);
     buf_deinit(&text);
     family_close(f);
