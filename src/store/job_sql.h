@@ -1,4 +1,4 @@
-// job_sql.h - inside of the job store: what job.c, source_local.c, job_view.c and job_hook.c share.
+// job_sql.h - inside of the job store: what job.c, source_jobs.c, job_view.c and job_hook.c share.
 //
 // These files, with db.c, are the only ones that know SQLite. The statements stand in job_sql.c.
 #pragma once

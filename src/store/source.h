@@ -2,7 +2,7 @@
 //
 // A source hands a job to one worker at a time. The worker holds it by a lease, which it renews; a
 // job whose lease is over is handed to another one. A worker that asks a source knows no database:
-// what the queue lies in is the matter of the implementation (source_local.c: the SQLite file of
+// what the queue lies in is the matter of the implementation (source_jobs.c: the SQLite file of
 // job.h). Every call may be made from any thread.
 #pragma once
 #include <string.h>

@@ -1,4 +1,4 @@
-// source_local.c - the running half of the SQLite queue: jobs are claimed, renewed and ended.
+// source_jobs.c - the running half of the SQLite queue: jobs are claimed, renewed and ended.
 //
 // Every call is one piece of db work. A claim is the row's seq and its fence, a number that grows
 // with each claim of the row.

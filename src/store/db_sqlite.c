@@ -1,4 +1,4 @@
-// db.c - see db.h.
+// db_sqlite.c - see db.h.
 //
 // One process, one connection: locking_mode=EXCLUSIVE takes the file for the life of the process,
 // so the WAL-reset fault of SQLite 3.7.0 to 3.51.2, which needs two connections, cannot occur, and
