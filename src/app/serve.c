@@ -33,7 +33,7 @@
 typedef struct {
     const config *c;
     job_store *jobs;
-    source_local source; // of jobs
+    source_jobs source; // of jobs
     blob_store *blobs;
     hook *hook;
     metrics *metrics;
@@ -115,7 +115,7 @@ static status open_worker(service *s, err *e) {
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);
     if (rc) return rc;
-    worker_config w = {.source = source_local_open(&s->source, s->jobs),
+    worker_config w = {.source = source_jobs_open(&s->source, s->jobs),
                        .blobs = s->blobs,
                        .metrics = s->metrics,
                        .events = s->events,

@@ -74,7 +74,7 @@ typedef struct {
 
 // One turn of a sender thread: takes a due callback from the outbox, sends it, records the outcome
 // and the next due time. ERR_NOT_FOUND when there is none to send now; callbacks whose origin must
-// wait (origins.h) are left without counting an attempt, so job_hook_next may be past meanwhile:
-// wait a little then. Failing to record is returned too; the attempt then repeats after its lease
+// wait (origins.h) are left without counting an attempt, so job_hook_next may say 0 meanwhile: wait
+// a little then. Failing to record is returned too; the attempt then repeats after its lease
 // (at least once).
 status hook_deliver(hook *h, job_store *jobs, hook_report *out, err *e);

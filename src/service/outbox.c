@@ -50,11 +50,9 @@ static void report(outbox *o, const hook_report *r) {
 
 // Until the next look: a wake, or LOOK_MS, or sooner when something falls due.
 static void rest(outbox *o, uint64_t seen, status rc) {
-    int64_t due = 0, ms = LOOK_MS;
-    if (rc == ERR_NOT_FOUND && job_hook_next(o->jobs, &due, NULL) == OK) {
-        int64_t left = due - job_time_now().mono_ms;
-        if (due != INT64_MAX && left > 0) ms = MIN(ms, left);
-    }
+    int64_t left = 0, ms = LOOK_MS;
+    if (rc == ERR_NOT_FOUND && job_hook_next(o->jobs, job_time_now(), &left, NULL) == OK && left)
+        ms = MIN(ms, left);
     pthread_mutex_lock(&o->mu);
     if (rc == ERR_NOT_FOUND && o->wakes == seen) o->idle = true;
     if (!o->stopping && o->wakes == seen) os_cond_wait_ms(&o->wake, &o->mu, ms);

@@ -1,50 +1,154 @@
-// db.h - one SQLite connection: opened, migrated, statements prepared once, writes committed
-// together.
+// db.h - a database as the job store uses it: pieces of work in transactions, prepared statements.
 //
-// Only the job*.c files use it; with them, the only files that include sqlite3.h. The connection is
-// guarded by a mutex. db_write queues a piece of work; the first in the queue runs all that is
-// queued in one transaction, each piece in a savepoint of its own, commits once, and passes the
-// lead on. So an fsync is shared by everybody who arrived during the one before it, and nobody is
-// overtaken.
+// Only the files of the job store use it. Two databases stand behind the table: SQLite
+// (db_sqlite.c), which one process has for itself, and PostgreSQL (db_pg.c), which many share. A
+// piece of work is a function. It runs in one transaction, and what it did is there as a whole or
+// not at all. The statements are found by their index; each database has its own text for those
+// that they do not share.
 #pragma once
-#include <sqlite3.h>
+#include <string.h>
 
+#include "base/base.h"
 #include "base/err.h"
 
-typedef struct db db;
+typedef struct db db;             // a database; every call may be made from any thread
+typedef struct db_tx db_tx;       // the transaction that a piece of work runs in
+typedef struct db_query db_query; // a statement with its bindings and its rows
 
-// Opens path or ":memory:" for this process alone (ERR_BUSY when another one has it), with WAL and
-// synchronous=FULL. migrations[i] brings user_version i to i+1; a database of a later version is
-// ERR_FORMAT. statements are prepared at open and found by their index.
+typedef status (*db_work)(db_tx *t, void *arg, err *e);
+
+typedef enum { DB_NULL, DB_INT, DB_REAL, DB_TEXT, DB_BLOB } db_kind;
 typedef struct {
-    int application_id; // kept in the file's header: another program's database is ERR_FORMAT
+    db_kind kind;
+    int64_t i;
+    double r;
+    bytes b; // text and blobs; borrowed until the statement is used again
+} db_value;
+
+typedef struct {
+    status (*write)(db *d, db_work work, void *arg, err *e);
+    status (*read)(db *d, db_work work, void *arg, err *e);
+    bool (*broken)(db *d);
+    void (*counts)(db *d, uint64_t *commits, uint64_t *writes);
+    void (*close)(db *d);
+    void (*now)(db_tx *t, int64_t *wall_ms, int64_t *mono_ms);
+    db_query *(*stmt)(db_tx *t, size_t index);
+    status (*step)(db_tx *t, db_query *q, err *e);
+    int (*changes)(db_tx *t);
+    void (*bind)(db_query *q, int i, db_value v);
+    bool (*is_null)(db_query *q, int column);
+    int64_t (*get_int)(db_query *q, int column);
+    double (*get_real)(db_query *q, int column);
+    bytes (*get_bytes)(db_query *q, int column, db_kind kind);
+} db_ops;
+
+// First member of every implementation's.
+struct db {
+    const db_ops *ops;
+    bool shared; // other processes work with it at the same time
+};
+struct db_tx {
+    const db_ops *ops;
+    bool shared;
+};
+struct db_query {
+    const db_ops *ops;
+};
+
+// migrations[i] brings the database from version i to i+1; one of a later version is ERR_FORMAT.
+typedef struct {
+    int application_id; // another program's database is ERR_FORMAT
     const char *const *migrations;
     size_t migration_count;
-    const char *const *statements;
+    const char *const *statements; // prepared when first used or at open; parameters are ?1, ?2 ...
     size_t statement_count;
 } db_schema;
-status db_open(db **out, const char *path, const db_schema *s, err *e);
-void db_close(db *d); // NULL is fine
 
-// Runs inside the transaction, on any thread, with the connection held. What it did is undone when
-// it does not return OK.
-typedef status (*db_work)(db *d, void *arg, err *e);
-// Returns work's own status, or ERR_IO when the commit failed (then nothing of it is stored).
+// Opens path or ":memory:" for this process alone; ERR_BUSY when another one has it.
+status db_sqlite_open(db **out, const char *path, const db_schema *s, err *e);
+
+static inline void db_close(db *d) { // NULL is fine
+    if (d) d->ops->close(d);
+}
+
+// Runs work in a transaction, on any thread. What it did is undone when it does not return OK.
+// Returns work's own status, or an error when the commit failed (then nothing of it is stored).
 // Results that work left in arg count only on OK.
-status db_write(db *d, db_work work, void *arg, err *e);
-// The same for work that only reads: no transaction is written.
-status db_read(db *d, db_work work, void *arg, err *e);
-
-// Inside work: the statement, reset and with its bindings cleared.
-sqlite3_stmt *db_stmt(db *d, size_t index);
-// Steps. OK: there is a row. ERR_NOT_FOUND: none (no text is set). Else the database's error.
-status db_step(db *d, sqlite3_stmt *q, err *e);
-// Steps a statement that gives no row.
-status db_exec(db *d, sqlite3_stmt *q, err *e);
-int db_changes(db *d);
-int64_t db_insert_id(db *d); // rowid of the last INSERT
+static inline status db_write(db *d, db_work work, void *arg, err *e) {
+    return d->ops->write(d, work, arg, e);
+}
+// The same for work that only reads: nothing is written.
+static inline status db_read(db *d, db_work work, void *arg, err *e) {
+    return d->ops->read(d, work, arg, e);
+}
 
 // True once a sync to disk has failed: nothing more is written. Only a restart helps.
-bool db_broken(db *d);
+static inline bool db_broken(db *d) {
+    return d->ops->broken(d);
+}
 // commits: transactions written since open; writes: pieces of work in them.
-void db_read_counts(db *d, uint64_t *commits, uint64_t *writes);
+static inline void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
+    d->ops->counts(d, commits, writes);
+}
+
+// ---- inside work
+
+// The time by which leases and delays run: the caller's, which stays, where the database is this
+// process's; the database's own, for both clocks, where others share it.
+static inline void db_now(db_tx *t, int64_t *wall_ms, int64_t *mono_ms) {
+    t->ops->now(t, wall_ms, mono_ms);
+}
+
+// The statement, reset and with its bindings cleared. It is one for the whole transaction: using it
+// again ends the rows of before.
+static inline db_query *db_stmt(db_tx *t, size_t index) {
+    return t->ops->stmt(t, index);
+}
+// Steps. OK: there is a row. ERR_NOT_FOUND: none (no text is set). Else the database's error.
+static inline status db_step(db_tx *t, db_query *q, err *e) {
+    return t->ops->step(t, q, e);
+}
+// Steps a statement whose row, if it gives one, nobody wants.
+static inline status db_exec(db_tx *t, db_query *q, err *e) {
+    status rc = db_step(t, q, e);
+    while (rc == OK) rc = db_step(t, q, e);
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+static inline int db_changes(db_tx *t) { // rows that the last statement changed
+    return t->ops->changes(t);
+}
+
+// Binding; i counts from 1.
+static inline void db_bind_int(db_query *q, int i, int64_t v) {
+    q->ops->bind(q, i, (db_value){.kind = DB_INT, .i = v});
+}
+static inline void db_bind_real(db_query *q, int i, double v) {
+    q->ops->bind(q, i, (db_value){.kind = DB_REAL, .r = v});
+}
+static inline void db_bind_text_of(db_query *q, int i, bytes text) {
+    q->ops->bind(q, i, (db_value){.kind = DB_TEXT, .b = text});
+}
+static inline void db_bind_text(db_query *q, int i, const char *s) { // NULL binds NULL
+    if (s) db_bind_text_of(q, i, bytes_of(s));
+}
+static inline void db_bind_blob(db_query *q, int i, bytes b) {
+    q->ops->bind(q, i, (db_value){.kind = DB_BLOB, .b = b});
+}
+
+// Columns of the current row; column counts from 0. Numbers of NULL are 0.
+static inline bool db_is_null(db_query *q, int column) {
+    return q->ops->is_null(q, column);
+}
+static inline int64_t db_get_int(db_query *q, int column) {
+    return q->ops->get_int(q, column);
+}
+static inline double db_get_real(db_query *q, int column) {
+    return q->ops->get_real(q, column);
+}
+// Borrowed until the next step. Text has a zero byte behind it. p NULL: NULL, or no memory.
+static inline bytes db_get_text(db_query *q, int column) {
+    return q->ops->get_bytes(q, column, DB_TEXT);
+}
+static inline bytes db_get_blob(db_query *q, int column) {
+    return q->ops->get_bytes(q, column, DB_BLOB);
+}

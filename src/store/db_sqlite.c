@@ -1,4 +1,10 @@
-// db_sqlite.c - see db.h.
+// db_sqlite.c - db.h on SQLite: opened, migrated, statements prepared once, writes committed
+// together.
+//
+// The connection is guarded by a mutex. A piece of work is queued; the first in the queue runs all
+// that is queued in one transaction, each piece in a savepoint of its own, commits once, and passes
+// the lead on. So an fsync is shared by everybody who arrived during the one before it, and nobody
+// is overtaken. WAL and synchronous=FULL: what was committed is on disk.
 //
 // One process, one connection: locking_mode=EXCLUSIVE takes the file for the life of the process,
 // so the WAL-reset fault of SQLite 3.7.0 to 3.51.2, which needs two connections, cannot occur, and
@@ -7,7 +13,9 @@
 #include "store/db.h"
 
 #include <pthread.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,10 +49,17 @@ typedef struct {
     os_file_id id;
 } db_file;
 
-struct db {
+typedef struct {
+    db_query base;
+    sqlite3_stmt *stmt;
+} lite_query;
+
+typedef struct {
+    db base;
+    db_tx tx; // what pieces of work are given
     sqlite3 *conn;
     sqlite3_stmt *control[T_COUNT];
-    sqlite3_stmt **stmts; // [stmt_count]
+    lite_query *stmts; // [stmt_count]
     size_t stmt_count;
     pthread_mutex_t conn_mu; // guards conn, stmts, commits and writes
     uint64_t commits, writes;
@@ -53,7 +68,15 @@ struct db {
     pthread_mutex_t queue_mu; // guards what follows
     call *first, **last;
     bool led; // somebody runs a batch, or was told to
-};
+} lite;
+
+static lite *lite_of(db_tx *t) {
+    return (lite *)((char *)t - offsetof(lite, tx));
+}
+
+static sqlite3_stmt *stmt_of(db_query *q) {
+    return ((lite_query *)q)->stmt;
+}
 
 // ---- SQLite's memory: each block has its size in front
 
@@ -122,7 +145,7 @@ static status status_of(int code) {
 }
 
 // The connection's last error as a status.
-static status last_error(db *d, const char *what, err *e) {
+static status last_error(lite *d, const char *what, err *e) {
     int code = sqlite3_extended_errcode(d->conn);
     if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC)
         atomic_store(&d->poisoned, true);
@@ -138,14 +161,14 @@ static status last_error(db *d, const char *what, err *e) {
 
 // ---- statements
 
-sqlite3_stmt *db_stmt(db *d, size_t index) {
-    sqlite3_stmt *q = d->stmts[index];
-    sqlite3_reset(q);
-    sqlite3_clear_bindings(q);
-    return q;
+static db_query *lite_stmt(db_tx *t, size_t index) {
+    lite_query *q = &lite_of(t)->stmts[index];
+    sqlite3_reset(q->stmt);
+    sqlite3_clear_bindings(q->stmt);
+    return &q->base;
 }
 
-status db_step(db *d, sqlite3_stmt *q, err *e) {
+static status step(lite *d, sqlite3_stmt *q, err *e) {
     int code = sqlite3_step(q);
     if (code == SQLITE_ROW) return OK;
     if (code == SQLITE_DONE) {
@@ -157,24 +180,50 @@ status db_step(db *d, sqlite3_stmt *q, err *e) {
     return rc;
 }
 
-status db_exec(db *d, sqlite3_stmt *q, err *e) {
-    status rc = db_step(d, q, e);
-    if (rc == OK) { // a row nobody asked for
-        sqlite3_reset(q);
-        return OK;
+static status lite_step(db_tx *t, db_query *q, err *e) {
+    return step(lite_of(t), stmt_of(q), e);
+}
+
+static int lite_changes(db_tx *t) {
+    return sqlite3_changes(lite_of(t)->conn);
+}
+
+static void lite_now(db_tx *t, int64_t *wall_ms, int64_t *mono_ms) {
+    (void)t, (void)wall_ms, (void)mono_ms;
+}
+
+static void lite_bind(db_query *query, int i, db_value v) {
+    sqlite3_stmt *q = stmt_of(query);
+    const void *p = v.b.p ? (const void *)v.b.p : "";
+    switch (v.kind) {
+    case DB_NULL: sqlite3_bind_null(q, i); break;
+    case DB_INT: sqlite3_bind_int64(q, i, v.i); break;
+    case DB_REAL: sqlite3_bind_double(q, i, v.r); break;
+    case DB_TEXT: sqlite3_bind_text64(q, i, p, v.b.n, SQLITE_STATIC, SQLITE_UTF8); break;
+    case DB_BLOB: sqlite3_bind_blob64(q, i, p, v.b.n, SQLITE_STATIC); break;
     }
-    return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
-int db_changes(db *d) {
-    return sqlite3_changes(d->conn);
+static bool lite_is_null(db_query *q, int column) {
+    return sqlite3_column_type(stmt_of(q), column) == SQLITE_NULL;
 }
 
-int64_t db_insert_id(db *d) {
-    return sqlite3_last_insert_rowid(d->conn);
+static int64_t lite_get_int(db_query *q, int column) {
+    return sqlite3_column_int64(stmt_of(q), column);
 }
 
-static status exec_text(db *d, const char *sql, err *e) {
+static double lite_get_real(db_query *q, int column) {
+    return sqlite3_column_double(stmt_of(q), column);
+}
+
+static bytes lite_get_bytes(db_query *query, int column, db_kind kind) {
+    sqlite3_stmt *q = stmt_of(query);
+    const void *p =
+        kind == DB_TEXT ? sqlite3_column_text(q, column) : sqlite3_column_blob(q, column);
+    return (bytes){p, (size_t)sqlite3_column_bytes(q, column)};
+}
+
+static status exec_text(lite *d, const char *sql, err *e) {
     if (sqlite3_exec(d->conn, sql, NULL, NULL, NULL) == SQLITE_OK) return OK;
     char what[64];
     snprintf(what, sizeof what, "%.40s", sql);
@@ -182,15 +231,15 @@ static status exec_text(db *d, const char *sql, err *e) {
 }
 
 // A statement that was left in the middle of its rows would keep its transaction open.
-static void reset_all(db *d) {
+static void reset_all(lite *d) {
     for (size_t i = 0; i < d->stmt_count; i++) {
-        if (sqlite3_stmt_busy(d->stmts[i])) sqlite3_reset(d->stmts[i]);
+        if (sqlite3_stmt_busy(d->stmts[i].stmt)) sqlite3_reset(d->stmts[i].stmt);
     }
 }
 
 // ---- shared commits
 
-static status control_run(db *d, control which, err *e) {
+static status control_run(lite *d, control which, err *e) {
     int code = sqlite3_step(d->control[which]);
     status rc = code == SQLITE_DONE ? OK : last_error(d, controls[which], e);
     sqlite3_reset(d->control[which]);
@@ -199,10 +248,10 @@ static status control_run(db *d, control which, err *e) {
 
 // Runs one piece in a savepoint; what it did is undone when it fails. Not OK: the transaction
 // itself is broken and none of it may be committed.
-static status run_one(db *d, call *c, err *e) {
+static status run_one(lite *d, call *c, err *e) {
     status rc = control_run(d, T_SAVEPOINT, e);
     if (rc) return rc;
-    c->rc = c->work(d, c->arg, c->e);
+    c->rc = c->work(&d->tx, c->arg, c->e);
     reset_all(d);
     if (sqlite3_get_autocommit(d->conn)) { // SQLite undid it all: disk full and the like
         return err_set(e, c->rc ? c->rc : ERR_IO, "%s",
@@ -218,7 +267,7 @@ static void fail_all(call *list, status rc, const err *why) {
     }
 }
 
-static status check_files(const db *d, err *e) {
+static status check_files(const lite *d, err *e) {
     for (size_t i = 0; i < ARRAY_LEN(d->files); i++) {
         const db_file *f = &d->files[i];
         os_file_id now;
@@ -234,7 +283,7 @@ static status check_files(const db *d, err *e) {
     return OK;
 }
 
-static status run_all(db *d, call *list, err *e) {
+static status run_all(lite *d, call *list, err *e) {
     if (atomic_load(&d->poisoned)) {
         return err_set(e, ERR_IO, "database: a sync to disk failed earlier; restart to go on");
     }
@@ -256,7 +305,7 @@ static status run_all(db *d, call *list, err *e) {
 }
 
 // queue_mu is held.
-static call *take_batch(db *d) {
+static call *take_batch(lite *d) {
     call *list = d->first, *end = list;
     for (int n = 1; end->next && n < BATCH_MAX; n++) end = end->next;
     d->first = end->next;
@@ -267,7 +316,7 @@ static call *take_batch(db *d) {
 
 // Runs all pieces that wait, the leader's own first, in one transaction; then the first piece that
 // came meanwhile becomes the leader.
-static void lead(db *d) {
+static void lead(lite *d) {
     call *list = take_batch(d);
     pthread_mutex_unlock(&d->queue_mu);
     err why = {.code = OK};
@@ -287,7 +336,8 @@ static void lead(db *d) {
     pthread_cond_signal(&d->first->told);
 }
 
-status db_write(db *d, db_work work, void *arg, err *e) {
+static status lite_write(db *base, db_work work, void *arg, err *e) {
+    lite *d = (lite *)base;
     call c = {.work = work, .arg = arg, .e = e};
     pthread_cond_init(&c.told, NULL);
     pthread_mutex_lock(&d->queue_mu);
@@ -301,19 +351,21 @@ status db_write(db *d, db_work work, void *arg, err *e) {
     return c.rc;
 }
 
-status db_read(db *d, db_work work, void *arg, err *e) {
+static status lite_read(db *base, db_work work, void *arg, err *e) {
+    lite *d = (lite *)base;
     pthread_mutex_lock(&d->conn_mu);
-    status rc = work(d, arg, e);
+    status rc = work(&d->tx, arg, e);
     reset_all(d);
     pthread_mutex_unlock(&d->conn_mu);
     return rc;
 }
 
-bool db_broken(db *d) {
-    return atomic_load(&d->poisoned);
+static bool lite_broken(db *base) {
+    return atomic_load(&((lite *)base)->poisoned);
 }
 
-void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
+static void lite_counts(db *base, uint64_t *commits, uint64_t *writes) {
+    lite *d = (lite *)base;
     pthread_mutex_lock(&d->conn_mu);
     *commits = d->commits;
     *writes = d->writes;
@@ -323,17 +375,17 @@ void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
 // ---- opening
 
 // First column of the first row as a number.
-static status ask_int(db *d, const char *sql, int64_t *out, err *e) {
+static status ask_int(lite *d, const char *sql, int64_t *out, err *e) {
     sqlite3_stmt *q = NULL;
     if (sqlite3_prepare_v2(d->conn, sql, -1, &q, NULL)) return last_error(d, sql, e);
-    status rc = db_step(d, q, e);
+    status rc = step(d, q, e);
     if (rc == OK) *out = sqlite3_column_int64(q, 0);
     if (rc == ERR_NOT_FOUND) *out = 0, rc = OK;
     sqlite3_finalize(q);
     return rc;
 }
 
-static status set_pragmas(db *d, err *e) {
+static status set_pragmas(lite *d, err *e) {
     // The order matters: exclusive before WAL keeps the WAL index out of shared memory.
     static const char *const pragmas[] = {
         "PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL",  "PRAGMA synchronous=FULL",
@@ -351,7 +403,7 @@ static status set_pragmas(db *d, err *e) {
     return rc ? rc : exec_text(d, "COMMIT", e);
 }
 
-static status migrate_one(db *d, const db_schema *s, size_t i, err *e) {
+static status migrate_one(lite *d, const db_schema *s, size_t i, err *e) {
     char sql[96];
     snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%zu",
              s->application_id, i + 1);
@@ -363,7 +415,7 @@ static status migrate_one(db *d, const db_schema *s, size_t i, err *e) {
     return rc;
 }
 
-static status migrate(db *d, const db_schema *s, err *e) {
+static status migrate(lite *d, const db_schema *s, err *e) {
     int64_t id, version, tables;
     status rc = ask_int(d, "PRAGMA application_id", &id, e);
     if (!rc) rc = ask_int(d, "PRAGMA user_version", &version, e);
@@ -383,7 +435,7 @@ static status migrate(db *d, const db_schema *s, err *e) {
 }
 
 // The log is there from the first write on, at the latest from that of the migrations.
-static void watch_files(db *d, const char *path) {
+static void watch_files(lite *d, const char *path) {
     static const char *const suffixes[] = {"", "-wal"};
     if (path[0] == ':' || !path[0]) return;
     for (size_t i = 0; i < ARRAY_LEN(d->files); i++) {
@@ -394,7 +446,7 @@ static void watch_files(db *d, const char *path) {
     }
 }
 
-static status prepare_all(db *d, const db_schema *s, err *e) {
+static status prepare_all(lite *d, const db_schema *s, err *e) {
     for (int i = 0; i < T_COUNT; i++) {
         if (sqlite3_prepare_v3(d->conn, controls[i], -1, SQLITE_PREPARE_PERSISTENT, &d->control[i],
                                NULL)) {
@@ -405,15 +457,16 @@ static status prepare_all(db *d, const db_schema *s, err *e) {
     if (!d->stmts) return err_set(e, ERR_OOM, "database: statements");
     for (; d->stmt_count < s->statement_count; d->stmt_count++) {
         const char *sql = s->statements[d->stmt_count];
+        d->stmts[d->stmt_count].base.ops = d->base.ops;
         if (sqlite3_prepare_v3(d->conn, sql, -1, SQLITE_PREPARE_PERSISTENT,
-                               &d->stmts[d->stmt_count], NULL)) {
+                               &d->stmts[d->stmt_count].stmt, NULL)) {
             return last_error(d, sql, e);
         }
     }
     return OK;
 }
 
-static status connect(db *d, const char *path, err *e) {
+static status connect(lite *d, const char *path, err *e) {
     int flags =
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &d->conn, flags, NULL);
@@ -426,11 +479,38 @@ static status connect(db *d, const char *path, err *e) {
     return OK;
 }
 
-status db_open(db **out, const char *path, const db_schema *s, err *e) {
+static void lite_close(db *base) {
+    lite *d = (lite *)base;
+    for (size_t i = 0; i < d->stmt_count; i++) sqlite3_finalize(d->stmts[i].stmt);
+    for (int i = 0; i < T_COUNT; i++) sqlite3_finalize(d->control[i]);
+    mem_free(d->stmts);
+    if (sqlite3_close(d->conn)) log_error("store", "database was closed while in use");
+    pthread_mutex_destroy(&d->conn_mu);
+    pthread_mutex_destroy(&d->queue_mu);
+    mem_free(d);
+}
+
+static const db_ops lite_ops = {.write = lite_write,
+                                .read = lite_read,
+                                .broken = lite_broken,
+                                .counts = lite_counts,
+                                .close = lite_close,
+                                .now = lite_now,
+                                .stmt = lite_stmt,
+                                .step = lite_step,
+                                .changes = lite_changes,
+                                .bind = lite_bind,
+                                .is_null = lite_is_null,
+                                .get_int = lite_get_int,
+                                .get_real = lite_get_real,
+                                .get_bytes = lite_get_bytes};
+
+status db_sqlite_open(db **out, const char *path, const db_schema *s, err *e) {
     *out = NULL;
     pthread_once(&sqlite_once, sqlite_start);
-    db *d = mem_calloc(1, sizeof *d);
+    lite *d = mem_calloc(1, sizeof *d);
     if (!d) return err_set(e, ERR_OOM, "database handle");
+    d->base.ops = d->tx.ops = &lite_ops;
     pthread_mutex_init(&d->conn_mu, NULL);
     pthread_mutex_init(&d->queue_mu, NULL);
     d->last = &d->first;
@@ -441,20 +521,9 @@ status db_open(db **out, const char *path, const db_schema *s, err *e) {
     if (!rc) rc = prepare_all(d, s, e);
     if (rc) goto done;
     watch_files(d, path);
-    *out = d;
+    *out = &d->base;
     d = NULL;
 done:
-    db_close(d);
+    if (d) lite_close(&d->base);
     return rc;
-}
-
-void db_close(db *d) {
-    if (!d) return;
-    for (size_t i = 0; i < d->stmt_count; i++) sqlite3_finalize(d->stmts[i]);
-    for (int i = 0; i < T_COUNT; i++) sqlite3_finalize(d->control[i]);
-    mem_free(d->stmts);
-    if (sqlite3_close(d->conn)) log_error("store", "database was closed while in use");
-    pthread_mutex_destroy(&d->conn_mu);
-    pthread_mutex_destroy(&d->queue_mu);
-    mem_free(d);
 }

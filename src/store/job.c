@@ -29,67 +29,68 @@ typedef struct {
     job_submitted *out;
 } submit_args;
 
-static status find_existing(db *d, submit_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_FIND_ID);
-    sql_text(q, 1, a->n->id);
-    status rc = db_step(d, q, e);
+static status find_existing(db_tx *t, submit_args *a, err *e) {
+    db_query *q = db_stmt(t, Q_FIND_ID);
+    db_bind_text(q, 1, a->n->id);
+    status rc = db_step(t, q, e);
     if (rc) return rc;
-    const void *digest = sqlite3_column_blob(q, 2);
-    bool same = digest && sqlite3_column_bytes(q, 2) == SHA256_LEN &&
-                memcmp(digest, a->digest, SHA256_LEN) == 0;
+    bytes digest = db_get_blob(q, 2);
+    bool same = digest.n == SHA256_LEN && memcmp(digest.p, a->digest, SHA256_LEN) == 0;
     if (!same) {
         return err_set(e, ERR_CONFLICT, "generation_request_id was used before with another body");
     }
-    *a->out =
-        (job_submitted){true, sqlite3_column_int64(q, 0), (job_state)sqlite3_column_int(q, 1)};
+    *a->out = (job_submitted){true, db_get_int(q, 0), (job_state)db_get_int(q, 1)};
     return OK;
 }
 
-static status check_room(db *d, const submit_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_COUNT_QUEUED);
-    status rc = db_step(d, q, e);
+static status check_room(db_tx *t, const submit_args *a, err *e) {
+    db_query *q = db_stmt(t, Q_COUNT_QUEUED);
+    status rc = db_step(t, q, e);
     if (rc) return rc;
-    if (sqlite3_column_int64(q, 0) < a->s->config.queue_max) return OK;
+    if (db_get_int(q, 0) < a->s->config.queue_max) return OK;
     return err_set(e, ERR_LIMIT, "the queue is full: %d jobs are waiting", a->s->config.queue_max);
 }
 
-static status insert_stems(db *d, const job_new *n, int64_t seq, err *e) {
+static status insert_stems(db_tx *t, const job_new *n, int64_t seq, err *e) {
     for (size_t i = 0; i < n->stem_count; i++) {
-        sqlite3_stmt *q = db_stmt(d, Q_INSERT_STEM);
-        sql_int(q, 1, seq);
-        sql_int(q, 2, (int64_t)i);
-        sql_text(q, 3, n->stems[i]);
-        status rc = db_exec(d, q, e);
+        db_query *q = db_stmt(t, Q_INSERT_STEM);
+        db_bind_int(q, 1, seq);
+        db_bind_int(q, 2, (int64_t)i);
+        db_bind_text(q, 3, n->stems[i]);
+        status rc = db_exec(t, q, e);
         if (rc) return rc;
     }
     return OK;
 }
 
-static status insert_job(db *d, submit_args *a, err *e) {
+static status insert_job(db_tx *t, submit_args *a, err *e) {
     const job_new *n = a->n;
-    sqlite3_stmt *q = db_stmt(d, Q_INSERT_JOB);
-    sql_text(q, 1, n->id);
-    sql_text(q, 2, n->audio_file_id);
-    sql_blob(q, 3, (bytes){a->digest, SHA256_LEN});
-    sqlite3_bind_text64(q, 4, (const char *)n->request.p, n->request.n, SQLITE_STATIC, SQLITE_UTF8);
-    sql_text(q, 5, n->callback_url);
-    sql_text(q, 6, n->trace);
-    sql_int(q, 7, (int64_t)n->seed);
-    sql_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
-    sql_int(q, 9, a->now.wall_ms);
-    sql_text(q, 10, n->warnings);
-    status rc = db_exec(d, q, e);
+    db_query *q = db_stmt(t, Q_INSERT_JOB);
+    db_bind_text(q, 1, n->id);
+    db_bind_text(q, 2, n->audio_file_id);
+    db_bind_blob(q, 3, (bytes){a->digest, SHA256_LEN});
+    db_bind_text_of(q, 4, n->request);
+    db_bind_text(q, 5, n->callback_url);
+    db_bind_text(q, 6, n->trace);
+    db_bind_int(q, 7, (int64_t)n->seed);
+    db_bind_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
+    db_bind_int(q, 9, a->now.wall_ms);
+    db_bind_text(q, 10, n->warnings);
+    status rc = db_step(t, q, e); // ERR_NOT_FOUND: somebody else has just inserted this id
     if (rc) return rc;
-    *a->out = (job_submitted){.seq = db_insert_id(d), .state = JOB_QUEUED};
-    return insert_stems(d, n, a->out->seq, e);
+    *a->out = (job_submitted){.seq = db_get_int(q, 0), .state = JOB_QUEUED};
+    rc = db_exec(t, q, e); // RETURNING statements want to be run to their end
+    return rc ? rc : insert_stems(t, n, a->out->seq, e);
 }
 
-static status submit_work(db *d, void *arg, err *e) {
+static status submit_work(db_tx *t, void *arg, err *e) {
     submit_args *a = arg;
-    status rc = find_existing(d, a, e);
+    a->now = sql_now(t, a->now);
+    status rc = find_existing(t, a, e);
     if (rc != ERR_NOT_FOUND) return rc;
-    rc = check_room(d, a, e);
-    return rc ? rc : insert_job(d, a, e);
+    rc = check_room(t, a, e);
+    if (!rc) rc = insert_job(t, a, e);
+    return rc == ERR_NOT_FOUND ? find_existing(t, a, e) : rc;
 }
 
 static status check_new(const job_store *s, const job_new *n, err *e) {
@@ -118,13 +119,13 @@ status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *o
 // A job under an id that no request may have.
 #define CHECK_ID "(check)"
 
-static status check_work(db *d, void *arg, err *e) {
+static status check_work(db_tx *t, void *arg, err *e) {
     submit_args *a = arg;
-    status rc = insert_job(d, a, e);
+    status rc = insert_job(t, a, e);
     if (rc) return rc;
-    sqlite3_stmt *q = db_stmt(d, Q_DELETE);
-    sql_int(q, 1, a->out->seq);
-    return db_exec(d, q, e);
+    db_query *q = db_stmt(t, Q_DELETE);
+    db_bind_int(q, 1, a->out->seq);
+    return db_exec(t, q, e);
 }
 
 status job_store_check(job_store *s, err *e) {
@@ -141,27 +142,27 @@ status job_store_check(job_store *s, err *e) {
 
 // ---- ending
 
-status job_end(job_store *s, db *d, const job_ending *end, err *e) {
+status job_end(job_store *s, db_tx *t, const job_ending *end, err *e) {
     char text[JOB_TEXT_MAX + 1];
     if (end->error) cut_text(text, end->error);
-    sqlite3_stmt *q = db_stmt(d, Q_END);
-    sql_int(q, 1, end->seq);
-    sql_int(q, 2, end->state);
-    sql_int(q, 3, end->now.wall_ms);
-    sql_text(q, 4, end->error ? text : NULL);
-    sql_text(q, 5, end->code);
-    status rc = db_exec(d, q, e);
+    db_query *q = db_stmt(t, Q_END);
+    db_bind_int(q, 1, end->seq);
+    db_bind_int(q, 2, end->state);
+    db_bind_int(q, 3, end->now.wall_ms);
+    db_bind_text(q, 4, end->error ? text : NULL);
+    db_bind_text(q, 5, end->code);
+    status rc = db_exec(t, q, e);
     if (rc) return rc;
     job j;
-    rc = job_load(d, end->seq, &j, e);
+    rc = job_load(t, end->seq, &j, e);
     if (rc) return rc;
-    if (j.callback_url) rc = job_hook_queue(s, d, &j, end->now, e);
+    if (j.callback_url) rc = job_hook_queue(s, t, &j, end->now, e);
     job_deinit(&j);
     return rc;
 }
 
-status job_end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e) {
-    return job_end(s, d,
+status job_end_canceled(job_store *s, db_tx *t, int64_t seq, job_time now, err *e) {
+    return job_end(s, t,
                    &(job_ending){.seq = seq,
                                  .state = JOB_CANCELED,
                                  .code = "canceled",
@@ -187,37 +188,38 @@ typedef struct {
     job_hook_state hook;
 } job_now;
 
-static status find_now(db *d, const char *id, job_now *out, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_STATE);
-    sql_text(q, 1, id);
-    status rc = db_step(d, q, e);
+static status find_now(db_tx *t, const char *id, job_now *out, err *e) {
+    db_query *q = db_stmt(t, Q_STATE);
+    db_bind_text(q, 1, id);
+    status rc = db_step(t, q, e);
     if (rc == ERR_NOT_FOUND) return err_set(e, rc, "no job with this id");
     if (rc) return rc;
-    *out = (job_now){sqlite3_column_int64(q, 0), (job_state)sqlite3_column_int(q, 1),
-                     (job_hook_state)sqlite3_column_int(q, 2)};
+    *out =
+        (job_now){db_get_int(q, 0), (job_state)db_get_int(q, 1), (job_hook_state)db_get_int(q, 2)};
     return OK;
 }
 
-static status find_ended(db *d, const char *id, job_now *out, err *e) {
-    status rc = find_now(d, id, out, e);
+static status find_ended(db_tx *t, const char *id, job_now *out, err *e) {
+    status rc = find_now(t, id, out, e);
     if (rc || job_state_ended(out->state)) return rc;
     return err_set(e, ERR_CONFLICT, "the job is %s", job_state_name(out->state));
 }
 
-static status cancel_work(db *d, void *arg, err *e) {
+static status cancel_work(db_tx *t, void *arg, err *e) {
     steer_args *a = arg;
+    a->now = sql_now(t, a->now);
     job_now j;
-    status rc = find_now(d, a->id, &j, e);
+    status rc = find_now(t, a->id, &j, e);
     if (rc) return rc;
     switch (j.state) {
     case JOB_QUEUED:
         *a->answer = JOB_CANCEL_DONE;
-        return job_end_canceled(a->s, d, j.seq, a->now, e);
+        return job_end_canceled(a->s, t, j.seq, a->now, e);
     case JOB_RUNNING: {
         *a->answer = JOB_CANCEL_ASKED;
-        sqlite3_stmt *q = db_stmt(d, Q_ASK_CANCEL);
-        sql_int(q, 1, j.seq);
-        return db_exec(d, q, e);
+        db_query *q = db_stmt(t, Q_ASK_CANCEL);
+        db_bind_int(q, 1, j.seq);
+        return db_exec(t, q, e);
     }
     case JOB_CANCELED: *a->answer = JOB_CANCEL_DONE; return OK;
     default: *a->answer = JOB_CANCEL_ENDED; return OK;
@@ -229,47 +231,48 @@ status job_cancel(job_store *s, const char *id, job_time now, job_cancel_answer 
                     e);
 }
 
-static status delete_work(db *d, void *arg, err *e) {
+static status delete_work(db_tx *t, void *arg, err *e) {
     steer_args *a = arg;
     job_now j;
-    status rc = find_ended(d, a->id, &j, e);
+    status rc = find_ended(t, a->id, &j, e);
     if (rc) return rc;
     if (j.hook == JOB_HOOK_PENDING) {
         return err_set(e, ERR_CONFLICT, "the job's callback has not been delivered yet");
     }
-    sqlite3_stmt *q = db_stmt(d, Q_DELETE);
-    sql_int(q, 1, j.seq);
-    return db_exec(d, q, e);
+    db_query *q = db_stmt(t, Q_DELETE);
+    db_bind_int(q, 1, j.seq);
+    return db_exec(t, q, e);
 }
 
 status job_delete(job_store *s, const char *id, err *e) {
     return db_write(s->d, delete_work, &(steer_args){.s = s, .id = id}, e);
 }
 
-static status redeliver_work(db *d, void *arg, err *e) {
+static status redeliver_work(db_tx *t, void *arg, err *e) {
     steer_args *a = arg;
+    a->now = sql_now(t, a->now);
     job_now j;
-    status rc = find_ended(d, a->id, &j, e);
+    status rc = find_ended(t, a->id, &j, e);
     if (rc) return rc;
     if (j.hook == JOB_HOOK_NONE) return err_set(e, ERR_ARG, "the job has no callback_url");
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_AGAIN);
-    sql_int(q, 1, j.seq);
-    sql_int(q, 2, a->now.wall_ms);
-    sql_int(q, 3, a->now.mono_ms);
-    return db_exec(d, q, e);
+    db_query *q = db_stmt(t, Q_HOOK_AGAIN);
+    db_bind_int(q, 1, j.seq);
+    db_bind_int(q, 2, a->now.wall_ms);
+    db_bind_int(q, 3, a->now.mono_ms);
+    return db_exec(t, q, e);
 }
 
 status job_redeliver(job_store *s, const char *id, job_time now, err *e) {
     return db_write(s->d, redeliver_work, &(steer_args){.s = s, .id = id, .now = now}, e);
 }
 
-static status purge_work(db *d, void *arg, err *e) {
+static status purge_work(db_tx *t, void *arg, err *e) {
     steer_args *a = arg;
-    sqlite3_stmt *q = db_stmt(d, Q_PURGE);
-    sql_int(q, 1, a->before_ms);
-    sql_int(q, 2, a->limit);
-    status rc = db_exec(d, q, e);
-    if (!rc) *a->count = db_changes(d);
+    db_query *q = db_stmt(t, Q_PURGE);
+    db_bind_int(q, 1, a->before_ms);
+    db_bind_int(q, 2, a->limit);
+    status rc = db_exec(t, q, e);
+    if (!rc) *a->count = db_changes(t);
     return rc;
 }
 

@@ -28,7 +28,7 @@ static status make_webhook_id(const job *j, char out[40], err *e) {
     return OK;
 }
 
-status job_hook_queue(job_store *s, db *d, const job *j, job_time now, err *e) {
+status job_hook_queue(job_store *s, db_tx *t, const job *j, job_time now, err *e) {
     char id[40];
     status rc = make_webhook_id(j, id, e);
     if (rc) return rc;
@@ -37,13 +37,13 @@ status job_hook_queue(job_store *s, db *d, const job *j, job_time now, err *e) {
     rc = s->config.render(s->config.render_arg, j, &body, e);
     if (!rc) rc = buf_status(&body, e);
     if (!rc) {
-        sqlite3_stmt *q = db_stmt(d, Q_HOOK_INSERT);
-        sql_int(q, 1, j->seq);
-        sql_text(q, 2, id);
-        sql_blob(q, 3, buf_bytes(&body));
-        sql_int(q, 4, now.wall_ms);
-        sql_int(q, 5, now.mono_ms);
-        rc = db_exec(d, q, e);
+        db_query *q = db_stmt(t, Q_HOOK_INSERT);
+        db_bind_int(q, 1, j->seq);
+        db_bind_text(q, 2, id);
+        db_bind_blob(q, 3, buf_bytes(&body));
+        db_bind_int(q, 4, now.wall_ms);
+        db_bind_int(q, 5, now.mono_ms);
+        rc = db_exec(t, q, e);
     }
     buf_deinit(&body);
     return rc;
@@ -59,7 +59,7 @@ typedef struct {
     const job_hook *h;
     const job_hook_record *r;
     job_hook_state *state;
-    int64_t *due_ms;
+    int64_t *wait_ms;
 } hook_args;
 
 static bool skipped(const hook_args *a, const char *url) {
@@ -70,38 +70,38 @@ static bool skipped(const hook_args *a, const char *url) {
 }
 
 // The first due callback whose URL is not skipped.
-static status find_due(db *d, hook_args *a, int64_t *seq, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_DUE);
-    sql_int(q, 1, a->now.mono_ms);
+static status find_due(db_tx *t, hook_args *a, int64_t *seq, err *e) {
+    db_query *q = db_stmt(t, Q_HOOK_DUE);
+    db_bind_int(q, 1, a->now.mono_ms);
     status rc;
-    while ((rc = db_step(d, q, e)) == OK) {
-        const char *url = (const char *)sqlite3_column_text(q, 1);
+    while ((rc = db_step(t, q, e)) == OK) {
+        const char *url = (const char *)db_get_text(q, 1).p;
         if (!url) return err_set(e, ERR_OOM, "callback");
         if (skipped(a, url)) continue;
-        *seq = sqlite3_column_int64(q, 0);
+        *seq = db_get_int(q, 0);
         return OK;
     }
     return rc;
 }
 
-static status take_hook(db *d, hook_args *a, int64_t seq, err *e) {
+static status take_hook(db_tx *t, hook_args *a, int64_t seq, err *e) {
     job_hook *h = a->out;
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_CLAIM);
-    sql_int(q, 1, seq);
-    sql_int(q, 2, a->now.mono_ms + a->s->config.hook_lease_ms);
-    status rc = db_step(d, q, e);
+    db_query *q = db_stmt(t, Q_HOOK_CLAIM);
+    db_bind_int(q, 1, seq);
+    db_bind_int(q, 2, a->now.mono_ms + a->s->config.hook_lease_ms);
+    status rc = db_step(t, q, e);
     if (rc) return rc;
     h->seq = seq;
-    h->fence = sqlite3_column_int64(q, 0);
+    h->fence = db_get_int(q, 0);
     sql_copy_text(q, 1, h->webhook_id, sizeof h->webhook_id);
-    h->attempt = sqlite3_column_int(q, 2) + 1;
-    const void *body = sqlite3_column_blob(q, 3);
-    buf_add(&h->body, body ? body : "", (size_t)sqlite3_column_bytes(q, 3));
+    h->attempt = (int)db_get_int(q, 2) + 1;
+    bytes body = db_get_blob(q, 3);
+    buf_add(&h->body, body.p ? (const void *)body.p : "", body.n);
     rc = buf_status(&h->body, e);
-    if (!rc) rc = db_exec(d, q, e);
+    if (!rc) rc = db_exec(t, q, e);
     if (rc) return rc;
     job j;
-    rc = job_load(d, seq, &j, e);
+    rc = job_load(t, seq, &j, e);
     if (rc) return rc;
     snprintf(h->id, sizeof h->id, "%s", j.id);
     h->end = j.state;
@@ -111,20 +111,21 @@ static status take_hook(db *d, hook_args *a, int64_t seq, err *e) {
     return OK;
 }
 
-static status resume_delays(db *d, const hook_args *a, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_RESUME);
-    sql_int(q, 1, a->now.wall_ms);
-    sql_int(q, 2, a->now.mono_ms);
-    return db_exec(d, q, e);
+static status resume_delays(db_tx *t, const hook_args *a, err *e) {
+    db_query *q = db_stmt(t, Q_HOOK_RESUME);
+    db_bind_int(q, 1, a->now.wall_ms);
+    db_bind_int(q, 2, a->now.mono_ms);
+    return db_exec(t, q, e);
 }
 
-static status hook_claim_work(db *d, void *arg, err *e) {
+static status hook_claim_work(db_tx *t, void *arg, err *e) {
     hook_args *a = arg;
+    a->now = sql_now(t, a->now);
     int64_t seq = 0;
-    status rc = resume_delays(d, a, e);
-    bool resumed = !rc && db_changes(d) > 0;
-    if (!rc) rc = find_due(d, a, &seq, e);
-    if (!rc) rc = take_hook(d, a, seq, e);
+    status rc = resume_delays(t, a, e);
+    bool resumed = !rc && db_changes(t) > 0;
+    if (!rc) rc = find_due(t, a, &seq, e);
+    if (!rc) rc = take_hook(t, a, seq, e);
     a->found = rc == OK;
     return rc == ERR_NOT_FOUND && resumed ? OK : rc; // what was resumed must be committed
 }
@@ -161,30 +162,31 @@ static job_hook_state next_state(const hook_args *a) {
     }
 }
 
-static status hook_done_work(db *d, void *arg, err *e) {
+static status hook_done_work(db_tx *t, void *arg, err *e) {
     hook_args *a = arg;
+    a->now = sql_now(t, a->now);
     const job_hook_record *r = a->r;
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_LIVE);
-    sql_int(q, 1, a->h->seq);
-    sql_int(q, 2, a->h->fence);
-    status rc = db_step(d, q, e);
+    db_query *q = db_stmt(t, Q_HOOK_LIVE);
+    db_bind_int(q, 1, a->h->seq);
+    db_bind_int(q, 2, a->h->fence);
+    status rc = db_step(t, q, e);
     if (rc == ERR_NOT_FOUND) return err_set(e, ERR_CANCELED, "the callback is no longer ours");
     if (rc) return rc;
     bool later = r->verdict == JOB_HOOK_LATER;
     // What is stored counts, not what was claimed: a redelivery asked for meanwhile starts at 0.
-    int attempts = sqlite3_column_int(q, 0) + !later;
+    int attempts = (int)db_get_int(q, 0) + !later;
     int64_t delay = later ? MAX(r->retry_after_ms, 0) : back_off_ms(&a->s->config, attempts, r);
     *a->state = next_state(a);
-    q = db_stmt(d, Q_HOOK_RECORD);
-    sql_int(q, 1, a->h->seq);
-    sql_int(q, 2, *a->state);
-    sql_int(q, 3, attempts);
-    sql_int(q, 4, a->now.wall_ms + delay);
-    sql_int(q, 5, a->now.wall_ms);
-    sql_int(q, 6, r->code);
-    sql_text(q, 7, r->error);
-    sql_int(q, 8, a->now.mono_ms + delay);
-    return db_exec(d, q, e);
+    q = db_stmt(t, Q_HOOK_RECORD);
+    db_bind_int(q, 1, a->h->seq);
+    db_bind_int(q, 2, *a->state);
+    db_bind_int(q, 3, attempts);
+    db_bind_int(q, 4, a->now.wall_ms + delay);
+    db_bind_int(q, 5, a->now.wall_ms);
+    db_bind_int(q, 6, r->code);
+    db_bind_text(q, 7, r->error);
+    db_bind_int(q, 8, a->now.mono_ms + delay);
+    return db_exec(t, q, e);
 }
 
 status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
@@ -193,15 +195,15 @@ status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, 
     return db_write(s->d, hook_done_work, &a, e);
 }
 
-static status hook_next_work(db *d, void *arg, err *e) {
+static status hook_next_work(db_tx *t, void *arg, err *e) {
     hook_args *a = arg;
-    sqlite3_stmt *q = db_stmt(d, Q_HOOK_NEXT);
-    status rc = db_step(d, q, e);
-    *a->due_ms = rc ? INT64_MAX : sqlite3_column_int64(q, 0);
+    db_query *q = db_stmt(t, Q_HOOK_NEXT);
+    status rc = db_step(t, q, e);
+    if (rc == OK) *a->wait_ms = MAX(db_get_int(q, 0) - sql_now(t, a->now).mono_ms, 0);
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
-status job_hook_next(job_store *s, int64_t *due_ms, err *e) {
-    *due_ms = INT64_MAX;
-    return db_read(s->d, hook_next_work, &(hook_args){.due_ms = due_ms}, e);
+status job_hook_next(job_store *s, job_time now, int64_t *wait_ms, err *e) {
+    *wait_ms = INT64_MAX;
+    return db_read(s->d, hook_next_work, &(hook_args){.now = now, .wait_ms = wait_ms}, e);
 }

@@ -34,7 +34,6 @@ typedef struct {
 } job_hook_record;
 status job_hook_done(job_store *s, const job_hook *h, const job_hook_record *r, job_time now,
                      job_hook_state *state, err *e);
-// The monotonic time at which the next callback that is not under way is due (may be past, and is
-// negative when a claim must find out first); INT64_MAX: none.
+// Milliseconds until the next callback that is not under way is due (0: now); INT64_MAX: none.
 // Look again after hook_lease_ms at the latest: an attempt that was never recorded falls due then.
-status job_hook_next(job_store *s, int64_t *due_mono_ms, err *e);
+status job_hook_next(job_store *s, job_time now, int64_t *wait_ms, err *e);

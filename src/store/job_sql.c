@@ -113,7 +113,8 @@ static const char *const statements[Q_COUNT] = {
     [Q_COUNT_QUEUED] = "SELECT n FROM tally WHERE kind = 0 AND state = 0",
     [Q_INSERT_JOB] =
         "INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed, work,"
-        " created_ms, warnings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        " created_ms, warnings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        " ON CONFLICT(id) DO NOTHING RETURNING seq",
     [Q_INSERT_STEM] = "INSERT INTO stem(seq, pos, name) VALUES (?1, ?2, ?3)",
 
     // A worker owns a job only while its lease runs, so the job of a hung one comes back.
@@ -181,28 +182,16 @@ static const char *const statements[Q_COUNT] = {
                      " due_mono = ?3 WHERE seq = ?1",
 };
 
-void sql_int(sqlite3_stmt *q, int i, int64_t v) {
-    sqlite3_bind_int64(q, i, v);
+void sql_copy_text(db_query *q, int column, char *out, size_t cap) {
+    bytes s = db_get_text(q, column);
+    snprintf(out, cap, "%s", s.p ? (const char *)s.p : "");
 }
 
-void sql_text(sqlite3_stmt *q, int i, const char *s) {
-    sqlite3_bind_text(q, i, s, -1, SQLITE_STATIC);
-}
-
-void sql_blob(sqlite3_stmt *q, int i, bytes b) {
-    sqlite3_bind_blob64(q, i, b.p ? (const void *)b.p : "", b.n, SQLITE_STATIC);
-}
-
-void sql_copy_text(sqlite3_stmt *q, int column, char *out, size_t cap) {
-    const char *s = (const char *)sqlite3_column_text(q, column);
-    snprintf(out, cap, "%s", s ? s : "");
-}
-
-status sql_dup_text(sqlite3_stmt *q, int column, char **out, err *e) {
+status sql_dup_text(db_query *q, int column, char **out, err *e) {
     *out = NULL;
-    if (sqlite3_column_type(q, column) == SQLITE_NULL) return OK;
-    const char *s = (const char *)sqlite3_column_text(q, column);
-    *out = s ? mem_strndup(s, (size_t)sqlite3_column_bytes(q, column)) : NULL;
+    if (db_is_null(q, column)) return OK;
+    bytes s = db_get_text(q, column);
+    *out = s.p ? mem_strndup((const char *)s.p, s.n) : NULL;
     return *out ? OK : err_set(e, ERR_OOM, "job");
 }
 
@@ -221,11 +210,11 @@ job_config job_config_default(void) {
                         .hook_after_max_ms = 3600 * 1000};
 }
 
-static status recover(db *d, void *arg, err *e) {
+static status recover(db_tx *t, void *arg, err *e) {
     (void)arg;
     static const query steps[] = {Q_RECOVER_JOBS, Q_RECOVER_QUEUED, Q_RECOVER_HOOKS};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
-        status rc = db_exec(d, db_stmt(d, steps[i]), e);
+        status rc = db_exec(t, db_stmt(t, steps[i]), e);
         if (rc) return rc;
     }
     return OK;
@@ -241,7 +230,7 @@ status job_store_open(job_store **out, const char *path, const job_config *c, er
     job_store *s = mem_calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_OOM, "job store");
     s->config = *c;
-    status rc = db_open(&s->d, path, &schema, e);
+    status rc = db_sqlite_open(&s->d, path, &schema, e);
     if (!rc) rc = db_write(s->d, recover, NULL, e);
     if (!rc) {
         *out = s;

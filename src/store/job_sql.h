@@ -1,6 +1,6 @@
 // job_sql.h - inside of the job store: what job.c, source_jobs.c, job_view.c and job_hook.c share.
 //
-// These files, with db.c, are the only ones that know SQLite. The statements stand in job_sql.c.
+// They know no database but the table of db.h. The statements stand in job_sql.c.
 #pragma once
 #include "store/db.h"
 #include "store/job.h"
@@ -57,18 +57,19 @@ typedef enum {
     Q_COUNT,
 } query;
 
-// Binding. Text and blobs are borrowed until the statement is used again.
-void sql_int(sqlite3_stmt *q, int i, int64_t v);
-void sql_text(sqlite3_stmt *q, int i, const char *s); // NULL binds NULL
-void sql_blob(sqlite3_stmt *q, int i, bytes b);
+// The time that counts for this piece of work, which the caller says is now.
+static inline job_time sql_now(db_tx *t, job_time now) {
+    db_now(t, &now.wall_ms, &now.mono_ms);
+    return now;
+}
 
 // Copies a text column into a field, cut to it; "" for NULL.
-void sql_copy_text(sqlite3_stmt *q, int column, char *out, size_t cap);
+void sql_copy_text(db_query *q, int column, char *out, size_t cap);
 // A text column on the heap. *out NULL for NULL.
-status sql_dup_text(sqlite3_stmt *q, int column, char **out, err *e);
+status sql_dup_text(db_query *q, int column, char **out, err *e);
 
 // Inside db work: the whole job with its stems. ERR_NOT_FOUND.
-status job_load(db *d, int64_t seq, job *out, err *e);
+status job_load(db_tx *t, int64_t seq, job *out, err *e);
 // Inside db work: sets the end of a job and queues its callback.
 typedef struct {
     int64_t seq;
@@ -76,7 +77,7 @@ typedef struct {
     const char *code, *error; // NULL: none
     job_time now;
 } job_ending;
-status job_end(job_store *s, db *d, const job_ending *end, err *e);
-status job_end_canceled(job_store *s, db *d, int64_t seq, job_time now, err *e);
+status job_end(job_store *s, db_tx *t, const job_ending *end, err *e);
+status job_end_canceled(job_store *s, db_tx *t, int64_t seq, job_time now, err *e);
 // Inside db work: stores the callback of a job that has just ended.
-status job_hook_queue(job_store *s, db *d, const job *j, job_time now, err *e);
+status job_hook_queue(job_store *s, db_tx *t, const job *j, job_time now, err *e);

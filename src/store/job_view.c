@@ -42,34 +42,34 @@ void job_list_free(job *list, size_t n) {
     mem_free(list);
 }
 
-static void read_result(sqlite3_stmt *q, job_result *r) {
+static void read_result(db_query *q, job_result *r) {
     sql_copy_text(q, 4, r->key, sizeof r->key);
-    r->size = sqlite3_column_int64(q, 5);
+    r->size = db_get_int(q, 5);
     sql_copy_text(q, 6, r->md5, sizeof r->md5);
     sql_copy_text(q, 7, r->etag, sizeof r->etag);
-    r->sample_rate = sqlite3_column_int(q, 8);
-    r->channels = sqlite3_column_int(q, 9);
-    r->seconds = sqlite3_column_double(q, 10);
+    r->sample_rate = (int)db_get_int(q, 8);
+    r->channels = (int)db_get_int(q, 9);
+    r->seconds = db_get_real(q, 10);
 }
 
-static status read_stems(db *d, job *j, err *e) {
+static status read_stems(db_tx *t, job *j, err *e) {
     j->stems = mem_calloc(JOB_STEMS_MAX, sizeof *j->stems);
     if (!j->stems) return err_set(e, ERR_OOM, "job");
-    sqlite3_stmt *q = db_stmt(d, Q_STEMS);
-    sql_int(q, 1, j->seq);
+    db_query *q = db_stmt(t, Q_STEMS);
+    db_bind_int(q, 1, j->seq);
     status rc;
-    while ((rc = db_step(d, q, e)) == OK && j->stem_count < JOB_STEMS_MAX) {
+    while ((rc = db_step(t, q, e)) == OK && j->stem_count < JOB_STEMS_MAX) {
         job_stem *s = &j->stems[j->stem_count++];
         sql_copy_text(q, 0, s->name, sizeof s->name);
-        s->done = sqlite3_column_int(q, 1) != 0;
-        s->progress = sqlite3_column_double(q, 2);
-        s->done_ms = sqlite3_column_int64(q, 3);
+        s->done = (int)db_get_int(q, 1) != 0;
+        s->progress = db_get_real(q, 2);
+        s->done_ms = db_get_int(q, 3);
         read_result(q, &s->result);
     }
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
-static status read_texts(sqlite3_stmt *q, job *j, err *e) {
+static status read_texts(db_query *q, job *j, err *e) {
     status rc = sql_dup_text(q, 4, &j->request, e);
     if (!rc) rc = sql_dup_text(q, 5, &j->callback_url, e);
     if (!rc) rc = sql_dup_text(q, 6, &j->trace, e);
@@ -79,43 +79,43 @@ static status read_texts(sqlite3_stmt *q, job *j, err *e) {
     return rc;
 }
 
-static void read_hook(sqlite3_stmt *q, job *j) {
-    j->hook.state = (job_hook_state)sqlite3_column_int(q, 17);
+static void read_hook(db_query *q, job *j) {
+    j->hook.state = (job_hook_state)db_get_int(q, 17);
     sql_copy_text(q, 18, j->hook.id, sizeof j->hook.id);
-    j->hook.attempts = sqlite3_column_int(q, 19);
-    j->hook.last_code = sqlite3_column_int(q, 20);
-    if (j->hook.state == JOB_HOOK_PENDING) j->hook.next_ms = sqlite3_column_int64(q, 21);
-    j->hook.last_ms = sqlite3_column_int64(q, 22);
+    j->hook.attempts = (int)db_get_int(q, 19);
+    j->hook.last_code = (int)db_get_int(q, 20);
+    if (j->hook.state == JOB_HOOK_PENDING) j->hook.next_ms = db_get_int(q, 21);
+    j->hook.last_ms = db_get_int(q, 22);
     sql_copy_text(q, 23, j->hook.last_error, sizeof j->hook.last_error);
 }
 
 // Reads the job in q's current row, whose columns are those of JOB_COLUMNS.
-static status read_job(db *d, sqlite3_stmt *q, job *j, err *e) {
-    *j = (job){.seq = sqlite3_column_int64(q, 0)};
+static status read_job(db_tx *t, db_query *q, job *j, err *e) {
+    *j = (job){.seq = db_get_int(q, 0)};
     sql_copy_text(q, 1, j->id, sizeof j->id);
     sql_copy_text(q, 2, j->audio_file_id, sizeof j->audio_file_id);
-    j->state = (job_state)sqlite3_column_int(q, 3);
-    j->seed = (uint64_t)sqlite3_column_int64(q, 7);
-    j->work = (double)sqlite3_column_int64(q, 8) / 1000;
-    j->attempt = sqlite3_column_int(q, 9);
-    j->cancel_asked = sqlite3_column_int(q, 10) != 0;
-    j->created_ms = sqlite3_column_int64(q, 11);
-    j->started_ms = sqlite3_column_int64(q, 12);
-    j->ended_ms = sqlite3_column_int64(q, 13);
-    j->run_seconds = (double)sqlite3_column_int64(q, 14) / 1000;
+    j->state = (job_state)db_get_int(q, 3);
+    j->seed = (uint64_t)db_get_int(q, 7);
+    j->work = (double)db_get_int(q, 8) / 1000;
+    j->attempt = (int)db_get_int(q, 9);
+    j->cancel_asked = (int)db_get_int(q, 10) != 0;
+    j->created_ms = db_get_int(q, 11);
+    j->started_ms = db_get_int(q, 12);
+    j->ended_ms = db_get_int(q, 13);
+    j->run_seconds = (double)db_get_int(q, 14) / 1000;
     read_hook(q, j);
     status rc = read_texts(q, j, e);
-    if (!rc) rc = read_stems(d, j, e);
+    if (!rc) rc = read_stems(t, j, e);
     if (rc) job_deinit(j);
     return rc;
 }
 
-status job_load(db *d, int64_t seq, job *out, err *e) {
+status job_load(db_tx *t, int64_t seq, job *out, err *e) {
     *out = (job){0};
-    sqlite3_stmt *q = db_stmt(d, Q_GET_SEQ);
-    sql_int(q, 1, seq);
-    status rc = db_step(d, q, e);
-    return rc ? rc : read_job(d, q, out, e);
+    db_query *q = db_stmt(t, Q_GET_SEQ);
+    db_bind_int(q, 1, seq);
+    status rc = db_step(t, q, e);
+    return rc ? rc : read_job(t, q, out, e);
 }
 
 typedef struct {
@@ -123,13 +123,13 @@ typedef struct {
     job *out;
 } get_args;
 
-static status get_work(db *d, void *arg, err *e) {
+static status get_work(db_tx *t, void *arg, err *e) {
     get_args *a = arg;
-    sqlite3_stmt *q = db_stmt(d, Q_GET_ID);
-    sql_text(q, 1, a->id);
-    status rc = db_step(d, q, e);
+    db_query *q = db_stmt(t, Q_GET_ID);
+    db_bind_text(q, 1, a->id);
+    status rc = db_step(t, q, e);
     if (rc == ERR_NOT_FOUND) return err_set(e, rc, "no job with this id");
-    return rc ? rc : read_job(d, q, a->out, e);
+    return rc ? rc : read_job(t, q, a->out, e);
 }
 
 status job_get(job_store *s, const char *id, job *out, err *e) {
@@ -143,24 +143,24 @@ typedef struct {
     double *work;
 } position_args;
 
-static status position_work(db *d, void *arg, err *e) {
+static status position_work(db_tx *t, void *arg, err *e) {
     position_args *a = arg;
-    sqlite3_stmt *q = db_stmt(d, Q_FIND_ID);
-    sql_text(q, 1, a->id);
-    status rc = db_step(d, q, e);
+    db_query *q = db_stmt(t, Q_FIND_ID);
+    db_bind_text(q, 1, a->id);
+    status rc = db_step(t, q, e);
     if (rc == ERR_NOT_FOUND) return err_set(e, rc, "no job with this id");
     if (rc) return rc;
-    int64_t seq = sqlite3_column_int64(q, 0);
-    if (sqlite3_column_int(q, 1) != JOB_QUEUED) return OK;
-    q = db_stmt(d, Q_AHEAD);
-    sql_int(q, 1, seq);
-    rc = db_step(d, q, e);
+    int64_t seq = db_get_int(q, 0);
+    if ((int)db_get_int(q, 1) != JOB_QUEUED) return OK;
+    q = db_stmt(t, Q_AHEAD);
+    db_bind_int(q, 1, seq);
+    rc = db_step(t, q, e);
     if (rc) return rc;
-    *a->ahead = sqlite3_column_int(q, 0);
-    *a->work = (double)sqlite3_column_int64(q, 1) / 1000;
-    q = db_stmt(d, Q_RUNNING_WORK);
-    rc = db_step(d, q, e);
-    if (!rc) *a->work += sqlite3_column_double(q, 0) / 1000;
+    *a->ahead = (int)db_get_int(q, 0);
+    *a->work = (double)db_get_int(q, 1) / 1000;
+    q = db_stmt(t, Q_RUNNING_WORK);
+    rc = db_step(t, q, e);
+    if (!rc) *a->work += db_get_real(q, 0) / 1000;
     return rc;
 }
 
@@ -176,16 +176,16 @@ typedef struct {
     size_t n;
 } list_args;
 
-static status list_work(db *d, void *arg, err *e) {
+static status list_work(db_tx *t, void *arg, err *e) {
     list_args *a = arg;
     const job_filter *f = a->filter;
-    sqlite3_stmt *q = db_stmt(d, Q_LIST);
-    sql_int(q, 1, f->states ? f->states : (1u << JOB_STATES) - 1);
-    sql_int(q, 2, f->below_seq > 0 ? f->below_seq : INT64_MAX);
-    sql_int(q, 3, f->limit);
+    db_query *q = db_stmt(t, Q_LIST);
+    db_bind_int(q, 1, f->states ? f->states : (1u << JOB_STATES) - 1);
+    db_bind_int(q, 2, f->below_seq > 0 ? f->below_seq : INT64_MAX);
+    db_bind_int(q, 3, f->limit);
     status rc;
-    while ((rc = db_step(d, q, e)) == OK && a->n < (size_t)f->limit) {
-        rc = read_job(d, q, &a->list[a->n], e);
+    while ((rc = db_step(t, q, e)) == OK && a->n < (size_t)f->limit) {
+        rc = read_job(t, q, &a->list[a->n], e);
         if (rc) return rc;
         a->n++;
     }
@@ -210,16 +210,16 @@ status job_list(job_store *s, const job_filter *f, job **out, size_t *n, err *e)
     return OK;
 }
 
-static status read_tally(db *d, job_stats *out, err *e) {
-    sqlite3_stmt *q = db_stmt(d, Q_TALLY);
+static status read_tally(db_tx *t, job_stats *out, err *e) {
+    db_query *q = db_stmt(t, Q_TALLY);
     int64_t ended = 0, hooks = 0;
     status rc;
-    while ((rc = db_step(d, q, e)) == OK) {
-        int kind = sqlite3_column_int(q, 0), state = sqlite3_column_int(q, 1);
-        int64_t n = sqlite3_column_int64(q, 2);
+    while ((rc = db_step(t, q, e)) == OK) {
+        int kind = (int)db_get_int(q, 0), state = (int)db_get_int(q, 1);
+        int64_t n = db_get_int(q, 2);
         if (kind == 0 && state >= 0 && state < JOB_STATES) {
             out->jobs[state] = n;
-            out->work[state] = (double)sqlite3_column_int64(q, 3) / 1000;
+            out->work[state] = (double)db_get_int(q, 3) / 1000;
             if (job_state_ended((job_state)state)) ended += n;
         } else if (kind == 1 && state > 0 && state < JOB_HOOK_STATES) {
             out->hooks[state] = n;
@@ -231,10 +231,10 @@ static status read_tally(db *d, job_stats *out, err *e) {
 }
 
 // First column of the first row; 0 when there is none.
-static status first_int(db *d, query which, int64_t *out, err *e) {
-    sqlite3_stmt *q = db_stmt(d, which);
-    status rc = db_step(d, q, e);
-    *out = rc ? 0 : sqlite3_column_int64(q, 0);
+static status first_int(db_tx *t, query which, int64_t *out, err *e) {
+    db_query *q = db_stmt(t, which);
+    status rc = db_step(t, q, e);
+    *out = rc ? 0 : db_get_int(q, 0);
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
@@ -243,11 +243,11 @@ typedef struct {
     job_stats *out;
 } stats_args;
 
-static status stats_work(db *d, void *arg, err *e) {
+static status stats_work(db_tx *t, void *arg, err *e) {
     stats_args *a = arg;
-    status rc = read_tally(d, a->out, e);
-    if (!rc) rc = first_int(d, Q_OLDEST_QUEUED, &a->out->oldest_queued_ms, e);
-    if (!rc) rc = first_int(d, Q_OLDEST_HOOK, &a->out->oldest_hook_ms, e);
+    status rc = read_tally(t, a->out, e);
+    if (!rc) rc = first_int(t, Q_OLDEST_QUEUED, &a->out->oldest_queued_ms, e);
+    if (!rc) rc = first_int(t, Q_OLDEST_HOOK, &a->out->oldest_hook_ms, e);
     a->out->leases_lost = a->s->leases_lost;
     a->out->given_up = a->s->given_up;
     return rc;

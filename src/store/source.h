@@ -2,8 +2,8 @@
 //
 // A source hands a job to one worker at a time. The worker holds it by a lease, which it renews; a
 // job whose lease is over is handed to another one. A worker that asks a source knows no database:
-// what the queue lies in is the matter of the implementation (source_jobs.c: the SQLite file of
-// job.h). Every call may be made from any thread.
+// what the queue lies in is the matter of the implementation (source_jobs.c: that of job.h).
+// Every call may be made from any thread.
 #pragma once
 #include <string.h>
 
@@ -39,13 +39,13 @@ struct source { // first member of every implementation
     const source_ops *ops;
 };
 
-// The jobs of a database of this machine. Fills *s, which has nothing to close, and returns its
+// The jobs of the job store. Fills *s, which has nothing to close, and returns its
 // source.
 typedef struct {
     source base;
     job_store *jobs; // borrowed
-} source_local;
-source *source_local_open(source_local *s, job_store *jobs);
+} source_jobs;
+source *source_jobs_open(source_jobs *s, job_store *jobs);
 
 static inline bool claim_token_same(const claim_token *a, const claim_token *b) {
     return memcmp(a, b, sizeof *a) == 0;

@@ -18,7 +18,7 @@
 typedef struct {
     char dir[64];
     job_store *jobs;
-    source_local source;
+    source_jobs source;
     blob_store *blobs;
     metrics *metrics;
     events *events;
@@ -31,7 +31,7 @@ typedef struct {
 } rig;
 
 static void open_worker(rig *g, double seconds_max) {
-    worker_config w = {.source = source_local_open(&g->source, g->jobs),
+    worker_config w = {.source = source_jobs_open(&g->source, g->jobs),
                        .blobs = g->blobs,
                        .metrics = g->metrics,
                        .events = g->events,
