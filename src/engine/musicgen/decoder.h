@@ -2,9 +2,8 @@
 //
 // A device does all of this: it keeps the codes, keys and values of a stem, prefills a window, and
 // in one step feeds the last column, runs the layers, applies guidance, draws the next column and
-// writes it down. The caller keeps the windows and counts the steps (run.h). decoder_cpu.c is the
-// first implementation; a GPU brings a second one, and then decoder_open chooses. The two other
-// networks are one call each: t5_encode in texts.c, and encodec_decoder_run in sound.c.
+// writes it down. The caller keeps the windows and counts the steps (run.h). Each device is a table
+// of decoder_inside.h.
 //
 //     seq_create                            the codes of one stem; no caches yet
 //     decoder_begin(d, s, window)           caches, prefix, the frames that are known
@@ -81,8 +80,9 @@ status seq_check(const seq *s, err *e);
 
 bool seq_guided(const seq *s); // it has a null branch
 void seq_rest(seq *s);         // the caches go; the codes stay
-// The codes [K][frames], borrowed until seq_free. A device that is still at work is waited for.
-const int32_t *seq_codes(const seq *s);
+// The codes [K][frames], borrowed until seq_free. A device that is still at work is waited for;
+// seq_check then knows of all steps.
+status seq_codes(seq *s, const int32_t **out, err *e);
 // The guided scores [K, vocab] of the first step; NULL before it and without keep_first.
 const float *seq_first(const seq *s);
 

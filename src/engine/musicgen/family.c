@@ -152,11 +152,13 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
     sound_stem stems[FAMILY_TOGETHER];
     for (size_t i = 0; i < n; i++) {
         seq *s = run_seq(((musicgen_take *)list[i])->run);
+        const int32_t *codes;
         seq_rest(s);
-        status rc = seq_check(s, e);
+        status rc = seq_codes(s, &codes, e);
+        if (!rc) rc = seq_check(s, e);
         if (!rc) rc = make_room(f, list[i], e);
         if (rc) return rc;
-        stems[i] = (sound_stem){seq_codes(s), list[i]->length, list[i]->planes};
+        stems[i] = (sound_stem){codes, list[i]->length, list[i]->planes};
     }
     status rc =
         f->codec ? OK : encodec_decoder_create(&f->codec, f->p.codec, ENCODEC_STREAMS_MAX, e);

@@ -163,8 +163,9 @@ status run_alone(const musicgen *m, compute *c, const run_params *p, int32_t *co
     status rc = decoder_open(&d, m, c, &limits, e);
     if (!rc) rc = run_create(&r, d, m, p, e);
     if (!rc) rc = step_to_end(r, e);
-    if (!rc)
-        memcpy(codes, seq_codes(r->s), (size_t)(cfg->codebooks * p->seq.frames) * sizeof *codes);
+    const int32_t *made;
+    if (!rc) rc = seq_codes(r->s, &made, e);
+    if (!rc) memcpy(codes, made, (size_t)(cfg->codebooks * p->seq.frames) * sizeof *codes);
     if (!rc && first) memcpy(first, seq_first(r->s), size * sizeof *first);
     run_free(r);
     decoder_close(d);

@@ -9,7 +9,7 @@
 //         decoder_step(d, {run_seq(r), ...}, n);
 //         run_stepped(r);
 //     }
-//     seq_codes(run_seq(r))
+//     seq_codes(run_seq(r), &codes, e)
 //
 // Long pieces go by windows as the reference does it: a window starts `stride` frames after the one
 // before and goes on from the frames that both share. Positions start anew in each window, and the
