@@ -86,6 +86,8 @@ typedef struct {
     int top_k;               // 0: all; -1, the default: what the model says, else 250
     double top_p;            // 0: off; else up to 1
     int steps;               // of a model that removes noise, 1 to 500; 0: what the model says
+    const char *sampler;     // of such a model: "dpmpp-3m-sde"; NULL: what the model says
+    double canvas;           // seconds that such a model works on, 0.1 to 600; 0: all it can
     double guidance;         // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model

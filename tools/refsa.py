@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
 """refsa.py - records the parity cases of Stable Audio: tiny random pipelines of diffusers' own classes.
 
-  tools/refsa.py            writes tests/parity/sa-*/ anew
+  tools/refsa.py [CASE...]  writes tests/parity/sa-*/ anew
+
+What diffusers does not have comes from the packages of those who have it: k-diffusion's samplers.
 
 Every parameter is random: the originals set some layers to zero, and such a network would test nothing. The noise
 is given, so that a solver can be compared step by step. Versions: tools/requirements-diffusers.txt.
 """
+import copy
+import importlib
+import importlib.util
 import json
 import os
 import shutil
+import sys
+import types
 
 import torch
 from diffusers import (AutoencoderOobleck, CosineDPMSolverMultistepScheduler, StableAudioDiTModel,
@@ -31,6 +38,30 @@ CASES = {
                 "types": {"transformer": torch.bfloat16, "text_encoder": torch.float16, "vae": torch.float16,
                           "projection_model": torch.bfloat16}},
 }
+
+
+def bare(name):
+    """A package whose __init__, which imports half the world, is left out: its modules can be imported one by one."""
+    where = importlib.util.find_spec(name) if "." not in name else None
+    package, _, last = name.rpartition(".")
+    module = types.ModuleType(name)
+    module.__path__ = [os.path.join(sys.modules[package].__path__[0], last)] if package else \
+        list(where.submodule_search_locations)
+    sys.modules[name] = module
+    return module
+
+
+def originals():
+    """k_diffusion.sampling. Its utils, which load pictures, are one function here."""
+    package = bare("k_diffusion")
+    utils = types.ModuleType("k_diffusion.utils")
+    utils.append_dims = lambda x, n: x[(...,) + (None,) * (n - x.ndim)]
+    sys.modules["k_diffusion.utils"] = package.utils = utils
+    package.sampling = importlib.import_module("k_diffusion.sampling")
+    return package.sampling
+
+
+K = originals()
 
 
 class Scheduler(CosineDPMSolverMultistepScheduler):
@@ -131,6 +162,34 @@ def record(pipe, gen, out):
         pipe(prompt=PROMPT, negative_prompt=negative, num_inference_steps=STEPS, guidance_scale=guidance,
              audio_end_in_s=seconds, latents=noise[0], output_type="latent",
              callback=keep, callback_steps=1)
+    record_samplers(pipe, out, rows, whole, turns, noise)
+
+
+def record_samplers(pipe, out, rows, whole, turns, noise):
+    """k-diffusion's samplers over the same network, guided by 4, in double: no error of their own."""
+    network = copy.deepcopy(pipe.transformer).double()
+    rows, whole, noise = rows.double(), whole.double(), noise.double()
+
+    def direction(x, t):
+        def v(context):
+            return network(x, t, encoder_hidden_states=context, global_hidden_states=whole,
+                           rotary_embedding=turns, return_dict=False)[0]
+        null = v(torch.zeros_like(rows))
+        return null + 4 * (v(rows) - null)
+
+    def denoised(x, sigma):  # k_diffusion.external.VDenoiser
+        square = sigma ** 2 + 1
+        return x / square - direction(x / square ** 0.5, sigma.atan() / torch.pi * 2) * sigma / square ** 0.5
+
+    sigmas = K.get_sigmas_polyexponential(STEPS, 0.3, 500).double()
+    for name, sampler in (("3m", K.sample_dpmpp_3m_sde), ("2m", K.sample_dpmpp_2m)):
+        draws = iter(noise[1:])
+        given = {} if name == "2m" else {"noise_sampler": lambda sigma, sigma_next: next(draws)}
+        def keep(at, name=name):  # x before each step
+            if at["i"]:
+                out[f"{name}.x{at['i'] - 1}"] = at["x"][0].T.contiguous().float()
+        last = sampler(denoised, noise[0] * sigmas[0], sigmas, disable=True, callback=keep, **given)
+        out[f"{name}.x{STEPS - 1}"] = last[0].T.contiguous().float()
 
 
 def store(pipe, case, folder):
@@ -164,7 +223,8 @@ def store(pipe, case, folder):
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for name, case in CASES.items():
+    for name in sys.argv[1:] or CASES:
+        case = CASES[name]
         pipe, gen = build(case)
         pipe.set_progress_bar_config(disable=True)
         out, folder = {}, os.path.join(ROOT, name)

@@ -232,7 +232,7 @@ void dit_context_free(dit_context *x) {
 // Angle = position * frequency, each rounded to f32 as the reference has them.
 static void fill_rotary(dit_room *s, const dit_config *cfg) {
     int64_t half = dit_rotary(cfg) / 2;
-    for (int64_t p = 0; p <= s->frames; p++) {
+    for (int64_t p = 0; p <= s->cap; p++) {
         for (int64_t i = 0; i < half; i++) {
             double power = (double)(2 * i) / (double)dit_rotary(cfg);
             float base = (float)num_exp(power * num_log2(ROTARY_BASE) / num_log2(NUM_E));
@@ -245,7 +245,7 @@ static void fill_rotary(dit_room *s, const dit_config *cfg) {
 }
 
 static bool alloc_room(dit_room *s, const dit_config *cfg) {
-    size_t rows = (size_t)s->frames + 1, d = (size_t)cfg->d, ch = (size_t)cfg->channels;
+    size_t rows = (size_t)s->cap + 1, d = (size_t)cfg->d, ch = (size_t)cfg->channels;
     arena *a = &s->own;
     float **const wide[] = {&s->h, &s->norm, &s->q, &s->k, &s->v, &s->ctx, &s->kc, &s->vc};
     for (size_t i = 0; i < ARRAY_LEN(wide); i++) *wide[i] = arena_f32(a, rows, d);
@@ -266,7 +266,7 @@ status dit_room_create(dit_room **out, const dit *m, compute *c, int64_t frames,
     *out = NULL;
     dit_room *s = mem_calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_OOM, "no memory for the transformer");
-    s->frames = frames;
+    s->cap = frames;
     status rc =
         alloc_room(s, &m->cfg)
             ? OK

@@ -39,7 +39,7 @@ status dit_context_create(dit_context **out, const dit *m, compute *c, const flo
                           err *e);
 void dit_context_free(dit_context *x); // NULL is fine
 
-// The memory of a run over a canvas of so many frames.
+// The memory of a run over a canvas of at most so many frames.
 typedef struct dit_room dit_room;
 status dit_room_create(dit_room **out, const dit *m, compute *c, int64_t frames, err *e);
 void dit_room_free(dit_room *s); // NULL is fine
@@ -51,6 +51,7 @@ void dit_global(const dit *m, compute *c, dit_room *s, float *out, const float *
 typedef struct {
     float *y;
     const float *x;
+    int64_t frames;             // at most those of the room
     const float *global;        // of dit_global
     const dit_context *context; // NULL: all rows are zero, and give nothing
     float t;

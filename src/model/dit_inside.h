@@ -31,15 +31,16 @@ struct dit_context {
 };
 
 struct dit_room {
-    int64_t frames;
-    float *h, *norm, *q, *k, *v, *ctx; // [frames + 1, d]
-    float *kc, *vc;                    // keys, values [heads, frames + 1, dh]
-    float *hidden, *gated;             // [frames + 1, 2*ff], [frames + 1, ff]
-    float *latent, *back;              // [frames, channels]
+    int64_t cap;                       // frames that there is room for, as in the shapes below
+    int64_t frames;                    // of the run under way
+    float *h, *norm, *q, *k, *v, *ctx; // [cap + 1, d]
+    float *kc, *vc;                    // keys, values [heads, cap + 1, dh]
+    float *hidden, *gated;             // [cap + 1, 2*ff], [cap + 1, ff]
+    float *latent, *back;              // [cap, channels]
     float *waves, *wide;               // of one row
-    float *cosines, *sines;            // [frames + 1, rotary / 2]
-    attend_item *item;                 // [(frames + 1) * heads]
-    kv_row *row;                       // [frames + 1]
+    float *cosines, *sines;            // [cap + 1, rotary / 2]
+    attend_item *item;                 // [(cap + 1) * heads]
+    kv_row *row;                       // [cap + 1]
     arena own;
 };
 

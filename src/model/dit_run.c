@@ -7,6 +7,7 @@
 //         h += attention(norm(h), context) Wo       heads share keys and values
 //         u, g = norm(h) Wup + b;  h += (u * silu(g)) Wdown + b
 //     z = h Wout without the first row;  y = z + after z
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -199,6 +200,8 @@ static void first_row(const dit *m, compute *c, dit_room *s, const dit_args *a) 
 }
 
 void dit_run(const dit *m, compute *c, dit_room *s, const dit_args *a) {
+    assert(a->frames >= 1 && a->frames <= s->cap);
+    s->frames = a->frames;
     int64_t values = s->frames * m->cfg.channels;
     memcpy(s->latent, a->x, (size_t)values * sizeof *s->latent);
     linear_add(c, s->latent, a->x, s->frames, &m->before, NULL);

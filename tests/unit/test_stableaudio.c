@@ -144,7 +144,8 @@ static void check_forward(const fixture *f) {
     cr_assert_eq(n, cfg->frames * cfg->channels);
     cr_assert_eq(dit_room_create(&room, f->m.net, f->c, cfg->frames, &e), OK, "%s", e.text);
     dit_global(f->m.net, f->c, room, whole, global);
-    dit_args a = {.y = y, .x = x, .global = whole, .context = context, .t = *t};
+    dit_args a = {
+        .y = y, .x = x, .frames = cfg->frames, .global = whole, .context = context, .t = *t};
     dit_run(f->m.net, f->c, room, &a);
     agrees(f, "forward.y", y, 1e-5);
     a.context = NULL;
@@ -210,19 +211,31 @@ static denoise *start(const fixture *f, denoise_room *r, const denoise_params *p
     return d;
 }
 
-static void check_steps(const fixture *f, const char *name, float guidance, bool negative) {
+typedef struct {
+    const char *name;
+    float guidance;
+    bool negative;
+    sa_sampler sampler;
+} run_case;
+
+static void check_steps(const fixture *f, const run_case *k) {
     int64_t n;
     float *noise = recorded(f, "noise", &n);
     denoise_room *r;
     err e;
-    const denoise_params p = {
-        .steps = 10, .guidance = guidance, .noisy = true, .draw = given_noise, .arg = noise};
+    sa_schedule s = f->m.schedule;
+    s.unit = k->sampler == SA_2M_SDE; // the others start as k-diffusion does
+    const denoise_params p = {.course = {&s, k->sampler, 10},
+                              .frames = dit_get_config(f->m.net)->frames,
+                              .guidance = k->guidance,
+                              .draw = given_noise,
+                              .arg = noise};
     cr_assert_eq(denoise_room_create(&r, &f->m, f->c, &e), OK, "%s", e.text);
-    denoise *d = start(f, r, &p, negative);
+    denoise *d = start(f, r, &p, k->negative);
     for (int i = 0; i < 10; i++) {
         char full[60];
         denoise_step(d, f->c, r);
-        snprintf(full, sizeof full, "%s.x%d", name, i);
+        snprintf(full, sizeof full, "%s.x%d", k->name, i);
         if (st_find(f->expect, full)) agrees(f, full, denoise_latents(d), 1e-4);
     }
     cr_assert_eq(denoise_done(d), 10);
@@ -231,13 +244,16 @@ static void check_steps(const fixture *f, const char *name, float guidance, bool
     free(noise);
 }
 
-Test(stableaudio, ten_steps_agree_with_diffusers_guided_and_not) {
+Test(stableaudio, ten_steps_agree_with_diffusers_and_k_diffusion) {
+    static const run_case runs[] = {{"plain", 1, false, SA_2M_SDE},
+                                    {"guided", 7, false, SA_2M_SDE},
+                                    {"negative", 4.5f, true, SA_2M_SDE},
+                                    {"3m", 4, false, SA_3M_SDE},
+                                    {"2m", 4, false, SA_2M}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         fixture f;
         fixture_open(&f, cases[i], 2);
-        check_steps(&f, "plain", 1, false);
-        check_steps(&f, "guided", 7, false);
-        check_steps(&f, "negative", 4.5f, true);
+        for (size_t n = 0; n < ARRAY_LEN(runs); n++) check_steps(&f, &runs[n]);
         fixture_close(&f);
     }
 }
@@ -246,13 +262,18 @@ Test(stableaudio, ten_steps_agree_with_diffusers_guided_and_not) {
 Test(stableaudio, the_schedule_has_the_published_times) {
     const float times[] = {0.99872673f, 0.99632573f, 0.9893977f,  0.96942478f,
                            0.91225863f, 0.75761521f, 0.45426565f, 0.18554717f};
-    const sa_schedule s = {.sigma_min = 0.3, .sigma_max = 500};
-    for (int i = 0; i < 8; i++)
-        cr_assert_float_eq(sa_schedule_step(&s, 8, i, true).time, times[i], 2e-7f, "%d", i);
-    cr_assert_float_eq(sa_schedule_start(&s), 500.001f, 1e-4f);
-    sa_step last = sa_schedule_step(&s, 8, 7, true);
-    cr_assert(last.back == 0 && last.now == 1 && last.before == 0 && last.noise == 0);
-    for (int i = 0; i < 7; i++) cr_assert_eq(sa_schedule_step(&s, 8, i, false).noise, 0);
+    const sa_schedule s = sa_schedule_diffusers();
+    for (int k = SA_2M_SDE; k <= SA_2M; k++) {
+        const sa_course c = {&s, (sa_sampler)k, 8};
+        for (int i = 0; i < 8; i++) {
+            sa_step step = sa_course_step(&c, i);
+            cr_assert_float_eq(step.time, times[i], 2e-7f, "%d", i);
+            cr_assert_eq(step.noise > 0, k != SA_2M && i < 7);
+        }
+        sa_step last = sa_course_step(&c, 7);
+        cr_assert(last.back == 0 && last.now == 1 && last.before == 0 && last.older == 0);
+        cr_assert_float_eq(sa_course_start(&c), 500.001f, 1e-4f);
+    }
 }
 
 Test(stableaudio, noise_is_normal_and_numbered) {

@@ -110,12 +110,15 @@ Test(stableaudio_engine, fields_steer_the_sound) {
     stemforge_engine *g = open_at(NULL, 2);
     outcome plain = request(g, 1);
     made(&plain);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 7; i++) {
         outcome o = request(g, 1);
         if (i == 0) o.r.steps = 4;
         if (i == 1) o.r.negative_prompt = "dark";
         if (i == 2) o.r.guidance = 1;
         if (i == 3) o.r.temperature = 0;
+        if (i == 4) o.r.sampler = "dpmpp-3m-sde";
+        if (i == 5) o.r.sampler = "dpmpp-2m";
+        if (i == 6) o.r.canvas = 0.6;
         made(&o);
         cr_assert_not(same(&plain, &o, 0), "field %d", i);
     }
@@ -123,6 +126,16 @@ Test(stableaudio_engine, fields_steer_the_sound) {
     blank.r.negative_prompt = "  "; // is none
     made(&blank);
     cr_assert(same(&plain, &blank, 0));
+    outcome named = request(g, 1), still = request(g, 1), quiet = request(g, 1);
+    named.r.sampler = "dpmpp-2m-sde"; // the model's own
+    named.r.canvas = 1.04;
+    made(&named);
+    cr_assert(same(&plain, &named, 0));
+    still.r.sampler = "dpmpp-2m";
+    made(&still);
+    quiet.r.temperature = 0;
+    made(&quiet);
+    cr_assert(same(&still, &quiet, 0), "no noise: the sampler without");
     stemforge_close(g);
 }
 
@@ -149,6 +162,12 @@ Test(stableaudio_engine, what_it_cannot_do_is_refused_and_what_it_ignores_is_tol
     refused(g, &o, "temperature", "found 0.5");
     o = request(g, 1), o.r.steps = 1;
     refused(g, &o, "steps", "found 1");
+    o = request(g, 1), o.r.sampler = "pingpong";
+    refused(g, &o, "sampler", "dpmpp-2m-sde, dpmpp-3m-sde, dpmpp-2m; found \"pingpong\"");
+    o = request(g, 1), o.r.canvas = 2;
+    refused(g, &o, "canvas", "at most the 1.04 s of this model's, found 2");
+    o = request(g, 1), o.r.canvas = 0.4;
+    refused(g, &o, "canvas", "at least the 0.5 s of a stem, found 0.4");
     static const char *const chords[] = {"Am"};
     o = request(g, 1);
     o.r.top_k = 5, o.r.top_p = 0.5, o.r.chords = chords, o.r.chord_count = 1;

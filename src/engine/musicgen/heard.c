@@ -142,6 +142,9 @@ static bool is_timed(const condition *k) {
 static void warn_denoising(warnings *w, const stemforge_request *r) {
     static const char *const why = "it is for Stable Audio; MusicGen has nothing like it";
     if (r->steps) warnings_add(w, WARNING_NOT_USED, "steps", "steps is not used: %s", why);
+    if (r->sampler && *r->sampler)
+        warnings_add(w, WARNING_NOT_USED, "sampler", "sampler is not used: %s", why);
+    if (r->canvas > 0) warnings_add(w, WARNING_NOT_USED, "canvas", "canvas is not used: %s", why);
     if (r->negative_prompt && *r->negative_prompt)
         warnings_add(w, WARNING_NOT_USED, "negative_prompt", "negative_prompt is not used: %s",
                      why);

@@ -13,27 +13,26 @@ struct denoise {
     const sa_model *m;
     denoise_params p;
     dit_context *context, *negative;
-    float *global;       // [d]
-    float *x, *estimate; // [frames, channels]; the estimate is that of the step before
+    float *global;           // [d]
+    float *x;                // [frames, channels], as these:
+    float *estimate, *older; // those of the step before, and of the one before that
     int64_t done;
     arena own;
 };
 
-static size_t values(const sa_model *m) {
-    const dit_config *cfg = dit_get_config(m->net);
-    return (size_t)(cfg->frames * cfg->channels);
+static size_t values(const sa_model *m, int64_t frames) {
+    return (size_t)(frames * dit_get_config(m->net)->channels);
 }
 
 status denoise_room_create(denoise_room **out, const sa_model *m, compute *c, err *e) {
     *out = NULL;
     denoise_room *r = mem_calloc(1, sizeof *r);
     if (!r) return err_set(e, ERR_OOM, "no memory for the steps");
-    r->in = arena_f32(&r->own, 1, values(m));
-    r->v = arena_f32(&r->own, 1, values(m));
-    r->null = arena_f32(&r->own, 1, values(m));
-    r->noise = arena_f32(&r->own, 1, values(m));
+    int64_t frames = dit_get_config(m->net)->frames;
+    float **const all[] = {&r->in, &r->v, &r->null, &r->noise};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) *all[i] = arena_f32(&r->own, 1, values(m, frames));
     status rc = r->own.failed ? err_set(e, ERR_OOM, "no memory for the steps") : OK;
-    if (!rc) rc = dit_room_create(&r->net, m->net, c, dit_get_config(m->net)->frames, e);
+    if (!rc) rc = dit_room_create(&r->net, m->net, c, frames, e);
     if (rc)
         denoise_room_free(r);
     else
@@ -48,9 +47,9 @@ void denoise_room_free(denoise_room *r) {
     mem_free(r);
 }
 
-size_t denoise_bytes(const sa_model *m, bool negative) {
+size_t denoise_bytes(const sa_model *m, int64_t frames, bool negative) {
     size_t rows = dit_context_bytes(m->net, m->tokens + 2);
-    return (negative ? 2 : 1) * rows + 2 * values(m) * sizeof(float);
+    return (negative ? 2 : 1) * rows + 3 * values(m, frames) * sizeof(float);
 }
 
 status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room *r,
@@ -64,16 +63,17 @@ status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room
     }
     *d = (denoise){.m = m, .p = *p, .context = k->context, .negative = k->negative};
     d->global = arena_f32(&d->own, 1, (size_t)dit_get_config(m->net)->d);
-    d->x = arena_f32(&d->own, 1, values(m));
-    d->estimate = arena_f32(&d->own, 1, values(m));
+    size_t n = values(m, p->frames);
+    float **const all[] = {&d->x, &d->estimate, &d->older};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) *all[i] = arena_f32(&d->own, 1, n);
     if (d->own.failed) {
         denoise_free(d);
         return err_set(e, ERR_OOM, "no memory for a stem");
     }
     dit_global(m->net, c, r->net, d->global, k->global);
-    p->draw(p->arg, 0, d->x, (int64_t)values(m));
-    float start = sa_schedule_start(&m->schedule);
-    for (size_t i = 0; i < values(m); i++) d->x[i] = d->x[i] * start;
+    p->draw(p->arg, 0, d->x, (int64_t)n);
+    float start = sa_course_start(&p->course);
+    for (size_t i = 0; i < n; i++) d->x[i] = d->x[i] * start;
     *out = d;
     return OK;
 }
@@ -88,9 +88,14 @@ void denoise_free(denoise *d) {
 
 // v of the network at x * in, guided.
 static void direction(const denoise *d, compute *c, denoise_room *r, const sa_step *s) {
-    size_t n = values(d->m);
+    size_t n = values(d->m, d->p.frames);
     for (size_t i = 0; i < n; i++) r->in[i] = d->x[i] * s->in;
-    dit_args a = {.y = r->v, .x = r->in, .global = d->global, .context = d->context, .t = s->time};
+    dit_args a = {.y = r->v,
+                  .x = r->in,
+                  .frames = d->p.frames,
+                  .global = d->global,
+                  .context = d->context,
+                  .t = s->time};
     dit_run(d->m->net, c, r->net, &a);
     if (!(d->p.guidance > 1)) return;
     a.y = r->null;
@@ -100,19 +105,25 @@ static void direction(const denoise *d, compute *c, denoise_room *r, const sa_st
 }
 
 void denoise_step(denoise *d, compute *c, denoise_room *r) {
-    assert(d->done < d->p.steps);
-    sa_step s = sa_schedule_step(&d->m->schedule, d->p.steps, d->done, d->p.noisy);
-    size_t n = values(d->m);
+    assert(d->done < d->p.course.steps);
+    sa_step s = sa_course_step(&d->p.course, d->done);
+    size_t n = values(d->m, d->p.frames);
     bool noise = s.noise > 0;
     direction(d, c, r, &s);
     if (noise) d->p.draw(d->p.arg, d->done + 1, r->noise, (int64_t)n);
     for (size_t i = 0; i < n; i++) {
         float estimate = s.keep * d->x[i] - s.less * r->v[i];
         float x = s.back * d->x[i] + s.now * estimate + s.before * d->estimate[i];
+        x = x + s.older * d->older[i];
         d->x[i] = noise ? x + s.noise * r->noise[i] : x;
+        d->older[i] = d->estimate[i];
         d->estimate[i] = estimate;
     }
     d->done++;
+}
+
+int64_t denoise_frames(const denoise *d) {
+    return d->p.frames;
 }
 
 int64_t denoise_done(const denoise *d) {

@@ -7,9 +7,9 @@
 typedef void (*sa_draw)(void *arg, int64_t draw, float *out, int64_t n);
 
 typedef struct {
-    int64_t steps;
+    sa_course course;
+    int64_t frames; // of the canvas, at most the model's
     float guidance; // over 1: v = v_null + guidance (v - v_null)
-    bool noisy;     // each step adds noise: SDE-DPM-Solver++, else DPM-Solver++
     sa_draw draw;
     void *arg;
 } denoise_params;
@@ -30,8 +30,9 @@ typedef struct {
 status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room *r,
                       const denoise_params *p, const denoise_conditions *k, err *e);
 void denoise_free(denoise *d); // NULL is fine
-size_t denoise_bytes(const sa_model *m, bool negative);
+size_t denoise_bytes(const sa_model *m, int64_t frames, bool negative);
 
 void denoise_step(denoise *d, compute *c, denoise_room *r);
+int64_t denoise_frames(const denoise *d);
 int64_t denoise_done(const denoise *d);
 const float *denoise_latents(const denoise *d); // [frames, channels]

@@ -23,10 +23,12 @@ static void add_parts(buf *out, const sa_model *m) {
 
 static void add_limits(buf *out, const sa_model *m) {
     buf_printf(out, "canvas     %.2f s; longer stems are refused\n", sa_model_seconds(m));
-    buf_printf(out, "defaults   guidance 7, 100 steps from noise %g to %g\n", m->schedule.sigma_max,
-               m->schedule.sigma_min);
+    const sa_schedule *s = &m->schedule;
+    buf_printf(out, "defaults   guidance %g, %lld steps of %s from noise %g to %g\n", s->guidance,
+               (long long)s->steps, sa_sampler_name(s->sampler), s->sigma_max, s->sigma_min);
     buf_printf(out, "a stem     %.1f MB while it is made, %.1f MB more to decode it\n",
-               mb(denoise_bytes(m, true)), mb(oobleck_room_bytes(m->codec)));
+               mb(denoise_bytes(m, dit_get_config(m->net)->frames, true)),
+               mb(oobleck_room_bytes(m->codec)));
 }
 
 static bool add_members(json *j, const family *f, const sa_model *m) {

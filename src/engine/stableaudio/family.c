@@ -26,7 +26,7 @@ static stemforge_info info_of(const stableaudio_family *f) {
                             .frame_rate = (double)codec->sample_rate / (double)codec->hop,
                             .parameters = m->values,
                             .weight_bytes = m->size,
-                            .stem_bytes = denoise_bytes(m, true)};
+                            .stem_bytes = denoise_bytes(m, dit_get_config(m->net)->frames, true)};
 }
 
 static status check_options(const family_options *o, err *e) {
@@ -93,8 +93,11 @@ static status make_conditions(take *base, denoise_conditions *k, float *global, 
 static status begin(take *base, err *e) {
     stableaudio_family *f = self(base);
     const stableaudio_plan *q = (const stableaudio_plan *)base->of;
-    const denoise_params p = {
-        .steps = q->steps, .guidance = q->guidance, .noisy = q->noisy, .draw = draw, .arg = base};
+    const denoise_params p = {.course = q->course,
+                              .frames = q->frames,
+                              .guidance = q->guidance,
+                              .draw = draw,
+                              .arg = base};
     denoise_conditions k = {0};
     size_t width = (size_t)dit_get_config(f->m.net)->global;
     float *global = mem_alloc(width * sizeof *global);
@@ -105,7 +108,7 @@ static status begin(take *base, err *e) {
     mem_free(global);
     rc = from_same_files(f, rc, e);
     if (rc) return rc;
-    base->total = q->steps;
+    base->total = q->course.steps;
     base->length = q->samples;
     return OK;
 }
@@ -125,8 +128,9 @@ static status finish_one(stableaudio_family *f, take *t, err *e) {
     t->samples = t->length;
     t->planes = mem_alloc(n * sizeof *t->planes);
     if (!t->planes) return err_set(e, ERR_OOM, "no memory for the sound of a stem");
-    const oobleck_args a = {.latents = denoise_latents(((stableaudio_take *)t)->run),
-                            .frames = dit_get_config(f->m.net)->frames,
+    const denoise *run = ((const stableaudio_take *)t)->run;
+    const oobleck_args a = {.latents = denoise_latents(run),
+                            .frames = denoise_frames(run),
                             .planes = t->planes,
                             .samples = t->length};
     status rc = oobleck_decode(f->m.codec, f->base.c, &a, e);

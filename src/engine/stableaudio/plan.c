@@ -8,9 +8,6 @@
 #include "request/chords.h"
 #include "request/length.h"
 
-#define STEPS_DEFAULT 100
-#define GUIDANCE_DEFAULT 7
-
 static const sa_model *model_of(const plan *p) {
     return &((const stableaudio_family *)p->f)->m;
 }
@@ -25,15 +22,44 @@ static status refuse(const stemforge_request *r, err *e) {
         return err_field(e, "temperature",
                          "expected 1, each step adds noise, or 0, none does; found %g",
                          r->temperature);
-    if (r->steps == 1) return err_field(e, "steps", "expected 2 to 500, found 1");
     return OK;
 }
 
-static status check_length(const sa_model *m, double seconds, err *e) {
-    double most = sa_model_seconds(m);
-    if (seconds <= most) return OK;
-    return err_field(e, "seconds", "expected at most the %.2f s of this model's canvas, found %g",
-                     floor(most * 100) / 100, seconds);
+static double round_down(double seconds) {
+    return floor(seconds * 100) / 100;
+}
+
+// The canvas in frames: what the request says, else the model's own.
+static status read_canvas(stableaudio_plan *q, double seconds, err *e) {
+    const sa_model *m = model_of(&q->base);
+    const oobleck_config *codec = oobleck_get_config(m->codec);
+    double asked = q->base.r->canvas, most = sa_model_seconds(m);
+    q->frames = dit_get_config(m->net)->frames;
+    if (seconds > most)
+        return err_field(e, "seconds",
+                         "expected at most the %.2f s of this model's canvas, found %g",
+                         round_down(most), seconds);
+    if (asked <= 0) return OK;
+    double frames = ceil(asked * (double)codec->sample_rate / (double)codec->hop - 1e-9);
+    if (frames > (double)q->frames)
+        return err_field(e, "canvas", "expected at most the %.2f s of this model's, found %g",
+                         round_down(most), asked);
+    q->frames = MAX(1, (int64_t)frames);
+    double held = (double)oobleck_samples(m->codec, q->frames) / (double)codec->sample_rate;
+    if (seconds <= held) return OK;
+    return err_field(e, "canvas", "expected at least the %g s of a stem, found %g", seconds, asked);
+}
+
+static status read_course(stableaudio_plan *q, err *e) {
+    const stemforge_request *r = q->base.r;
+    const sa_schedule *s = &model_of(&q->base)->schedule;
+    q->course = (sa_course){.s = s, .sampler = s->sampler, .steps = r->steps ? r->steps : s->steps};
+    if (q->course.steps < sa_steps_min(s))
+        return err_field(e, "steps", "expected 2 to 500, found 1");
+    bool named = r->sampler && *r->sampler;
+    status rc = named ? sa_sampler_find(&q->course.sampler, s, r->sampler, e) : OK;
+    if (!(r->temperature > 0)) q->course.sampler = sa_sampler_quiet(q->course.sampler);
+    return rc;
 }
 
 static void warn(warnings *w, const stemforge_request *r) {
@@ -93,14 +119,13 @@ static status fill_plan(stableaudio_plan *q, err *e) {
     const sa_model *m = model_of(&q->base);
     status rc = refuse(r, e);
     double seconds = length_made_seconds(r);
-    if (!rc) rc = check_length(m, seconds, e);
+    if (!rc) rc = read_canvas(q, seconds, e);
+    if (!rc) rc = read_course(q, e);
     if (rc) return rc;
     int64_t rate = oobleck_get_config(m->codec)->sample_rate;
-    int64_t most = oobleck_samples(m->codec, dit_get_config(m->net)->frames);
+    int64_t most = oobleck_samples(m->codec, q->frames);
     q->samples = MIN(most, (int64_t)ceil(seconds * (double)rate - 1e-9));
-    q->steps = r->steps ? r->steps : STEPS_DEFAULT;
-    q->guidance = (float)(r->guidance >= 0 ? r->guidance : GUIDANCE_DEFAULT);
-    q->noisy = r->temperature > 0;
+    q->guidance = (float)(r->guidance >= 0 ? r->guidance : m->schedule.guidance);
     warn(&q->base.said, r);
     for (size_t i = 0; i < r->chord_count; i++)
         buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
@@ -160,7 +185,7 @@ status stableaudio_take_create(plan *p, size_t stem, take **out, err *e) {
     }
     t->base.line = buf_str(&t->line);
     t->base.temperature = p->r->temperature;
-    t->base.bytes = denoise_bytes(model_of(p), q->negative.count > 0);
+    t->base.bytes = denoise_bytes(model_of(p), q->frames, q->negative.count > 0);
     *out = &t->base;
     return OK;
 }

@@ -15,9 +15,9 @@ typedef struct {
     buf chords;       // "Am F C G"
     tok_ids negative; // of what it should not sound like; n 0: nothing was said
     int64_t samples;  // of a stem
-    int64_t steps;
+    int64_t frames;   // of the canvas
+    sa_course course;
     float guidance;
-    bool noisy;
 } stableaudio_plan;
 
 typedef struct {
