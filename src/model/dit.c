@@ -116,21 +116,22 @@ static void bind_block(weights *w, dit_block *b, const dit_config *cfg, int64_t 
     weights_bind(w, spec, ARRAY_LEN(spec), "transformer_blocks.%lld.", (long long)i);
 }
 
+// These stay as the file has them: they are small, and what they make goes everywhere.
 static void bind_top(weights *w, dit *m) {
     const dit_config *cfg = &m->cfg;
     int64_t d = cfg->d, cross = cfg->cross, ch = cfg->channels;
     const weight_spec spec[] = {
         {"time_proj.weight", BIND_VECTOR, &m->waves, {cfg->waves / 2}},
-        {"timestep_proj.0.weight", BIND_MATRIX, &m->time0, {d, cfg->waves}},
+        {"timestep_proj.0.weight", BIND_TABLE, &m->time0, {d, cfg->waves}},
         {"timestep_proj.0.bias", BIND_VECTOR, &m->time0_b, {d}},
-        {"timestep_proj.2.weight", BIND_MATRIX, &m->time2, {d, d}},
+        {"timestep_proj.2.weight", BIND_TABLE, &m->time2, {d, d}},
         {"timestep_proj.2.bias", BIND_VECTOR, &m->time2_b, {d}},
-        {"global_proj.0.weight", BIND_MATRIX, &m->global0, {d, cfg->global}},
-        {"global_proj.2.weight", BIND_MATRIX, &m->global2, {d, d}},
-        {"cross_attention_proj.0.weight", BIND_MATRIX, &m->context0, {cross, cfg->context}},
-        {"cross_attention_proj.2.weight", BIND_MATRIX, &m->context2, {cross, cross}},
-        {"proj_in.weight", BIND_MATRIX, &m->in, {d, ch}},
-        {"proj_out.weight", BIND_MATRIX, &m->out, {ch, d}},
+        {"global_proj.0.weight", BIND_TABLE, &m->global0, {d, cfg->global}},
+        {"global_proj.2.weight", BIND_TABLE, &m->global2, {d, d}},
+        {"cross_attention_proj.0.weight", BIND_TABLE, &m->context0, {cross, cfg->context}},
+        {"cross_attention_proj.2.weight", BIND_TABLE, &m->context2, {cross, cross}},
+        {"proj_in.weight", BIND_TABLE, &m->in, {d, ch}},
+        {"proj_out.weight", BIND_TABLE, &m->out, {ch, d}},
     };
     weights_bind(w, spec, ARRAY_LEN(spec), "%s", "");
 }

@@ -21,7 +21,7 @@ typedef struct {
     st_file *expect;
 } fixture;
 
-static void fixture_open(fixture *f, const char *name, int threads) {
+static void fixture_open_as(fixture *f, const char *name, int threads, weights_type type) {
     char path[200];
     err e;
     *f = (fixture){0};
@@ -29,9 +29,13 @@ static void fixture_open(fixture *f, const char *name, int threads) {
     snprintf(path, sizeof path, "tests/parity/%s/model", name);
     cr_assert_eq(checkpoint_open(&f->files, path, NULL, &e), OK, "%s", e.text);
     cr_assert(sa_files_recognise(&f->files));
-    cr_assert_eq(sa_model_open(&f->m, &f->files, f->c, &e), OK, "%s", e.text);
+    cr_assert_eq(sa_model_open(&f->m, &f->files, type, f->c, &e), OK, "%s", e.text);
     snprintf(path, sizeof path, "tests/parity/%s/expect.safetensors", name);
     cr_assert_eq(st_open(&f->expect, path, &e), OK, "%s", e.text);
+}
+
+static void fixture_open(fixture *f, const char *name, int threads) {
+    fixture_open_as(f, name, threads, WEIGHTS_AS_STORED);
 }
 
 static void fixture_close(fixture *f) {
@@ -163,6 +167,44 @@ Test(stableaudio, a_pass_of_the_transformer_agrees_with_diffusers) {
         check_forward(&f);
         fixture_close(&f);
     }
+}
+
+// How far narrow weights are from the reference, in one pass: of these, the root mean square.
+static double forward_error(const char *name, weights_type type) {
+    fixture f;
+    fixture_open_as(&f, name, 2, type);
+    const dit_config *cfg = dit_get_config(f.m.net);
+    int64_t n, one;
+    float *x = recorded(&f, "forward.x", &n), *want = recorded(&f, "forward.y", &n);
+    float *global = recorded(&f, "text.global", &one), *t = recorded(&f, "forward.t", &one);
+    float *y = malloc((size_t)n * sizeof *y), *whole = malloc((size_t)cfg->d * sizeof *whole);
+    dit_context *context = context_of(&f, "text.rows");
+    dit_room *room;
+    err e;
+    cr_assert_eq(dit_room_create(&room, f.m.net, f.c, cfg->frames, &e), OK, "%s", e.text);
+    dit_global(f.m.net, f.c, room, whole, global);
+    const dit_args a = {
+        .y = y, .x = x, .frames = cfg->frames, .global = whole, .context = context, .t = *t};
+    dit_run(f.m.net, f.c, room, &a);
+    double off = 0, all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)y[i] - (double)want[i];
+        off += d * d, all += (double)want[i] * (double)want[i];
+    }
+    dit_room_free(room);
+    dit_context_free(context);
+    free(x), free(t), free(global), free(y), free(whole), free(want);
+    fixture_close(&f);
+    return sqrt(off / all);
+}
+
+// bf16 rounds weights to 8 bits of mantissa, q8 and q4 to 8 and 4 bits of a block's range.
+Test(stableaudio, narrow_weights_stay_near_the_reference) {
+    double f32 = forward_error("sa-f32", WEIGHTS_F32), bf16 = forward_error("sa-f32", WEIGHTS_BF16);
+    double q8 = forward_error("sa-f32", WEIGHTS_Q8), q4 = forward_error("sa-f32", WEIGHTS_Q4);
+    printf("f32 %.2g, bf16 %.2g, q8 %.2g, q4 %.2g\n", f32, bf16, q8, q4);
+    cr_assert(f32 < 1e-5 && bf16 < 0.01 && q8 < 0.03 && q4 < 0.3, "%g %g %g %g", f32, bf16, q8, q4);
+    cr_assert(f32 < bf16 && bf16 < q8 && q8 < q4);
 }
 
 // The whole sound, of which pieces are made one by one, and the beginning alone.

@@ -16,15 +16,20 @@
 
 #define MODEL "tests/parity/sa-f32/model"
 
-static stemforge_engine *open_at(const char *isa, int threads) {
+static stemforge_engine *open_as(const char *isa, int threads, stemforge_weights kind) {
     stemforge_engine *g;
     stemforge_error e;
     stemforge_options o = stemforge_options_default();
     o.model = MODEL;
     o.isa = isa;
     o.threads = threads;
+    o.weights = kind;
     cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_OK, "%s", e.text);
     return g;
+}
+
+static stemforge_engine *open_at(const char *isa, int threads) {
+    return open_as(isa, threads, STEMFORGE_WEIGHTS_AS_STORED);
 }
 
 typedef struct {
@@ -103,6 +108,28 @@ Test(stableaudio_engine, the_same_bytes_on_every_machine_alone_and_in_company) {
     cr_assert(memcmp(b.digest[0], b.digest[1], SHA256_LEN) != 0);
     stemforge_close(one);
     stemforge_close(g);
+}
+
+Test(stableaudio_engine, narrow_weights_make_the_same_bytes_on_every_machine) {
+    static const char *const levels[] = {"avx2", "avx512", "neon"};
+    uint8_t before[SHA256_LEN] = {0};
+    for (int w = STEMFORGE_WEIGHTS_BF16; w <= (int)STEMFORGE_WEIGHTS_Q4; w++) {
+        stemforge_engine *g = open_as("scalar", 1, (stemforge_weights)w);
+        outcome want = request(g, 1);
+        made(&want);
+        stemforge_close(g);
+        cr_assert(memcmp(before, want.digest[0], sizeof before) != 0, "each type has its own");
+        memcpy(before, want.digest[0], sizeof before);
+        for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
+            stemforge_options o = stemforge_options_default();
+            o.model = MODEL, o.isa = levels[i], o.threads = 3, o.weights = (stemforge_weights)w;
+            if (stemforge_open(&g, &o, NULL)) continue; // this machine has no such level
+            outcome got = request(g, 1);
+            made(&got);
+            cr_assert(same(&want, &got, 0), "%s, weights %d", levels[i], w);
+            stemforge_close(g);
+        }
+    }
 }
 
 // What a request says must be heard: another value, another sound.

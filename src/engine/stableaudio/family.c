@@ -30,18 +30,14 @@ static stemforge_info info_of(const stableaudio_family *f) {
 }
 
 static status check_options(const family_options *o, err *e) {
-    if (o->record)
-        return err_set(e, ERR_ARG, "a Stable Audio model cannot be packed yet: use its folder");
-    if (o->weights == WEIGHTS_AS_STORED) return OK;
-    return err_field(e, "weights",
-                     "expected stored: Stable Audio runs with its weights as the files have them, "
-                     "and cannot make them narrower yet");
+    if (!o->record) return OK;
+    return err_set(e, ERR_ARG, "a Stable Audio model cannot be packed yet: use its folder");
 }
 
 static status open_model(family *base, const family_options *o, err *e) {
     stableaudio_family *f = (stableaudio_family *)base;
     status rc = check_options(o, e);
-    if (!rc) rc = sa_model_open(&f->m, &base->files, o->c, e);
+    if (!rc) rc = sa_model_open(&f->m, &base->files, o->weights, o->c, e);
     if (rc) return rc;
     base->info = info_of(f);
     return o->places ? denoise_room_create(&f->room, &f->m, o->c, e) : OK;

@@ -25,22 +25,24 @@ static status bind_codec(sa_model *m, weights *w, const json *config, err *e) {
     return oobleck_open(&m->codec, w, config, &m->own, e);
 }
 
-static status bind_all(sa_model *m, compute *c, err *e) {
+static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
+    weights_type once = type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     const struct {
         const char *folder;
         const sa_part *part;
         bind_part bind;
+        weights_type type;
     } list[] = {
-        {"text_encoder", &m->files.text_encoder, bind_text},
-        {"projection_model", &m->files.projection, bind_condition},
-        {"transformer", &m->files.transformer, bind_net},
-        {"vae", &m->files.vae, bind_codec},
+        {"text_encoder", &m->files.text_encoder, bind_text, once},
+        {"projection_model", &m->files.projection, bind_condition, WEIGHTS_AS_STORED},
+        {"transformer", &m->files.transformer, bind_net, type},
+        {"vae", &m->files.vae, bind_codec, once},
     };
     status rc = OK;
     _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(((sa_model *)0)->kept), "one list a network");
     for (size_t i = 0; i < ARRAY_LEN(list) && !rc; i++) {
         weights w;
-        weights_init(&w, weights_from_st(list[i].part->tensors), &m->own, WEIGHTS_AS_STORED);
+        weights_init(&w, weights_from_st(list[i].part->tensors), &m->own, list[i].type);
         w.c = c;
         rc = list[i].bind(m, &w, list[i].part->config, e);
         if (!rc) rc = weights_finish(&w, e);
@@ -83,9 +85,10 @@ static status check_shapes(const sa_model *m, err *e) {
                    tok_vocab_size(m->files.tokenizer), (long long)text->vocab);
 }
 
-static status open_parts(sa_model *m, const checkpoint *files, compute *c, err *e) {
+static status open_parts(sa_model *m, const checkpoint *files, weights_type type, compute *c,
+                         err *e) {
     status rc = sa_files_open(&m->files, files, e);
-    if (!rc) rc = bind_all(m, c, e);
+    if (!rc) rc = bind_all(m, type, c, e);
     if (!rc) rc = read_tokens(m, e);
     if (!rc) rc = check_shapes(m, e);
     if (rc) return rc;
@@ -93,9 +96,10 @@ static status open_parts(sa_model *m, const checkpoint *files, compute *c, err *
     return rc ? err_within(e, rc, "scheduler") : OK;
 }
 
-status sa_model_open(sa_model *out, const checkpoint *files, compute *c, err *e) {
+status sa_model_open(sa_model *out, const checkpoint *files, weights_type type, compute *c,
+                     err *e) {
     *out = (sa_model){0};
-    status rc = open_parts(out, files, c, e);
+    status rc = open_parts(out, files, type, c, e);
     return rc ? err_within(e, rc, "%.200s", files->path) : OK;
 }
 

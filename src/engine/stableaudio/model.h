@@ -23,8 +23,10 @@ typedef struct {
     size_t size;
 } sa_model;
 
-// Binds the tensors of the folder of `files`. The caller closes *out after a failure too.
-status sa_model_open(sa_model *out, const checkpoint *files, compute *c, err *e);
+// Binds the tensors of the folder of `files`. The transformer's blocks have the type asked for;
+// beside narrow ones the text encoder and the codec are bf16, since they run once a stem. The
+// caller closes *out after a failure too.
+status sa_model_open(sa_model *out, const checkpoint *files, weights_type type, compute *c, err *e);
 void sa_model_close(sa_model *m); // zeroed is fine
 
 // Seconds of sound that the canvas holds.
