@@ -3,6 +3,7 @@
 #   make                     build/stemforge and build/libstemforge.a
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
+#   make gpu                 the GPU's path on an emulator
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
 #   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some
@@ -192,6 +193,26 @@ determinism: $(BIN)
 	tests/determinism/run.sh
 permutations: $(BIN)
 	tests/cli/permutations.sh $(BIN) '$(P)'
+
+# The GPU's path on an emulator: kernels as C++, behind a libcuda.so.1 of the tests' own.
+.PHONY: gpu
+CXX       ?= g++
+EMU_OUT   := $(OUT)/tests/gpu
+EMU_CXX    = $(CXX) -std=c++17 -O2 -g -fPIC -ffp-contract=off -fno-fast-math -fno-strict-aliasing -Wall -Wextra \
+             -Isrc -Itests/gpu $(SANITIZE) -MMD -MP
+EMU_SRC   := $(sort $(wildcard tests/gpu/*.c)) tests/kern/check.c
+$(EMU_OUT)/%.o: tests/gpu/%.cpp
+	@mkdir -p $(@D)
+	@echo 'c++ $<'; $(EMU_CXX) -c $< -o $@
+$(EMU_OUT)/kern.o: src/gpu/kern.cu
+	@mkdir -p $(@D)
+	@echo 'c++ $<'; $(EMU_CXX) -x c++ -c $< -o $@
+$(EMU_OUT)/libcuda.so.1: $(EMU_OUT)/emu.o $(EMU_OUT)/fake_cuda.o $(EMU_OUT)/kern.o
+	@echo 'ld  $@'; $(CXX) -shared $(SANITIZE) -o $@ $^
+$(OUT)/tests/run_gpu: $(call obj,$(EMU_SRC)) $(PARTS) $(EMU_OUT)/libcuda.so.1
+	@echo 'ld  $@'; $(LINK) -o $@ $(filter-out %.so.1,$^) $(LIBS)
+gpu: $(OUT)/tests/run_gpu
+	LD_LIBRARY_PATH=$(EMU_OUT) $(OUT)/tests/run_gpu
 
 # The kept inputs of every fuzz target, with a plain main, under any compiler.
 FUZZ_NAME := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

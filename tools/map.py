@@ -7,7 +7,8 @@ import sys
 from collections import defaultdict
 
 os.chdir(os.path.join(os.path.dirname(__file__), ".."))
-files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--", "src/*.[ch]"],
+files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--", "src/*.[ch]",
+                        "src/*.cu", "src/*.cuh"],
                        check=True, capture_output=True, text=True).stdout.split()
 folders = defaultdict(list)
 for path in sorted(f for f in files if os.path.exists(f)):
@@ -33,5 +34,5 @@ for folder, rows in folders.items():
         stem, kind = os.path.splitext(file)
         both.setdefault(stem, {})[kind] = about
     for stem, kinds in both.items():
-        names = f"`{stem}{next(iter(kinds))}`" if len(kinds) == 1 else f"`{stem}.{{h,c}}`"
-        print(f"| {names} | {(kinds.get('.h') or kinds['.c']).replace('|', ',')} |")
+        names = f"`{stem}{next(iter(kinds))}`" if len(kinds) == 1 else f"`{stem}.{{{','.join(k[1:] for k in sorted(kinds, reverse=True))}}}`"
+        print(f"| {names} | {(kinds.get('.h') or kinds.get('.c') or next(iter(kinds.values()))).replace('|', ',')} |")

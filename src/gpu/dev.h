@@ -1,0 +1,151 @@
+// dev.h - the words that kernels are written in: threads, exchange, loads, integer dot products.
+//
+// They exist three times: for nvcc, for clang without NVIDIA's headers, and for the emulator of
+// tests/gpu, which runs the same kernels on the CPU. What the silicon may do differently (fences,
+// loads past the coherent cache, instructions) is here and nowhere else.
+//
+// Every f32 operation is one rounded IEEE operation: the compilers may not contract (-fmad=false,
+// -ffp-contract=off), and fma is written out. A block's threads are a multiple of 32, all lanes of
+// a warp meet at lane_xor and lane_of, all threads of a block at block_sync.
+#pragma once
+#include <stdint.h>
+
+#if defined(__clang__) || defined(__CUDACC__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
+#endif
+
+struct alignas(16) u32x4 {
+    uint32_t v[4];
+};
+struct alignas(8) u32x2 {
+    uint32_t v[2];
+};
+
+#if defined(__CUDACC__) || defined(__CUDA__)
+#if defined(__clang__)
+#define GLOBAL __attribute__((global))
+#define DEVICE __attribute__((device)) static inline __attribute__((always_inline))
+#define SHARED_MEMORY __attribute__((shared))
+#define CONSTANT
+#else
+#define GLOBAL __global__
+#define DEVICE static __device__ __forceinline__
+#define SHARED_MEMORY __shared__
+#define CONSTANT const __grid_constant__
+#endif
+#define LINE_HERE // the emulator names the line of a meeting
+#define LINE_PASS
+#define KERNEL(name) extern "C" GLOBAL void name(CONSTANT name##_args a)
+#define SHARED(type, name, count) alignas(16) static SHARED_MEMORY type name[count]
+
+#define DEV_REGISTER(word, reg)                                                                    \
+    DEVICE int word() {                                                                            \
+        int v;                                                                                     \
+        asm("mov.u32 %0, %%" reg ";" : "=r"(v));                                                   \
+        return v;                                                                                  \
+    }
+DEV_REGISTER(thread_id, "tid.x")
+DEV_REGISTER(thread_count, "ntid.x")
+DEV_REGISTER(block_x, "ctaid.x")
+DEV_REGISTER(block_y, "ctaid.y")
+
+DEVICE void block_sync() {
+    asm volatile("bar.sync 0;" ::: "memory");
+}
+DEVICE uint32_t lane_xor_bits(uint32_t v, int mask) {
+    uint32_t r;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(v), "r"(mask));
+    return r;
+}
+DEVICE uint32_t lane_of_bits(uint32_t v, int lane) {
+    uint32_t r;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 31, 0xffffffff;" : "=r"(r) : "r"(v), "r"(lane));
+    return r;
+}
+DEVICE float fma32(float a, float b, float c) {
+    float r;
+    asm("fma.rn.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+DEVICE float div32(float a, float b) {
+    float r;
+    asm("div.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+DEVICE float sqrt32(float a) {
+    float r;
+    asm("sqrt.rn.f32 %0, %1;" : "=f"(r) : "f"(a));
+    return r;
+}
+// acc + the sum of four products of signed bytes.
+DEVICE int32_t dot4(uint32_t a, uint32_t b, int32_t acc) {
+    asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(acc) : "r"(a), "r"(b));
+    return acc;
+}
+// Loads of memory that no kernel writes while this one runs: weights.
+DEVICE u32x4 load_once(const u32x4 *p) {
+    u32x4 r;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r.v[0]), "=r"(r.v[1]), "=r"(r.v[2]), "=r"(r.v[3])
+                 : "l"(p));
+    return r;
+}
+DEVICE u32x2 load_once(const u32x2 *p) {
+    u32x2 r;
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(r.v[0]), "=r"(r.v[1])
+                 : "l"(p));
+    return r;
+}
+DEVICE uint32_t load_once(const uint32_t *p) {
+    uint32_t r;
+    asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(r) : "l"(p));
+    return r;
+}
+// Adds to a counter in shared memory, in any order.
+DEVICE int32_t count_up(int32_t *p, int32_t by) {
+#if defined(__clang__)
+    return __atomic_fetch_add(p, by, __ATOMIC_RELAXED);
+#else
+    return atomicAdd(p, by);
+#endif
+}
+DEVICE uint32_t bits_of(float f) {
+    uint32_t u;
+    asm("mov.b32 %0, %1;" : "=r"(u) : "f"(f));
+    return u;
+}
+DEVICE float float_of(uint32_t u) {
+    float f;
+    asm("mov.b32 %0, %1;" : "=f"(f) : "r"(u));
+    return f;
+}
+#else
+#include "emu_words.h"
+#endif
+
+DEVICE float lane_xor(float v, int mask LINE_HERE) {
+    return float_of(lane_xor_bits(bits_of(v), mask LINE_PASS));
+}
+DEVICE float lane_of(float v, int lane LINE_HERE) {
+    return float_of(lane_of_bits(bits_of(v), lane LINE_PASS));
+}
+DEVICE int32_t lane_xor(int32_t v, int mask LINE_HERE) {
+    return (int32_t)lane_xor_bits((uint32_t)v, mask LINE_PASS);
+}
+DEVICE int32_t lane_of(int32_t v, int lane LINE_HERE) {
+    return (int32_t)lane_of_bits((uint32_t)v, lane LINE_PASS);
+}
+#define INFINITE float_of(0x7f800000u)
+
+DEVICE float abs32(float v) {
+    return float_of(bits_of(v) & 0x7fffffffu);
+}
+DEVICE float bf16_of(uint32_t h) {
+    return float_of(h << 16);
+}
+DEVICE int64_t min64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}

@@ -1,0 +1,205 @@
+// kern.h - the arguments of every kernel: one struct each, read by the host's C and by device code.
+//
+// kern.cu has the kernels. A kernel's block and grid stand in front of its struct; the number of
+// threads of a block is the host's choice where it says so. Each kernel gives the bits of the op or
+// of the kernel of compute/cpu/kern.h that it names.
+#pragma once
+#ifdef __cplusplus
+#include <stdint.h>
+#else
+#include "base/base.h"
+#endif
+
+// Layouts of matrices on the device; upload.h makes them.
+//   GPU_F32, GPU_BF16  strips of eight rows; for every sixteen columns those of row 0, of row 1...
+//                      (compute/bf16x8.h, and the same with f32)
+//   GPU_Q8, GPU_Q4     compute/quant.h
+//   GPU_I8             keys and values: compute/cpu/kvpack.h
+enum { GPU_F32, GPU_BF16, GPU_Q8, GPU_Q4, GPU_I8 };
+enum { GPU_ACT_NONE, GPU_ACT_RELU, GPU_ACT_GELU, GPU_ACT_ELU };
+
+#define GPU_STRIP_ROWS 8
+#define GPU_PANEL_ROWS 16
+#define GPU_QBLOCK 256
+
+// A block of activations in 8 bits: q[i] * scale.
+typedef struct {
+    float scale;
+    int32_t unused[3]; // so that q begins at 16 bytes
+    int8_t q[GPU_QBLOCK];
+} gpu_qblock;
+
+// ---- the table of a step
+
+// Rows of the table that count, and those of them with a text, which come first; sequences.
+typedef struct {
+    int32_t rows, texts, seqs, unused;
+} gpu_counts;
+
+// One row of a step or of a prefill.
+typedef struct {
+    uint8_t *self, *text;  // caches: [layers][keys, values], each as op_cache_put lays them out
+    int32_t cap, text_cap; // rows that they have room for
+    int32_t pos, text_n;   // the row's position in self; rows of the text
+    int32_t seq;           // the sequence whose codes it feeds
+    int32_t column, known; // feeds that column; frames from `known` on are special. -1: x is there
+    int32_t unused;
+} gpu_row;
+
+// One sequence of a step.
+typedef struct {
+    int32_t *codes;  // [K][frames]
+    int32_t *broken; // becomes the number of the frame, from 1 on, whose scores are not finite
+    float *first;    // gets the guided scores [K, vocab] of the step; or NULL
+    uint64_t seed, stream;
+    int32_t index;         // of the window
+    int32_t frames, start; // of the piece; the window's first
+    int32_t window, known; // frames of the window, and how many are made
+    int32_t column;        // the next one to make
+    int32_t cond, null;    // the rows of its scores; null -1: unguided
+    int32_t parallel;      // no delay
+    int32_t top_k;
+    float temperature, top_p, guidance;
+    int32_t unused;
+} gpu_seq_entry;
+
+#define GPU_PUT_ROWS 48
+#define GPU_PUT_SEQS 28
+
+// Writes rows, sequences and counts of a table; what changes between steps travels as arguments,
+// so it keeps its place in the stream and the host waits for nothing. One block.
+typedef struct {
+    gpu_row *to;
+    int32_t first, n;
+    gpu_counts *counts; // or NULL
+    gpu_counts value;
+    gpu_row row[GPU_PUT_ROWS];
+} table_rows_args;
+typedef struct {
+    gpu_seq_entry *to;
+    int32_t first, n;
+    gpu_seq_entry seq[GPU_PUT_SEQS];
+} table_seqs_args;
+
+// After a step: the next column of each sequence, the next position of each row. One block.
+typedef struct {
+    gpu_row *rows;
+    gpu_seq_entry *seqs;
+    const gpu_counts *counts;
+} table_advance_args;
+
+// ---- rows
+
+// What a product reads: rows of x; or their norm, as op_layer_norm, or as op_rms_norm where b is
+// NULL.
+typedef struct {
+    const float *x;
+    int64_t ldx;
+    const float *w, *b; // of the norm; w NULL: none
+    float eps;
+    int32_t unused;
+} gpu_input;
+
+// x = the sum of a column's embeddings (op_embed), or what x holds; plus the position's row. Block
+// 256; grid: rows.
+typedef struct {
+    float *x; // [rows, d]
+    const gpu_row *rows;
+    const gpu_seq_entry *seqs;
+    const int32_t *n;
+    const void *table;     // [K][vocab + 1, d], row by row
+    const float *position; // [positions, d]
+    int32_t type, d, vocab, codebooks, channels, unused;
+} embed_rows_args;
+
+// y = the norm of x, as f32 and in 8 bits where asked for; without a norm it is x that is rounded.
+// Block 128; grid: rows.
+typedef struct {
+    gpu_input in;
+    float *y;       // [rows, d], or NULL
+    gpu_qblock *yq; // [rows, blocks], or NULL
+    const int32_t *n;
+    int64_t d;
+} norm_rows_args;
+
+// ---- products
+
+// op_linear with `count` matrices of the same shape, one after another: y of matrix m lies at y +
+// m*step. n: the number of rows, in device memory.
+typedef struct {
+    const uint8_t *w;
+    int32_t type, count, rows, act;
+    int64_t cols;
+    gpu_input in;
+    const gpu_qblock *xq; // qdots_many: the rows in 8 bits
+    const int32_t *n;
+    float *y;
+    int64_t ldy, step;
+    const float *bias; // [rows], or NULL; with count 1
+    int32_t add, unused;
+} product_args;
+// Eight rows of x a block at most: blocks of the grid's second axis go on with the next eight.
+//   qdots_few   packed weights. Block: 32 threads for each block of columns, 8 warps at most; grid:
+//               panels, rows/8
+//   dots_few    GPU_F32, GPU_BF16. Block 128; grid: pairs of strips, rows/8
+typedef product_args qdots_few_args, dots_few_args;
+#define GPU_FEW_ROWS 8
+#define GPU_FEW_WARPS 8
+
+// ---- attention
+
+enum { ATTEND_SELF, ATTEND_TEXT, ATTEND_ALL }; // the first pos + 1 rows; the text's; text_n of self
+
+// op_cache_put and op_attend for the rows of a table.
+typedef struct {
+    const gpu_row *rows;
+    const int32_t *n;
+    const float *q, *k, *v; // [rows], each `ld` floats from the next
+    float *out;             // [rows, heads * dh]
+    float *scores;          // [rows, heads, lds]
+    const float *bias;      // of head h and key j: bias[h * bias_step + j - pos]; or NULL
+    int64_t ld, lds, bias_step;
+    int32_t type, heads, dh, layer;
+    int32_t which; // ATTEND_...
+    int32_t put;   // attend: the row's own key and value go to the cache first
+    float scale;
+    int32_t unused;
+} attend_args;
+//   put_rows   block 128; grid: heads, rows
+//   attend     GPU_F32, GPU_BF16. Block 256; grid: heads, rows
+//   attend8    GPU_I8. As attend
+typedef attend_args put_rows_args, attend8_args;
+#define GPU_DH_MAX 1024
+#define GPU_RUN 256 // rows whose weighted values are summed exactly: KVPACK_RUN
+
+// ---- drawing
+
+// Guidance and the draw of one codebook of one sequence: sampler.h. Block 256; grid: codebooks,
+// sequences.
+typedef struct {
+    const gpu_seq_entry *seqs;
+    const int32_t *n;
+    const float *logits; // [rows, K, vocab]
+    float *scores;       // [sequences, K, vocab] scratch
+    float *probs;        // [sequences, K, room] scratch; room: a power of two, at least vocab
+    float *sorted;       // likewise
+    int32_t *ids;        // likewise
+    int32_t vocab, codebooks, channels, room;
+} draw_args;
+
+// X(kernel): its arguments are kernel_args.
+#define GPU_KERNEL_LIST(X)                                                                         \
+    X(table_rows)                                                                                  \
+    X(table_seqs)                                                                                  \
+    X(table_advance)                                                                               \
+    X(embed_rows)                                                                                  \
+    X(norm_rows)                                                                                   \
+    X(qdots_few)                                                                                   \
+    X(dots_few)                                                                                    \
+    X(put_rows)                                                                                    \
+    X(attend)                                                                                      \
+    X(attend8)                                                                                     \
+    X(draw)
+
+#define GPU_KERNEL_ID(name) GPU_##name,
+typedef enum { GPU_KERNEL_LIST(GPU_KERNEL_ID) GPU_KERNELS } gpu_kernel;

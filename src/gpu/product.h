@@ -1,0 +1,9 @@
+// product.h - which kernel makes a product, and the shape of its launch.
+#pragma once
+#include "gpu/upload.h"
+
+// The arguments of y = in w^T with the matrices side by side; the caller adds what else there is.
+product_args product_of(const gpu_matrix *w, gpu_input in, float *y, const int32_t *n);
+
+// For few rows, of which rows_max at most count: each weight is read once for eight rows.
+device_run product_few(const product_args *a, int64_t rows_max);

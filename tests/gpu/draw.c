@@ -1,0 +1,98 @@
+// draw.c - guidance and the draw on the device against engine/musicgen/sampler.c.
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "compute/rng.h"
+#include "engine/musicgen/sampler.h"
+#include "gpu_test.h"
+
+#define BOOKS 4
+#define SEQS 3
+#define FRAMES 9
+
+typedef struct {
+    int32_t vocab;
+    float temperature, top_p, guidance;
+    int top_k;
+    bool flat; // many equal scores
+} draw_case;
+
+static void scores_of(float *x, int64_t n, uint64_t seed, bool flat) {
+    fill(x, n, seed);
+    for (int64_t i = 0; i < n; i++) x[i] = flat ? roundf(2 * x[i]) / 4 : 3 * x[i];
+}
+
+static gpu_seq_entry entry_of(const draw_case *t, int i, int32_t *codes) {
+    gpu_seq_entry s = {.codes = codes + i * BOOKS * FRAMES, .broken = dev_count(0), .seed = 77};
+    s.stream = (uint64_t)i, s.index = i, s.frames = FRAMES, s.start = 1, s.window = 6, s.known = i;
+    s.column = 2 + i, s.cond = 2 * i, s.null = i == 1 ? -1 : 2 * i + 1;
+    s.temperature = t->temperature, s.top_k = t->top_k, s.top_p = t->top_p;
+    s.guidance = t->guidance;
+    return s;
+}
+
+// What sampler.h draws for codebook k of sequence s; -1: nothing.
+static int32_t draw_on_cpu(const draw_case *t, const gpu_seq_entry *s, int k, const float *logits) {
+    int64_t n = t->vocab, at = k * n, f = s->column - 1 - k;
+    if (f < s->known || f >= s->window) return -1;
+    float *x = mem_calloc((size_t)n, 4), *scratch = mem_calloc((size_t)n, 4);
+    const sampler_params p = {t->temperature, t->top_k, t->top_p, t->guidance};
+    sampler_guide(x, logits + s->cond * BOOKS * n + at,
+                  s->null < 0 ? NULL : logits + s->null * BOOKS * n + at, t->guidance, n);
+    uint64_t number = (uint64_t)s->index << 40 | (uint64_t)s->column << 8 | (uint64_t)k;
+    rng_u32x4 u = rng_draw(s->seed, s->stream, number);
+    int32_t code = sampler_draw(x, n, &p, rng_f64(u.v[0], u.v[1]), scratch);
+    mem_free(x), mem_free(scratch);
+    return code;
+}
+
+static void test_draw(const draw_case *t, uint64_t seed) {
+    int64_t size = (int64_t)BOOKS * t->vocab;
+    int32_t room = 1, codes[SEQS * BOOKS * FRAMES];
+    while (room < t->vocab) room *= 2;
+    float *logits = mem_calloc((size_t)(2 * SEQS * size), sizeof *logits);
+    scores_of(logits, 2 * SEQS * size, seed, t->flat);
+    memset(codes, 0xff, sizeof codes);
+    int32_t *there = dev_bytes(codes, sizeof codes);
+    gpu_seq_entry s[SEQS];
+    for (int i = 0; i < SEQS; i++) s[i] = entry_of(t, i, there);
+    size_t all = (size_t)room * SEQS * BOOKS * 4;
+    draw_args a = {.seqs = dev_bytes(s, sizeof s),
+                   .n = dev_count(SEQS),
+                   .logits = dev_floats(logits, 2 * SEQS * size),
+                   .scores = dev_floats(NULL, SEQS * size),
+                   .probs = dev_bytes(NULL, all),
+                   .sorted = dev_bytes(NULL, all),
+                   .ids = dev_bytes(NULL, all),
+                   .vocab = t->vocab,
+                   .codebooks = BOOKS,
+                   .channels = 1,
+                   .room = room};
+    dev_run(GPU_draw, BOOKS, SEQS, 256, &a);
+    dev_read(codes, there, sizeof codes);
+    for (int i = 0; i < SEQS; i++) {
+        for (int k = 0; k < BOOKS; k++) {
+            int32_t want = draw_on_cpu(t, &s[i], k, logits);
+            int64_t f = want < 0 ? 0 : s[i].column - 1 - k;
+            int32_t got = codes[(i * BOOKS + k) * FRAMES + s[i].start + f];
+            expect(want == got || want < 0,
+                   "draw of %d codes, k %d, top-p %g: expected %d, found %d", (int)t->vocab,
+                   t->top_k, (double)t->top_p, (int)want, (int)got);
+        }
+    }
+    mem_free(logits);
+    dev_reset();
+}
+
+void test_gpu_draw(void) {
+    static const draw_case cases[] = {
+        {512, 1, 0, 3, 250, false},     {64, 0, 0, 3, 250, false},
+        {2048, 1, 0, 3, 250, false},    {300, 0.7f, 0.9f, 2, 50, false},
+        {64, 1.3f, 0.5f, 3, 0, false},  {100, 1, 0, 1.5f, 10, true},
+        {64, 1, 0.3f, 3, 64, true},     {37, 1e-5f, 0, 3, 1, true},
+        {37, 1e-3f, 0.8f, 3, 5, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        for (uint64_t seed = 0; seed < 3; seed++) test_draw(&cases[i], 100 * i + seed);
+}

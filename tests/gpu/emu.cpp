@@ -1,0 +1,242 @@
+// emu.cpp - see emu.h.
+#include "emu.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "emu_words.h"
+
+#define THREADS_MAX 1024
+#define STACK_SIZE ((size_t)64 << 10)
+
+emu_place emu;
+
+namespace {
+
+enum state { READY, AT_BLOCK, AT_WARP, LEFT };
+
+struct fiber {
+    void *sp;
+    state at;
+    int line;
+    unsigned exchanges; // so far: their boxes have two sides in turn
+};
+
+struct shared_piece {
+    const void *key;
+    std::unique_ptr<uint8_t[]> memory;
+};
+
+struct machine {
+    const emu_launch *launch;
+    fiber f[THREADS_MAX];
+    void *scheduler;
+    uint32_t box[THREADS_MAX / 32][2][32];
+    std::vector<shared_piece> shared;
+    std::vector<uint8_t> stacks;
+    uint32_t random;
+} m;
+
+uint32_t next_random() {
+    m.random ^= m.random << 13, m.random ^= m.random >> 17, m.random ^= m.random << 5;
+    return m.random;
+}
+
+// 0 to n-1 in the order.
+void order_of(std::vector<int> &to, int n, emu_order order) {
+    to.resize(n);
+    for (int i = 0; i < n; i++) to[i] = order == EMU_FALLING ? n - 1 - i : i;
+    for (int i = n - 1; order == EMU_SHUFFLED && i > 0; i--)
+        std::swap(to[i], to[next_random() % (i + 1)]);
+}
+
+} // namespace
+
+void emu_fault(const char *what, ...) {
+    va_list ap;
+    va_start(ap, what);
+    fprintf(stderr, "emulator: kernel %s, block %d,%d, thread %d: ", m.launch->kernel->name,
+            emu.block_x, emu.block_y, emu.thread);
+    vfprintf(stderr, what, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    abort();
+}
+
+// ---- fibers
+
+extern "C" void emu_switch(void **from, void *to);
+#if defined(__x86_64__)
+asm(R"(
+.text
+.globl emu_switch
+.type emu_switch, @function
+emu_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+)");
+#define SAVED 6
+#elif defined(__aarch64__)
+asm(R"(
+.text
+.globl emu_switch
+.type emu_switch, %function
+emu_switch:
+    sub sp, sp, #160
+    stp x19, x20, [sp, #0]
+    stp x21, x22, [sp, #16]
+    stp x23, x24, [sp, #32]
+    stp x25, x26, [sp, #48]
+    stp x27, x28, [sp, #64]
+    stp x29, x30, [sp, #80]
+    stp d8, d9, [sp, #96]
+    stp d10, d11, [sp, #112]
+    stp d12, d13, [sp, #128]
+    stp d14, d15, [sp, #144]
+    mov x9, sp
+    str x9, [x0]
+    mov sp, x1
+    ldp x19, x20, [sp, #0]
+    ldp x21, x22, [sp, #16]
+    ldp x23, x24, [sp, #32]
+    ldp x25, x26, [sp, #48]
+    ldp x27, x28, [sp, #64]
+    ldp x29, x30, [sp, #80]
+    ldp d8, d9, [sp, #96]
+    ldp d10, d11, [sp, #112]
+    ldp d12, d13, [sp, #128]
+    ldp d14, d15, [sp, #144]
+    add sp, sp, #160
+    ret
+)");
+#endif
+
+static void fiber_main() {
+    m.launch->kernel->run(m.launch->args);
+    fiber *f = &m.f[emu.thread];
+    f->at = LEFT;
+    emu_switch(&f->sp, m.scheduler);
+    abort(); // nobody comes back
+}
+
+static void fiber_init(int i) {
+    uintptr_t top = (uintptr_t)m.stacks.data() + (i + 1) * STACK_SIZE;
+    void **sp = (void **)(top / 64 * 64);
+#if defined(__x86_64__)
+    *--sp = nullptr; // fiber_main's return address
+    *--sp = (void *)fiber_main;
+    sp -= SAVED;
+#else
+    sp -= 20;
+    sp[11] = (void *)fiber_main;
+#endif
+    m.f[i] = {sp, READY, 0, 0};
+}
+
+static void wait_at(state s, int line) {
+    fiber *f = &m.f[emu.thread];
+    emu_place mine = emu;
+    f->at = s, f->line = line;
+    emu_switch(&f->sp, m.scheduler);
+    emu = mine;
+}
+
+// ---- meetings
+
+void emu_block_sync(int line) {
+    wait_at(AT_BLOCK, line);
+}
+
+uint32_t emu_exchange(uint32_t v, int from, int line) {
+    int w = emu.thread / 32, side = m.f[emu.thread].exchanges++ % 2;
+    m.box[w][side][emu.thread % 32] = v;
+    wait_at(AT_WARP, line);
+    return m.box[w][side][from];
+}
+
+void *emu_shared(const void *key, size_t size) {
+    for (shared_piece &p : m.shared)
+        if (p.key == key) return p.memory.get();
+    uint8_t *memory = new uint8_t[size];
+    memset(memory, 0xa7, size);
+    m.shared.push_back({key, std::unique_ptr<uint8_t[]>(memory)});
+    return memory;
+}
+
+// Lets the threads from..to-1, which must all wait in state s at one line, go on.
+static void release(int from, int to, state s) {
+    static const char *const where[] = {"runs", "waits for the block", "waits for its warp",
+                                        "left"};
+    for (int i = from; i < to; i++) {
+        if (m.f[i].at == s && m.f[i].line == m.f[from].line) continue;
+        emu.thread = i;
+        emu_fault("%s at line %d, thread %d %s at line %d", where[m.f[i].at], m.f[i].line, from,
+                  where[m.f[from].at], m.f[from].line);
+    }
+    for (int i = from; i < to; i++) m.f[i].at = READY;
+}
+
+// Runs the lanes of warp w until all wait for the block or have left.
+static void run_warp(int w, emu_order order) {
+    static thread_local std::vector<int> lanes;
+    for (;;) {
+        order_of(lanes, 32, order);
+        bool meets = false;
+        for (int lane : lanes) {
+            int i = 32 * w + lane;
+            if (m.f[i].at != READY) continue;
+            emu.thread = i;
+            emu_switch(&m.scheduler, m.f[i].sp);
+        }
+        for (int i = 32 * w; i < 32 * w + 32; i++) meets |= m.f[i].at == AT_WARP;
+        if (!meets) return;
+        release(32 * w, 32 * w + 32, AT_WARP);
+    }
+}
+
+static void run_block(emu_order order) {
+    static thread_local std::vector<int> warps;
+    int threads = m.launch->threads;
+    m.shared.clear();
+    for (int i = 0; i < threads; i++) fiber_init(i);
+    for (;;) {
+        bool waits = false;
+        order_of(warps, threads / 32, order);
+        for (int w : warps) run_warp(w, order);
+        for (int i = 0; i < threads; i++) waits |= m.f[i].at == AT_BLOCK;
+        if (!waits) return;
+        release(0, threads, AT_BLOCK);
+    }
+}
+
+void emu_run(const emu_launch *l, emu_order order) {
+    std::vector<int> blocks;
+    m.launch = l;
+    m.random = 0x9e3779b9u;
+    if (l->threads % 32 || l->threads < 32 || l->threads > THREADS_MAX)
+        emu_fault("%d threads, expected a multiple of 32 up to %d", l->threads, THREADS_MAX);
+    if (m.stacks.empty()) m.stacks.resize(THREADS_MAX * STACK_SIZE);
+    order_of(blocks, l->grid_x * l->grid_y, order);
+    for (int b : blocks) {
+        emu = {0, l->threads, b % l->grid_x, b / l->grid_x};
+        run_block(order);
+    }
+}

@@ -1,0 +1,295 @@
+// fake_cuda.cpp - a libcuda.so.1 whose GPU is emu.cpp: the functions that src/gpu/cuda.h finds.
+//
+// The program that ships runs its whole GPU path through it. Device memory is the heap's, so the
+// address sanitizer sees its ends. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
+// FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
+#include <mutex>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "emu.h"
+#include "gpu/kern.h"
+
+#define FAKE extern "C" __attribute__((visibility("default"))) int
+#define ERROR_VALUE 1
+#define ERROR_MEMORY 2
+#define ERROR_BROKEN 700 // the number of a sticky error
+
+// ---- the kernels
+
+#define DECLARE(name) extern "C" void name(const name##_args &a);
+GPU_KERNEL_LIST(DECLARE)
+#define TABLE(name)                                                                                \
+    {#name, sizeof(name##_args), [](const void *a) { name(*(const name##_args *)a); }},
+static const emu_kernel kernels[] = {GPU_KERNEL_LIST(TABLE)};
+
+// ---- the state of the driver
+
+struct recorded {
+    emu_launch launch;
+    std::vector<uint8_t> args;
+};
+
+static std::mutex lock;
+static std::unordered_map<uint64_t, size_t> memory; // pieces by address
+static size_t memory_used;
+static std::vector<recorded> *capture; // what is being recorded
+static long calls, fail_at = -1;
+static emu_order order;
+
+static size_t memory_all() {
+    const char *all = getenv("FAKE_CUDA_MEMORY");
+    return all ? strtoull(all, nullptr, 10) : (size_t)4 << 30;
+}
+
+static void settings_read() {
+    const char *fail = getenv("FAKE_CUDA_FAIL"), *how = getenv("FAKE_CUDA_ORDER");
+    fail_at = fail ? atol(fail) : fail_at;
+    if (how) order = *how == 'f' ? EMU_FALLING : *how == 's' ? EMU_SHUFFLED : EMU_RISING;
+}
+
+// Counts a call; not 0 when it has to fail.
+static int called() {
+    static bool read;
+    if (!read) settings_read(), read = true;
+    return fail_at >= 0 && calls++ >= fail_at ? ERROR_BROKEN : 0;
+}
+
+// For tests in the same process.
+FAKE fake_cuda_set(int how, long fail) {
+    order = (emu_order)how, fail_at = fail, calls = 0;
+    return (int)memory.size();
+}
+FAKE fake_cuda_calls() {
+    return (int)calls;
+}
+
+#define BEGIN                                                                                      \
+    std::lock_guard<std::mutex> guard(lock);                                                       \
+    if (int error = called()) return error
+
+// Whether n bytes at p lie in one piece of device memory.
+static bool valid(uint64_t p, size_t n) {
+    for (const auto &piece : memory)
+        if (p >= piece.first && p + n <= piece.first + piece.second) return true;
+    return false;
+}
+
+// ---- the device
+
+FAKE cuInit(unsigned) {
+    BEGIN;
+    return 0;
+}
+FAKE cuDriverGetVersion(int *out) {
+    BEGIN;
+    *out = 13000;
+    return 0;
+}
+FAKE cuDeviceGetCount(int *out) {
+    BEGIN;
+    *out = 1;
+    return 0;
+}
+FAKE cuDeviceGet(int *out, int index) {
+    BEGIN;
+    *out = index;
+    return index ? ERROR_VALUE : 0;
+}
+FAKE cuDeviceGetName(char *out, int cap, int) {
+    BEGIN;
+    snprintf(out, (size_t)cap, "emulated GPU");
+    return 0;
+}
+FAKE cuDeviceGetAttribute(int *out, int what, int) {
+    BEGIN;
+    *out = what == 75 ? 9 : 0;
+    return 0;
+}
+FAKE cuDeviceTotalMem_v2(size_t *out, int) {
+    BEGIN;
+    *out = memory_all();
+    return 0;
+}
+FAKE cuDevicePrimaryCtxRetain(void **out, int) {
+    BEGIN;
+    *out = &memory;
+    return 0;
+}
+FAKE cuDevicePrimaryCtxRelease_v2(int) {
+    BEGIN;
+    return 0;
+}
+FAKE cuCtxSetCurrent(void *) {
+    BEGIN;
+    return 0;
+}
+FAKE cuGetErrorString(int error, const char **out) {
+    *out = error == ERROR_BROKEN   ? "an illegal memory access was encountered"
+           : error == ERROR_MEMORY ? "out of memory"
+                                   : "invalid argument";
+    return 0;
+}
+
+// ---- memory
+
+FAKE cuMemGetInfo_v2(size_t *unused, size_t *all) {
+    BEGIN;
+    *all = memory_all();
+    *unused = *all > memory_used ? *all - memory_used : 0;
+    return 0;
+}
+FAKE cuMemAlloc_v2(uint64_t *out, size_t n) {
+    BEGIN;
+    if (memory_used + n > memory_all()) return ERROR_MEMORY;
+    void *p = nullptr;
+    if (posix_memalign(&p, 256, n)) return ERROR_MEMORY;
+    memset(p, 0xa7, n);
+    *out = (uint64_t)(uintptr_t)p;
+    memory[*out] = n;
+    memory_used += n;
+    return 0;
+}
+FAKE cuMemFree_v2(uint64_t p) {
+    BEGIN;
+    auto piece = memory.find(p);
+    if (piece == memory.end()) return ERROR_VALUE;
+    memory_used -= piece->second;
+    free((void *)(uintptr_t)p);
+    memory.erase(piece);
+    return 0;
+}
+FAKE cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *) {
+    BEGIN;
+    if (capture || !valid(to, n)) return ERROR_VALUE;
+    memcpy((void *)(uintptr_t)to, from, n);
+    return 0;
+}
+FAKE cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *) {
+    BEGIN;
+    if (capture || !valid(from, n)) return ERROR_VALUE;
+    memcpy(to, (void *)(uintptr_t)from, n);
+    return 0;
+}
+FAKE cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *) {
+    BEGIN;
+    if (capture || !valid(to, n) || !valid(from, n)) return ERROR_VALUE;
+    memcpy((void *)(uintptr_t)to, (void *)(uintptr_t)from, n);
+    return 0;
+}
+FAKE cuMemsetD8Async(uint64_t to, unsigned char value, size_t n, void *) {
+    BEGIN;
+    if (capture || !valid(to, n)) return ERROR_VALUE;
+    memset((void *)(uintptr_t)to, value, n);
+    return 0;
+}
+
+// ---- streams, events
+
+FAKE cuStreamCreate(void **out, unsigned) {
+    BEGIN;
+    *out = &calls;
+    return 0;
+}
+FAKE cuStreamDestroy_v2(void *) {
+    BEGIN;
+    return 0;
+}
+FAKE cuStreamSynchronize(void *) {
+    BEGIN;
+    return capture ? ERROR_VALUE : 0;
+}
+FAKE cuEventCreate(void **out, unsigned) {
+    BEGIN;
+    *out = &calls;
+    return 0;
+}
+FAKE cuEventDestroy_v2(void *) {
+    BEGIN;
+    return 0;
+}
+FAKE cuEventRecord(void *, void *) {
+    BEGIN;
+    return 0;
+}
+FAKE cuEventSynchronize(void *) {
+    BEGIN;
+    return 0;
+}
+
+// ---- kernels, graphs
+
+FAKE cuModuleLoadData(void **out, const void *image) {
+    BEGIN;
+    *out = &order;
+    return image ? 0 : ERROR_VALUE;
+}
+FAKE cuModuleUnload(void *) {
+    BEGIN;
+    return 0;
+}
+FAKE cuModuleGetFunction(void **out, void *, const char *name) {
+    BEGIN;
+    for (const emu_kernel &k : kernels) {
+        if (strcmp(k.name, name)) continue;
+        *out = (void *)&k;
+        return 0;
+    }
+    return 500; // not found
+}
+FAKE cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty,
+                    unsigned tz, unsigned shared, void *, void **args, void **) {
+    BEGIN;
+    const emu_kernel *k = (const emu_kernel *)f;
+    if (!x || !y || y > 65535 || z != 1 || ty != 1 || tz != 1 || shared || k->size > 4096)
+        return ERROR_VALUE;
+    emu_launch l = {k, args[0], (int)x, (int)y, (int)threads};
+    if (!capture) {
+        emu_run(&l, order);
+        return 0;
+    }
+    const uint8_t *from = (const uint8_t *)args[0];
+    capture->push_back({l, std::vector<uint8_t>(from, from + k->size)});
+    return 0;
+}
+FAKE cuStreamBeginCapture_v2(void *, int) {
+    BEGIN;
+    if (capture) return ERROR_VALUE;
+    capture = new std::vector<recorded>;
+    return 0;
+}
+FAKE cuStreamEndCapture(void *, void **graph) {
+    BEGIN;
+    if (!capture) return ERROR_VALUE;
+    *graph = capture;
+    capture = nullptr;
+    return 0;
+}
+FAKE cuGraphInstantiateWithFlags(void **out, void *graph, unsigned long long) {
+    BEGIN;
+    *out = new std::vector<recorded>(*(std::vector<recorded> *)graph);
+    return 0;
+}
+FAKE cuGraphDestroy(void *graph) {
+    BEGIN;
+    delete (std::vector<recorded> *)graph;
+    return 0;
+}
+FAKE cuGraphLaunch(void *ready, void *) {
+    BEGIN;
+    for (const recorded &r : *(std::vector<recorded> *)ready) {
+        emu_launch l = r.launch;
+        l.args = r.args.data();
+        emu_run(&l, order);
+    }
+    return 0;
+}
+FAKE cuGraphExecDestroy(void *ready) {
+    BEGIN;
+    delete (std::vector<recorded> *)ready;
+    return 0;
+}

@@ -1,0 +1,121 @@
+// main.c - run_gpu: the GPU's kernels and programs against the CPU's, to the bit, on an emulator.
+//
+//   LD_LIBRARY_PATH=build/tests/gpu build/tests/run_gpu [kernels|draw|...]
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gpu/images.h"
+#include "gpu_test.h"
+
+device *gpu;
+compute *cpu;
+
+// The emulator has the kernels inside; this stands for the image that a driver would load.
+bool gpu_image_get(size_t i, gpu_image *out) {
+    static const unsigned char byte = 0;
+    *out = (gpu_image){"emulated", &byte, &byte};
+    return i == 0;
+}
+
+#define PIECES_MAX 256
+static void *piece[PIECES_MAX];
+static int pieces;
+
+static void must(status rc, const err *e) {
+    if (!rc) return;
+    printf("FAIL %s\n", e->text);
+    exit(1);
+}
+
+void *dev_bytes(const void *from, size_t n) {
+    err e;
+    if (pieces == PIECES_MAX) abort();
+    must(device_alloc(gpu, &piece[pieces], n, &e), &e);
+    if (from) must(device_upload(gpu, piece[pieces], from, n, &e), &e);
+    return piece[pieces++];
+}
+
+float *dev_floats(const float *from, int64_t n) {
+    return dev_bytes(from, (size_t)n * sizeof *from);
+}
+
+void dev_reset(void) {
+    while (pieces) device_free(gpu, piece[--pieces]);
+}
+
+int32_t *dev_count(int32_t n) {
+    return dev_bytes(&n, sizeof n);
+}
+
+void dev_read(void *to, const void *from, size_t n) {
+    err e;
+    must(device_download(gpu, to, from, n, &e), &e);
+}
+
+void dev_run(gpu_kernel k, int64_t x, int64_t y, int64_t threads, const void *args) {
+    err e;
+    must(device_launch(gpu, &(device_run){k, x, y, threads, args}, &e), &e);
+}
+
+gpu_matrix dev_matrix(const weight *const *w, int count) {
+    err e;
+    gpu_matrix m;
+    must(upload_matrices(gpu, &m, w, count, &e), &e);
+    piece[pieces++] = m.data;
+    return m;
+}
+
+static void *fake_symbol(const char *name) {
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    void *f = library ? dlsym(library, name) : NULL;
+    if (!f) {
+        printf("FAIL expected the emulator's libcuda.so.1, found another: set LD_LIBRARY_PATH\n");
+        exit(1);
+    }
+    return f;
+}
+
+void fake_set(int order, long fail) {
+    int (*set)(int, long);
+    void *f = fake_symbol("fake_cuda_set");
+    memcpy(&set, &f, sizeof f);
+    set(order, fail);
+}
+
+long fake_calls(void) {
+    int (*calls)(void);
+    void *f = fake_symbol("fake_cuda_calls");
+    memcpy(&calls, &f, sizeof f);
+    return calls();
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+    bool orders; // once in each order of threads
+} tests[] = {
+    {"kernels", test_gpu_kernels, true},
+    {"draw", test_gpu_draw, true},
+};
+
+int main(int argc, char **argv) {
+    static const char *const orders[] = {"rising", "falling", "shuffled"};
+    err e;
+    must(compute_open(&cpu, 1, NULL, &e), &e);
+    must(device_open(&gpu, 0, &e), &e);
+    for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
+        if (argc > 1 && strcmp(argv[1], tests[i].name)) continue;
+        for (int order = 0; order < (tests[i].orders ? 3 : 1); order++) {
+            long before = check_failed;
+            fake_set(order, -1);
+            tests[i].run();
+            if (check_failed > before)
+                printf("FAIL %s, threads %s\n", tests[i].name, orders[order]);
+        }
+    }
+    device_close(gpu);
+    compute_close(cpu);
+    printf("%ld checks, %ld failed\n", check_count, check_failed);
+    return check_failed != 0;
+}
