@@ -74,12 +74,18 @@ void http_reply_problem(http_request *q, int code, const char *kind, const char 
 void http_reply_file(http_request *q, int fd, const char *type);
 // An answer that is written bit by bit. NULL (and q answered 500) when there is no memory.
 http_stream *http_reply_stream(http_request *q, const char *type);
+// The same for a body whose size is known: code is 200 or 206, and exactly size bytes are to be
+// sent. A stream that ends before is a broken answer to the client.
+http_stream *http_reply_stream_sized(http_request *q, int code, const char *type, uint64_t size);
 
 #define HTTP_STREAM_PENDING_MAX ((size_t)64 << 10)
 #define HTTP_STREAM_PIECE_MAX ((size_t)4 << 20)
 // Queues data, at most HTTP_STREAM_PIECE_MAX bytes, for the client. False when it has gone, or has
 // not read more than HTTP_STREAM_PENDING_MAX bytes of what was queued before.
 bool http_stream_send(http_stream *t, bytes data);
+// Waits until http_stream_send would take data. False: it never will, the client has gone, or has
+// read nothing for so long that it was cut off.
+bool http_stream_wait(http_stream *t);
 // The last call for t: what is queued is still sent, then the answer ends.
 void http_stream_end(http_stream *t);
 

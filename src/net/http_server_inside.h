@@ -81,6 +81,7 @@ struct http_stream {
     http_server *server;
     http_stream *prev, *next;
     struct MHD_Connection *mhd;
+    pthread_cond_t room; // pending was read, or nobody will read any more
     buf pending;
     size_t taken; // of pending
     bool suspended, ended, gone;

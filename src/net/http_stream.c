@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "net/http_server_inside.h"
 
+#define READ_BLOCK 16384 // bytes that libmicrohttpd asks for at once
+
 void http_streams_end(http_server *s) {
     pthread_mutex_lock(&s->mu);
     for (http_stream *t = s->streams; t; t = t->next) {
@@ -13,6 +15,7 @@ void http_streams_end(http_server *s) {
         t->ended = true;
         if (t->suspended) MHD_resume_connection(t->mhd);
         t->suspended = false;
+        pthread_cond_signal(&t->room);
         pthread_mutex_unlock(&t->mu);
     }
     pthread_mutex_unlock(&s->mu);
@@ -23,6 +26,7 @@ static void stream_release(http_stream *t) {
     int owners = --t->owners;
     pthread_mutex_unlock(&t->mu);
     if (owners) return;
+    pthread_cond_destroy(&t->room);
     pthread_mutex_destroy(&t->mu);
     buf_deinit(&t->pending);
     mem_free(t);
@@ -38,6 +42,7 @@ static void on_stream_gone(void *arg) {
     pthread_mutex_unlock(&s->mu);
     pthread_mutex_lock(&t->mu);
     t->gone = true;
+    pthread_cond_signal(&t->room);
     pthread_mutex_unlock(&t->mu);
     stream_release(t);
 }
@@ -53,6 +58,7 @@ static ssize_t on_stream_read(void *arg, uint64_t pos, char *to, size_t most) {
         memcpy(to, t->pending.p + t->taken, n);
         t->taken += n;
         if (t->taken == t->pending.n) buf_clear(&t->pending), t->taken = 0;
+        pthread_cond_signal(&t->room);
         got = (ssize_t)n;
     } else if (t->ended) {
         got = MHD_CONTENT_READER_END_OF_STREAM;
@@ -64,13 +70,12 @@ static ssize_t on_stream_read(void *arg, uint64_t pos, char *to, size_t most) {
     return got;
 }
 
-http_stream *http_reply_stream(http_request *q, const char *type) {
+http_stream *http_reply_stream_sized(http_request *q, int code, const char *type, uint64_t size) {
     http_server *s = q->server;
     http_stream *t = mem_calloc(1, sizeof *t);
     struct MHD_Response *r = NULL;
     if (t) {
-        r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, t,
-                                              on_stream_gone);
+        r = MHD_create_response_from_callback(size, READ_BLOCK, on_stream_read, t, on_stream_gone);
     }
     if (!r) {
         mem_free(t);
@@ -79,6 +84,7 @@ http_stream *http_reply_stream(http_request *q, const char *type) {
     }
     http_type_header(r, type);
     pthread_mutex_init(&t->mu, NULL);
+    pthread_cond_init(&t->room, NULL);
     t->server = s;
     t->mhd = q->mhd;
     t->owners = 2;
@@ -88,8 +94,22 @@ http_stream *http_reply_stream(http_request *q, const char *type) {
     if (s->streams) s->streams->prev = t;
     s->streams = t;
     pthread_mutex_unlock(&s->mu);
-    http_answer(q, 200, r, UINT64_MAX);
+    http_answer(q, code, r, size);
     return t;
+}
+
+http_stream *http_reply_stream(http_request *q, const char *type) {
+    return http_reply_stream_sized(q, 200, type, MHD_SIZE_UNKNOWN); // UINT64_MAX
+}
+
+bool http_stream_wait(http_stream *t) {
+    pthread_mutex_lock(&t->mu);
+    while (!t->gone && !t->ended && t->pending.n - t->taken > HTTP_STREAM_PENDING_MAX) {
+        pthread_cond_wait(&t->room, &t->mu);
+    }
+    bool open = !t->gone && !t->ended;
+    pthread_mutex_unlock(&t->mu);
+    return open;
 }
 
 static void stream_wake(http_stream *t) {

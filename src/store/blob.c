@@ -76,16 +76,29 @@ status blob_put(blob_store *s, const char *key, bytes data, const char *type, bl
     return counted(s, s->ops->put(s, key, data, type, info, e));
 }
 
-status blob_link(blob_store *s, const char *key, int64_t now_ms, char *url, size_t cap, err *e) {
+// life_ms negative: as the store is configured.
+static status write_link(blob_store *s, const char *key, int64_t now_ms, int64_t life_ms, char *url,
+                         size_t cap, err *e) {
     status rc = check_key(key, e);
     if (rc) return rc;
     buf text;
     buf_init(&text, cap ? cap - 1 : 0);
-    rc = s->ops->link(s, key, now_ms, &text, e);
+    rc = life_ms < 0 ? s->ops->link(s, key, now_ms, &text, e)
+                     : s->ops->sign(s, key, now_ms, life_ms, &text, e);
     if (!rc) rc = buf_status(&text, e);
     if (!rc) memcpy(url, buf_str(&text), text.n + 1);
     buf_deinit(&text);
     return rc;
+}
+
+status blob_link(blob_store *s, const char *key, int64_t now_ms, char *url, size_t cap, err *e) {
+    return write_link(s, key, now_ms, -1, url, cap, e);
+}
+
+status blob_sign(blob_store *s, const char *key, int64_t now_ms, int64_t life_ms, char *url,
+                 size_t cap, err *e) {
+    if (!s->ops->sign) return err_set(e, ERR_ARG, "this store signs no links");
+    return write_link(s, key, now_ms, MAX(life_ms, 0), url, cap, e);
 }
 
 status blob_head(blob_store *s, const char *key, blob_info *info, err *e) {

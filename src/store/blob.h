@@ -65,6 +65,10 @@ status blob_put(blob_store *s, const char *key, bytes data, const char *type, bl
 // The URL that a reader uses. now_ms (our wall clock, right or wrong) starts the life of a signed
 // one.
 status blob_link(blob_store *s, const char *key, int64_t now_ms, char *url, size_t cap, err *e);
+// The same with a signature for reading that lasts life_ms, whatever is configured. Waits for a key
+// of the service when it has to. ERR_ARG: this store cannot sign.
+status blob_sign(blob_store *s, const char *key, int64_t now_ms, int64_t life_ms, char *url,
+                 size_t cap, err *e);
 // ERR_NOT_FOUND when absent. get appends n bytes from offset (fewer at the end) to out.
 status blob_head(blob_store *s, const char *key, blob_info *info, err *e);
 status blob_get(blob_store *s, const char *key, int64_t offset, int64_t n, buf *out, err *e);

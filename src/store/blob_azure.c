@@ -320,26 +320,43 @@ static status azure_check(blob_store *b, err *e) {
     return strcmp(code, "ContainerNotFound") == 0 ? make_container(s, true, e) : rc;
 }
 
-static status azure_link(blob_store *b, const char *key, int64_t now_ms, buf *url, err *e) {
-    azure_store *s = self(b);
-    const azure_account *a = azure_client_account(s->client);
+static void add_url(const azure_store *s, const char *key, buf *url) {
     blob_path path = path_of(s, key);
-    buf_printf(url, "%s%s", a->endpoint, path.text);
-    if (!s->sas_hours) return OK;
+    buf_printf(url, "%s%s", azure_client_account(s->client)->endpoint, path.text);
+}
+
+// once: as in azure_request, for a caller that may not wait long.
+static status add_signed(azure_store *s, const char *key, int64_t now_ms, int64_t life_ms,
+                         bool once, buf *url, err *e) {
+    const azure_account *a = azure_client_account(s->client);
     now_ms += azure_client_skew_ms(s->client); // whoever checks the link has the service's clock
-    int64_t end_ms = now_ms + link_ms(s);
+    int64_t end_ms = now_ms + life_ms;
+    add_url(s, key, url);
     buf_add_char(url, '?');
     if (a->auth == AZURE_SHARED_KEY) {
         return azure_sas_read(a, s->container, key, now_ms - LINK_EARLY_MS, end_ms, s->https, url,
                               e);
     }
+    if (a->auth < AZURE_WORKLOAD) return err_set(e, ERR_ARG, "a link needs the key of the account");
     azure_delegation d;
-    status rc = azure_delegation_get(s->client, now_ms, end_ms, true, &d, e);
+    status rc = azure_delegation_get(s->client, now_ms, end_ms, once, &d, e);
     if (rc) return rc;
     rc = azure_sas_read_delegated(a, &d, s->container, key, now_ms - LINK_EARLY_MS, end_ms,
                                   s->https, url, e);
     explicit_bzero(&d, sizeof d);
     return rc;
+}
+
+static status azure_link(blob_store *b, const char *key, int64_t now_ms, buf *url, err *e) {
+    azure_store *s = self(b);
+    if (s->sas_hours) return add_signed(s, key, now_ms, link_ms(s), true, url, e);
+    add_url(s, key, url);
+    return OK;
+}
+
+static status azure_sign(blob_store *b, const char *key, int64_t now_ms, int64_t life_ms, buf *url,
+                         err *e) {
+    return add_signed(self(b), key, now_ms, life_ms, false, url, e);
 }
 
 static void azure_counts_of(blob_store *b, blob_counts *out) {
@@ -362,6 +379,7 @@ static void azure_close(blob_store *b) {
 
 static const blob_ops azure_ops = {.put = azure_put,
                                    .link = azure_link,
+                                   .sign = azure_sign,
                                    .head = azure_head,
                                    .get = azure_get,
                                    .remove = azure_remove,

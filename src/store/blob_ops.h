@@ -10,6 +10,8 @@ typedef struct {
     status (*put)(blob_store *s, const char *key, bytes data, const char *type, blob_info *info,
                   err *e);
     status (*link)(blob_store *s, const char *key, int64_t now_ms, buf *url, err *e);
+    status (*sign)(blob_store *s, const char *key, int64_t now_ms, int64_t life_ms, buf *url,
+                   err *e); // NULL: no
     status (*head)(blob_store *s, const char *key, blob_info *info, err *e);
     status (*get)(blob_store *s, const char *key, int64_t offset, int64_t n, buf *out, err *e);
     status (*remove)(blob_store *s, const char *key, err *e);
