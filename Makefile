@@ -106,15 +106,16 @@ $(ENGINE): $(call obj,$(filter $(SOUND:%=src/%/%),$(SRC)))
 $(OUT)/embed: tools/embed.c
 	@mkdir -p $(@D)
 	@$(HOSTCC) -std=c17 -O1 -o $@ $<
-$(OUT)/gen/page.h: web/index.html $(OUT)/embed
+PAGE     := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.svg))
+$(OUT)/gen/page.h: $(PAGE) $(OUT)/embed
 	@mkdir -p $(@D)
-	@$(OUT)/embed page <$< >$@
+	@$(OUT)/embed --page page $(PAGE) >$@ || { rm -f $@; exit 1; }
 $(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
 	@mkdir -p $(@D)
-	@$(OUT)/embed openapi <$< >$@
+	@$(OUT)/embed --json openapi <$< >$@
 $(OUT)/gen/openapi30.h: web/openapi-3.0.json $(OUT)/embed
 	@mkdir -p $(@D)
-	@$(OUT)/embed openapi30 <$< >$@
+	@$(OUT)/embed --json openapi30 <$< >$@
 $(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
 
 # --- the GPU's kernels: compiled where the compilers are (tools/install.sh gpu), and part of the binary. The

@@ -169,6 +169,7 @@ typedef struct {
     size_t stem_bytes;     // cache memory per running stem of window_seconds
     int threads;
     const char *isa;
+    int arithmetic; // the number of the arithmetic of narrow weights, which recipes name
 } stemforge_info;
 
 // Borrowed strings live as long as g.

@@ -31,7 +31,7 @@ typedef struct {
     int64_t queue_max, attempts_max;
     double duration_max, lease_seconds, job_timeout, storage_wait, retention_days, grace_seconds;
     // storage
-    char *azure_account, *storage_ca;
+    char *azure_account, *storage_ca, *stem_delivery;
     int64_t sas_hours;
     double storage_check;
     // callbacks

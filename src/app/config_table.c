@@ -74,6 +74,10 @@ const option config_table[] = {
      "without a connection string: managed or workload identity for this account"},
     {"BLOB_URL_SAS_HOURS", INT, FIELD(sas_hours), 0, 8760, "0",
      "blob_url carries a signature for reading that lasts so long; 0: plain URL"},
+    {"STEM_DELIVERY", STR, FIELD(stem_delivery), 0, 0, "proxy",
+     "how stems in Azure reach the page: proxy, through this server; redirect, by a link signed "
+     "for "
+     "ten minutes"},
     {"Callbacks", TITLE, 0, 0, 0, "", ""},
     {"CALLBACK_SECRET", SECRET, FIELD(secret), 0, 0, "",
      "whsec_...: callbacks are signed as Standard Webhooks say"},

@@ -160,6 +160,10 @@ static status open_http(service *s, err *e) {
                     .keys = c->api_keys,
                     .queue_max = (int)c->queue_max,
                     .workers = (int)c->workers,
+                    .readers_max = (int)c->http_threads / 2,
+                    .redirect = strcmp(c->stem_delivery, "redirect") == 0,
+                    .model_place = c->model,
+                    .weights = c->weights,
                     .device = c->use_gpu ? "gpu" : "cpu"};
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;

@@ -33,6 +33,10 @@ static void check_words(const config *c, config_report *r) {
         config_fault(r, "LOG_LEVEL: expected error, warn, info or debug, found \"%s\"",
                      c->log_level);
     }
+    if (strcmp(c->stem_delivery, "proxy") != 0 && strcmp(c->stem_delivery, "redirect") != 0) {
+        config_fault(r, "STEM_DELIVERY: expected proxy or redirect, found \"%s\"",
+                     c->stem_delivery);
+    }
     if (strcmp(c->log_format, "text") != 0 && strcmp(c->log_format, "json") != 0) {
         config_fault(r, "LOG_FORMAT: expected text or json, found \"%s\"", c->log_format);
     }

@@ -9,6 +9,7 @@
 #include "audio/file.h"
 #include "audio/post.h"
 #include "base/os.h"
+#include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/batch.h"
 #include "engine/metadata.h"
@@ -133,6 +134,7 @@ stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     info.title = g->f->ops->title;
     info.threads = compute_threads(g->c);
     info.isa = compute_isa(g->c);
+    info.arithmetic = ARITHMETIC;
     return info;
 }
 

@@ -58,7 +58,8 @@ void api_reply_status(http_request *q, status rc, const err *e) {
 }
 
 typedef struct {
-    const char *method, *pattern; // {id}: one segment; a last *: the rest
+    // {id}: one segment; a last *: the rest, which the answer is given unless there is an {id}
+    const char *method, *pattern;
     api_answer answer;
     bool open;  // needs no key
     bool quick; // does not wait for disk or locks held for long
@@ -66,6 +67,7 @@ typedef struct {
 
 static const route routes[] = {
     {"POST", "/generate", api_post_generate, false, false},
+    {"POST", "/check", api_post_check, false, false},
     {"GET", "/health", api_get_health, true, true},
     {"GET", "/livez", api_get_livez, true, true},
     {"GET", "/readyz", api_get_readyz, true, true},
@@ -73,18 +75,23 @@ static const route routes[] = {
     {"GET", "/openapi.json", api_get_openapi, true, true},
     {"GET", "/openapi-3.0.json", api_get_openapi30, true, true},
     {"GET", "/", api_get_page, true, true},
+    {"GET", "/page/*", api_get_page_file, true, true},
     {"GET", "/jobs", api_get_jobs, false, false},
     {"GET", "/jobs/{id}", api_get_job, false, false},
     {"DELETE", "/jobs/{id}", api_delete_job, false, false},
     {"POST", "/jobs/{id}/cancel", api_post_cancel, false, false},
     {"POST", "/jobs/{id}/redeliver", api_post_redeliver, false, false},
     {"GET", "/jobs/{id}/events", api_get_events, false, false},
+    {"GET", "/jobs/{id}/recipe.json", api_get_recipe, false, false},
+    {"GET", "/jobs/{id}/stems/*", api_get_stem, false, false},
     {"GET", "/files/*", api_get_file, false, false},
 };
 
 // Matches path, and copies what {id} or * stands for.
 static bool matches(const char *pattern, const char *path, char *id, size_t cap) {
+    *id = 0;
     while (*pattern) {
+        if (*pattern == '*' && *id) return *path && !strchr(path, '/');
         if (*pattern == '*') return snprintf(id, cap, "%s", path) < (int)cap && *path;
         if (*pattern == '{') {
             size_t n = strcspn(path, "/");

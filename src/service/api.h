@@ -32,7 +32,10 @@ typedef struct {
     request_limits limits;
     const char *keys; // API keys, comma-separated; NULL or "": none needed
     int queue_max, workers;
-    const char *device; // "cpu" or "gpu"
+    int readers_max;                   // requests that read whole stems for somebody at once
+    bool redirect;                     // stems in Azure by a signed link, not through us
+    const char *device;                // "cpu" or "gpu"
+    const char *model_place, *weights; // as they were set, for recipes
 } api_config;
 
 status api_open(api **out, const api_config *c, err *e); // c's strings are copied or constants

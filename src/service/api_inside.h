@@ -1,8 +1,11 @@
 // api_inside.h - what the files of the API share; for service/api*.c alone.
 //
 // api.c         routes, keys, logging, and the helpers below
+// api_check.c   what POST /generate would say of a request
 // api_jobs.c    the answers about jobs
-// api_status.c  probes, metrics, the page, finished files
+// api_list.c    the list of jobs, and its search
+// api_stems.c   finished stems: their sound and their peaks
+// api_status.c  probes, metrics, the page
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +27,7 @@ struct api {
     api_model_state model;
     const char *model_name;
     atomic_bool draining;
+    atomic_int readers; // requests that read a whole stem for somebody
 };
 
 // What a route does. id: what {id} or * of its pattern stands for.
@@ -37,15 +41,24 @@ void api_retry_after(http_request *q, int64_t seconds);
 // The answer to what the store says.
 void api_reply_status(http_request *q, status rc, const err *e);
 
+// False: q is answered.
+bool api_find_job(api *a, http_request *q, const char *id, job *j);
+bool api_take_json(http_request *q); // the body says it is JSON
+void api_reply_invalid(http_request *q, status rc, const err *e, json *faults);
+
 void api_post_generate(api *a, http_request *q, const char *unused);
+void api_post_check(api *a, http_request *q, const char *unused);
 void api_get_job(api *a, http_request *q, const char *id);
 void api_get_jobs(api *a, http_request *q, const char *unused);
 void api_post_cancel(api *a, http_request *q, const char *id);
 void api_delete_job(api *a, http_request *q, const char *id);
 void api_post_redeliver(api *a, http_request *q, const char *id);
+void api_get_recipe(api *a, http_request *q, const char *id);
+void api_get_stem(api *a, http_request *q, const char *id);
 void api_get_events(api *a, http_request *q, const char *id);
 void api_get_file(api *a, http_request *q, const char *key);
 void api_get_page(api *a, http_request *q, const char *unused);
+void api_get_page_file(api *a, http_request *q, const char *name);
 void api_get_openapi(api *a, http_request *q, const char *unused);
 void api_get_openapi30(api *a, http_request *q, const char *unused);
 void api_get_metrics(api *a, http_request *q, const char *unused);

@@ -1,13 +1,12 @@
 // api_jobs.c - the answers about jobs: submitting, looking, listing, canceling, following.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "service/api_inside.h"
+#include "service/job_recipe.h"
 #include "service/view.h"
 
-#define LIST_DEFAULT 50
 #define RETRY_SECONDS_MAX 3600
 
 // How long until a place in a full queue is free: the mean waiting job's time on one of the
@@ -147,11 +146,22 @@ static status submit(api *a, http_request *q, const request *r, const warnings *
     return rc;
 }
 
-static void reply_invalid(api *a, http_request *q, status rc, const err *e, json *faults) {
+bool api_take_json(http_request *q) {
+    if (json_body(q)) return true;
+    http_reply_problem(q, 415, "media-type", "Unsupported media type",
+                       "expected Content-Type: application/json without Content-Encoding", NULL);
+    return false;
+}
+
+void api_reply_invalid(http_request *q, status rc, const err *e, json *faults) {
     bool fields = rc == ERR_ARG;
-    metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"invalid\"", 1);
     http_reply_problem(q, fields ? 422 : 400, fields ? "invalid-request" : "bad-json",
                        fields ? "Invalid request" : "Not JSON", e->text, faults);
+}
+
+static void reply_invalid(api *a, http_request *q, status rc, const err *e, json *faults) {
+    metrics_add(a->config.metrics, "stemforge_jobs_rejected_total", "reason=\"invalid\"", 1);
+    api_reply_invalid(q, rc, e, faults);
 }
 
 // The request, once the fields and the model have let it through.
@@ -180,13 +190,7 @@ static void accept(api *a, http_request *q, request *r) {
 
 void api_post_generate(api *a, http_request *q, const char *unused) {
     (void)unused;
-    if (!accepting(a, q)) return;
-    if (!json_body(q)) {
-        http_reply_problem(q, 415, "media-type", "Unsupported media type",
-                           "expected Content-Type: application/json without Content-Encoding",
-                           NULL);
-        return;
-    }
+    if (!accepting(a, q) || !api_take_json(q)) return;
     request r;
     json *faults;
     err e;
@@ -201,8 +205,7 @@ void api_post_generate(api *a, http_request *q, const char *unused) {
     }
 }
 
-// False: q is answered.
-static bool find_job(api *a, http_request *q, const char *id, job *j) {
+bool api_find_job(api *a, http_request *q, const char *id, job *j) {
     err e;
     status rc = job_get(a->config.jobs, id, j, &e);
     if (rc) api_reply_status(q, rc, &e);
@@ -211,60 +214,10 @@ static bool find_job(api *a, http_request *q, const char *id, job *j) {
 
 void api_get_job(api *a, http_request *q, const char *id) {
     job j = {0};
-    if (!find_job(a, q, id, &j)) return;
+    if (!api_find_job(a, q, id, &j)) return;
     if (!job_state_ended(j.state)) api_retry_after(q, 2);
     api_reply_json(q, 200, job_json(a, &j));
     job_deinit(&j);
-}
-
-static bool parse_count(const char *text, int64_t lo, int64_t hi, int64_t *out) {
-    if (!text) return true;
-    char *end;
-    long long v = strtoll(text, &end, 10);
-    if (!*text || *end || text[0] < '0' || text[0] > '9' || v < lo || v > hi) return false;
-    *out = v;
-    return true;
-}
-
-static bool parse_filter(http_request *q, job_filter *f, const char **wrong) {
-    const char *state = http_query(q, "status");
-    int64_t limit = LIST_DEFAULT, after = 0;
-    job_state s;
-    if (state && !job_state_parse(state, &s)) {
-        *wrong = "status: expected queued, processing, completed, failed or canceled";
-        return false;
-    }
-    if (!parse_count(http_query(q, "limit"), 1, JOB_LIST_MAX, &limit) ||
-        !parse_count(http_query(q, "after"), 1, INT64_MAX, &after)) {
-        *wrong = "limit: expected 1 to 500; after: expected the \"next\" of an earlier answer";
-        return false;
-    }
-    *f = (job_filter){.states = state ? 1u << s : 0, .below_seq = after, .limit = (int)limit};
-    return true;
-}
-
-void api_get_jobs(api *a, http_request *q, const char *unused) {
-    (void)unused;
-    job_filter f;
-    const char *wrong;
-    if (!parse_filter(q, &f, &wrong)) {
-        http_reply_problem(q, 400, "bad-request", "Bad request", wrong, NULL);
-        return;
-    }
-    job *list;
-    size_t n;
-    err e;
-    status rc = job_list(a->config.jobs, &f, &list, &n, &e);
-    if (rc) {
-        api_reply_status(q, rc, &e);
-        return;
-    }
-    json *all = json_new_array(), *v = json_new_object();
-    for (size_t i = 0; i < n; i++) json_add(all, view_job_short(&list[i]));
-    json_set(v, "jobs", all);
-    json_set(v, "next", n == (size_t)f.limit ? json_new_int(list[n - 1].seq) : json_new_null());
-    job_list_free(list, n);
-    api_reply_json(q, 200, v);
 }
 
 // Tells the streams of a job that it has ended without ever running.
@@ -277,7 +230,7 @@ static void say_ended(api *a, const job *j) {
 
 static void reply_job(api *a, http_request *q, const char *id, int code) {
     job j = {0};
-    if (!find_job(a, q, id, &j)) return;
+    if (!api_find_job(a, q, id, &j)) return;
     say_ended(a, &j);
     api_reply_json(q, code, job_json(a, &j));
     job_deinit(&j);
@@ -335,9 +288,29 @@ void api_post_redeliver(api *a, http_request *q, const char *id) {
     reply_job(a, q, id, 202);
 }
 
+void api_get_recipe(api *a, http_request *q, const char *id) {
+    job j = {0};
+    stemforge_engine *g = api_engine(a);
+    if (!g) {
+        api_retry_after(q, API_RETRY_SECONDS);
+        http_reply_problem(q, 503, "not-ready", "Not ready", "no model is loaded yet", NULL);
+        return;
+    }
+    if (!api_find_job(a, q, id, &j)) return;
+    const job_recipe_model m = {a->config.model_place, a->config.weights, stemforge_engine_info(g)};
+    json *recipe;
+    err e;
+    status rc = job_recipe(&recipe, &j, &m, &e);
+    if (rc)
+        api_reply_status(q, rc, &e);
+    else
+        api_reply_json(q, 200, recipe);
+    job_deinit(&j);
+}
+
 void api_get_events(api *a, http_request *q, const char *id) {
     job j = {0};
-    if (!find_job(a, q, id, &j)) return;
+    if (!api_find_job(a, q, id, &j)) return;
     http_add_header(q, "Cache-Control", "no-store");
     http_add_header(q, "X-Accel-Buffering", "no");
     char key[REQUEST_ID_MAX + 1];

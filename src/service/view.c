@@ -137,13 +137,22 @@ json *view_job(const job *j, const view_live *live, blob_store *blobs) {
     return v;
 }
 
-json *view_job_short(const job *j) {
+static json *stem_names_json(const job *j) {
+    json *list = json_new_array();
+    for (size_t i = 0; i < j->stem_count; i++) json_add(list, json_new_str(j->stems[i].name));
+    return list;
+}
+
+json *view_job_short(const job *j, bool details) {
     json *v = json_new_object();
     double all;
     json_free(stems_json(j, &all));
     set_head(v, j);
     json_set_num(v, "progress", all);
     json_set_int(v, "stem_count", (int64_t)j->stem_count);
+    json_set(v, "target_stems", stem_names_json(j));
+    if (details) json_set_int(v, "random_seed", (int64_t)j->seed);
+    if (details) json_set(v, "parameters", parameters_json(j));
     set_times(v, j);
     if (j->error_code) json_set_str(v, "error_code", j->error_code);
     json_set_str(v, "callback_state", job_hook_state_name(j->hook.state));

@@ -13,8 +13,8 @@ typedef struct {
 
 // The whole object, the caller's; NULL when there is no memory. live may be NULL.
 json *view_job(const job *j, const view_live *live, blob_store *blobs);
-// One line of GET /jobs.
-json *view_job_short(const job *j);
+// One line of GET /jobs. details: with what was asked for, of a job that has its request.
+json *view_job_short(const job *j, bool details);
 
 // The callback's body, in the contract's order; parameters as they came, byte for byte. arg is the
 // blob_store. It is a job_render.

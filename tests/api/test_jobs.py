@@ -220,9 +220,11 @@ class Limits(Case):
 
     def test_keys_are_asked_for_where_they_should_be(self):
         s = self.serve(API_KEYS="first, second")
-        for path in ["/health", "/livez", "/readyz", "/metrics", "/", "/openapi.json"]:
+        for path in ["/health", "/livez", "/readyz", "/metrics", "/", "/page/main.js", "/openapi.json"]:
             self.assertEqual(s.ask("GET", path).code, 200, path)
         for method, path in [("POST", "/generate"), ("GET", "/jobs"), ("GET", "/jobs/x"), ("GET", "/jobs/x/events"),
+                             ("POST", "/check"), ("GET", "/jobs/x/stems/bass.wav"), ("GET", "/jobs/x/stems/bass.peaks"),
+                             ("GET", "/jobs/x/recipe.json"),
                              ("DELETE", "/jobs/x"), ("GET", "/files/a/generated/b/c.wav")]:
             for headers in [{}, {"X-Api-Key": "third"}, {"Authorization": "Bearer firs"}, {"X-Api-Key": ""},
                             {"Authorization": "Basic first"}]:

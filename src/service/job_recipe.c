@@ -1,0 +1,42 @@
+// job_recipe.c - see job_recipe.h.
+#include "service/job_recipe.h"
+
+#include "service/request.h"
+
+static bool set_fields(json *v, const stemforge_request *r) {
+    bool ok = true;
+    for (size_t i = 0; i < field_count && ok; i++) {
+        const field *f = &field_rows[i];
+        if (!f->recipe || (!field_is_given(f, r) && !f->draws)) continue;
+        ok = json_set(v, f->recipe, fieldjson_write(f, r));
+    }
+    return ok;
+}
+
+static bool set_model(json *v, const job_recipe_model *m) {
+    bool ok = json_set_str(v, "stemforge", STEMFORGE_VERSION) &&
+              json_set_int(v, "arithmetic", m->info.arithmetic) &&
+              json_set_str(v, "model", m->model) && json_set_str(v, "weights", m->weights) &&
+              json_set_str(v, "format", "wav");
+    if (!ok || m->info.guidance <= 0) return ok;
+    return json_set_int(v, "model_top_k", m->info.top_k) &&
+           json_set_num(v, "model_guidance", m->info.guidance);
+}
+
+status job_recipe(json **out, const job *j, const job_recipe_model *m, err *e) {
+    request r;
+    *out = NULL;
+    if (!j->request) return err_set(e, ERR_NOT_FOUND, "the job has no request");
+    status rc = request_reparse(&r, bytes_of(j->request), j->work, e);
+    if (rc) return rc;
+    r.ask.seed = j->seed;
+    json *v = json_new_object();
+    bool ok = v && set_model(v, m) && set_fields(v, &r.ask);
+    request_deinit(&r);
+    if (!ok) {
+        json_free(v);
+        return err_set(e, ERR_OOM, "no memory for a recipe");
+    }
+    *out = v;
+    return OK;
+}
