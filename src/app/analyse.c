@@ -10,6 +10,7 @@
 #include "audio/post.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "engine/judge.h"
 #include "request/chords.h"
 
 #define FILES_MAX 256
@@ -26,20 +27,21 @@ typedef struct {
 typedef struct {
     post_levels levels;
     analyse_defects defects;
-    analyse_tempo tempo; // the best between 60 and 200
-    analyse_tempo near;  // the best near the tempo asked for
+    judged heard;
+    double strength;    // how well the curve repeats at the tempo heard
+    analyse_tempo near; // the best near the tempo asked for
     size_t onsets;
-    double lufs; // LOUDNESS_SILENCE: silent
-    analyse_key key;
-    double share;   // of the energy in the chords' tones
+    double lufs;    // LOUDNESS_SILENCE: silent
+    double purity;  // share of the energy in the tones of the chords asked for
     double shifted; // its mean over the eleven wrong keys
     double seconds;
 } report;
 
 // Mean over the bars that sound of the share in the chord's own pitch classes; and of the same
-// chords moved by 1 to 11 semitones, which is what chance scores.
-static status chord_report(report *r, const options *o, const float *x, int64_t n, int rate,
-                           err *e) {
+// chords moved by 1 to 11 semitones, which is what chance scores. Overtones and noise lie outside a
+// chord, so this says how pure the tones are, and little of harmony.
+static status measure_purity(report *r, const options *o, const float *x, int64_t n, int rate,
+                             err *e) {
     double bar = CHORDS_BEATS * 60 / o->bpm;
     size_t bars = MIN((size_t)((double)n / rate / bar + 0.5), (size_t)BARS_MAX), counted = 0;
     float *rows = mem_alloc((bars + 1) * 12 * sizeof *rows);
@@ -52,10 +54,10 @@ static status chord_report(report *r, const options *o, const float *x, int64_t 
         for (unsigned by = 0; by < 12; by++) {
             double share =
                 analyse_chord_share(rows + b * 12, (mask << by | mask >> (12 - by)) & 0xFFF);
-            *(by ? &r->shifted : &r->share) += by ? share / 11 : share;
+            *(by ? &r->shifted : &r->purity) += by ? share / 11 : share;
         }
     }
-    if (counted) r->share /= (double)counted, r->shifted /= (double)counted;
+    if (counted) r->purity /= (double)counted, r->shifted /= (double)counted;
     mem_free(rows);
     return rc;
 }
@@ -79,44 +81,53 @@ static status measure_loudness(report *r, const file_clip *c, err *e) {
     return rc;
 }
 
-static status measure_key(report *r, const float *mono, int64_t n, int rate, err *e) {
-    float row[12];
-    status rc = analyse_chroma(row, 1, (double)n / rate, mono, n, rate, e);
-    if (!rc) r->key = analyse_find_key(row);
-    return rc;
+static status measure_rhythm(report *r, const options *o, const float *mono, int64_t n, int rate,
+                             err *e) {
+    onset_curve curve;
+    status rc = analyse_onset_curve(&curve, mono, n, rate, e);
+    if (rc) return rc;
+    if (r->heard.beats.bpm > 0) r->strength = analyse_tempo_strength(&curve, r->heard.beats.bpm);
+    if (o->bpm > 0) r->near = analyse_find_tempo(&curve, o->bpm * (1 - NEAR), o->bpm * (1 + NEAR));
+    r->onsets = analyse_find_onsets(NULL, 0, &curve);
+    analyse_onset_curve_deinit(&curve);
+    return OK;
 }
 
+// r->heard is the caller's to close on success.
 static status measure(report *r, const options *o, const file_clip *c, err *e) {
+    const judge_hint hint = {.bpm = o->bpm, .from_one = o->bpm > 0};
     *r = (report){.seconds = (double)c->frames / c->rate};
     float *mono = mem_alloc((size_t)c->frames * sizeof *mono);
     if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)c->frames);
     analyse_mono(mono, c->x, c->frames, c->channels);
     r->levels = post_measure(c->x, c->frames * c->channels);
     r->defects = analyse_find_defects(mono, c->frames, c->rate);
-    onset_curve curve;
-    status rc = analyse_onset_curve(&curve, mono, c->frames, c->rate, e);
-    if (!rc) {
-        r->tempo = analyse_find_tempo(&curve, 60, 200);
-        if (o->bpm > 0)
-            r->near = analyse_find_tempo(&curve, o->bpm * (1 - NEAR), o->bpm * (1 + NEAR));
-        r->onsets = analyse_find_onsets(NULL, 0, &curve);
-        analyse_onset_curve_deinit(&curve);
-        if (o->chords) rc = chord_report(r, o, mono, c->frames, c->rate, e);
-    }
+    status rc = judge_open(&r->heard, c->x, c->frames, c->channels, c->rate, &hint, e);
+    if (!rc) rc = measure_rhythm(r, o, mono, c->frames, c->rate, e);
+    if (!rc && o->chords) rc = measure_purity(r, o, mono, c->frames, c->rate, e);
     if (!rc) rc = measure_loudness(r, c, e);
-    if (!rc) rc = measure_key(r, mono, c->frames, c->rate, e);
     mem_free(mono);
+    if (rc) judge_close(&r->heard);
     return rc;
 }
-
-static const char *const tonics[] = {"C",  "C#", "D",  "D#", "E",  "F",
-                                     "F#", "G",  "G#", "A",  "A#", "B"};
 
 // v to that many digits behind the point.
 static double rounded(double v, int digits) {
     double scale = 1;
     for (int i = 0; i < digits; i++) scale *= 10;
     return floor(v * scale + 0.5) / scale;
+}
+
+// The chord of each bar, and where bar 1 begins.
+static void print_bars(const judged *j) {
+    if (!j->bars) return;
+    printf("  bars     from %.3f s:", j->bar[0]);
+    for (size_t b = 0; b < j->bars; b++) {
+        char name[CHORDS_KEY_TEXT];
+        judge_chord_text(name, &j->chord[b]);
+        printf(" %s", name);
+    }
+    printf("\n");
 }
 
 static void print_text(const char *file, const report *r, const options *o) {
@@ -126,17 +137,21 @@ static void print_text(const char *file, const report *r, const options *o) {
         printf("  loudness %.1f LUFS\n", r->lufs);
     else
         printf("  loudness none: silent\n");
-    if (r->key.tonic >= 0)
-        printf("  key      %s %s, ahead of the next by %.2f\n", tonics[r->key.tonic],
-               r->key.minor ? "minor" : "major", r->key.lead);
-    printf("  tempo    %.2f bpm, strength %.2f, first beat at %.3f s, %zu onsets\n", r->tempo.bpm,
-           r->tempo.strength, r->tempo.first, r->onsets);
+    const judged *j = &r->heard;
+    char name[CHORDS_KEY_TEXT];
+    if (j->has_key) {
+        chords_key_text(name, j->key);
+        printf("  key      %s, ahead of the next by %.2f\n", name, j->key_lead);
+    }
+    printf("  tempo    %.2f bpm, strength %.2f, sure %.2f, first beat at %.3f s, %zu onsets\n",
+           j->beats.bpm, r->strength, j->beats.sure, j->first_beat, r->onsets);
+    print_bars(j);
     if (o->bpm > 0)
         printf("  asked    %g bpm: nearest %.2f (%+.2f %%), strength %.2f\n", o->bpm, r->near.bpm,
                r->near.bpm > 0 ? (r->near.bpm / o->bpm - 1) * 100 : 0, r->near.strength);
     if (o->chords)
-        printf("  chords   %.1f %% of the energy in them, %.1f %% in wrong keys\n", r->share * 100,
-               r->shifted * 100);
+        printf("  purity   %.1f %% of the energy in the chords asked for, %.1f %% in wrong keys\n",
+               r->purity * 100, r->shifted * 100);
     printf("  defects  silent %.0f %%, longest %.1f s, at the end %.1f s; %lld flat tops, %lld "
            "clicks\n",
            r->defects.silent_share * 100, r->defects.silence_max_s, r->defects.silence_end_s,
@@ -151,6 +166,38 @@ static bool set_tempo(json *to, const char *name, const analyse_tempo *t) {
     return json_set(to, name, j) && ok;
 }
 
+// n numbers as an array, to the millisecond.
+static bool set_times(json *to, const char *name, const double *at, size_t n) {
+    json *list = json_new_array();
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) ok = json_add(list, json_new_num(rounded(at[i], 3))) && ok;
+    return json_set(to, name, list) && ok;
+}
+
+static bool set_chords(json *to, const judged *j) {
+    json *list = json_new_array();
+    bool ok = true;
+    for (size_t b = 0; b < j->bars; b++) {
+        char name[CHORDS_KEY_TEXT];
+        judge_chord_text(name, &j->chord[b]);
+        ok = json_add(list, json_new_str(name)) && ok;
+    }
+    return json_set(to, "chords", list) && ok;
+}
+
+static bool set_heard(json *to, const report *r) {
+    const judged *j = &r->heard;
+    char name[CHORDS_KEY_TEXT];
+    chords_key_text(name, j->key);
+    const analyse_tempo tempo = {j->beats.bpm, r->strength, j->first_beat};
+    return set_tempo(to, "tempo", &tempo) &&
+           json_set_num(to, "tempo_sure", rounded(j->beats.sure, 3)) &&
+           set_times(to, "beats", j->beats.at, j->beats.n) &&
+           set_times(to, "bars", j->bar, j->bars ? j->bars + 1 : 0) && set_chords(to, j) &&
+           (!j->has_key || (json_set_str(to, "key", name) &&
+                            json_set_num(to, "key_lead", rounded(j->key_lead, 3))));
+}
+
 // One line of JSON a file.
 static status print_json(const char *file, const report *r, const options *o, err *e) {
     json *j = json_new_object();
@@ -158,23 +205,17 @@ static status print_json(const char *file, const report *r, const options *o, er
               json_set_num(j, "peak", rounded((double)r->levels.peak, 4)) &&
               json_set_num(j, "rms", rounded(r->levels.rms, 5)) &&
               json_set_num(j, "mean", rounded(r->levels.mean, 6)) &&
-              json_set_int(j, "onsets", (int64_t)r->onsets) && set_tempo(j, "tempo", &r->tempo) &&
+              json_set_int(j, "onsets", (int64_t)r->onsets) && set_heard(j, r) &&
               json_set_num(j, "silent_share", rounded(r->defects.silent_share, 3)) &&
               json_set_num(j, "silence_max_s", rounded(r->defects.silence_max_s, 1)) &&
               json_set_num(j, "silence_end_s", rounded(r->defects.silence_end_s, 1)) &&
               json_set_int(j, "clipped_runs", r->defects.clipped_runs) &&
               json_set_int(j, "clicks", r->defects.clicks);
     if (ok && r->lufs > LOUDNESS_SILENCE) ok = json_set_num(j, "lufs", rounded(r->lufs, 1));
-    if (ok && r->key.tonic >= 0) {
-        char name[16];
-        snprintf(name, sizeof name, "%s %s", tonics[r->key.tonic],
-                 r->key.minor ? "minor" : "major");
-        ok = json_set_str(j, "key", name) && json_set_num(j, "key_lead", rounded(r->key.lead, 3));
-    }
     if (ok && o->bpm > 0) ok = set_tempo(j, "near", &r->near);
     if (ok && o->chords)
-        ok = json_set_num(j, "chord_share", rounded(r->share, 4)) &&
-             json_set_num(j, "chord_share_shifted", rounded(r->shifted, 4));
+        ok = json_set_num(j, "tone_purity", rounded(r->purity, 4)) &&
+             json_set_num(j, "tone_purity_shifted", rounded(r->shifted, 4));
     status rc = json_print(ok ? j : NULL, JSON_TIGHT, e);
     json_free(j);
     return rc;
@@ -188,9 +229,12 @@ static status analyse(const char *file, const options *o, err *e) {
     if (!rc) rc = measure(&r, o, &clip, e);
     file_clip_deinit(&clip);
     if (rc) return rc;
-    if (o->json) return print_json(file, &r, o, e);
-    print_text(file, &r, o);
-    return OK;
+    if (o->json)
+        rc = print_json(file, &r, o, e);
+    else
+        print_text(file, &r, o);
+    judge_close(&r.heard);
+    return rc;
 }
 
 int analyse_main(int argc, char **argv) {
@@ -205,16 +249,19 @@ int analyse_main(int argc, char **argv) {
     const arg_command c = {
         "analyse",
         "FILE... [--bpm BPM] [--chords TEXT] [--json]",
-        "measures loudness, key, tempo, chords, silence, flat tops and clicks of sound files",
+        "measures loudness, key, tempo, beats, chords, silence and clicks of sound files",
         table,
         ARRAY_LEN(table),
         "  stemforge analyse out/bass.wav --bpm 120 --chords \"Am F C G\"\n"
         "\n"
         "peak and rms are of full scale 1. loudness is integrated LUFS (EBU R128). key is\n"
         "the best of 24; a lead under 0.05 is a guess. strength, up to 1, says how well the\n"
-        "sound repeats at that tempo. chords: the share of energy in the chords asked for,\n"
-        "and in the same chords moved to wrong keys, which is what chance gives. Flat tops\n"
-        "are runs of three samples at the peak; a click is a jump where the sound is smooth.\n",
+        "sound repeats at that tempo; sure, up to 1, how far the beats rise over what lies\n"
+        "between them. bars: the chord heard in each, A5 where no third is heard; with --bpm\n"
+        "bar 1 begins at 0 s. purity: the share of energy in the tones of the chords asked\n"
+        "for, and of the same chords moved to wrong keys, which is what chance gives; it\n"
+        "falls with noise and overtones and says little of harmony. Flat tops are runs of\n"
+        "three samples at the peak; a click is a jump where the sound is smooth.\n",
         1,
         FILES_MAX};
     int n, code;

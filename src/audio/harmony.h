@@ -1,0 +1,27 @@
+// harmony.h - which notes sound in each stretch of a piece, and which chords they are.
+//
+// Only what stands out of the spectrum counts: a peak less the noise around it. The notes are those
+// whose partials explain the peaks, so a fifth that is only an overtone does not count as a note.
+#pragma once
+#include "audio/listen.h"
+
+#define HARMONY_NOTE_LOW 28 // MIDI: E1
+#define HARMONY_NOTES 68    // up to B6
+
+typedef struct {
+    float treble[12]; // strength by pitch class, C first, of notes from C3 up
+    float bass[12];   // of those below
+} harmony_row;        // all 0: nothing with a pitch
+
+// Row i is of the seconds from edge[i] to edge[i + 1]; edge [n + 1] rises. out [n].
+status harmony_rows(harmony_row *out, const double *edge, size_t n, const listened *l, err *e);
+
+typedef struct {
+    int root;    // pitch class; -1: no chord
+    int third;   // 4, 3, or 0 when no third is heard
+    double sure; // how far ahead of the next root or third, up to 1
+} harmony_chord;
+
+// The likeliest chord of each row, [n]. stay: what a change costs; 0 takes each row by itself, 1
+// makes few changes.
+status harmony_chords(harmony_chord *out, const harmony_row *rows, size_t n, double stay, err *e);

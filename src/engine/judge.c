@@ -1,0 +1,80 @@
+// judge.c - see judge.h.
+#include "engine/judge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/judge_inside.h"
+
+#define STAY 0.05        // what a change of chord costs a recording, from bar to bar
+#define FIRST_EARLY 0.04 // a beat that lies so many seconds before 0 is at 0
+
+static status find_tempo(judged *j, const listened *l, const judge_hint *h, err *e) {
+    onset_curve c;
+    status rc = analyse_onset_curve(&c, l->x, l->n, l->rate, e);
+    if (rc) return rc;
+    rc = beats_find(&j->beats, &c, h->bpm, e);
+    analyse_onset_curve_deinit(&c);
+    if (rc || j->beats.bpm <= 0) return rc;
+    double beat = 60 / j->beats.bpm;
+    j->first_beat = j->beats.first > beat - FIRST_EARLY ? 0 : j->beats.first;
+    return OK;
+}
+
+static status find_chords(judged *j, const listened *l, const judge_hint *h, err *e) {
+    if (!j->bars) return OK;
+    harmony_row *row = mem_alloc(j->bars * sizeof *row);
+    j->chord = mem_alloc(j->bars * sizeof *j->chord);
+    status rc = row && j->chord ? OK : err_set(e, ERR_OOM, "no memory for %zu bars", j->bars);
+    if (!rc) rc = harmony_rows(row, j->bar, j->bars, l, e);
+    if (!rc) rc = harmony_chords(j->chord, row, j->bars, h->from_one ? 0 : STAY, e);
+    mem_free(row);
+    return rc;
+}
+
+static status find_key(judged *j, const listened *l, err *e) {
+    const double whole[2] = {0, l->seconds};
+    harmony_row row;
+    float sum[12];
+    status rc = harmony_rows(&row, whole, 1, l, e);
+    if (rc) return rc;
+    for (int p = 0; p < 12; p++) sum[p] = row.treble[p] + row.bass[p];
+    analyse_key k = analyse_find_key(sum);
+    j->has_key = k.tonic >= 0;
+    j->key = (key){.tonic = MAX(k.tonic, 0), .minor = k.minor};
+    j->key_lead = k.lead;
+    return OK;
+}
+
+status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
+                  const judge_hint *h, err *e) {
+    *out = (judged){0};
+    listened l;
+    status rc = listen_open(&l, x, frames, channels, rate, e);
+    if (!rc) rc = find_tempo(out, &l, h, e);
+    if (!rc) rc = judge_find_bars(out, &l, h, e);
+    if (!rc) rc = find_chords(out, &l, h, e);
+    if (!rc) rc = find_key(out, &l, e);
+    listen_close(&l);
+    if (rc) judge_close(out);
+    return rc;
+}
+
+void judge_close(judged *j) {
+    beats_deinit(&j->beats);
+    mem_free(j->bar);
+    mem_free(j->chord);
+    *j = (judged){0};
+}
+
+void judge_chord_text(char out[CHORDS_KEY_TEXT], const harmony_chord *c) {
+    if (c->root < 0) {
+        snprintf(out, CHORDS_KEY_TEXT, "N");
+        return;
+    }
+    const chord triad = {.root = c->root, .third = c->third ? c->third : 4};
+    chords_triad_text(out, &triad);
+    size_t n = strlen(out);
+    if (!c->third) snprintf(out + n, CHORDS_KEY_TEXT - n, "5");
+}

@@ -1,0 +1,40 @@
+// judge.h - what a finished stem or a recording really holds: tempo, beats, bars, chords, key.
+//
+// Deterministic: the same samples give the same figures on every machine. The figures are for
+// people and for whoever makes more on top of the sound; nothing here changes a sample.
+#pragma once
+#include "audio/beats.h"
+#include "audio/harmony.h"
+#include "request/chords.h"
+
+typedef struct {
+    double bpm;        // a tempo that somebody said; 0: none
+    bool from_one;     // it is the stem's own: bar 1 begins at 0 s, whatever is heard
+    int beats_per_bar; // 0: CHORDS_BEATS
+} judge_hint;
+
+#define JUDGE_TEMPO_SURE 0.3  // beats under it are a guess, and so are bars
+#define JUDGE_CHORD_SURE 0.05 // harmony_chord.sure: a chord under it may be another
+
+// Zeroed is empty. judge_close releases it.
+typedef struct {
+    beat_track beats;  // beats.bpm 0: no tempo. Times are seconds
+    double first_beat; // seconds of the first beat, within 0 to 60 / bpm
+    int beats_per_bar;
+    size_t first_down;    // the beat that begins the first whole bar
+    double down_sure;     // 0 to 1: how far ahead of the next phase
+    double *bar;          // [bars + 1] seconds: where bars begin, and where the last one ends
+    harmony_chord *chord; // [bars]
+    size_t bars;
+    bool has_key;
+    key key;
+    double key_lead; // how far ahead of the next key
+} judged;
+
+// Measures x [frames, channels] at rate Hz (8000 to 192000).
+status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
+                  const judge_hint *h, err *e);
+void judge_close(judged *j);
+
+// "Am", "Eb", "A5" where no third is heard, "N".
+void judge_chord_text(char out[CHORDS_KEY_TEXT], const harmony_chord *c);

@@ -1,0 +1,220 @@
+// test_judge.c - tempo, beats, bars, chords and key of sounds that were made with known ones.
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/judge.h"
+
+enum { RATE = 44100, SECONDS = 16, N = RATE * SECONDS };
+
+static float noise(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return (float)(*state >> 8) / (float)(1 << 23) - 1;
+}
+
+static double turns(double x) {
+    return sin(2 * acos(-1) * x);
+}
+
+// A kick, a falling tone; or a snare, noise.
+static void add_hit(float *x, double t, bool kick, uint32_t *state) {
+    int64_t from = llround(t * RATE);
+    for (int64_t i = 0; i < RATE / 3 && from + i < N; i++) {
+        double s = (double)i / RATE;
+        double v = kick ? 0.8 * exp(-s / 0.08) * turns(55 * s * (1 + exp(-s * 40)))
+                        : 0.4 * exp(-s / 0.05) * (double)noise(state);
+        if (from + i >= 0) x[from + i] += (float)v;
+    }
+}
+
+// A note with partials that fall off, as a plucked string has.
+static void add_note(float *x, double from, double to, int midi, double loud) {
+    double hz = 440 * exp2((midi - 69) / 12.0);
+    for (int64_t i = llround(MAX(from, 0) * RATE); i < llround(to * RATE) && i < N; i++) {
+        double s = (double)i / RATE - from, v = 0;
+        for (int h = 1; h <= 6; h++) v += turns(hz * h * s) / h;
+        x[i] += (float)(loud * exp(-s) * v);
+    }
+}
+
+static void add_triad(float *x, double from, double to, int root, int third) {
+    const int tones[] = {48 + root, 60 + root, 60 + (root + third) % 12, 60 + (root + 7) % 12};
+    for (size_t i = 0; i < ARRAY_LEN(tones); i++) add_note(x, from, to, tones[i], 0.05);
+}
+
+typedef struct {
+    int root, third;
+} triad;
+
+static const triad song[] = {{9, 3}, {5, 4}, {0, 4}, {7, 4}}; // Am F C G
+
+// at [beats + 1]: when each beat falls. Kick on 1 and 3, snare on 2 and 4, hats on every beat.
+static float *band(const double *at, int beats, bool drums) {
+    float *x = mem_calloc(N, sizeof *x);
+    uint32_t s = 7;
+    for (int b = 0; b < beats; b++) {
+        if (drums) add_hit(x, at[b], b % 2 == 0, &s);
+        if (b % 4) continue;
+        const triad *t = &song[b / 4 % ARRAY_LEN(song)];
+        add_triad(x, at[b], at[MIN(b + 4, beats)], t->root, t->third);
+    }
+    return x;
+}
+
+static int even_beats(double *at, double first, double bpm) {
+    int n = 0;
+    for (; first + n * 60 / bpm < SECONDS; n++) at[n] = first + n * 60 / bpm;
+    at[n] = first + n * 60 / bpm;
+    return n;
+}
+
+static judged judge(const float *x, const judge_hint *h) {
+    judged j;
+    err e = {0};
+    cr_assert_eq(judge_open(&j, x, N, 1, RATE, h, &e), OK, "%s", e.text);
+    return j;
+}
+
+// Of the true beats, how many have one of ours within 50 ms.
+static int met(const judged *j, const double *at, int n) {
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        bool near = false;
+        for (size_t k = 0; k < j->beats.n; k++) near |= fabs(j->beats.at[k] - at[i]) < 0.05;
+        count += near;
+    }
+    return count;
+}
+
+Test(judge, tempo_beats_and_bars_of_a_recording_are_found) {
+    const double bpm[] = {84, 97.3, 120, 141};
+    for (size_t i = 0; i < ARRAY_LEN(bpm); i++) {
+        double at[64];
+        int n = even_beats(at, 0.21, bpm[i]);
+        float *x = band(at, n, true);
+        judged j = judge(x, &(judge_hint){0});
+        cr_assert_lt(fabs(j.beats.bpm / bpm[i] - 1), 0.005, "%g bpm: %g", bpm[i], j.beats.bpm);
+        cr_assert_lt(fabs(j.first_beat - 0.21), 0.02, "%g bpm: %g s", bpm[i], j.first_beat);
+        cr_assert_geq(met(&j, at, n), n - 2, "%g bpm: %d of %d", bpm[i], met(&j, at, n), n);
+        cr_assert_lt((double)j.beats.n, n + 2);
+        cr_assert_gt(j.beats.sure, JUDGE_TEMPO_SURE);
+        cr_assert_lt(fabs(remainder(j.bar[0] - 0.21, 240 / bpm[i])), 0.05, "bar 1 at %g", j.bar[0]);
+        judge_close(&j), mem_free(x);
+    }
+}
+
+Test(judge, beats_follow_a_tempo_that_moves) {
+    double at[64];
+    int n = 0;
+    for (double t = 0.1, bpm = 104; t < SECONDS; t += 60 / bpm, bpm *= 1.004) at[n++] = t;
+    at[n] = SECONDS;
+    float *x = band(at, n, true);
+    judged j = judge(x, &(judge_hint){0});
+    cr_assert_geq(met(&j, at, n), n - 2, "%d of %d beats", met(&j, at, n), n);
+    judge_close(&j), mem_free(x);
+}
+
+Test(judge, of_a_tempo_and_its_double_the_one_that_was_asked_for_is_taken) {
+    const double asked[] = {62, 124};
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 124), true);
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        judged j = judge(x, &(judge_hint){.bpm = asked[i]});
+        cr_assert_lt(fabs(j.beats.bpm / asked[i] - 1), 0.005, "%g: %g", asked[i], j.beats.bpm);
+        judge_close(&j);
+    }
+    mem_free(x);
+}
+
+static void expect_chords(const judged *j) {
+    cr_assert_gt(j->bars, 3u);
+    for (size_t b = 0; b < j->bars; b++) {
+        const triad *want = &song[b % ARRAY_LEN(song)];
+        const harmony_chord *c = &j->chord[b];
+        cr_assert(c->root == want->root && c->third == want->third, "bar %zu: %d %d", b + 1,
+                  c->root, c->third);
+        cr_assert_gt(c->sure, JUDGE_CHORD_SURE);
+    }
+}
+
+Test(judge, chords_are_read_bar_by_bar_also_through_drums_and_noise) {
+    double at[64];
+    int n = even_beats(at, 0, 120);
+    for (int kind = 0; kind < 3; kind++) {
+        float *x = band(at, n, kind == 1);
+        uint32_t s = 3;
+        for (int i = 0; i < N && kind == 2; i++) x[i] += 0.05f * noise(&s);
+        judged j = judge(x, &(judge_hint){.bpm = 120, .from_one = true});
+        cr_assert_eq(j.bars, 8u);
+        expect_chords(&j);
+        cr_assert(j.has_key &&
+                  ((j.key.tonic == 9 && j.key.minor) || (!j.key.tonic && !j.key.minor)));
+        judge_close(&j), mem_free(x);
+    }
+}
+
+Test(judge, a_fifth_alone_has_no_third_and_is_written_so) {
+    float *x = mem_calloc(N, sizeof *x);
+    add_note(x, 0, SECONDS, 45, 0.1);
+    add_note(x, 0, SECONDS, 52, 0.1);
+    judged j = judge(x, &(judge_hint){.bpm = 120, .from_one = true});
+    char text[CHORDS_KEY_TEXT];
+    judge_chord_text(text, &j.chord[0]);
+    cr_assert_str_eq(text, "A5");
+    judge_chord_text(text, &(harmony_chord){.root = -1});
+    cr_assert_str_eq(text, "N");
+    judge_close(&j), mem_free(x);
+}
+
+Test(judge, silence_has_neither_tempo_nor_chords_nor_key) {
+    float *x = mem_calloc(N, sizeof *x);
+    judged j = judge(x, &(judge_hint){.bpm = 120, .from_one = true});
+    cr_assert(j.beats.bpm == 0 && j.beats.n == 0 && !j.has_key);
+    for (size_t b = 0; b < j.bars; b++) cr_assert_eq(j.chord[b].root, -1);
+    judge_close(&j), mem_free(x);
+}
+
+Test(judge, the_rate_and_a_second_channel_change_nothing_that_is_heard) {
+    double at[64];
+    float *x = band(at, even_beats(at, 0.21, 120), true);
+    float *two = mem_calloc(2 * N, sizeof *two);
+    for (int i = 0; i < 2 * N; i++) two[i] = x[i / 2];
+    judged a = judge(x, &(judge_hint){0}), b;
+    cr_assert_eq(judge_open(&b, two, N, 2, RATE, &(judge_hint){0}, NULL), OK);
+    cr_assert_eq(a.beats.n, b.beats.n);
+    for (size_t i = 0; i < a.beats.n; i++) cr_assert_eq(a.beats.at[i], b.beats.at[i]);
+    judge_close(&b);
+    // The same numbers at half the rate: half the tempo, an octave down.
+    cr_assert_eq(judge_open(&b, x, N, 1, RATE / 2, &(judge_hint){.bpm = 60}, NULL), OK);
+    cr_assert_lt(fabs(b.beats.bpm / 60 - 1), 0.005, "%g", b.beats.bpm);
+    judge_close(&a), judge_close(&b), mem_free(x), mem_free(two);
+}
+
+Test(judge, short_and_wrong_input_is_refused_or_empty) {
+    float x[64] = {1, 0, 1};
+    judged j;
+    err e;
+    cr_assert_eq(judge_open(&j, x, 0, 1, RATE, &(judge_hint){0}, &e), ERR_ARG);
+    cr_assert_eq(judge_open(&j, x, 64, 1, 4000, &(judge_hint){0}, &e), ERR_ARG);
+    for (int n = 1; n <= 64; n++) {
+        cr_assert_eq(judge_open(&j, x, n, 1, RATE, &(judge_hint){0}, &e), OK, "%s", e.text);
+        cr_assert_eq(j.beats.n, 0);
+        judge_close(&j);
+    }
+}
+
+Test(judge, survives_each_failed_allocation) {
+    double at[64];
+    float *x = band(at, even_beats(at, 0.21, 120), true);
+    for (int n = 0;; n++) {
+        judged j;
+        mem_fail_after(n);
+        status rc = judge_open(&j, x, 4 * RATE, 1, RATE, &(judge_hint){0}, NULL);
+        mem_fail_after(-1);
+        cr_assert(rc == OK || (rc == ERR_OOM && !j.beats.at && !j.bar && !j.chord));
+        judge_close(&j);
+        if (rc == OK) break;
+    }
+    mem_free(x);
+}
