@@ -60,6 +60,8 @@ ISA_kern_avx2       := -mavx2 -mfma -mf16c
 ISA_kern_avxvnni    := -mavx2 -mfma -mf16c -mavxvnni
 ISA_kern_avx512     := $(AVX512)
 ISA_kern_vnni       := $(AVX512) -mavx512vnni
+ISA_kern_amx        := $(AVX512) -mavx512vnni
+ISA_amx_in_c        := $(AVX512) -mavx512vnni
 ISA_kern_avx512bf16 := $(AVX512) -mavx512bf16
 endif
 ARM_DOTPROD        := -march=armv8.2-a+dotprod

@@ -43,9 +43,9 @@ typedef enum {
 } stemforge_weights;
 
 typedef struct {
-    const char *model;         // a folder in the Hugging Face layout, or ORG/NAME in its cache
-    int threads;               // 0: as many as the process may use
-    const char *isa;           // NULL: the best this machine has; "scalar" "avx2" "avx512" "neon"
+    const char *model; // a folder in the Hugging Face layout, or ORG/NAME in its cache
+    int threads;       // 0: as many as the process may use
+    const char *isa;   // NULL: the best this machine has; "scalar" "avx2" "avx512" "amx" "neon"
     stemforge_weights weights; // how weights are kept (decoder, codec); narrower is faster
     int batch_max;             // sequences (stems) in the running step at most; 0: 16
     size_t memory_max;         // bytes the caches of running stems may take in all; 0: no limit

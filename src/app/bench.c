@@ -84,7 +84,7 @@ int bench_main(int argc, char **argv) {
         {"lengths", ARG_LIST, &o.lengths, 0, 0, "LIST",
          "make one stem of so many seconds each, whole (none)", NULL},
         {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
-        {"isa", ARG_STR, &b.isa, 0, 0, "NAME", "scalar avx2 avx512 neon (the best)", NULL},
+        {"isa", ARG_STR, &b.isa, 0, 0, "NAME", "scalar avx2 avx512 amx neon (the best)", NULL},
         {"csv", ARG_FLAG, &o.csv, 0, 0, NULL, "as CSV, to save", NULL},
         {"compare", ARG_STR, &o.compare, 0, 0, "FILE",
          "hold each figure against a run that --csv saved", NULL},

@@ -264,7 +264,7 @@ static void add_own_flags(option_table *t, options *o) {
         {"weights", ARG_STR, &o->weights, 0, 0, "TYPE",
          "stored, f32, bf16, q8 or q4: how weights are kept (stored)", NULL},
         {"isa", ARG_STR, &o->isa, 0, 0, "NAME",
-         "scalar avx2 avx512 neon, also STEMFORGE_ISA (the best)", NULL},
+         "scalar avx2 avx512 amx neon, also STEMFORGE_ISA (the best)", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(own); i++) add(t, &own[i]);
 }

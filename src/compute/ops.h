@@ -14,8 +14,8 @@
 #include "compute/types.h"
 
 // threads 0: STEMFORGE_THREADS, else as many as the process may use. isa: "scalar", "avx2",
-// "avx512" or "neon"; NULL: STEMFORGE_ISA, else the best this machine has. ERR_ARG when the machine
-// lacks it: the text lists what there is.
+// "avx512", "amx" or "neon"; NULL: STEMFORGE_ISA, else the best this machine has. ERR_ARG when the
+// machine lacks it: the text lists what there is.
 status compute_open(compute **out, int threads, const char *isa, err *e);
 void compute_close(compute *c); // NULL is fine
 int compute_threads(const compute *c);

@@ -18,7 +18,7 @@
 // So a kernel has sixteen rows in the lanes of one register and never adds across lanes. Rows and
 // columns are filled up with zeros. The bytes of a panel lie together: a product reads one stream,
 // and every group is a cache line where the first one is. A slice of Q8 is a tile of AMX as it lies
-// (16 rows of 64 bytes: B of TDPBUSD), and four bytes of a row are an operand of VNNI, of Arm's dot
+// (16 rows of 64 bytes: B of TDPBSUD), and four bytes of a row are an operand of VNNI, of Arm's dot
 // product and of the integer mma of a GPU.
 //
 // Products: x is rounded to 8 bits by blocks of 256 too (qblock in types.h). The sum over a block

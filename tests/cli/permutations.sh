@@ -21,7 +21,7 @@ make_one() { # ISA WEIGHTS THREADS BATCH: the drums as $tmp/o/drums.wav
         --weights "$2" --threads "$3" --out "$tmp/o" 2>"$tmp/err"
 }
 
-for isa in scalar avx2 avx512 neon; do
+for isa in scalar avx2 avx512 amx neon; do
     make_one $isa f32 1 1 || { grep -q "$isa" "$tmp/err" || cat "$tmp/err"; left_out="$left_out $isa"; continue; }
     for weights in stored f32 bf16 q8 q4; do
         for threads in 1 2 3 8; do

@@ -60,7 +60,7 @@ fails "wrong format" 2 'mp9' "$bin" generate --model $mono --stem bass --format 
 status generate 0 gen --out "$tmp/a"
 status "again" 0 gen --out "$tmp/b"
 same "same seed" "$tmp/a/drums.wav" "$tmp/b/drums.wav"
-for isa in scalar avx2 avx512 neon; do
+for isa in scalar avx2 avx512 amx neon; do
     STEMFORGE_ISA=$isa gen --out "$tmp/isa" >/dev/null 2>"$tmp/err" || continue # not on this machine
     same "STEMFORGE_ISA $isa" "$tmp/a/drums.wav" "$tmp/isa/drums.wav"
 done

@@ -95,7 +95,7 @@ sounds() {
 # Some of the above with one thread, or another instruction set: the same line is expected once more.
 others() {
     for w in stored q8; do
-        for how in "--threads 1" "--isa scalar" "--isa avx2" "--isa avx512" "--isa neon"; do
+        for how in "--threads 1" "--isa scalar" "--isa avx2" "--isa avx512" "--isa amx" "--isa neon"; do
             # shellcheck disable=SC2086 # a flag and its value
             "$bin" generate --model tests/parity/mono/model --stem drums --weights $w --bpm 120 --chords "Am F" --duration 0.5 \
                 --seed 5 $old_fades --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine

@@ -84,23 +84,34 @@ uint64_t digest_value(void) {
     return digest;
 }
 
-// A CPU may have a level without its integer products: those are tested too.
+#if defined(__x86_64__)
+void kern_init_amx_in_c(kern_table *k); // amx_in_c.c
+#define AMX_IN_C kern_init_amx_in_c
+#else
+#define AMX_IN_C NULL
+#endif
+
+// A CPU may have a level without its integer products: those are tested too. And so are the tiles
+// of AMX in plain C, where the rest of that kernel runs.
 static const struct {
     const char *name, *level;
-    unsigned without;
+    unsigned without, needs;
+    void (*then)(kern_table *k);
 } all_levels[] = {
-    {"avx512", "avx512", 0}, {"avx512 without vnni", "avx512", ISA_VNNI},
-    {"avx2", "avx2", 0},     {"avx2 without vnni", "avx2", ISA_AVXVNNI},
-    {"neon", "neon", 0},     {"neon without dotprod", "neon", ISA_DOTPROD},
-    {"scalar", "scalar", 0},
+    {"amx", "amx", 0, 0, NULL},       {"amx in c", "avx512", 0, ISA_VNNI, AMX_IN_C},
+    {"avx512", "avx512", 0, 0, NULL}, {"avx512 without vnni", "avx512", ISA_VNNI, 0, NULL},
+    {"avx2", "avx2", 0, 0, NULL},     {"avx2 without vnni", "avx2", ISA_AVXVNNI, 0, NULL},
+    {"neon", "neon", 0, 0, NULL},     {"neon without dotprod", "neon", ISA_DOTPROD, 0, NULL},
+    {"scalar", "scalar", 0, 0, NULL},
 };
 
 const char *const *levels(void) {
     static const char *have[ARRAY_LEN(all_levels)];
     size_t n = 0;
     for (size_t i = 0; i + 1 < ARRAY_LEN(all_levels); i++) {
-        unsigned flags;
-        if (isa_level(isa_flags(), all_levels[i].level, &flags)) have[n++] = all_levels[i].name;
+        unsigned flags, needs = all_levels[i].needs;
+        if (!isa_level(isa_flags(), all_levels[i].level, &flags)) continue;
+        if ((flags & needs) == needs) have[n++] = all_levels[i].name;
     }
     have[n] = NULL;
     return have;
@@ -113,5 +124,6 @@ kern_table table_of(const char *level) {
     while (strcmp(all_levels[i].name, level)) i++;
     isa_level(isa_flags(), all_levels[i].level, &flags);
     kern_init(&k, flags & ~all_levels[i].without);
+    if (all_levels[i].then) all_levels[i].then(&k);
     return k;
 }

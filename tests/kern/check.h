@@ -30,6 +30,7 @@ const char *const *levels(void);
 kern_table table_of(const char *level);
 
 void test_kernels(void);    // every slot at every level against kern_ref
+void test_agreement(void);  // of two tables, as a process looks at it when it starts
 void test_ops(void);        // every op, levels and thread counts against one thread of scalar
 void test_pool(void);       // the threads below the ops
 void test_math(void);       // ulp bounds, over each 1009th float

@@ -131,7 +131,7 @@ static void qdots_case(dtype type, int64_t rows, int64_t cols, int64_t n) {
 static void test_qdots(void) {
     static const int64_t rows[] = {1, 16, 17, 40},
                          cols[] = {1, 32, 33, 64, 65, 193, 256, 257, 500, 513};
-    static const int64_t ns[] = {1, 2, 3, 7, 8, 9, 17};
+    static const int64_t ns[] = {1, 2, 3, 7, 8, 9, 17, 38};
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         for (size_t c = 0; c < ARRAY_LEN(cols); c++)
             for (size_t n = 0; n < ARRAY_LEN(ns); n++)

@@ -23,6 +23,7 @@ int main(int argc, char **argv) {
     test_rng();
     test_math();
     test_kernels();
+    test_agreement();
     test_ops();
     test_pool();
     test_sound();

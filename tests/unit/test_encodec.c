@@ -327,7 +327,7 @@ static float *decode_with(const fixture *f, const int32_t *codes, const char *is
 }
 
 Test(encodec, instruction_sets_and_threads_change_no_bit) {
-    static const char *const isas[] = {"avx2", "avx512", "neon"};
+    static const char *const isas[] = {"avx2", "avx512", "amx", "neon"};
     for (int bf16 = 0; bf16 < 2; bf16++) {
         fixture f;
         setup_as(&f, "mono", bf16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED);

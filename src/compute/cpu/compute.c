@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "compute/cpu/isa.h"
@@ -12,7 +13,7 @@
 
 // Writes the levels this machine has to out, for an error text: "scalar avx2".
 static void level_list(char *out, size_t cap, unsigned have) {
-    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const names[] = {"scalar", "avx2", "avx512", "amx", "neon"};
     size_t at = 0;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         unsigned flags;
@@ -21,6 +22,22 @@ static void level_list(char *out, size_t cap, unsigned have) {
         for (const char *s = names[i]; *s && at + 1 < cap; s++) out[at++] = *s;
     }
     out[at] = 0;
+}
+
+// The kernels of AMX were written on machines without it. So each process looks whether they agree
+// with those of AVX-512, and does without them if they do not.
+static void choose_kernels(compute *c, unsigned flags) {
+    kern_init(&c->k, flags);
+    if (flags & ISA_AMX) {
+        kern_table without;
+        kern_init(&without, flags & ~ISA_AMX);
+        if (!kern_packed_agree(&c->k, &without)) {
+            log_warn("compute", "AMX gives other results than AVX-512 here, so it is not used: "
+                                "please report this, with the processor's name");
+            flags &= ~ISA_AMX, c->k = without;
+        }
+    }
+    c->isa = isa_level_name(flags);
 }
 
 static status choose_isa(compute *c, const char *isa, err *e) {
@@ -32,8 +49,7 @@ static status choose_isa(compute *c, const char *isa, err *e) {
         return err_set(e, ERR_ARG, "instruction set: expected one of \"%s\", found \"%s\"", list,
                        isa);
     }
-    kern_init(&c->k, flags);
-    c->isa = isa_level_name(flags);
+    choose_kernels(c, flags);
     return OK;
 }
 

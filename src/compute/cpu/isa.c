@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 // XCR0 says which register states the OS saves on a context switch.
 static uint64_t xcr0(void) {
@@ -16,6 +18,18 @@ static uint64_t xcr0(void) {
 
 #define XCR0_YMM 0x06u // SSE and AVX state
 #define XCR0_ZMM 0xe6u // also the mask registers, the upper halves, and the upper sixteen registers
+
+#define XCR0_TILES 0x60000u   // AMX: the shapes and the tiles
+#define LEAF7_AMX 0x03000000u // EDX: tiles, and products of 8-bit integers
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_TILES 18
+
+// The tiles are 8 KB that the OS saves at a context switch, so Linux wants to be asked (5.16). The
+// answer counts for all threads. An older kernel knows no such question: no tiles then.
+static bool tiles_allowed(unsigned leaf7_edx) {
+    if ((leaf7_edx & LEAF7_AMX) != LEAF7_AMX || (xcr0() & XCR0_TILES) != XCR0_TILES) return false;
+    return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILES);
+}
 
 unsigned isa_flags(void) {
     unsigned a, b, c, d, flags = 0;
@@ -32,6 +46,7 @@ unsigned isa_flags(void) {
     flags |= ISA_AVX512;
     if (c & bit_AVX512VNNI) flags |= ISA_VNNI;
     if (more & bit_AVX512BF16) flags |= ISA_BF16;
+    if ((flags & ISA_VNNI) && tiles_allowed(d)) flags |= ISA_AMX;
     return flags;
 }
 
@@ -66,11 +81,13 @@ void isa_processor(char *out, size_t cap) {
 }
 #endif
 
+#define X86_512 (ISA_AVX512 | ISA_VNNI | ISA_BF16 | ISA_AVX2 | ISA_AVXVNNI)
 static const struct {
     const char *name;
     unsigned needs, leaves;
 } levels[] = {
-    {"avx512", ISA_AVX512, ISA_AVX512 | ISA_VNNI | ISA_BF16 | ISA_AVX2 | ISA_AVXVNNI},
+    {"amx", ISA_AMX, X86_512 | ISA_AMX},
+    {"avx512", ISA_AVX512, X86_512},
     {"avx2", ISA_AVX2, ISA_AVX2 | ISA_AVXVNNI},
     {"neon", ISA_NEON, ISA_NEON | ISA_DOTPROD},
     {"scalar", 0, 0},

@@ -12,19 +12,21 @@ enum {
     ISA_NEON = 1 << 3,    // AArch64: always there
     ISA_DOTPROD = 1 << 4, // AArch64 integer dot products; implies ISA_NEON
     ISA_BF16 = 1 << 5,    // AVX-512 BF16; implies ISA_AVX512
-    ISA_AVXVNNI = 1 << 6  // AVX-VNNI, 256 bits wide; implies ISA_AVX2
+    ISA_AVXVNNI = 1 << 6, // AVX-VNNI, 256 bits wide; implies ISA_AVX2
+    ISA_AMX = 1 << 7      // AMX tiles of 8-bit integers; implies ISA_VNNI
 };
 
 // Writes which processor this is: vendor, family, model and stepping, such as
 // "GenuineIntel-6-207-2".
 void isa_processor(char *out, size_t cap);
 
-// The bits above that this process may use.
+// The bits above that this process may use. Linux lets a process use the tiles of AMX once it has
+// asked, which the first call does.
 unsigned isa_flags(void);
 
 // Writes the flags of `have` that belong to a level to *out. Levels: "scalar", "avx2", "avx512",
-// "neon". False when the name is unknown or the level needs a flag that `have` lacks.
+// "amx", "neon". False when the name is unknown or the level needs a flag that `have` lacks.
 bool isa_level(unsigned have, const char *name, unsigned *out);
 
-// The highest level that flags allow: "avx512", "avx2", "neon" or "scalar".
+// The highest level that flags allow: "amx", "avx512", "avx2", "neon" or "scalar".
 const char *isa_level_name(unsigned flags);

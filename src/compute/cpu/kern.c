@@ -24,6 +24,7 @@ void kern_init(kern_table *k, unsigned flags) {
     if (flags & ISA_AVX512) kern_init_avx512(k);
     if (flags & ISA_BF16) kern_init_avx512bf16(k);
     if (flags & ISA_VNNI) kern_init_vnni(k);
+    if (flags & ISA_AMX) kern_init_amx(k);
 #elif defined(__aarch64__)
     if (flags & ISA_NEON) kern_init_neon(k);
     if (flags & ISA_DOTPROD) kern_init_dotprod(k);

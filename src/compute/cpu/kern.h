@@ -192,6 +192,9 @@ typedef struct {
 // Fills every slot with the best that flags (of isa.h) allow.
 void kern_init(kern_table *k, unsigned flags);
 
+// Whether both tables give the same bits for products of packed weights: a look of microseconds.
+bool kern_packed_agree(const kern_table *a, const kern_table *b);
+
 // Each of these overwrites the groups that its instruction set improves. kern.c calls them in
 // rising order.
 void kern_init_ref(kern_table *k);
@@ -200,5 +203,6 @@ void kern_init_avxvnni(kern_table *k);    // x86-64 only
 void kern_init_avx512(kern_table *k);     // x86-64 only
 void kern_init_avx512bf16(kern_table *k); // x86-64 only
 void kern_init_vnni(kern_table *k);       // x86-64 only
+void kern_init_amx(kern_table *k);        // x86-64 only
 void kern_init_neon(kern_table *k);       // AArch64 only
 void kern_init_dotprod(kern_table *k);    // AArch64 only
