@@ -5,7 +5,7 @@
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential libmicrohttpd-dev \
-        libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev libsndfile1-dev libpng-dev \
+        libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev libpq-dev libsndfile1-dev libpng-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Makefile ./
@@ -16,7 +16,7 @@ RUN make -j"$(nproc)" build/stemforge && strip build/stemforge
 
 FROM ${BASE}
 RUN apt-get update && apt-get install -y --no-install-recommends libmicrohttpd12 libcurl4 libjansson4 \
-        libssl3 libsqlite3-0 libsndfile1 libpng16-16 ca-certificates \
+        libssl3 libsqlite3-0 libpq5 libsndfile1 libpng16-16 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin stemforge \
     && install -d -o 10001 -g 10001 /data /models

@@ -31,6 +31,9 @@ SAN      ?=
 comma    := ,
 OUT      := build$(if $(SAN),/san-$(firstword $(subst $(comma), ,$(SAN))))
 
+# Where Debian has libpq's header; elsewhere it lies among the others.
+PQ_INCLUDE ?= /usr/include/postgresql
+
 # --- what is compiled how
 TRIPLE   := $(shell $(CC) -dumpmachine)
 ARCH     := $(firstword $(subst -, ,$(TRIPLE)))
@@ -48,10 +51,10 @@ WERROR   ?= $(if $(filter file,$(origin CFLAGS)),-Werror)
 SANITIZE := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 # After the caller's flags: results may not depend on them.
 ALWAYS   := -std=c17 -ffp-contract=off -fno-fast-math -fno-omit-frame-pointer -D_POSIX_C_SOURCE=200809L \
-            -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) $(WARN) $(WERROR)
+            -D_DEFAULT_SOURCE -DSTEMFORGE_VERSION=\"$(VERSION)\" -Isrc -I$(OUT) -isystem $(PQ_INCLUDE) $(WARN) $(WERROR)
 COMPILE   = $(CPPFLAGS) $(CFLAGS) $(ALWAYS) $(SANITIZE)
 LINK      = $(CC) $(CFLAGS) $(LDFLAGS) $(SANITIZE)
-LIBS     := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lsndfile -lpng -lpthread -lm
+LIBS     := -lmicrohttpd -lcurl -ljansson -lcrypto -lsqlite3 -lpq -lsndfile -lpng -lpthread -lm
 
 # Only these files may contain instructions beyond the baseline CPU: ISA_file.
 ifeq ($(ARCH),x86_64)
@@ -90,7 +93,7 @@ $(OUT)/%.o: %.c | $(OUT)/have-libraries
 # Once a folder: a library that is missing is named with its package, before the first error.
 $(OUT)/have-libraries: tools/libraries.sh
 	@mkdir -p $(@D)
-	@tools/libraries.sh $(CC) $(CPPFLAGS) $(LDFLAGS) && touch $@
+	@tools/libraries.sh $(CC) $(CPPFLAGS) -isystem $(PQ_INCLUDE) $(LDFLAGS) && touch $@
 
 $(BIN): $(call obj,$(APP_SRC)) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)

@@ -6,9 +6,9 @@
 # be newer than users' drivers: 13.0 asks for driver 580, and clang's image serves those from 455 on.
 set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
-libsndfile1-dev libpng-dev"
+libpq-dev libsndfile1-dev libpng-dev"
 test="libcriterion-dev libsoxr-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang-format
-pkg-config nodejs npm python3 python3-venv git mono-mcs"
+pkg-config nodejs npm python3 python3-venv git mono-mcs postgresql"
 gpu="clang-19 python3 python3-venv"
 nvcc="nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96"
 case "${1:-build}" in
@@ -36,11 +36,11 @@ install_nvcc() {
 elsewhere() {
     cat >&2 <<'LIST'
 This system has no apt. Building needs a C17 compiler, make and these libraries with their headers:
-  Fedora   gcc make libmicrohttpd-devel libcurl-devel jansson-devel openssl-devel sqlite-devel libsndfile-devel libpng-devel
-  Arch     base-devel libmicrohttpd curl jansson openssl sqlite libsndfile libpng
-  Alpine   build-base linux-headers libmicrohttpd-dev curl-dev jansson-dev openssl-dev sqlite-dev libsndfile-dev libpng-dev
+  Fedora   gcc make libmicrohttpd-devel libcurl-devel jansson-devel openssl-devel sqlite-devel libpq-devel libsndfile-devel libpng-devel
+  Arch     base-devel libmicrohttpd curl jansson openssl sqlite postgresql-libs libsndfile libpng
+  Alpine   build-base linux-headers libmicrohttpd-dev curl-dev jansson-dev openssl-dev sqlite-dev libpq-dev libsndfile-dev libpng-dev
 (tested on Debian 12 only). Then: make; it names what is still missing. ./test needs besides: Criterion, libsoxr,
-gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Python 3 with venv, git and mcs (Mono).
+gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Python 3 with venv, git, mcs (Mono) and PostgreSQL.
 LIST
     exit 1
 }

@@ -30,6 +30,7 @@ curl/curl.h curl libcurl4-openssl-dev
 jansson.h jansson libjansson-dev
 openssl/evp.h crypto libssl-dev
 sqlite3.h sqlite3 libsqlite3-dev
+libpq-fe.h pq libpq-dev
 sndfile.h sndfile libsndfile1-dev
 png.h png libpng-dev
 END

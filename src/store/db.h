@@ -17,6 +17,9 @@ typedef struct db_query db_query; // a statement with its bindings and its rows
 
 typedef status (*db_work)(db_tx *t, void *arg, err *e);
 
+// Something that another process has told. "": something may have been missed.
+typedef void (*db_heard)(void *arg, const char *text);
+
 typedef enum { DB_NULL, DB_INT, DB_REAL, DB_TEXT, DB_BLOB } db_kind;
 typedef struct {
     db_kind kind;
@@ -30,6 +33,9 @@ typedef struct {
     status (*read)(db *d, db_work work, void *arg, err *e);
     bool (*broken)(db *d);
     void (*counts)(db *d, uint64_t *commits, uint64_t *writes);
+    status (*listen)(db *d, db_heard heard, void *arg, err *e); // NULL, as the next two: not shared
+    void (*tell)(db *d, const char *text);
+    void (*deafen)(db *d);
     void (*close)(db *d);
     void (*now)(db_tx *t, int64_t *wall_ms, int64_t *mono_ms);
     db_query *(*stmt)(db_tx *t, size_t index);
@@ -67,6 +73,15 @@ typedef struct {
 // Opens path or ":memory:" for this process alone; ERR_BUSY when another one has it.
 status db_sqlite_open(db **out, const char *path, const db_schema *s, err *e);
 
+// A database that processes share.
+typedef struct {
+    const char *url;  // postgres://..., as libpq reads it
+    int connections;  // open at once, at most
+    bool caller_time; // for tests: times are the caller's, not the database's
+} db_pg_config;
+// ERR_BUSY: no server answers there. ERR_FORMAT: not ours, or of a newer version.
+status db_pg_open(db **out, const db_pg_config *c, const db_schema *s, err *e);
+
 static inline void db_close(db *d) { // NULL is fine
     if (d) d->ops->close(d);
 }
@@ -89,6 +104,20 @@ static inline bool db_broken(db *d) {
 // commits: transactions written since open; writes: pieces of work in them.
 static inline void db_read_counts(db *d, uint64_t *commits, uint64_t *writes) {
     d->ops->counts(d, commits, writes);
+}
+
+// Begins to hear what other processes tell, on a thread of its own. Without an effect where the
+// database is this process's alone.
+static inline status db_listen(db *d, db_heard heard, void *arg, err *e) {
+    return d->ops->listen ? d->ops->listen(d, heard, arg, e) : OK;
+}
+// Tells the other processes, soon. A hint: it may get lost.
+static inline void db_tell(db *d, const char *text) {
+    if (d->ops->tell) d->ops->tell(d, text);
+}
+// heard is not called after this.
+static inline void db_deafen(db *d) {
+    if (d->ops->deafen) d->ops->deafen(d);
 }
 
 // ---- inside work

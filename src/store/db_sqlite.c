@@ -458,6 +458,7 @@ static status prepare_all(lite *d, const db_schema *s, err *e) {
     for (; d->stmt_count < s->statement_count; d->stmt_count++) {
         const char *sql = s->statements[d->stmt_count];
         d->stmts[d->stmt_count].base.ops = d->base.ops;
+        if (!sql) continue; // another database's
         if (sqlite3_prepare_v3(d->conn, sql, -1, SQLITE_PREPARE_PERSISTENT,
                                &d->stmts[d->stmt_count].stmt, NULL)) {
             return last_error(d, sql, e);

@@ -266,8 +266,19 @@ status job_redeliver(job_store *s, const char *id, job_time now, err *e) {
     return db_write(s->d, redeliver_work, &(steer_args){.s = s, .id = id, .now = now}, e);
 }
 
+#define SESSION_KEPT_MS (INT64_C(24) * 3600 * 1000) // db_pg.c leaves its own much sooner
+
+static status sweep_sessions(db_tx *t, err *e) {
+    const job_time now = sql_now(t, (job_time){0});
+    db_query *q = db_stmt(t, Q_SWEEP);
+    db_bind_int(q, 1, now.wall_ms - SESSION_KEPT_MS);
+    return db_exec(t, q, e);
+}
+
 static status purge_work(db_tx *t, void *arg, err *e) {
     steer_args *a = arg;
+    status swept = t->shared ? sweep_sessions(t, e) : OK;
+    if (swept) return swept;
     db_query *q = db_stmt(t, Q_PURGE);
     db_bind_int(q, 1, a->before_ms);
     db_bind_int(q, 2, a->limit);

@@ -109,13 +109,17 @@ typedef struct {
     int64_t hook_cap_ms;       // default 4 hours
     int64_t hook_lease_ms;     // an attempt not recorded by then is repeated; default 60,000
     int64_t hook_after_max_ms; // longest Retry-After that is honoured; default 1 hour
+    // Of a database that processes share.
+    int connections;  // open at once, at most; default 8
+    bool caller_time; // for tests: leases run by the times given, not by the database's clock
 } job_config;
 job_config job_config_default(void);
 
-// Opens or makes the database (":memory:" for tests) and puts jobs that a dead process left running
-// back into the queue. ERR_BUSY: another process has it open. ERR_FORMAT: not ours, damaged, or of
-// a newer version. Config is copied.
-status job_store_open(job_store **out, const char *path, const job_config *c, err *e);
+// Opens or makes the database: a file (":memory:" for tests), or PostgreSQL at postgres://...
+// A file is this process's alone, so jobs that a dead process left running go back into the queue;
+// ERR_BUSY: another process has it open. PostgreSQL is shared; ERR_BUSY: no server answers there.
+// ERR_FORMAT: not ours, damaged, or of a newer version. Config is copied.
+status job_store_open(job_store **out, const char *place, const job_config *c, err *e);
 void job_store_close(job_store *s); // NULL is fine; no call may be running
 // True once a sync to disk has failed: what the disk holds is unknown, so all writes are refused.
 // Only a restart helps, which reads what is really there.

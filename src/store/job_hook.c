@@ -69,10 +69,12 @@ static bool skipped(const hook_args *a, const char *url) {
     return false;
 }
 
-// The first due callback whose URL is not skipped.
-static status find_due(db_tx *t, hook_args *a, int64_t *seq, err *e) {
+// The first due callback whose URL is not skipped. A database that is shared leaves them out
+// itself, since a row that is seen there is locked.
+static status find_first(db_tx *t, hook_args *a, const char *prefixes, int64_t *seq, err *e) {
     db_query *q = db_stmt(t, Q_HOOK_DUE);
     db_bind_int(q, 1, a->now.mono_ms);
+    if (t->shared) db_bind_text(q, 2, prefixes);
     status rc;
     while ((rc = db_step(t, q, e)) == OK) {
         const char *url = (const char *)db_get_text(q, 1).p;
@@ -81,6 +83,17 @@ static status find_due(db_tx *t, hook_args *a, int64_t *seq, err *e) {
         *seq = db_get_int(q, 0);
         return OK;
     }
+    return rc;
+}
+
+static status find_due(db_tx *t, hook_args *a, int64_t *seq, err *e) {
+    buf prefixes;
+    buf_init(&prefixes, JOB_BODY_MAX);
+    for (size_t i = 0; i < a->skip_count; i++)
+        buf_printf(&prefixes, "%s%s", i ? "\n" : "", a->skip[i]);
+    status rc = buf_status(&prefixes, e);
+    if (!rc) rc = find_first(t, a, buf_str(&prefixes), seq, e);
+    buf_deinit(&prefixes);
     return rc;
 }
 
@@ -122,8 +135,8 @@ static status hook_claim_work(db_tx *t, void *arg, err *e) {
     hook_args *a = arg;
     a->now = sql_now(t, a->now);
     int64_t seq = 0;
-    status rc = resume_delays(t, a, e);
-    bool resumed = !rc && db_changes(t) > 0;
+    status rc = t->shared ? OK : resume_delays(t, a, e);
+    bool resumed = !t->shared && !rc && db_changes(t) > 0;
     if (!rc) rc = find_due(t, a, &seq, e);
     if (!rc) rc = take_hook(t, a, seq, e);
     a->found = rc == OK;

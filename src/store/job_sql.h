@@ -1,16 +1,13 @@
 // job_sql.h - inside of the job store: what job.c, source_jobs.c, job_view.c and job_hook.c share.
 //
-// They know no database but the table of db.h. The statements stand in job_sql.c.
+// They know no database but the table of db.h. A statement stands in job_sql.c when all databases
+// share it, else in job_sqlite.c and job_pg.c; one that only some need is NULL for the others.
 #pragma once
+#include <stdatomic.h>
+
 #include "store/db.h"
 #include "store/job.h"
 #include "store/job_hook.h"
-
-struct job_store {
-    db *d;
-    job_config config;
-    uint64_t leases_lost, given_up; // touched only inside db work
-};
 
 typedef enum {
     Q_RECOVER_JOBS,
@@ -37,6 +34,7 @@ typedef enum {
     Q_ASK_CANCEL,
     Q_DELETE,
     Q_PURGE,
+    Q_SWEEP,
     Q_GET_SEQ,
     Q_GET_ID,
     Q_LIST,
@@ -56,6 +54,22 @@ typedef enum {
     Q_HOOK_AGAIN,
     Q_COUNT,
 } query;
+
+#define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
+#define JOB_SQLITE_VERSION 3
+#define JOB_PG_VERSION 2
+extern const char *const job_sql_shared[Q_COUNT];
+extern const char *const job_sqlite_own[Q_COUNT], *const job_pg_own[Q_COUNT];
+extern const char *const job_sqlite_migrations[JOB_SQLITE_VERSION];
+extern const char *const job_pg_migrations[JOB_PG_VERSION];
+
+struct job_store {
+    db *d;
+    db_schema schema;
+    const char *statements[Q_COUNT];
+    job_config config;
+    atomic_uint_fast64_t leases_lost, given_up;
+};
 
 // The time that counts for this piece of work, which the caller says is now.
 static inline job_time sql_now(db_tx *t, job_time now) {

@@ -248,8 +248,8 @@ static status stats_work(db_tx *t, void *arg, err *e) {
     status rc = read_tally(t, a->out, e);
     if (!rc) rc = first_int(t, Q_OLDEST_QUEUED, &a->out->oldest_queued_ms, e);
     if (!rc) rc = first_int(t, Q_OLDEST_HOOK, &a->out->oldest_hook_ms, e);
-    a->out->leases_lost = a->s->leases_lost;
-    a->out->given_up = a->s->given_up;
+    a->out->leases_lost = atomic_load(&a->s->leases_lost);
+    a->out->given_up = atomic_load(&a->s->given_up);
     return rc;
 }
 

@@ -76,7 +76,7 @@ static status end_poison(job_store *s, db_tx *t, int64_t seq, int attempts, job_
     char text[160];
     snprintf(text, sizeof text, "Generation was started %d times and never came to an end.",
              attempts);
-    s->given_up++;
+    atomic_fetch_add(&s->given_up, 1);
     return job_end(
         s, t,
         &(job_ending){.seq = seq, .state = JOB_FAILED, .code = "poison", .error = text, .now = now},
@@ -87,7 +87,7 @@ static status expire(db_tx *t, run_args *a, err *e) {
     db_query *q = db_stmt(t, Q_EXPIRE);
     db_bind_int(q, 1, a->now.mono_ms);
     status rc = db_exec(t, q, e);
-    if (!rc) a->s->leases_lost += (uint64_t)db_changes(t);
+    if (!rc) atomic_fetch_add(&a->s->leases_lost, (uint64_t)db_changes(t));
     return rc;
 }
 

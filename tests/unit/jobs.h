@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue.h"
 #include "store/job_hook.h"
 #include "store/source.h"
 
@@ -35,6 +36,7 @@ static inline status render(void *arg, const job *j, buf *body, err *e) {
 static inline job_config config(void) {
     job_config c = job_config_default();
     c.render = render;
+    c.caller_time = true;
     return c;
 }
 

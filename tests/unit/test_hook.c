@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "loopback.h"
+#include "queue.h"
 #include "service/hook.h"
 #include "service/origins.h"
 
@@ -267,7 +268,8 @@ static job_store *open_jobs(void) {
     job_store *s;
     job_config c = job_config_default();
     c.render = render;
-    cr_assert_eq(job_store_open(&s, ":memory:", &c, NULL), OK);
+    c.caller_time = true;
+    cr_assert_eq(job_store_open(&s, new_queue(), &c, NULL), OK);
     sim = (job_time){NOW, 1000};
     return s;
 }

@@ -8,7 +8,7 @@
 #include "jobs.h"
 
 Test(job, what_was_submitted_comes_back_whole) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "j1");
     job j = get(s, "j1");
     cr_assert_eq(j.state, JOB_QUEUED);
@@ -31,7 +31,7 @@ Test(job, what_was_submitted_comes_back_whole) {
 }
 
 Test(job, same_id_and_body_is_the_same_job_and_another_body_a_conflict) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "j1");
     job_new n = make("j1");
     job_submitted out;
@@ -52,7 +52,7 @@ Test(job, full_queue_refuses_new_jobs_but_not_repeated_ones) {
     job_config c = config();
     c.queue_max = 2;
     job_store *s;
-    cr_assert_eq(job_store_open(&s, ":memory:", &c, NULL), OK);
+    cr_assert_eq(job_store_open(&s, new_queue(), &c, NULL), OK);
     submit(s, "a");
     submit(s, "b");
     job_new n = make("c");
@@ -69,7 +69,7 @@ Test(job, full_queue_refuses_new_jobs_but_not_repeated_ones) {
 }
 
 Test(job, submit_refuses_what_does_not_fit_its_columns) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     job_submitted out;
     char long_id[JOB_ID_MAX + 2];
     memset(long_id, 'x', sizeof long_id);
@@ -88,7 +88,7 @@ Test(job, submit_refuses_what_does_not_fit_its_columns) {
 }
 
 Test(job, jobs_are_claimed_in_order_and_only_once) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     submit(s, "b");
     claim(s, at(1), "a");
@@ -104,7 +104,7 @@ Test(job, jobs_are_claimed_in_order_and_only_once) {
 }
 
 Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     claim_token old = claim(s, at(0), "a");
     cr_assert_eq(source_renew(jobs_of(s), old, NULL, at(30000), NULL, NULL), OK);
@@ -128,7 +128,7 @@ Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
 }
 
 Test(job, wall_clock_jumps_do_not_touch_leases) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     claim_token c = claim(s, at(0), "a");
     claim_token other;
@@ -143,7 +143,7 @@ Test(job, wall_clock_jumps_do_not_touch_leases) {
 }
 
 Test(job, completed_needs_every_stem_and_counts_the_time_it_ran) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     claim_token c = claim(s, at(0), "a");
     store_stem(s, c, "drums", at(1500));
@@ -172,7 +172,7 @@ Test(job, end_and_callback_are_one_transaction) {
     job_config cfg = config();
     cfg.render_arg = &fail;
     job_store *s;
-    cr_assert_eq(job_store_open(&s, ":memory:", &cfg, NULL), OK);
+    cr_assert_eq(job_store_open(&s, new_queue(), &cfg, NULL), OK);
     submit(s, "a");
     claim_token c = claim(s, at(0), "a");
     cr_assert_eq(finish(s, c, JOB_FAILED, "model_error", "broken", at(1), NULL), ERR_OOM);
@@ -191,7 +191,7 @@ Test(job, end_and_callback_are_one_transaction) {
 }
 
 Test(job, long_error_is_cut_between_characters) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     char text[800] = "x";
     for (int i = 0; i < 300; i++) strcat(text, "\xc3\xa9"); // two bytes each, at odd offsets
@@ -204,7 +204,7 @@ Test(job, long_error_is_cut_between_characters) {
 }
 
 Test(job, cancel_ends_a_waiting_job_at_once_and_asks_a_running_one) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     job_cancel_answer answer;
     submit(s, "a");
     submit(s, "b");
@@ -238,7 +238,7 @@ Test(job, cancel_ends_a_waiting_job_at_once_and_asks_a_running_one) {
 }
 
 Test(job, cancel_is_remembered_when_the_worker_dies_or_gives_the_job_back) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     job_cancel_answer answer;
     submit(s, "a");
     claim(s, at(0), "a");
@@ -261,7 +261,7 @@ Test(job, cancel_is_remembered_when_the_worker_dies_or_gives_the_job_back) {
 }
 
 Test(job, released_job_waits_its_delay_and_keeps_its_place) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     submit(s, "b");
     claim_token c = claim(s, at(0), "a");
@@ -280,7 +280,7 @@ Test(job, released_job_waits_its_delay_and_keeps_its_place) {
 }
 
 Test(job, job_that_never_ends_fails_as_poison_unless_it_achieves_something) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     job_time now = T0;
     for (int i = 0; i < 5; i++, now = at((i + 1) * 100000)) claim(s, now, "a");
@@ -373,7 +373,7 @@ Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
 // ---- looking and clearing up
 
 Test(job, list_position_and_counts_agree_with_what_was_done) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     char id[8];
     for (int i = 0; i < 10; i++) {
         snprintf(id, sizeof id, "j%d", i);
@@ -429,7 +429,7 @@ Test(job, list_position_and_counts_agree_with_what_was_done) {
 }
 
 Test(job, delete_and_purge_spare_what_is_not_over) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     submit(s, "a");
     cr_assert_eq(job_delete(s, "a", NULL), ERR_CONFLICT);
     claim_token c = claim(s, at(0), "a");

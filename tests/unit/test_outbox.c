@@ -9,7 +9,7 @@ Test(outbox, callback_keeps_its_id_and_body_over_all_attempts_and_dies_at_last) 
     job_config cfg = config();
     cfg.hook_attempts_max = 4;
     job_store *s;
-    cr_assert_eq(job_store_open(&s, ":memory:", &cfg, NULL), OK);
+    cr_assert_eq(job_store_open(&s, new_queue(), &cfg, NULL), OK);
     end_job(s, "a", at(0));
     char id[40] = "";
     int64_t now = 0;
@@ -59,7 +59,7 @@ Test(outbox, callback_keeps_its_id_and_body_over_all_attempts_and_dies_at_last) 
 }
 
 Test(outbox, delay_is_jittered_capped_and_not_shorter_than_retry_after) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     end_job(s, "a", at(0));
     static const struct {
         double jitter;
@@ -91,7 +91,7 @@ Test(outbox, delay_is_jittered_capped_and_not_shorter_than_retry_after) {
 }
 
 Test(outbox, attempt_of_a_dead_sender_is_repeated_and_its_late_record_refused) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     end_job(s, "a", at(0));
     job_hook first, second;
     take_hook(s, at(0), &first);
@@ -146,7 +146,7 @@ Test(outbox, a_wrong_wall_clock_neither_parks_nor_hurries_callbacks) {
 }
 
 Test(outbox, skipped_and_postponed_origins_do_not_hold_the_others) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     end_job(s, "a", at(0));
     job_new n = make("b");
     n.callback_url = "https://other/x";
@@ -171,7 +171,7 @@ Test(outbox, skipped_and_postponed_origins_do_not_hold_the_others) {
 }
 
 Test(outbox, job_without_callback_has_none_to_send_or_resend) {
-    job_store *s = open_at(":memory:");
+    job_store *s = open_at(new_queue());
     job_new n = make("a");
     n.callback_url = NULL;
     job_submitted out;

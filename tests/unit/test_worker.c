@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "loopback.h"
+#include "queue.h"
 #include "service/view.h"
 #include "service/worker.h"
 #include "wall_clock.h"
@@ -77,7 +78,7 @@ static rig *rig_open_at(double seconds_max, const char *connection) {
     j.lease_ms = 300;
     j.render = view_callback;
     j.render_arg = g.blobs;
-    cr_assert_eq(job_store_open(&g.jobs, ":memory:", &j, &e), OK, "%s", e.text);
+    cr_assert_eq(job_store_open(&g.jobs, new_queue(), &j, &e), OK, "%s", e.text);
     hook_config h = hook_config_default();
     cr_assert_eq(hook_open(&g.hook, &h, &e), OK);
     cr_assert_eq(metrics_open(&g.metrics, &e), OK);
