@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 make -s -j"$(nproc)" build/tests/run_unit
-for suite in job outbox worker; do
+for suite in job outbox worker pg; do
     python3 tests/api/postgres.py build/tests/run_unit --filter "$suite/*" >build/tests/pg.log 2>&1 || {
         cat build/tests/pg.log
         exit 1
