@@ -36,7 +36,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     (void)!dit_open(&net, &w, j, &own, NULL);
     (void)!oobleck_open(&codec, &w, j, &own, NULL);
     (void)!sa_condition_open(&condition, &w, j, NULL);
-    if (!sa_schedule_read(&schedule, j, NULL)) (void)sa_schedule_step(&schedule, 9, 3, true);
+    if (!sa_schedule_read(&schedule, j, NULL)) {
+        sa_course course = {.s = &schedule, .steps = 9};
+        if (!sa_sampler_find(&course.sampler, &schedule, NULL, NULL))
+            (void)sa_course_step(&course, 3), (void)sa_course_start(&course);
+    }
     json_free(j);
     arena_deinit(&own);
     return 0;
