@@ -26,7 +26,6 @@ typedef uint64_t cuda_ptr; // an address in the device's memory
     X(memory_free, "cuMemFree_v2", (cuda_ptr p))                                                   \
     X(upload, "cuMemcpyHtoDAsync_v2", (cuda_ptr to, const void *from, size_t n, cuda_handle s))    \
     X(download, "cuMemcpyDtoHAsync_v2", (void *to, cuda_ptr from, size_t n, cuda_handle s))        \
-    X(copy, "cuMemcpyDtoDAsync_v2", (cuda_ptr to, cuda_ptr from, size_t n, cuda_handle s))         \
     X(set, "cuMemsetD8Async", (cuda_ptr to, unsigned char value, size_t n, cuda_handle s))         \
     X(stream_create, "cuStreamCreate", (cuda_handle * out, unsigned flags))                        \
     X(stream_destroy, "cuStreamDestroy_v2", (cuda_handle s))                                       \

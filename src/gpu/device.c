@@ -150,21 +150,12 @@ status device_upload(device *d, void *to, const void *from, size_t n, err *e) {
 status device_download(device *d, void *to, const void *from, size_t n, err *e) {
     if (!n) return OK;
     status rc = check(d, d->c.download(to, address(from), n, d->stream), "copying from it", e);
-    return rc ? rc : device_wait(d, e);
-}
-
-status device_copy(device *d, void *to, const void *from, size_t n, err *e) {
-    if (!n) return OK;
-    return check(d, d->c.copy(address(to), address(from), n, d->stream), "copying on it", e);
+    return rc ? rc : check(d, d->c.stream_wait(d->stream), "waiting for it", e);
 }
 
 status device_zero(device *d, void *to, size_t n, err *e) {
     if (!n) return OK;
     return check(d, d->c.set(address(to), 0, n, d->stream), "filling its memory", e);
-}
-
-status device_wait(device *d, err *e) {
-    return check(d, d->c.stream_wait(d->stream), "waiting for it", e);
 }
 
 // ---- launches

@@ -1,7 +1,7 @@
 // device.h - one NVIDIA GPU: its memory, the launching of kernels, graphs of launches.
 //
-// All work goes into one stream and happens in the order of the calls; only device_download,
-// device_wait and device_wait_for wait for it. Addresses of device memory are ordinary pointers
+// All work goes into one stream and happens in the order of the calls; only device_download and
+// device_wait_for wait for it. Addresses of device memory are ordinary pointers
 // that the host never follows. After ERR_DEVICE the device can do nothing more: the driver keeps
 // the error. One thread at a time uses a device.
 #pragma once
@@ -31,9 +31,7 @@ status device_alloc(device *d, void **out, size_t n, err *e);
 void device_free(device *d, void *p); // waits for the work that may use it; NULL is fine
 status device_upload(device *d, void *to, const void *from, size_t n, err *e); // copies at once
 status device_download(device *d, void *to, const void *from, size_t n, err *e);
-status device_copy(device *d, void *to, const void *from, size_t n, err *e);
 status device_zero(device *d, void *to, size_t n, err *e);
-status device_wait(device *d, err *e);
 
 // A launch of a kernel: grid_x * grid_y blocks of `threads`, a multiple of 32. args: its struct in
 // kern.h.

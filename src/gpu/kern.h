@@ -172,6 +172,15 @@ typedef attend_args put_rows_args, attend8_args;
 #define GPU_DH_MAX 1024
 #define GPU_RUN 256 // rows whose weighted values are summed exactly: KVPACK_RUN
 
+// op_cache_copy for all layers: rows 0 to n-1 of one self cache to another. Block 128; grid: heads,
+// 2 * layers.
+typedef struct {
+    uint8_t *to;
+    const uint8_t *from;
+    int32_t to_cap, from_cap;
+    int32_t n, type, heads, dh;
+} copy_rows_args;
+
 // ---- drawing
 
 // Guidance and the draw of one codebook of one sequence: sampler.h. Block 256; grid: codebooks,
@@ -197,6 +206,7 @@ typedef struct {
     X(qdots_few)                                                                                   \
     X(dots_few)                                                                                    \
     X(put_rows)                                                                                    \
+    X(copy_rows)                                                                                   \
     X(attend)                                                                                      \
     X(attend8)                                                                                     \
     X(draw)

@@ -4,29 +4,33 @@
 
 // ---- caches: op_cache_put
 
-// The layout of a row's cache: where the keys of a layer begin, and its values.
-struct cache_place {
-    uint8_t *keys, *values;
-    int64_t
-        stride; // GPU_I8: bytes from the panels of sixteen rows to the next; else bytes of a head
+// The shape of a cache with room for `cap` rows: from one head to the next, from a row of panels
+// to the next (GPU_I8 alone), and from the keys to the values and to the next layer; in bytes.
+struct cache_shape {
+    int64_t head, panels, block;
 };
 
 DEVICE int64_t panel_bytes(int dh) {
     return GPU_PANEL_ROWS * (4 + (dh + 15) / 16 * 16);
 }
 
-DEVICE cache_place cache_of(const attend_args *a, const gpu_row *row) {
+DEVICE cache_shape shape_of(int type, int64_t cap, int heads, int dh) {
+    int64_t panels = heads * panel_bytes(dh), head = cap * dh * (type == GPU_F32 ? 4 : 2);
+    if (type != GPU_I8) return {head, 0, heads * head};
+    return {panel_bytes(dh), panels, (cap + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS * panels};
+}
+
+// Where the keys of a head of a row's cache lie, and its values.
+struct cache_place {
+    uint8_t *keys, *values;
+    int64_t panels; // as in cache_shape
+};
+
+DEVICE cache_place cache_of(const attend_args *a, const gpu_row *row, int64_t head) {
     bool text = a->which == ATTEND_TEXT;
-    int64_t cap = text ? row->text_cap : row->cap, size, stride;
-    if (a->type == GPU_I8) {
-        stride = a->heads * panel_bytes(a->dh);
-        size = (cap + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS * stride;
-    } else {
-        stride = cap * a->dh * (a->type == GPU_F32 ? 4 : 2);
-        size = a->heads * stride;
-    }
-    uint8_t *keys = (text ? row->text : row->self) + 2 * a->layer * size;
-    return {keys, keys + size, stride};
+    cache_shape s = shape_of(a->type, text ? row->text_cap : row->cap, a->heads, a->dh);
+    uint8_t *keys = (text ? row->text : row->self) + 2 * a->layer * s.block + head * s.head;
+    return {keys, keys + s.block, s.panels};
 }
 
 // Rounds x [dh] with one scale, the unit, and writes it to a panel: keys four columns together,
@@ -47,15 +51,13 @@ DEVICE void put_packed(uint8_t *panel, const float *x, int dh, int pos, bool key
 
 // Writes one head of a row's key or value. Half a warp.
 DEVICE void put_head(const attend_args *a, const gpu_row *row, int head, const float *x, bool key) {
-    cache_place c = cache_of(a, row);
+    cache_place c = cache_of(a, row, head);
     uint8_t *to = key ? c.keys : c.values;
     if (a->type == GPU_I8) {
-        to += row->pos / GPU_PANEL_ROWS * c.stride + head * panel_bytes(a->dh);
-        put_packed(to, x, a->dh, row->pos, key);
+        put_packed(to + row->pos / GPU_PANEL_ROWS * c.panels, x, a->dh, row->pos, key);
         return;
     }
     int64_t at = (int64_t)row->pos * a->dh;
-    to += head * c.stride;
     for (int i = half_lane(); i < a->dh; i += 16) {
         if (a->type == GPU_F32)
             ((float *)to)[at + i] = x[i];
@@ -75,6 +77,22 @@ DEVICE void put_both(const attend_args *a, const gpu_row *row, int64_t index, in
 KERNEL(put_rows) {
     if (block_y() >= *a.n) return;
     put_both(&a, a.rows + block_y(), block_y(), block_x());
+}
+
+KERNEL(copy_rows) {
+    cache_shape to = shape_of(a.type, a.to_cap, a.heads, a.dh);
+    cache_shape from = shape_of(a.type, a.from_cap, a.heads, a.dh);
+    uint8_t *y = a.to + block_y() * to.block + block_x() * to.head;
+    const uint8_t *x = a.from + block_y() * from.block + block_x() * from.head;
+    int64_t units = (int64_t)a.n * a.dh * (a.type == GPU_F32 ? 2 : 1), runs = 1;
+    if (a.type == GPU_I8) {
+        units = panel_bytes(a.dh) / 2;
+        runs = (a.n + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS;
+    }
+    for (int64_t r = 0; r < runs; r++) {
+        for (int64_t i = thread_id(); i < units; i += thread_count())
+            ((uint16_t *)(y + r * to.panels))[i] = ((const uint16_t *)(x + r * from.panels))[i];
+    }
 }
 
 // ---- what both kinds of attention share
@@ -136,17 +154,17 @@ KERNEL(attend) {
     int64_t len = keys_of(&a, at);
     float *s = a.scores + (row * a.heads + head) * a.lds;
     float *out = a.out + (row * a.heads + head) * a.dh;
-    cache_place c = cache_of(&a, at);
+    cache_place c = cache_of(&a, at, head);
     if (a.put) put_both(&a, at, row, head);
     block_sync();
-    plain_scores(s, &a, a.q + row * a.ld + head * a.dh, c.keys + head * c.stride, len,
+    plain_scores(s, &a, a.q + row * a.ld + head * a.dh, c.keys, len,
                  a.bias ? a.bias + head * a.bias_step - at->pos : nullptr);
     block_sync();
     float scale = softmax(s, len, by);
     for (int64_t i = thread_id(); i < a.dh; i += thread_count()) {
         float sum = 0.0f;
         for (int64_t j = 0; j < len; j++)
-            sum = fma32(s[j], kept_value(c.values + head * c.stride, a.type, j * a.dh + i), sum);
+            sum = fma32(s[j], kept_value(c.values, a.type, j * a.dh + i), sum);
         out[i] = len ? sum * scale : 0.0f;
     }
 }
@@ -237,9 +255,7 @@ KERNEL(attend8) {
     int64_t len = keys_of(&a, at);
     float *s = a.scores + (row * a.heads + head) * a.lds;
     float *out = a.out + (row * a.heads + head) * a.dh;
-    cache_place c = cache_of(&a, at);
-    const uint8_t *keys = c.keys + head * panel_bytes(a.dh);
-    const uint8_t *values = c.values + head * panel_bytes(a.dh);
+    cache_place c = cache_of(&a, at, head);
     if (a.put) put_both(&a, at, row, head);
     if (thread_id() < 32) {
         float unit = digits_of(t->hi, t->lo, a.q + row * a.ld + head * a.dh, a.dh);
@@ -247,11 +263,11 @@ KERNEL(attend8) {
     }
     for (int i = thread_id(); i < a.dh; i += thread_count()) t->total[i] = 0.0f;
     block_sync();
-    packed_scores(s, t, &a, keys, c.stride, len);
+    packed_scores(s, t, &a, c.keys, c.panels, len);
     block_sync();
     float scale = softmax(s, len, &t->by);
     for (int64_t from = 0; from < len; from += GPU_RUN)
-        packed_run(t, s, &a, values, c.stride, from, min64(GPU_RUN, len - from));
+        packed_run(t, s, &a, c.values, c.panels, from, min64(GPU_RUN, len - from));
     for (int i = thread_id(); i < a.dh; i += thread_count())
         out[i] = len ? t->total[i] * scale : 0.0f;
 }

@@ -31,3 +31,8 @@ device_run product_few(const product_args *a, int64_t rows_max) {
     }
     return r;
 }
+
+status product_run(device *d, const product_args *a, int64_t rows_max, err *e) {
+    const device_run r = product_few(a, rows_max);
+    return device_launch(d, &r, e);
+}

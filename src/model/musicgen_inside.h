@@ -1,28 +1,7 @@
-// musicgen_inside.h - the inside of a musicgen and of its caches, shared by musicgen.c,
+// musicgen_inside.h - the inside of the caches of a musicgen, shared by musicgen.c,
 // musicgen_cache.c and musicgen_step.c.
 #pragma once
-#include "model/musicgen.h"
-
-typedef struct {
-    const float *w, *b; // [d]
-} mg_norm;
-
-typedef struct {
-    weight q, k, v, o;        // self-attention [d, d]
-    weight cq, ck, cv, co;    // cross-attention [d, d]; unused in melody models
-    weight fc1, fc2;          // [ffn, d], [d, ffn]
-    mg_norm attn, cross, ffn; // in front of each
-} mg_layer;
-
-struct musicgen {
-    mg_config cfg;
-    weight embed[MG_CODEBOOKS_MAX]; // [vocab + 1, d]
-    weight head[MG_CODEBOOKS_MAX];  // [vocab, d]
-    mg_layer *layer;
-    mg_norm norm;
-    weight text_proj, chroma_proj; // [d, text_dim], [d, bins]
-    const float *text_bias, *chroma_bias;
-};
+#include "model/musicgen_weights.h"
 
 // Memory: for each layer the keys [heads, cap, dh], then the values, so the keys of a head are read
 // in one stream. DT_I8: kvpack.h's panels, in which the heads lie side by side.

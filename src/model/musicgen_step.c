@@ -19,8 +19,6 @@
 #include "compute/quant.h"
 #include "model/musicgen_inside.h"
 
-#define NORM_EPS 1e-5f
-
 // --- scratch
 
 struct mg_scratch {
@@ -172,7 +170,7 @@ typedef struct {
 // The layer norm of the n rows of x, in the scratch.
 static input_rows layer_norm(compute *c, mg_scratch *s, const float *x, int64_t n, int64_t d,
                              const mg_norm *norm) {
-    norm_args a = {.y = s->norm, .yq = s->norm_q, .x = x, .n = n, .d = d, .eps = NORM_EPS};
+    norm_args a = {.y = s->norm, .yq = s->norm_q, .x = x, .n = n, .d = d, .eps = MG_NORM_EPS};
     a.w = norm->w, a.b = norm->b;
     op_layer_norm(c, &a);
     return (input_rows){s->norm, s->norm_q, n};

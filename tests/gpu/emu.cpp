@@ -36,6 +36,8 @@ struct machine {
     const emu_launch *launch;
     fiber f[THREADS_MAX];
     void *scheduler;
+    int warp, turn;         // the first thread of the warp that runs; whose turn it is
+    std::vector<int> lanes; // in their order
     uint32_t box[THREADS_MAX / 32][2][32];
     std::vector<shared_piece> shared;
     std::vector<uint8_t> stacks;
@@ -75,6 +77,7 @@ extern "C" void emu_switch(void **from, void *to);
 asm(R"(
 .text
 .globl emu_switch
+.hidden emu_switch
 .type emu_switch, @function
 emu_switch:
     pushq %rbp
@@ -98,6 +101,7 @@ emu_switch:
 asm(R"(
 .text
 .globl emu_switch
+.hidden emu_switch
 .type emu_switch, %function
 emu_switch:
     sub sp, sp, #160
@@ -151,12 +155,18 @@ static void fiber_init(int i) {
     m.f[i] = {sp, READY, 0, 0};
 }
 
+// The fiber waits; the next lane of its warp that can go on does, or else the scheduler.
 static void wait_at(state s, int line) {
     fiber *f = &m.f[emu.thread];
-    emu_place mine = emu;
     f->at = s, f->line = line;
+    while (++m.turn < 32) {
+        int i = m.warp + m.lanes[m.turn];
+        if (m.f[i].at != READY) continue;
+        emu.thread = i;
+        emu_switch(&f->sp, m.f[i].sp);
+        return;
+    }
     emu_switch(&f->sp, m.scheduler);
-    emu = mine;
 }
 
 // ---- meetings
@@ -196,30 +206,29 @@ static void release(int from, int to, state s) {
 
 // Runs the lanes of warp w until all wait for the block or have left.
 static void run_warp(int w, emu_order order) {
-    static thread_local std::vector<int> lanes;
+    m.warp = 32 * w;
+    if (order == EMU_SHUFFLED) order_of(m.lanes, 32, order);
     for (;;) {
-        order_of(lanes, 32, order);
         bool meets = false;
-        for (int lane : lanes) {
-            int i = 32 * w + lane;
-            if (m.f[i].at != READY) continue;
-            emu.thread = i;
-            emu_switch(&m.scheduler, m.f[i].sp);
+        for (m.turn = 0; m.turn < 32; m.turn++) {
+            emu.thread = m.warp + m.lanes[m.turn];
+            if (m.f[emu.thread].at == READY) emu_switch(&m.scheduler, m.f[emu.thread].sp);
         }
-        for (int i = 32 * w; i < 32 * w + 32; i++) meets |= m.f[i].at == AT_WARP;
+        for (int i = m.warp; i < m.warp + 32; i++) meets |= m.f[i].at == AT_WARP;
         if (!meets) return;
-        release(32 * w, 32 * w + 32, AT_WARP);
+        release(m.warp, m.warp + 32, AT_WARP);
     }
 }
 
 static void run_block(emu_order order) {
-    static thread_local std::vector<int> warps;
+    static std::vector<int> warps;
     int threads = m.launch->threads;
     m.shared.clear();
     for (int i = 0; i < threads; i++) fiber_init(i);
     for (;;) {
         bool waits = false;
         order_of(warps, threads / 32, order);
+        order_of(m.lanes, 32, order);
         for (int w : warps) run_warp(w, order);
         for (int i = 0; i < threads; i++) waits |= m.f[i].at == AT_BLOCK;
         if (!waits) return;

@@ -175,12 +175,6 @@ FAKE cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *) {
     memcpy(to, (void *)(uintptr_t)from, n);
     return 0;
 }
-FAKE cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void *) {
-    BEGIN;
-    if (capture || !valid(to, n) || !valid(from, n)) return ERROR_VALUE;
-    memcpy((void *)(uintptr_t)to, (void *)(uintptr_t)from, n);
-    return 0;
-}
 FAKE cuMemsetD8Async(uint64_t to, unsigned char value, size_t n, void *) {
     BEGIN;
     if (capture || !valid(to, n)) return ERROR_VALUE;

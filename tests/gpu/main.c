@@ -97,13 +97,18 @@ static const struct {
 } tests[] = {
     {"kernels", test_gpu_kernels, true},
     {"draw", test_gpu_draw, true},
+    {"decoder", test_gpu_decoder, false},
+    {"shipped", test_gpu_shipped, false},
 };
 
 int main(int argc, char **argv) {
     static const char *const orders[] = {"rising", "falling", "shuffled"};
     err e;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     must(compute_open(&cpu, 1, NULL, &e), &e);
     must(device_open(&gpu, 0, &e), &e);
+    const device_info *info = device_get_info(gpu);
+    printf("%s, kernels %s\n", info->name, info->image);
     for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
         if (argc > 1 && strcmp(argv[1], tests[i].name)) continue;
         for (int order = 0; order < (tests[i].orders ? 3 : 1); order++) {

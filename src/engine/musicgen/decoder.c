@@ -1,5 +1,6 @@
 // decoder.c - see decoder.h: sizes, and the calls that a device's table answers.
 #include <assert.h>
+#include <string.h>
 
 #include "engine/musicgen/decoder_inside.h"
 
@@ -13,6 +14,23 @@ size_t seq_cache_bytes(const musicgen *m, const seq_params *p) {
 int64_t decoder_columns(const musicgen *m, const seq_params *p, int64_t frames, int64_t known) {
     const mg_config *cfg = mg_get_config(m);
     return frames - known + (p->parallel ? 0 : cfg->codebooks / cfg->channels - 1);
+}
+
+void decoder_prefix(const musicgen *m, compute *c, const seq_params *p, const seq_window *w,
+                    bool null, float *x) {
+    const mg_config *cfg = mg_get_config(m);
+    const float *chroma = null ? NULL : w->chroma;
+    float *text = x + cfg->chroma_length * cfg->d;
+    mg_project_chroma(m, c, x, chroma, chroma ? w->chroma_rows : 0);
+    memset(text, 0, (size_t)(p->text_rows * cfg->d) * sizeof *text);
+    if (!null && p->text_n && !p->text_null) mg_project_text(m, c, text, p->text, p->text_n);
+}
+
+status decoder_broken(int64_t frame, err *e) {
+    return err_set(e, ERR_FORMAT,
+                   "decoder: the scores of frame %lld are not finite numbers: its weights are too "
+                   "large or damaged",
+                   (long long)frame);
 }
 
 bool seq_guided(const seq *s) {

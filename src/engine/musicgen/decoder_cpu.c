@@ -7,9 +7,6 @@
 #include "engine/musicgen/decoder_inside.h"
 #include "model/finite.h"
 
-// Matrix products are near their best speed from this many rows on.
-#define PREFILL_ROWS 256
-
 typedef struct cpu_seq cpu_seq;
 
 // The scores [K, vocab] of both branches of one sequence; null is NULL when it is unguided.
@@ -47,7 +44,7 @@ struct cpu_seq {
 // --- open and close
 
 static status allocate(cpu_decoder *d, const decoder_limits *l, err *e) {
-    int64_t most = MAX(2 * l->sequences, l->prefill ? l->prefill : PREFILL_ROWS);
+    int64_t most = MAX(2 * l->sequences, l->prefill ? l->prefill : DECODER_PREFILL);
     size_t sequences = (size_t)l->sequences,
            size = (size_t)(d->base.cfg->codebooks * d->base.cfg->vocab);
     d->rows = mem_calloc((size_t)most, sizeof *d->rows);
@@ -133,15 +130,6 @@ static const float *cpu_first(const seq *base) {
 
 // --- prefill
 
-// The text's rows as the decoder reads them: projected, and zero for padding.
-static float *text_rows(cpu_decoder *d, const cpu_seq *s) {
-    float *rows =
-        arena_f32(&d->work, (size_t)MAX(s->base.p.text_rows, 1), (size_t)d->base.cfg->d); // zeroed
-    if (rows && s->base.p.text_n && !s->base.p.text_null)
-        mg_project_text(d->m, d->c, rows, s->base.p.text, s->base.p.text_n);
-    return rows;
-}
-
 static status create_caches(cpu_decoder *d, cpu_seq *s, err *e) {
     int64_t len = decoder_cache_len(d->base.cfg, &s->base.p),
             text = s->base.p.text_null ? 0 : s->base.p.text_n;
@@ -149,8 +137,9 @@ static status create_caches(cpu_decoder *d, cpu_seq *s, err *e) {
     if (!rc && decoder_guided(&s->base.p))
         rc = mg_cache_create(&s->null, d->m, len, 0, s->base.p.cache_type, e);
     if (rc || d->base.cfg->melody || !text) return rc;
-    float *rows = text_rows(d, s);
+    float *rows = arena_f32(&d->work, (size_t)text, (size_t)d->base.cfg->d);
     if (!rows) return err_set(e, ERR_OOM, "no memory for the text");
+    mg_project_text(d->m, d->c, rows, s->base.p.text, text);
     return mg_cache_set_text(s->cond, d->m, d->c, rows, text, &d->work, e);
 }
 
@@ -172,22 +161,15 @@ static void feed_rows(cpu_decoder *d, mg_cache *cache, const mg_cache *like, int
     }
 }
 
-// The prefix of a melody model: chroma rows, then text rows. In the null branch the chroma is the
-// null chroma and the text rows are zero.
 static status feed_prefix(cpu_decoder *d, cpu_seq *s, const seq_window *w, err *e) {
-    int64_t n = decoder_prefix_rows(d->base.cfg, &s->base.p), width = d->base.cfg->d,
-            same = d->base.cfg->chroma_length;
-    float *x = arena_f32(&d->work, (size_t)n, (size_t)width);
-    float *text = text_rows(d, s);
-    if (!x || !text)
-        return err_set(e, ERR_OOM, "no memory for a prefix of %lld rows", (long long)n);
-    size_t tail = (size_t)(s->base.p.text_rows * width) * sizeof *x;
-    mg_project_chroma(d->m, d->c, x, w->chroma, w->chroma ? w->chroma_rows : 0);
-    memcpy(x + same * width, text, tail);
+    const seq_params *p = &s->base.p;
+    int64_t n = decoder_prefix_rows(d->base.cfg, p), same = d->base.cfg->chroma_length;
+    float *x = arena_f32(&d->work, (size_t)n, (size_t)d->base.cfg->d);
+    if (!x) return err_set(e, ERR_OOM, "no memory for a prefix of %lld rows", (long long)n);
+    decoder_prefix(d->m, d->c, p, w, false, x);
     feed_rows(d, s->cond, w->like ? ((const cpu_seq *)w->like)->cond : NULL, same, x, n);
     if (!s->null) return OK;
-    mg_project_chroma(d->m, d->c, x, NULL, 0);
-    memset(x + same * width, 0, tail);
+    decoder_prefix(d->m, d->c, p, w, true, x);
     feed_rows(d, s->null, w->like_null ? ((const cpu_seq *)w->like_null)->null : NULL, same, x, n);
     return OK;
 }
@@ -320,11 +302,7 @@ static status cpu_step(decoder *base, seq *const *list, size_t n, err *e) {
 
 static status cpu_check(const seq *base, err *e) {
     const cpu_seq *s = (const cpu_seq *)base;
-    if (!s->broken) return OK;
-    return err_set(e, ERR_FORMAT,
-                   "decoder: the scores of frame %lld are not finite numbers: its weights are too "
-                   "large or damaged",
-                   (long long)(s->start + s->column - 2));
+    return s->broken ? decoder_broken(s->start + s->column - 2, e) : OK;
 }
 
 static status force(cpu_decoder *d, cpu_seq *s, const seq_window *w, const seq_forced *f, err *e) {

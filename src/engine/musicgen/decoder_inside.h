@@ -1,6 +1,7 @@
 // decoder_inside.h - what a device implements of decoder.h, shared by decoder.c and decoder_*.c.
 #pragma once
 #include "engine/musicgen/decoder.h"
+#include "gpu/device.h"
 
 // Each function is the one of decoder.h with that name.
 typedef struct {
@@ -29,6 +30,18 @@ struct seq {
 
 status decoder_cpu_open(decoder **out, const musicgen *m, compute *c, const decoder_limits *l,
                         err *e);
+// dev is borrowed, as m and c are.
+status decoder_gpu_open(decoder **out, device *dev, const musicgen *m, compute *c,
+                        const decoder_limits *l, err *e);
+
+#define DECODER_PREFILL 256 // rows that a prefill feeds at a time, if the limits do not say
+
+// Writes the rows before the columns of a melody model, [decoder_prefix_rows, d]: the window's
+// chroma, then the text's rows, projected. In the null branch the chroma is the null chroma; there
+// and in padding, text rows are zero.
+void decoder_prefix(const musicgen *m, compute *c, const seq_params *p, const seq_window *w,
+                    bool null, float *x);
+status decoder_broken(int64_t frame, err *e); // the error of seq_check
 
 // Rows before the first column: chroma and text of a melody model.
 static inline int64_t decoder_prefix_rows(const mg_config *cfg, const seq_params *p) {

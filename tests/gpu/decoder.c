@@ -1,0 +1,202 @@
+// decoder.c - decoder_gpu.c against decoder_cpu.c: the codes of sequences that join and leave, over
+// windows, in each type of weights; scores of columns fed as they are.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/musicgen/decoder_inside.h"
+#include "engine/musicgen/family.h"
+#include "gpu_test.h"
+
+#define FRAMES 14
+#define WINDOW 9
+#define STRIDE 5
+#define SEQUENCES 3
+#define TOKENS 5
+
+typedef struct {
+    family *f;
+    const pipeline *p;
+    const mg_config *cfg;
+    decoder *d;
+    seq *s[SEQUENCES];
+    int64_t left[SEQUENCES]; // steps to the end of the window
+    int64_t start[SEQUENCES];
+    bool done[SEQUENCES];
+    float *text, *chroma;
+} company;
+
+static void must(status rc, const err *e, const char *what) {
+    if (rc) printf("FAIL %s: %s\n", what, e->text), exit(1);
+}
+
+static void open_model(company *k, const char *model, weights_type type) {
+    err e;
+    *k = (company){0};
+    const family_options o = {.model = model, .c = cpu, .weights = type};
+    must(family_open(&k->f, &o, &e), &e, model);
+    must(musicgen_pipeline(&k->p, k->f, &e), &e, model);
+    k->cfg = mg_get_config(k->p->lm);
+    k->text = mem_calloc((size_t)(TOKENS * k->cfg->text_dim), sizeof *k->text);
+    fill(k->text, TOKENS * k->cfg->text_dim, 3);
+    if (!k->cfg->melody) return;
+    k->chroma = mem_calloc((size_t)(k->cfg->chroma_length * k->cfg->chroma_bins), 4);
+    for (int64_t i = 0; i < k->cfg->chroma_length; i++)
+        k->chroma[i * k->cfg->chroma_bins + i % 7] = 1;
+}
+
+static void open_decoder(company *k, bool on_gpu) {
+    err e;
+    const decoder_limits l = {
+        .sequences = SEQUENCES, .positions = FRAMES + k->cfg->chroma_length + 32, .prefill = 12};
+    must(on_gpu ? decoder_gpu_open(&k->d, gpu, k->p->lm, cpu, &l, &e)
+                : decoder_cpu_open(&k->d, k->p->lm, cpu, &l, &e),
+         &e, "decoder");
+}
+
+static void close_model(company *k) {
+    mem_free(k->text);
+    mem_free(k->chroma);
+    family_close(k->f);
+}
+
+// Begins the next window of sequence i: the first one, or one that goes on.
+static void begin(company *k, int i, int64_t start) {
+    err e;
+    int64_t frames = MIN(WINDOW, FRAMES - start), known = start ? WINDOW - STRIDE : 0;
+    const seq_window w = {.index = start / STRIDE,
+                          .start = start,
+                          .frames = frames,
+                          .known = known,
+                          .chroma = i == 2 ? NULL : k->chroma,
+                          .chroma_rows = k->cfg->chroma_length / 2,
+                          .like = i == 1 && k->s[0] && !start ? k->s[0] : NULL,
+                          .like_null = i == 2 && k->s[0] && !k->done[0] ? k->s[0] : NULL};
+    must(decoder_begin(k->d, k->s[i], &w, &e), &e, "begin");
+    k->start[i] = start;
+    k->left[i] = decoder_columns(k->p->lm, &k->s[i]->p, frames, known);
+}
+
+static void create(company *k, int i) {
+    err e;
+    seq_params p = {.text = k->text,
+                    .text_n = i == 2 ? 2 : TOKENS,
+                    .text_rows = TOKENS,
+                    .sampling = {.temperature = 1, .top_k = 50, .guidance = 3},
+                    .seed = (uint64_t)i + 5,
+                    .stream = 9,
+                    .frames = FRAMES,
+                    .window = WINDOW,
+                    .cache_type = k->p->cache_type,
+                    .keep_first = i == 0};
+    if (i == 1) p.sampling = (sampler_params){.temperature = 0.8f, .top_p = 0.9f, .guidance = 1};
+    must(seq_create(&k->s[i], k->d, &p, &e), &e, "create");
+    begin(k, i, 0);
+}
+
+// After a step of sequence i.
+static void stepped(company *k, int i) {
+    if (--k->left[i]) return;
+    k->done[i] = k->start[i] + WINDOW >= FRAMES;
+    if (!k->done[i]) begin(k, i, k->start[i] + STRIDE);
+}
+
+// Sequence 0 alone; 1 and 2 join it one after the other; each leaves when it is done.
+static void run_company(company *k) {
+    err e;
+    memset(k->done, 0, sizeof k->done);
+    memset(k->s, 0, sizeof k->s);
+    for (int step = 0; step < 10 * FRAMES; step++) {
+        seq *list[SEQUENCES];
+        int of[SEQUENCES];
+        size_t n = 0;
+        for (int i = 0; i < SEQUENCES; i++)
+            if (step == 2 * i) create(k, i);
+        for (int i = 0; i < SEQUENCES; i++)
+            if (k->s[i] && !k->done[i]) of[n] = i, list[n++] = k->s[i];
+        if (!n) return;
+        must(decoder_step(k->d, list, n, &e), &e, "step");
+        for (size_t j = 0; j < n; j++) stepped(k, of[j]);
+    }
+}
+
+// The codes of all sequences, and the first scores of sequence 0; ends them.
+static int32_t *results(company *k) {
+    int64_t books = k->cfg->codebooks, size = books * FRAMES, scores = books * k->cfg->vocab;
+    int32_t *out = mem_calloc((size_t)(SEQUENCES * size + scores), sizeof *out);
+    err e;
+    for (int i = 0; i < SEQUENCES; i++) {
+        const int32_t *codes;
+        seq_rest(k->s[i]);
+        must(seq_codes(k->s[i], &codes, &e), &e, "codes");
+        must(seq_check(k->s[i], &e), &e, "check");
+        memcpy(out + i * size, codes, (size_t)size * sizeof *codes);
+        if (!i) memcpy(out + SEQUENCES * size, seq_first(k->s[i]), (size_t)scores * sizeof *out);
+        seq_free(k->s[i]);
+    }
+    return out;
+}
+
+// Scores of five columns of codes behind the prefix, through one branch.
+static float *forced(company *k, bool null) {
+    enum { COLS = 5 };
+    int64_t books = k->cfg->codebooks;
+    int32_t codes[MG_CODEBOOKS_MAX * COLS];
+    float *logits = mem_calloc((size_t)(COLS * books * k->cfg->vocab), sizeof *logits);
+    err e;
+    for (int64_t i = 0; i < books * COLS; i++) codes[i] = (int32_t)(i * 7 % (k->cfg->vocab + 1));
+    seq_params p = {.text = k->text, .text_n = TOKENS, .text_rows = TOKENS, .frames = FRAMES};
+    p.sampling.guidance = 3, p.window = WINDOW, p.cache_type = k->p->cache_type;
+    must(seq_create(&k->s[0], k->d, &p, &e), &e, "create");
+    const seq_window w = {.frames = WINDOW, .chroma = k->chroma, .chroma_rows = 4};
+    const seq_forced f = {codes, COLS, null, logits};
+    must(decoder_force(k->d, k->s[0], &w, &f, &e), &e, "force");
+    seq_free(k->s[0]);
+    return logits;
+}
+
+static void test_model(const char *model, weights_type type, bool quick) {
+    company k;
+    open_model(&k, model, type);
+    int64_t scores = k.cfg->codebooks * k.cfg->vocab, size = SEQUENCES * k.cfg->codebooks * FRAMES;
+    int32_t *codes[2];
+    float *logits[2][2];
+    for (int on_gpu = 0; on_gpu < 2; on_gpu++) {
+        open_decoder(&k, on_gpu);
+        run_company(&k);
+        codes[on_gpu] = results(&k);
+        for (int null = 0; null < 2; null++) logits[on_gpu][null] = quick ? NULL : forced(&k, null);
+        decoder_close(k.d);
+    }
+    expect(!memcmp(codes[0], codes[1], (size_t)size * sizeof **codes), "%s, weights %d: codes",
+           model, (int)type);
+    same((float *)codes[0] + size, (float *)codes[1] + size, scores, "%s, weights %d: first scores",
+         model, (int)type);
+    for (int null = 0; null < 2 && !quick; null++)
+        same(logits[0][null], logits[1][null], 5 * scores, "%s, weights %d: forced %d", model,
+             (int)type, null);
+    for (int i = 0; i < 2; i++) mem_free(codes[i]), mem_free(logits[i][0]), mem_free(logits[i][1]);
+    close_model(&k);
+}
+
+static const weights_type all_types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8,
+                                         WEIGHTS_Q4};
+
+void test_gpu_decoder(void) {
+    static const struct {
+        const char *model;
+        bool all; // types of weights; else as stored
+    } models[] = {{"mono", true}, {"melody", true}, {"stereo", false}, {"stereo-melody", false},
+                  {"f16", false}, {"equal", false}, {"bf16", false}};
+    for (size_t i = 0; i < ARRAY_LEN(models); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "tests/parity/%s/model", models[i].model);
+        for (size_t j = 0; j < (models[i].all ? ARRAY_LEN(all_types) : 1); j++)
+            test_model(path, all_types[j], false);
+    }
+}
+
+// The model that ships: a prefix of 500 rows, so in one type of each kind.
+void test_gpu_shipped(void) {
+    test_model("models/stemforge-mini", WEIGHTS_Q8, true);
+    test_model("models/stemforge-mini", WEIGHTS_AS_STORED, true);
+}
