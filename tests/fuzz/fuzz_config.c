@@ -37,9 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     (void)!oobleck_open(&codec, &w, j, &own, NULL);
     (void)!sa_condition_open(&condition, &w, j, NULL);
     if (!sa_schedule_read(&schedule, j, NULL)) {
-        sa_course course = {.s = &schedule, .steps = 9};
-        if (!sa_sampler_find(&course.sampler, &schedule, NULL, NULL))
-            (void)sa_course_step(&course, 3), (void)sa_course_start(&course);
+        const sa_course course = {.s = &schedule, .sampler = schedule.sampler, .steps = 9};
+        (void)sa_course_start(&course), (void)sa_course_step(&course, 3);
     }
     json_free(j);
     arena_deinit(&own);
