@@ -38,6 +38,13 @@ static status default_chords(condition *k, const char *text, err *e) {
     return OK;
 }
 
+static status read_chords(condition *k, const condition_wish *w, err *e) {
+    if (!w->chord_count) return default_chords(k, w->key, e);
+    k->has_chords = true;
+    status rc = chords_parse(&k->chords, w->chords, w->chord_count, k->bpm, e);
+    return rc ? err_within(e, rc, "chords") : OK;
+}
+
 // Makes the progression begin anew after so many bars.
 static void close_circle(progression *p, size_t bars) {
     for (size_t i = p->count; i < bars; i++) p->bars[i] = p->bars[i % p->count];
@@ -47,22 +54,20 @@ static void close_circle(progression *p, size_t bars) {
 status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e) {
     *out = (condition){.p = p, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
     status rc = OK;
-    if (w->chord_count) {
-        // Chords are checked for every model, also for one that does not hear them.
-        rc = chords_parse(&out->chords, w->chords, w->chord_count, out->bpm, e);
-        if (rc) return err_within(e, rc, "chords");
-        out->has_chords = true;
-    }
     if (w->melody)
         rc = read_melody(out, w->melody, e);
     else if (p->has_grid)
         out->kind = CONDITION_GRID;
     else if (mg_get_config(p->lm)->melody && w->chord_count)
         out->kind = CONDITION_CHORDS;
-    if (!rc && out->kind == CONDITION_GRID && !out->has_chords) rc = default_chords(out, w->key, e);
+    if (!rc && condition_is_timed(out)) rc = read_chords(out, w, e);
     if (!rc && w->loop_bars && out->chords.count) close_circle(&out->chords, w->loop_bars);
     if (rc) condition_close(out);
     return rc;
+}
+
+bool condition_is_timed(const condition *k) {
+    return k->kind == CONDITION_GRID || k->kind == CONDITION_CHORDS;
 }
 
 void condition_close(condition *k) {
@@ -70,35 +75,50 @@ void condition_close(condition *k) {
     *k = (condition){0};
 }
 
-// The melody repeats for ever. A window hears it from the time at which the window starts.
-static int64_t melody_rows(const condition *k, float *out, double start_s) {
-    const chroma_config *cfg = chroma_get_config(k->p->chroma);
-    int64_t from = (int64_t)(start_s * (double)cfg->sample_rate) % k->n;
-    int64_t n = from ? cfg->samples_max : MIN(k->n, cfg->samples_max);
-    float *turned = mem_alloc((size_t)n * sizeof *turned);
-    int64_t rows = rows_heard(k, n);
-    for (int64_t i = 0; turned && i < n; i++) turned[i] = k->wave[(from + i) % k->n];
-    const chroma_rows to = {.onehot = out, .n = rows};
-    status rc = turned ? chroma_extract(k->p->chroma, turned, n, &to, NULL) : ERR_OOM;
-    mem_free(turned);
-    return rc ? 0 : rows;
+// Samples of the melody, from its sample `from` on, that a window hears.
+static int64_t samples_heard(const condition *k, int64_t from) {
+    int64_t most = chroma_get_config(k->p->chroma)->samples_max;
+    return from ? most : MIN(k->n, most);
 }
 
-int64_t condition_chroma(void *arg, float *out, int64_t start_frame) {
+int64_t condition_melody_rows(const condition *k) {
+    return rows_heard(k, samples_heard(k, 0));
+}
+
+// The melody repeats for ever. A window hears it from the time at which the window starts.
+status condition_melody(const condition *k, chroma_rows *to, double start_s, err *e) {
+    const chroma_config *cfg = chroma_get_config(k->p->chroma);
+    int64_t from = (int64_t)(start_s * (double)cfg->sample_rate) % k->n;
+    int64_t n = samples_heard(k, from);
+    float *turned = mem_alloc((size_t)n * sizeof *turned);
+    if (!turned) return err_set(e, ERR_OOM, "no memory for a melody");
+    to->n = rows_heard(k, n);
+    for (int64_t i = 0; i < n; i++) turned[i] = k->wave[(from + i) % k->n];
+    status rc = chroma_extract(k->p->chroma, turned, n, to, e);
+    mem_free(turned);
+    return rc;
+}
+
+status condition_chroma(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e) {
     const condition *k = arg;
     double start_s = (double)start_frame / k->p->frame_rate;
-    int64_t rows = mg_get_config(k->p->lm)->chroma_length;
+    chroma_rows melody = {.onehot = out};
+    status rc = OK;
+    *rows = mg_get_config(k->p->lm)->chroma_length;
     switch (k->kind) {
-    case CONDITION_NONE: return 0;
-    case CONDITION_GRID: control_fill(out, &k->p->grid, &k->chords, k->bpm, start_s); return rows;
+    case CONDITION_NONE: *rows = 0; break;
+    case CONDITION_GRID: control_fill(out, &k->p->grid, &k->chords, k->bpm, start_s); break;
     case CONDITION_CHORDS: {
         const chroma_config *cfg = chroma_get_config(k->p->chroma);
         size_t first = (size_t)(start_s * (double)cfg->sample_rate / (double)cfg->hop + 0.5);
-        chords_fill_chroma(out, &k->chords, (size_t)rows, first, (int)cfg->hop,
+        chords_fill_chroma(out, &k->chords, (size_t)*rows, first, (int)cfg->hop,
                            (int)cfg->sample_rate);
-        return rows;
+        break;
     }
-    case CONDITION_MELODY: return melody_rows(k, out, start_s);
+    case CONDITION_MELODY:
+        rc = condition_melody(k, &melody, start_s, e);
+        *rows = melody.n;
+        break;
     }
-    return 0;
+    return rc;
 }

@@ -8,7 +8,7 @@ typedef struct {
     enum { CONDITION_NONE, CONDITION_GRID, CONDITION_CHORDS, CONDITION_MELODY } kind;
     const pipeline *p;
     progression chords; // GRID, CHORDS
-    bool has_chords;    // GRID: false when all bars are silent
+    bool has_chords;    // they were asked for
     double bpm;
     float *wave; // MELODY: mono at the chroma's rate, owned
     int64_t n;
@@ -31,5 +31,13 @@ typedef struct {
 status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e);
 void condition_close(condition *k); // zeroed is fine
 
+// Whether the chroma prefix says tempo and chords.
+bool condition_is_timed(const condition *k);
+
 // As run_chroma (run.h); arg is the condition. Several threads may call it at once.
-int64_t condition_chroma(void *arg, float *out, int64_t start_frame);
+status condition_chroma(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e);
+
+// MELODY: the rows of a window that starts at start_s; to has room for chroma_length of them and
+// gets their number.
+status condition_melody(const condition *k, chroma_rows *to, double start_s, err *e);
+int64_t condition_melody_rows(const condition *k); // of the first window

@@ -133,11 +133,6 @@ static void warn_unknown(warnings *w, const pipeline *p, const char *field, cons
                  (int)quoted((const uint8_t *)text, strlen(text)), text);
 }
 
-// Whether the chroma prefix says tempo and chords.
-static bool is_timed(const condition *k) {
-    return k->kind == CONDITION_GRID || k->kind == CONDITION_CHORDS;
-}
-
 // What only a model that removes noise has.
 static void warn_denoising(warnings *w, const stemforge_request *r) {
     static const char *const why = "it is for Stable Audio; MusicGen has nothing like it";
@@ -151,7 +146,7 @@ static void warn_denoising(warnings *w, const stemforge_request *r) {
 }
 
 void heard_of_request(warnings *w, const condition *k, const stemforge_request *r) {
-    bool timed = is_timed(k);
+    bool timed = condition_is_timed(k);
     if (timed && !(r->bpm > 0))
         warnings_add(w, WARNING_ASSUMED, "bpm", "no tempo was given: %g bpm is assumed", k->bpm);
     warn_key(w, k, r);
@@ -232,7 +227,7 @@ static void put_part(prompt_parts *to, size_t i, const prompt_parts *from) {
 // Warns of the first part that does not fit, and of all behind it.
 static status find_cut(warnings *w, const condition *k, const prompt_parts *all, const tok_ids *ids,
                        err *e) {
-    bool timed = is_timed(k), chords = all->chords && *all->chords;
+    bool timed = condition_is_timed(k), chords = all->chords && *all->chords;
     const line_part parts[] = {{"style", all->style != NULL, false},
                                {"bpm", all->bpm > 0, timed},
                                {"key", all->key != NULL, k->kind == CONDITION_GRID && !chords},

@@ -97,10 +97,11 @@ status run_begin_window(run *r, run *const *others, size_t n, err *e) {
                     .frames = window_frames(r, r->start),
                     .known = r->known};
     find_alike(&w, r, others, n);
+    status rc = OK;
     if (r->chroma && r->p.chroma && !r->p.seq.text_null)
-        w.chroma_rows = r->p.chroma(r->p.chroma_arg, r->chroma, r->start);
+        rc = r->p.chroma(r->p.chroma_arg, r->chroma, r->start, &w.chroma_rows, e);
     if (w.chroma_rows) w.chroma = r->chroma;
-    status rc = decoder_begin(r->d, r->s, &w, e);
+    if (!rc) rc = decoder_begin(r->d, r->s, &w, e);
     if (rc) return rc;
     r->left = window_steps(r, r->start, r->known);
     r->open = true;

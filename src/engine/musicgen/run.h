@@ -17,9 +17,9 @@
 #pragma once
 #include "engine/musicgen/decoder.h"
 
-// Writes the chroma rows of a window that starts at a frame into out [chroma_length, bins] and
-// returns how many there are (the decoder tiles them); 0: the null chroma.
-typedef int64_t (*run_chroma)(void *arg, float *out, int64_t start_frame);
+// Writes the chroma rows of a window that starts at a frame into out [chroma_length, bins] and how
+// many there are into *rows (the decoder tiles them); 0: the null chroma.
+typedef status (*run_chroma)(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e);
 
 typedef struct {
     seq_params seq;

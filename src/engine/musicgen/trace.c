@@ -78,19 +78,26 @@ static status read_codes(tracer *t, const char *member, int64_t rows, int64_t li
     return OK;
 }
 
-static status read_wav(tracer *t, const char *member, int channels, float **planes, int64_t *n,
-                       err *e) {
+// The path of a sound file that the run names, relative to the run's folder; "": it names none.
+static status find_sound(const tracer *t, const char *member, char path[OS_PATH_MAX], err *e) {
     const char *name = NULL;
-    *planes = NULL;
-    *n = 0;
+    path[0] = 0;
     status rc = json_opt_str(t->run, member, &name, e);
     if (rc || !name) return rc;
+    return name[0] == '/' ? os_path_join(path, OS_PATH_MAX, "", name + 1, e)
+                          : os_path_join(path, OS_PATH_MAX, t->dir, name, e);
+}
+
+static status read_wav(tracer *t, const char *member, int channels, float **planes, int64_t *n,
+                       err *e) {
     char path[OS_PATH_MAX];
+    *planes = NULL;
+    *n = 0;
+    status rc = find_sound(t, member, path, e);
+    if (rc || !*path) return rc;
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
-    rc = name[0] == '/' ? os_path_join(path, sizeof path, "", name + 1, e)
-                        : os_path_join(path, sizeof path, t->dir, name, e);
-    if (!rc) rc = file_read(&clip, path, &limits, e);
+    rc = file_read(&clip, path, &limits, e);
     if (!rc)
         rc = file_clip_planes(planes, n, &clip, (int)encodec_get_config(t->p->codec)->sample_rate,
                               channels, e);
@@ -141,19 +148,21 @@ static status trace_text(tracer *t, err *e) {
 
 // --- chroma
 
+// The rows of the first window, as a request with this melody hears them.
 static status chroma_of_wav(tracer *t, err *e) {
-    float *wave;
-    int64_t n;
-    status rc = read_wav(t, "melody_wav", 1, &wave, &n, e);
-    if (rc || !wave) return rc;
-    int64_t frames = chroma_frames(t->p->chroma, n), bins = mg_get_config(t->p->lm)->chroma_bins;
-    t->chroma = ADD_F32(t, "chroma", frames, bins);
-    float *raw = ADD_F32(t, "chroma_raw", frames, bins);
-    t->chroma_n = frames;
-    rc = t->chroma && raw
-             ? chroma_extract(t->p->chroma, wave, n, &(chroma_rows){t->chroma, raw, frames}, e)
-             : no_memory(e);
-    mem_free(wave);
+    char path[OS_PATH_MAX];
+    const mg_config *cfg = mg_get_config(t->p->lm);
+    condition k;
+    status rc = find_sound(t, "melody_wav", path, e);
+    if (rc || !*path) return rc;
+    rc = condition_open(&k, t->p, &(condition_wish){.melody = path}, e);
+    if (rc) return rc;
+    t->chroma_n = condition_melody_rows(&k);
+    t->chroma = ADD_F32(t, "chroma", t->chroma_n, cfg->chroma_bins);
+    float *raw = ADD_F32(t, "chroma_raw", t->chroma_n, cfg->chroma_bins);
+    chroma_rows to = {.onehot = t->chroma, .raw = raw};
+    rc = t->chroma && raw ? condition_melody(&k, &to, 0, e) : no_memory(e);
+    condition_close(&k);
     return rc;
 }
 
@@ -173,9 +182,9 @@ static status chroma_of_chords(tracer *t, const json *list, err *e) {
     if (!rc) rc = condition_open(&k, t->p, &wish, e);
     if (rc) return rc;
     t->chroma = arena_f32(&t->out->own, (size_t)cfg->chroma_length, (size_t)cfg->chroma_bins);
-    if (t->chroma) t->chroma_n = condition_chroma(&k, t->chroma, 0);
+    rc = t->chroma ? condition_chroma(&k, t->chroma, 0, &t->chroma_n, e) : no_memory(e);
     condition_close(&k);
-    return t->chroma ? OK : no_memory(e);
+    return rc;
 }
 
 static status trace_chroma(tracer *t, err *e) {
@@ -200,13 +209,14 @@ static status trace_chroma(tracer *t, err *e) {
     return OK;
 }
 
-static int64_t given_chroma(void *arg, float *out, int64_t start_frame) {
+static status given_chroma(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e) {
     (void)start_frame;
+    (void)e;
     const tracer *t = arg;
     const mg_config *cfg = mg_get_config(t->p->lm);
-    int64_t n = MIN(t->chroma_n, cfg->chroma_length);
-    memcpy(out, t->chroma, (size_t)(n * cfg->chroma_bins) * sizeof *out);
-    return n;
+    *rows = MIN(t->chroma_n, cfg->chroma_length);
+    memcpy(out, t->chroma, (size_t)(*rows * cfg->chroma_bins) * sizeof *out);
+    return OK;
 }
 
 // --- decoder

@@ -1,0 +1,109 @@
+// test_condition.c - what steers a melody model: the rows of a recorded melody, alike for a request
+// and for a trace, and an error where there is no memory for them.
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "audio/file.h"
+#include "engine/musicgen/condition.h"
+#include "engine/musicgen/family.h"
+#include "engine/musicgen/trace.h"
+
+#define MELODY "tests/parity/melody/model"
+#define RATE 16000
+
+// A melody of so many seconds whose pitch changes each half of one.
+static void write_melody(const char *path, int seconds) {
+    static const int period[] = {73, 61, 49, 82, 55};
+    int64_t n = (int64_t)seconds * RATE;
+    float *x = mem_alloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (i % period[i / (RATE / 2) % 5]) * 2 < period[i / (RATE / 2) % 5] ? 0.4f : -0.4f;
+    cr_assert_eq(file_write(path, FILE_WAV16, x, n, 1, RATE, NULL, NULL), OK);
+    mem_free(x);
+}
+
+typedef struct {
+    compute *c;
+    family *f;
+    const pipeline *p;
+    char dir[64], path[96];
+    condition k;
+} melody;
+
+static void open_melody(melody *m, int seconds) {
+    err e;
+    strcpy(m->dir, "/tmp/stemforge-melody-XXXXXX");
+    cr_assert(mkdtemp(m->dir));
+    snprintf(m->path, sizeof m->path, "%s/m.wav", m->dir);
+    write_melody(m->path, seconds);
+    cr_assert_eq(compute_open(&m->c, 1, NULL, &e), OK, "%s", e.text);
+    cr_assert_eq(family_open(&m->f, &(family_options){.model = MELODY, .c = m->c}, &e), OK, "%s",
+                 e.text);
+    cr_assert_eq(musicgen_pipeline(&m->p, m->f, &e), OK);
+    cr_assert_eq(condition_open(&m->k, m->p, &(condition_wish){.melody = m->path}, &e), OK, "%s",
+                 e.text);
+}
+
+static void close_melody(melody *m) {
+    condition_close(&m->k);
+    family_close(m->f);
+    compute_close(m->c);
+    unlink(m->path);
+    rmdir(m->dir);
+}
+
+static const st_entry *find(const trace_result *r, const char *name) {
+    for (size_t i = 0; i < r->n; i++)
+        if (strcmp(r->list[i].name, name) == 0) return &r->list[i];
+    return NULL;
+}
+
+// Also of a melody that is longer than what the model hears of one.
+Test(condition, a_trace_hears_a_melody_as_a_request_does) {
+    static const int lengths[] = {1, 7, 45};
+    for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
+        melody m;
+        err e;
+        open_melody(&m, lengths[i]);
+        const mg_config *cfg = mg_get_config(m.p->lm);
+        size_t room = (size_t)(cfg->chroma_length * cfg->chroma_bins);
+        float *want = mem_calloc(room, sizeof *want);
+        int64_t rows;
+        cr_assert_eq(condition_chroma(&m.k, want, 0, &rows, &e), OK, "%s", e.text);
+        json *run;
+        trace_result got;
+        cr_assert_eq(json_parse(&run, bytes_of("{\"melody_wav\": \"m.wav\"}"), 100, &e), OK);
+        cr_assert_eq(trace_run(&got, m.f, run, m.dir, &e), OK, "%s", e.text);
+        const st_entry *heard = find(&got, "chroma");
+        cr_assert(heard && heard->t.shape[0] == rows, "%d s", lengths[i]);
+        cr_assert_eq(memcmp(heard->t.data, want, (size_t)(rows * cfg->chroma_bins) * sizeof *want),
+                     0, "%d s", lengths[i]);
+        trace_free(&got);
+        json_free(run);
+        mem_free(want);
+        close_melody(&m);
+    }
+}
+
+// It was made without the melody, in silence.
+Test(condition, no_memory_for_a_melody_is_an_error) {
+    melody m;
+    err e = {0};
+    open_melody(&m, 2);
+    const mg_config *cfg = mg_get_config(m.p->lm);
+    float *rows = mem_calloc((size_t)(cfg->chroma_length * cfg->chroma_bins), sizeof *rows);
+    int64_t n = 0;
+    status rc = ERR_OOM;
+    int failed = 0;
+    for (; failed < 100 && rc; failed++) {
+        mem_fail_after(failed);
+        rc = condition_chroma(&m.k, rows, 50, &n, &e);
+        mem_fail_after(-1);
+        cr_assert(rc == OK || rc == ERR_OOM, "%s", e.text);
+    }
+    cr_assert(failed > 1 && rc == OK && n > 0);
+    mem_free(rows);
+    close_melody(&m);
+}
