@@ -59,6 +59,9 @@ bool stemforge_weights_parse(const char *name, stemforge_weights *out);
 // Loads a model. *out is the caller's (stemforge_close). NULL on failure, and e says why.
 stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
                                 stemforge_error *e);
+// The family that a model is of, as people write it ("MusicGen"), from its documents alone. NULL:
+// none that the library knows.
+const char *stemforge_model_title(const char *model);
 // Cancels what runs, waits for it, frees everything. NULL is fine.
 void stemforge_close(stemforge_engine *g);
 
@@ -83,12 +86,14 @@ typedef struct {
     double fade_in_seconds;  // 0 to 30; -1, the default: 0.1, of a loop 0
     double fade_out_seconds; // the same
     double temperature;      // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem
-    int top_k;               // 0: all; -1, the default: what the model says, else 250
-    double top_p;            // 0: off; else up to 1
-    int steps;               // of a model that removes noise, 1 to 500; 0: what the model says
-    const char *sampler;     // of such a model: "dpmpp-3m-sde"; NULL: what the model says
-    double canvas;           // seconds that such a model works on, 0.1 to 600; 0: all it can
-    double guidance;         // 1: unguided; -1, the default: what the model says, else 3
+    const double *temperatures; // [stem_count] that each stem is drawn with, to 4, whatever the
+                                // model says; -1: as above. NULL: all as above
+    int top_k;                  // 0: all; -1, the default: what the model says, else 250
+    double top_p;               // 0: off; else up to 1
+    int steps;                  // of a model that removes noise, 1 to 500; 0: what the model says
+    const char *sampler;        // of such a model: "dpmpp-3m-sde"; NULL: what the model says
+    double canvas;              // seconds that such a model works on, 0.1 to 600; 0: all it can
+    double guidance;            // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio or code file (.safetensors) that each stem goes on
@@ -162,8 +167,9 @@ typedef struct {
     int channels;          // 1 or 2
     double window_seconds; // longest span one pass can make
     double frame_rate;     // decoder steps per second of audio
-    int top_k;             // what a request that says -1 is drawn with; 0: all
-    double guidance;       // the same; 0: the family has neither
+    int top_k;             // what a request that says -1 is drawn with; 0: all; -1: it has none
+    double guidance;       // the same; 0: it has none
+    int steps;             // what a request that says 0 is made with; 0: it has none
     int64_t parameters;    // values in all
     size_t weight_bytes;   // as kept in memory
     size_t stem_bytes;     // cache memory per running stem of window_seconds
@@ -184,6 +190,12 @@ typedef struct {
 } stemforge_stats;
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g);
+
+// Which model it is: a digest of its tensors, the same in every folder and for a packed file of it.
+// It reads a little of each tensor: some milliseconds. "": not known.
+#define STEMFORGE_DIGEST_SIZE 33
+stemforge_status stemforge_engine_digest(const stemforge_engine *g, char out[STEMFORGE_DIGEST_SIZE],
+                                         stemforge_error *e);
 
 const char *stemforge_version(void);
 

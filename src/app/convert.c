@@ -59,14 +59,17 @@ static void close_documents(documents *d) {
     buf_deinit(&d->vocabulary);
 }
 
-static status write_file(const options *o, const checkpoint *m, const checkpoint_record *r,
-                         err *e) {
+static status write_file(const options *o, const family *f, const checkpoint_record *r, err *e) {
     documents d = {0};
-    status rc = open_documents(&d, m->path, e);
+    char digest[DIGEST_TEXT];
+    const checkpoint *m = &f->files;
+    status rc = family_digest(digest, f, e);
+    if (!rc) rc = open_documents(&d, m->path, e);
     if (!rc) rc = pack_tokenizer(&d, m, e);
     const pack_contents c = {.model = m->name,
                              .license = o->license,
                              .weights = o->type,
+                             .digest = digest,
                              .list = r->list,
                              .count = r->count,
                              .config = d.config.data,
@@ -91,7 +94,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     if (!rc) rc = family_open(&f, &files, e);
     if (!rc && f->files.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
-    if (!rc) rc = write_file(o, &f->files, &r, e);
+    if (!rc) rc = write_file(o, f, &r, e);
     if (!rc && checkpoint_check(&f->files, e)) {
         rc = ERR_DEVICE;
         struct stat st; // what was read meanwhile is not the model; a device stays

@@ -28,7 +28,9 @@
 // Everything the command line says.
 typedef struct {
     const char *model, *recipe, *out, *format, *weights, *isa, *name;
-    recipe_defaults model_own; // of the recipe
+    const recipe_file *made;                  // the recipe; NULL: none
+    recipe_defaults model_own;                // of the recipe
+    double temperatures[STEMFORGE_STEMS_MAX]; // of the recipe
     arg_list stems, chords;
     stemforge_request r;
     int64_t threads;
@@ -149,15 +151,33 @@ static void name_stem(const stemforge_request *r, err *e) {
     }
 }
 
-// The request with the numbers that -1 stands for: those of the recipe, else the model's own.
+// The request with the numbers that it leaves to the model: those of the recipe, else its own.
 static stemforge_request settle_defaults(const options *o, take *t, const stemforge_info *info) {
     stemforge_request used = *t->recipe.request;
     recipe_defaults own = o->model_own;
-    if (own.guidance <= 0) own = (recipe_defaults){info->top_k, info->guidance};
+    if (!own.known) own = (recipe_defaults){true, info->top_k, info->guidance, info->steps};
     t->recipe.model_own = own;
-    if (used.top_k < 0 && own.guidance > 0) used.top_k = own.top_k;
+    if (used.top_k < 0) used.top_k = own.top_k;
     if (used.guidance < 0 && own.guidance > 0) used.guidance = own.guidance;
+    if (!used.steps) used.steps = own.steps;
     return used;
+}
+
+// Writes down which model it is, and says when the recipe was made with another one.
+static status identify_model(output *out, stemforge_engine *g, err *e) {
+    recipe_model *is = &out->take->recipe.identity;
+    is->name = out->info.name;
+    status rc = stemforge_engine_digest(g, is->digest, e);
+    const recipe_model *was = out->o->made ? &out->o->made->identity : NULL;
+    if (rc || !was || !*was->digest || !*is->digest || strcmp(was->digest, is->digest) == 0)
+        return rc;
+    char text[400];
+    snprintf(text, sizeof text,
+             "the recipe was made with another model: expected %.100s (digest %s), found %.100s "
+             "(%s); the stems will be others",
+             was->name ? was->name : "one", was->digest, is->name, is->digest);
+    on_warning(out, &(stemforge_warning){"other_model", "model", text});
+    return OK;
 }
 
 static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
@@ -181,7 +201,8 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
                                  .stem_done = on_stem,
                                  .progress = on_progress,
                                  .canceled = on_canceled};
-    status rc = stemforge_generate(g, &used, &ev, e);
+    status rc = identify_model(&out, g, e);
+    if (!rc) rc = stemforge_generate(g, &used, &ev, e);
     progress_end(&out.bar);
     if (rc) name_stem(r, e);
     if (!rc && out.no_memory) rc = err_set(e, ERR_OOM, "no memory for a warning");
@@ -301,6 +322,7 @@ static status load_recipe(options *o, recipe_file *rec, int argc, char **argv, e
     o->format = rec->format;
     o->weights = rec->weights;
     o->name = rec->name;
+    o->made = rec;
     return OK;
 }
 
@@ -319,6 +341,19 @@ static void override(options *o) {
     if (!GIVEN(o, loop)) return;
     if (!GIVEN(o, fade_in_seconds)) o->r.fade_in_seconds = -1;
     if (!GIVEN(o, fade_out_seconds)) o->r.fade_out_seconds = -1;
+}
+
+// What the recipe's stems were drawn with, unless flags say otherwise.
+static void keep_temperatures(options *o, const recipe_file *rec) {
+    o->r.temperatures = NULL;
+    if (!rec->request.temperatures || o->model != rec->model || GIVEN(o, temperature)) return;
+    o->r.temperatures = o->temperatures;
+    for (size_t i = 0; i < o->r.stem_count; i++) {
+        o->temperatures[i] = -1;
+        for (size_t k = 0; k < rec->request.stem_count; k++)
+            if (strcmp(o->r.stems[i], rec->request.stems[k]) == 0)
+                o->temperatures[i] = rec->temperatures[k];
+    }
 }
 
 static int usage(const char *text) {
@@ -417,8 +452,10 @@ int generate_main(int argc, char **argv) {
             code = usage(e.text);
         o.r.chords = chord_names;
     }
+    o.r.temperatures = NULL;
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
     if (o.model == rec.model) o.model_own = rec.model_own; // no other model was named
+    if (!code) keep_temperatures(&o, &rec);
     if (!code) fill_in(&o.r, o.recipe != NULL);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {

@@ -33,15 +33,18 @@ static status describe(const char *model, bool as_json, err *e) {
     buf_init(&text, 1 << 16);
     json *members = json_new_object();
     status rc = family_open(&f, &(family_options){.model = model}, e);
+    char digest[DIGEST_TEXT] = "";
+    if (!rc) rc = family_digest(digest, f, e);
     bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
+              json_set_str(members, "digest", digest) &&
               json_set_int(members, "arithmetic", ARITHMETIC) &&
               json_set_str(members, "prefetch", kept_way()) &&
               json_set_str(members, "gpu_kernels", kernel_names(kernels));
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
     if (!rc && !as_json)
-        printf("%sarithmetic %d\nprefetch   %s\nGPU code   %s\n", buf_str(&text), ARITHMETIC,
-               kept_way(), kernel_names(kernels));
+        printf("%sdigest     %s\narithmetic %d\nprefetch   %s\nGPU code   %s\n", buf_str(&text),
+               *digest ? digest : "not known", ARITHMETIC, kept_way(), kernel_names(kernels));
     json_free(members);
     buf_deinit(&text);
     family_close(f);

@@ -2,6 +2,7 @@
 #include "app/recipe.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,18 @@ static bool set_field(json *j, const field *f, const stemforge_request *r) {
     return json_set(j, f->recipe, fieldjson_write(f, r));
 }
 
+// Which model it was, and what it stood for: members that only the model's families have.
+static bool set_model(json *j, const recipe *r) {
+    const recipe_defaults *own = &r->model_own;
+    bool ok = !r->identity.name || json_set_str(j, "model_name", r->identity.name);
+    if (*r->identity.digest) ok = ok && json_set_str(j, "model_digest", r->identity.digest);
+    if (!own->known) return ok;
+    if (own->top_k >= 0) ok = ok && json_set_int(j, "model_top_k", own->top_k);
+    if (own->guidance > 0) ok = ok && json_set_num(j, "model_guidance", own->guidance);
+    if (own->steps) ok = ok && json_set_int(j, "model_steps", own->steps);
+    return ok;
+}
+
 static json *to_json(const recipe *r) {
     json *j = json_new_object();
     bool shipped = strcmp(r->model, SHIPPED_MODEL) == 0;
@@ -33,9 +46,7 @@ static json *to_json(const recipe *r) {
               json_set_str(j, "weights", r->weights) && json_set_str(j, "format", r->format);
     if (ok && strcmp(r->name, STEM_NAME_PLAIN) != 0) ok = json_set_str(j, "name", r->name);
     for (size_t i = 0; i < field_count && ok; i++) ok = set_field(j, &field_rows[i], r->request);
-    if (ok && r->model_own.guidance > 0)
-        ok = json_set_int(j, "model_top_k", r->model_own.top_k) &&
-             json_set_num(j, "model_guidance", r->model_own.guidance);
+    ok = ok && set_model(j, r);
     if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
     if (ok && json_len(r->warnings)) ok = json_set(j, "warnings", json_copy_of(r->warnings));
     if (ok) return j;
@@ -109,17 +120,43 @@ static status check_arithmetic(const recipe_file *r, err *e) {
                    number < ARITHMETIC ? "stemforge " ARITHMETIC_1_VERSION : "A newer stemforge");
 }
 
+static status read_model(recipe_file *r, err *e) {
+    recipe_defaults *own = &r->model_own;
+    const char *digest = "";
+    int64_t top_k = -1, steps = 0;
+    status rc = json_opt_str(r->doc, "model_name", &r->identity.name, e);
+    if (!rc) rc = json_opt_str(r->doc, "model_digest", &digest, e);
+    if (!rc) rc = json_opt_int(r->doc, "model_top_k", 0, 65536, &top_k, e);
+    if (!rc) rc = json_opt_num(r->doc, "model_guidance", 0, 100, &own->guidance, e);
+    if (!rc) rc = json_opt_int(r->doc, "model_steps", 1, 500, &steps, e);
+    own->known = top_k >= 0 || own->guidance > 0 || steps;
+    own->top_k = (int)top_k;
+    own->steps = (int)steps;
+    snprintf(r->identity.digest, sizeof r->identity.digest, "%s", digest);
+    return rc;
+}
+
+// The stems of the request, by name.
+static status read_temperatures(recipe_file *r, err *e) {
+    const json *drawn = json_find(r->doc, "stem_temperature");
+    status rc = OK;
+    for (size_t i = 0; i < r->request.stem_count && i < STEMFORGE_STEMS_MAX && !rc; i++) {
+        r->temperatures[i] = -1;
+        rc = json_opt_num(drawn, r->request.stems[i], 0, 4, &r->temperatures[i], e);
+    }
+    if (drawn && !rc) r->request.temperatures = r->temperatures;
+    return rc ? err_within(e, rc, "stem_temperature") : OK;
+}
+
 static status read_members(recipe_file *r, err *e) {
     status rc = json_get_str(r->doc, "model", &r->model, e);
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
     if (!rc) rc = json_opt_str(r->doc, "format", &r->format, e);
     if (!rc) rc = json_opt_str(r->doc, "name", &r->name, e);
-    int64_t top_k = 0;
-    if (!rc) rc = json_opt_int(r->doc, "model_top_k", 0, 65536, &top_k, e);
-    if (!rc) rc = json_opt_num(r->doc, "model_guidance", 0, 100, &r->model_own.guidance, e);
-    r->model_own.top_k = (int)top_k;
+    if (!rc) rc = read_model(r, e);
     if (!rc) rc = check_arithmetic(r, e);
-    return rc ? rc : read_fields(r, e);
+    if (!rc) rc = read_fields(r, e);
+    return rc ? rc : read_temperatures(r, e);
 }
 
 status recipe_read(recipe_file *out, const char *path, err *e) {

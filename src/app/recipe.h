@@ -4,12 +4,20 @@
 #include "request/fieldjson.h"
 #include "stemforge.h"
 
-// What -1 in a request stands for: the model's own, as stemforge_info has them. A recipe says the
-// numbers, so that it makes the same bytes after the model's changed. guidance 0: not known.
+// What a request leaves to the model, as stemforge_info has them. A recipe says the numbers, so
+// that it makes the same bytes after the model's changed.
 typedef struct {
+    bool known;
     int top_k;
     double guidance;
+    int steps;
 } recipe_defaults;
+
+// Which model it is: its name and stemforge_engine_digest. "" where nobody knows.
+typedef struct {
+    const char *name;
+    char digest[STEMFORGE_DIGEST_SIZE];
+} recipe_model;
 
 typedef struct {
     const stemforge_request *request;
@@ -17,6 +25,7 @@ typedef struct {
     const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
     const json *warnings; // array of {code, field, detail}; empty: left out
     recipe_defaults model_own;
+    recipe_model identity; // name NULL: not opened yet
 } recipe;
 
 // Writes it atomically. Paths are written from the root, so that it works from any folder; the
@@ -29,6 +38,8 @@ typedef struct {
     stemforge_request request;
     const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     recipe_defaults model_own;
+    recipe_model identity;                    // name NULL: an older recipe
+    double temperatures[STEMFORGE_STEMS_MAX]; // that its stems were drawn with; -1: not said
     json *doc;
     field_lists lists;
 } recipe_file;

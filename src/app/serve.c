@@ -25,7 +25,6 @@
 #include "service/view.h"
 #include "service/worker.h"
 
-#define FAMILY "MusicGen" // of the models in log lines before one is open
 #define NO_MODEL "Failed to load any AI models. Cannot proceed without models."
 #define POLL_MS 50
 #define LAST_RESORT_MS 5000 // beyond the grace period; then leases give the jobs back
@@ -43,6 +42,7 @@ typedef struct {
     upkeep *upkeep;
     api *api;
     http_server *http;
+    const char *title; // of the model's family; NULL: not known
     stemforge_engine *engine;
     pthread_t loader;
     bool loader_runs;
@@ -167,7 +167,8 @@ static status open_http(service *s, err *e) {
                     .device = c->use_gpu ? "gpu" : "cpu"};
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;
-    api_set_model(s->api, API_MODEL_LOADING, NULL, NULL);
+    s->title = stemforge_model_title(serve_engine_options(c).model);
+    api_set_model(s->api, &(api_model_set){.state = API_MODEL_LOADING, .title = s->title});
     char listen[SERVE_LISTEN_MAX];
     serve_listen(c, listen);
     http_options o = http_options_default();
@@ -224,11 +225,12 @@ static void *load(void *arg) {
     err e;
     char asked[128];
     hubdir_short_name(asked, sizeof asked, s->c->model);
-    log_info("serve", "Loading " FAMILY " model (%s)...", asked);
+    const char *title = s->title ? s->title : "MusicGen"; // when nobody knows
+    log_info("serve", "Loading %s model (%s)...", title, asked);
     status rc = open_engine(s, &e);
     const stemforge_info info = s->engine ? stemforge_engine_info(s->engine) : (stemforge_info){0};
     if (rc) {
-        log_error("serve", FAMILY " model %s: %s", asked, e.text);
+        log_error("serve", "%s model %s: %s", title, asked, e.text);
     } else {
         log_info("serve", "%s loaded successfully (model: %s)", info.title, info.name);
         rc = worker_start(s->worker, s->engine, &e);
@@ -236,11 +238,12 @@ static void *load(void *arg) {
     }
     if (rc) {
         log_error("serve", NO_MODEL);
-        api_set_model(s->api, API_MODEL_NONE, NULL, NULL);
+        api_set_model(s->api, &(api_model_set){.state = API_MODEL_NONE, .title = s->title});
         s->model_refused = rc == ERR_ARG || rc == ERR_NOT_FOUND || rc == ERR_FORMAT;
         atomic_store(&s->load_failed, true);
     } else {
-        api_set_model(s->api, API_MODEL_AVAILABLE, info.name, s->engine);
+        const api_model_set there = {API_MODEL_AVAILABLE, info.title, info.name, s->engine};
+        api_set_model(s->api, &there);
         log_info("serve", "Models initialized successfully");
     }
     atomic_store(&s->loaded, true);

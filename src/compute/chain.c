@@ -32,6 +32,19 @@ void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, 
     }
 }
 
+void chain_round(const chain_weight *to, const void *panels) {
+    float x[PUT_BLOCK];
+    for (int64_t r = 0; r < to->rows; r++) {
+        const float *from =
+            (const float *)panels + (size_t)(r / 16) * (size_t)to->cols * 16 + r % 16;
+        for (int64_t at = 0; at < to->cols; at += PUT_BLOCK) {
+            int64_t n = MIN(PUT_BLOCK, to->cols - at);
+            for (int64_t i = 0; i < n; i++) x[i] = from[(at + i) * 16];
+            chain_put(to, r, at, x, n);
+        }
+    }
+}
+
 chain_weight chain_conv_weight(dtype type, int64_t rows, int64_t in, int64_t taps, int64_t step) {
     bool tiled = step == 1 && (taps == 2 || taps == 3) && in % 16 == 0 && rows > 1;
     return (chain_weight){.type = type,

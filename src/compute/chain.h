@@ -49,6 +49,8 @@ bool chain_size(size_t *out, dtype type, int64_t rows, int64_t cols);
 chain_weight chain_conv_weight(dtype type, int64_t rows, int64_t in, int64_t taps, int64_t step);
 // Writes n values of a row, from column col on; BF16 rounds them.
 void chain_put(const chain_weight *w, int64_t row, int64_t col, const float *x, int64_t n);
+// Fills to, of BF16, with the values of the same matrix in panels of F32.
+void chain_round(const chain_weight *to, const void *panels);
 // Writes the weights of a row for inputs col to col + n - 1; tap[j] has those of tap j.
 void chain_put_taps(const chain_weight *w, int64_t row, int64_t col, const float *const *tap,
                     int64_t taps, int64_t n);

@@ -49,13 +49,11 @@ stemforge_options stemforge_options_default(void) {
 }
 
 bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
-    static const char *const names[] = {"stored", "f32", "bf16", "q8", "q4"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(name, names[i]) != 0) continue;
-        *out = (stemforge_weights)i;
-        return true;
-    }
-    return false;
+    int type = WEIGHTS_AS_STORED;
+    while (type <= WEIGHTS_Q4 && strcmp(name, weights_type_name((weights_type)type)) != 0) type++;
+    if (type > WEIGHTS_Q4) return false;
+    *out = (stemforge_weights)type;
+    return true;
 }
 
 // The caller's rounding mode and flush-to-zero must not change a bit, here or in the threads that
@@ -129,6 +127,10 @@ void stemforge_close(stemforge_engine *g) {
     mem_free(g);
 }
 
+const char *stemforge_model_title(const char *model) {
+    return family_title(model);
+}
+
 stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     stemforge_info info = g->f->info;
     info.title = g->f->ops->title;
@@ -136,6 +138,13 @@ stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     info.isa = compute_isa(g->c);
     info.arithmetic = ARITHMETIC;
     return info;
+}
+
+_Static_assert(STEMFORGE_DIGEST_SIZE == DIGEST_TEXT, "stemforge.h has the size of digest.h");
+
+stemforge_status stemforge_engine_digest(const stemforge_engine *g, char out[STEMFORGE_DIGEST_SIZE],
+                                         stemforge_error *e) {
+    return family_digest(out, g->f, e);
 }
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
@@ -150,14 +159,19 @@ stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
 // --- requests
 
 stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e) {
-    return check_first(r, e);
+    fenv_t kept;
+    plain_arithmetic(&kept);
+    status rc = check_first(r, e);
+    fesetenv(&kept);
+    return rc;
 }
 
 // --- one request
 
 typedef struct {
     stemforge_engine *g;
-    const stemforge_request *r;
+    const stemforge_request *r; // of ours: says what the caller left to the model
+    stemforge_request settled;
     const stemforge_events *ev;
     plan *plan;
     double started;
@@ -169,10 +183,18 @@ static const char *stem_name(const request *q, const take *t) {
     return q->r->stems[t->stem];
 }
 
+// The numbers that the model stands for, so that a stem can say them.
+static void settle_defaults(stemforge_request *r, const stemforge_info *info) {
+    if (r->top_k < 0) r->top_k = info->top_k;
+    if (r->guidance < 0 && info->guidance > 0) r->guidance = info->guidance;
+    if (!r->steps) r->steps = info->steps;
+}
+
 static status plan_stems(request *q, err *e) {
     const stemforge_request *r = q->r;
     const family_ops *ops = q->g->f->ops;
     status rc = check_first(r, e);
+    settle_defaults(&q->settled, &q->g->f->info);
     if (!rc) rc = ops->plan(q->g->f, r, &q->plan, e);
     q->job.items = q->items;
     for (size_t i = 0; !rc && i < r->stem_count; i++) {
@@ -279,7 +301,8 @@ static status generate(stemforge_engine *g, const stemforge_request *r, const st
     request *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->g = g;
-    q->r = r;
+    q->settled = *r;
+    q->r = &q->settled;
     q->ev = ev ? ev : &none;
     q->started = os_seconds();
     status rc = plan_stems(q, e);

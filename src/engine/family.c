@@ -1,6 +1,8 @@
 // family.c - see family.h.
 #include "engine/family.h"
 
+#include <stdio.h>
+
 static const family_ops *find_ops(const checkpoint *files) {
     for (size_t i = 0; i < family_count; i++)
         if (families[i]->recognise(files)) return families[i];
@@ -55,4 +57,23 @@ void family_close(family *f) {
     f->ops->close(f);
     checkpoint_close(&f->files);
     mem_free(f);
+}
+
+status family_digest(char out[DIGEST_TEXT], const family *f, err *e) {
+    const st_file *sets[FAMILY_SETS_MAX];
+    if (f->files.packed) {
+        bytes kept = pack_document(f->files.packed, "digest");
+        snprintf(out, DIGEST_TEXT, "%.*s", (int)MIN(kept.n, DIGEST_TEXT - 1), (const char *)kept.p);
+        return OK;
+    }
+    out[0] = 0;
+    return f->ops->tensors ? digest_tensors(out, sets, f->ops->tensors(f, sets), e) : OK;
+}
+
+const char *family_title(const char *model) {
+    checkpoint files;
+    if (checkpoint_open(&files, model, NULL, NULL)) return NULL;
+    const family_ops *ops = find_ops(&files);
+    checkpoint_close(&files);
+    return ops ? ops->title : NULL;
 }

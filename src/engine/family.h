@@ -16,6 +16,7 @@
 #pragma once
 #include "compute/ops.h"
 #include "engine/checkpoint.h"
+#include "engine/digest.h"
 #include "request/warnings.h"
 #include "stemforge.h"
 
@@ -61,6 +62,7 @@ typedef struct {
 } family_options;
 
 #define FAMILY_TOGETHER 8 // takes that finish in one call at most
+#define FAMILY_SETS_MAX 4 // sets of tensors of a model
 
 struct family_ops {
     const char *title;   // as people write it: "MusicGen"
@@ -88,6 +90,8 @@ struct family_ops {
     // too.
     void (*end)(take *t);
 
+    // Writes the sets of tensors of the model's folder, for its digest. May be NULL.
+    size_t (*tensors)(const family *f, const st_file *sets[FAMILY_SETS_MAX]);
     // For `stemforge info`: lines of text, and members of a JSON object. May be NULL.
     bool (*describe)(const family *f, buf *text, json *members);
 };
@@ -99,3 +103,9 @@ extern const size_t family_count;
 // *out is the caller's (family_close).
 status family_open(family **out, const family_options *o, err *e);
 void family_close(family *f); // NULL is fine
+
+// The title of the family that would open it, from its documents alone. NULL: none would.
+const char *family_title(const char *model);
+
+// Which model it is (digest.h); a packed file has that of the folder it was made of. "": not known.
+status family_digest(char out[DIGEST_TEXT], const family *f, err *e);

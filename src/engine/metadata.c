@@ -10,6 +10,7 @@
 
 // ", top-k 250"
 static void add_setting(buf *out, const field *f, const stemforge_request *r) {
+    if (f->kind != FIELD_SEED && field_number(f, r) < 0) return; // the model has nothing like it
     buf_printf(out, ", %s ", f->flag);
     if (f->kind == FIELD_SEED)
         buf_printf(out, "%llu", (unsigned long long)field_seed(f, r));

@@ -223,13 +223,11 @@ bytes pack_model_name(const pack *p) {
 }
 
 weights_type pack_weights(const pack *p) {
-    static const char *const names[] = {
-        [WEIGHTS_F32] = "f32", [WEIGHTS_BF16] = "bf16", [WEIGHTS_Q8] = "q8", [WEIGHTS_Q4] = "q4"};
     bytes text;
     if (gguf_get_str(p->file, "stemforge.weights", &text, NULL)) return WEIGHTS_AS_STORED;
     for (int t = WEIGHTS_F32; t <= WEIGHTS_Q4; t++) {
-        if (text.n == strlen(names[t]) && memcmp(text.p, names[t], text.n) == 0)
-            return (weights_type)t;
+        const char *name = weights_type_name((weights_type)t);
+        if (text.n == strlen(name) && memcmp(text.p, name, text.n) == 0) return (weights_type)t;
     }
     return WEIGHTS_AS_STORED;
 }
@@ -290,6 +288,7 @@ static status put_texts(gguf_writer *w, const pack_contents *c, err *e) {
         {"general.name", bytes_of(c->model)},
         {"general.license", bytes_of(c->license)},
         {"stemforge.version", bytes_of(STEMFORGE_VERSION)},
+        {"stemforge.digest", bytes_of(c->digest)},
         {"stemforge.weights", bytes_of(c->weights)},
         {"stemforge.packing", bytes_of(PACKING)},
         {"stemforge.config", c->config},

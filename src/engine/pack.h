@@ -3,6 +3,7 @@
 //
 // The file is ordinary GGUF (format/gguf.h) and holds what a checkpoint folder holds. Metadata:
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
+//   stemforge.digest     of the folder that it was made of (digest.h)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
 //   stemforge.packing    "panels16-arithmetic2": how matrices of the types below are laid out, and
 //                        the ARITHMETIC of compute/quant.h
@@ -33,7 +34,8 @@ const tensor *pack_find(const pack *p, const char *name);
 // again.
 void pack_forget(const pack *p, const char *prefix);
 status pack_check(const pack *p, const char *path, err *e); // kept_check
-// One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer".
+// One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer"; or
+// "digest".
 // n 0 when the file has none.
 bytes pack_document(const pack *p, const char *name);
 bytes pack_vocabulary(const pack *p);     // tokenizer.vocab; n 0 when the file has none
@@ -47,7 +49,7 @@ typedef struct {
 } pack_entry;
 typedef struct {
     const char *model, *license; // license NULL: unknown
-    const char *weights;
+    const char *weights, *digest;
     const pack_entry *list;
     size_t count;
     bytes config, generation, preprocessor, tokenizer, vocabulary; // n 0: left out

@@ -98,3 +98,9 @@ status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *
     add_part(out, "", parts->words, false, "");
     return buf_status(out, e);
 }
+
+status prompt_join_chords(buf *out, const stemforge_request *r, err *e) {
+    buf_init(out, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
+    for (size_t i = 0; i < r->chord_count; i++) buf_printf(out, "%s%s", i ? " " : "", r->chords[i]);
+    return buf_status(out, e);
+}

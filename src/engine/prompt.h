@@ -4,6 +4,7 @@
 // it.
 #pragma once
 #include "base/buf.h"
+#include "stemforge.h"
 
 typedef enum {
     PROMPT_SENTENCE, // for Meta's models: "Isolated drum kit track, ..., rock style, 120 bpm, ..."
@@ -26,3 +27,6 @@ typedef struct {
 // Appends the line to out. Control characters and bytes that are not UTF-8 are dropped, runs of
 // blanks become one. Drums have no key and no chords. ERR_ARG for a stem or key that is none.
 status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *e);
+
+// The chords of a request in one text, "Am F C G", into a buffer that it begins.
+status prompt_join_chords(buf *out, const stemforge_request *r, err *e);

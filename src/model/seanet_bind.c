@@ -105,8 +105,8 @@ static bool make_room(weights *w, chain_weight *m) {
     return m->data != NULL;
 }
 
-// Takes the layer's matrix from a packed file. A matrix of f32 is taken where m asks for bf16, but
-// not the other way round. False when the file has none and the matrix must be made from tensors.
+// Takes the layer's matrix from a packed file; one of f32 is rounded where m asks for bf16. False
+// when the file has none and the matrix must be made from tensors.
 static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
     const tensor *t = weights_find(w, "%s.weight", prefix);
     if (!t || (t->type != DT_CHAIN_F32 && t->type != DT_CHAIN_BF16)) return false;
@@ -116,11 +116,17 @@ static bool take_packed(chain_weight *m, weights *w, const char *prefix) {
                         prefix, dtype_name(t->type), (long long)t->shape[0], (long long)t->shape[1],
                         dtype_name(m->type), (long long)m->rows, (long long)m->cols);
     }
-    m->type = type;
-    m->data = (void *)t->data;
-    weights_count(w, tensor_count(t), size_of(m));
     const weight as = {.type = t->type, .rows = m->rows, .cols = m->cols, .data = t->data};
-    weights_keep(w, &as, "%s.weight", prefix);
+    if (type == m->type) {
+        m->data = (void *)t->data;
+        weights_count(w, tensor_count(t), size_of(m));
+        weights_keep(w, &as, "%s.weight", prefix);
+        return true;
+    }
+    weights_count(w, tensor_count(t), 0);
+    if (!finite_weight(&as, weight_size(&as), w->c)) weights_broken(w, "%s.weight", prefix);
+    if (t->shape[0] == m->rows && t->shape[1] == m->cols && make_room(w, m))
+        chain_round(m, t->data);
     return true;
 }
 

@@ -14,6 +14,15 @@
 
 #define NAME_MAX_LEN 256
 
+const char *weights_type_name(weights_type t) {
+    static const char *const names[] = {[WEIGHTS_AS_STORED] = "stored",
+                                        [WEIGHTS_F32] = "f32",
+                                        [WEIGHTS_BF16] = "bf16",
+                                        [WEIGHTS_Q8] = "q8",
+                                        [WEIGHTS_Q4] = "q4"};
+    return names[t];
+}
+
 static const tensor *find_in_st(const void *file, const char *name) {
     return st_find(file, name);
 }

@@ -35,6 +35,8 @@ weights_source weights_from_st(const st_file *f); // f must outlive what is boun
 // says, and multiply rows rounded to 8 bits.
 typedef enum { WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8, WEIGHTS_Q4 } weights_type;
 
+const char *weights_type_name(weights_type t); // "stored", "f32", ... as --weights takes it
+
 typedef enum {
     BIND_MATRIX, // to: weight *. Two axes; kept in the type asked for in weights_init
     BIND_TABLE,  // to: weight *. As a matrix, but never converted: for rows that are looked up

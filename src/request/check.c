@@ -131,12 +131,24 @@ static void check_no_fade(const checker *c, const stemforge_request *r) {
     if (v > 0) say(c, -1, "expected 0 or nothing, found %g: a loop has no fades", v);
 }
 
+#define DRAWN_MAX 4.0 // the most that a request and a model may say together
+
+static void check_temperatures(const checker *c, const stemforge_request *r) {
+    size_t n = r->temperatures && r->stem_count <= STEMFORGE_STEMS_MAX ? r->stem_count : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(r->temperatures[i] <= DRAWN_MAX))
+            say(c, -1, "expected at most %g for each stem, found %g", DRAWN_MAX,
+                r->temperatures[i]);
+}
+
 void check_together(const stemforge_request *r, double seconds_max, check_fault fault, void *arg) {
     const checker seconds = checker_of(AT(seconds), fault, arg);
     const checker bars = checker_of(AT(bars), fault, arg), loop = checker_of(AT(loop), fault, arg);
     const checker in = checker_of(AT(fade_in_seconds), fault, arg);
     const checker out = checker_of(AT(fade_out_seconds), fault, arg);
+    const checker temperature = checker_of(AT(temperature), fault, arg);
     double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
+    check_temperatures(&temperature, r);
     if (r->bars > 0)
         check_bars(&bars, r, most);
     else if (!field_is_given(seconds.f, r))

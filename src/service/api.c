@@ -288,11 +288,12 @@ void api_set_server(api *a, http_server *s) {
     pthread_mutex_unlock(&a->mu);
 }
 
-void api_set_model(api *a, api_model_state state, const char *name, stemforge_engine *g) {
+void api_set_model(api *a, const api_model_set *m) {
     pthread_mutex_lock(&a->mu);
-    a->model = state;
-    a->model_name = name;
-    a->sources.engine = g;
+    a->model = m->state;
+    a->model_title = m->title;
+    a->model_name = m->name;
+    a->sources.engine = m->g;
     pthread_mutex_unlock(&a->mu);
 }
 

@@ -45,6 +45,12 @@ http_handler api_handler(api *a);
 // For the gauge of open connections; may be called before or after serving began.
 void api_set_server(api *a, http_server *s);
 
-// name and g are borrowed until api_close; g may be NULL: its numbers go to /metrics.
-void api_set_model(api *a, api_model_state state, const char *name, stemforge_engine *g);
+// The model, and how far it is. Borrowed until api_close; name and g are NULL before it is there.
+typedef struct {
+    api_model_state state;
+    const char *title; // of its family: "MusicGen"; NULL: not known
+    const char *name;
+    stemforge_engine *g; // its numbers go to /metrics
+} api_model_set;
+void api_set_model(api *a, const api_model_set *m);
 void api_set_draining(api *a); // no new jobs from now on

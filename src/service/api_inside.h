@@ -23,9 +23,9 @@ struct api {
     scrape_sources sources;
     uint8_t keys[API_KEYS_MAX][SHA256_LEN];
     int key_count;
-    pthread_mutex_t mu; // guards model, model_name, sources.stats and sources.server
+    pthread_mutex_t mu; // guards what begins with model, sources.stats and sources.server
     api_model_state model;
-    const char *model_name;
+    const char *model_title, *model_name;
     atomic_bool draining;
     atomic_int readers; // requests that read a whole stem for somebody
 };

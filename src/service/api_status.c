@@ -80,10 +80,12 @@ void api_get_metrics(api *a, http_request *q, const char *unused) {
     buf_deinit(&b);
 }
 
-// Of which family the model is; while it loads nobody knows, and MusicGen stands for it.
-static bool is_stable_audio(const stemforge_engine *g) {
-    const char *family = g ? stemforge_engine_info(g).family : NULL;
-    return family && strcmp(family, "stable_audio") == 0;
+// A model of no family that is known stands under MusicGen.
+static bool is_stable_audio(api *a) {
+    pthread_mutex_lock(&a->mu);
+    bool is = a->model_title && strcmp(a->model_title, "Stable Audio") == 0;
+    pthread_mutex_unlock(&a->mu);
+    return is;
 }
 
 void api_get_health(api *a, http_request *q, const char *unused) {
@@ -98,7 +100,7 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     json *v = json_new_object(), *s = json_new_object();
     json_set_str(v, "status", healthy ? "healthy" : "unhealthy");
     json_set_str(v, "timestamp", when);
-    bool diffusion = model == API_MODEL_AVAILABLE && is_stable_audio(api_engine(a));
+    bool diffusion = is_stable_audio(a);
     json_set_str(s, "musicgen", words[diffusion ? API_MODEL_NONE : model]);
     json_set_str(s, "stable_audio", words[diffusion ? model : API_MODEL_NONE]);
     json_set_str(s, "storage", upkeep_storage_ok(a->config.upkeep) ? "connected" : "disconnected");

@@ -27,6 +27,13 @@ fails() {
     if [ "$(wc -l <"$tmp/err")" = 1 ] && grep -qF -- "$text" "$tmp/err"; then ok
     else no "$name: stderr lacks the one line with '$text': $(head -n 3 "$tmp/err")"; fi
 }
+# says NAME TEXT command...: stdout holds TEXT
+says() {
+    name=$1 text=$2
+    shift 2
+    status "$name" 0 "$@"
+    if grep -qF -- "$text" "$tmp/out"; then ok; else no "$name: stdout lacks '$text'"; fi
+}
 same() { if cmp -s "$2" "$3"; then ok; else no "$1: $2 and $3 differ"; fi; }
 gen() { "$bin" generate --model $mono --stem drums --duration 1 --seed 5 --quiet --overwrite "$@"; }
 
@@ -85,12 +92,24 @@ status "packed, continued" 0 "$bin" generate --model "$tmp/q8.gguf" --stem bass 
 status "unpacked, continued" 0 "$bin" generate --model $mono --weights q8 --stem bass --continue "$tmp/a/drums.wav" \
     --duration 2 --seed 5 --quiet --overwrite --out "$tmp/u"
 same "packed, continued" "$tmp/p/bass.wav" "$tmp/u/bass.wav"
-# A packed file is as it was packed, whatever is asked for.
-for t in f32 q4; do
-    status "packed q8, asked for $t" 0 "$bin" generate --model "$tmp/q8.gguf" --weights $t --stem drums --duration 1 --seed 5 \
+# The same --weights give the same bytes from the folder and from a packed file, or are refused; info says why.
+for t in stored f32 bf16 q8; do
+    status "packed as stored, --weights $t" 0 "$bin" generate --model "$tmp/stored.gguf" --weights $t --stem drums --duration 1 --seed 5 \
         --quiet --overwrite --out "$tmp/p"
-    same "packed q8, asked for $t" "$tmp/p/drums.wav" "$tmp/u8/drums.wav"
+    status "the folder, --weights $t" 0 gen --weights $t --out "$tmp/u"
+    same "packed as stored, --weights $t" "$tmp/p/drums.wav" "$tmp/u/drums.wav"
 done
+for t in f32 q4; do
+    fails "packed q8, asked for $t" 1 "packed with q8 weights: expected stored or q8, found $t; convert the folder again" \
+        "$bin" generate --model "$tmp/q8.gguf" --weights $t --stem drums --duration 1 --seed 5 --quiet --out "$tmp/refused"
+done
+says "info of a packed file" "the same bytes as the folder with --weights q8, others than with stored" "$bin" info "$tmp/q8.gguf"
+says "info of exact weights" "exact weights: the same bytes as the folder" "$bin" info "$tmp/stored.gguf"
+# A model has one digest in every form, and another model has another one.
+digest() { "$bin" info "$1" | sed -n 's/^digest *//p'; }
+cp -r $mono "$tmp/copy"
+if [ "$(digest $mono | wc -c)" = 33 ] && [ "$(digest $mono)" = "$(digest "$tmp/copy")" ] && [ "$(digest $mono)" = "$(digest "$tmp/q4.gguf")" ] &&
+    [ "$(digest $mono)" != "$(digest tests/parity/f16/model)" ]; then ok; else no "digests: $(digest $mono) $(digest "$tmp/copy") $(digest "$tmp/q4.gguf")"; fi
 head -c 5000 "$tmp/q8.gguf" >"$tmp/cut.gguf"
 fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 # Files and recipes of narrow weights carry the number of their arithmetic; exact weights have no other.
@@ -152,6 +171,27 @@ status "a recipe of another default" 0 "$bin" generate --recipe "$tmp/away/recip
 status "the same by a flag" 0 "$bin" generate --recipe "$tmp/away/recipe.json" --format wavf32 --top-k 3 --quiet --out "$tmp/away4"
 if [ "$(tail -c 100000 "$tmp/away3/bass.wav" | sha256sum)" = "$(tail -c 100000 "$tmp/away4/bass.wav" | sha256sum)" ] &&
     ! cmp -s "$tmp/away/bass.wav" "$tmp/away3/bass.wav"; then ok; else no "the recipe's default was not used"; fi
+# A recipe says which model made it, and says so when another one stands there; defaults that changed meanwhile do not count.
+status "a take of a copy" 0 "$bin" generate --model "$tmp/copy" --stem bass --stem drums --duration 0.3 --seed 3 --quiet --out "$tmp/mine"
+if grep -q '"model_name": "copy"' "$tmp/mine/recipe.json" && grep -q "\"model_digest\": \"$(digest $mono)\"" "$tmp/mine/recipe.json"; then ok
+else no "the model's name and digest are not in the recipe"; fi
+echo '{"top_k": 9, "guidance_scale": 1.5, "temperature_by_stem": {"bass": 0.3}}' >"$tmp/copy/generation_config.json"
+status "the model's defaults changed" 0 "$bin" generate --recipe "$tmp/mine/recipe.json" --out "$tmp/mine2"
+if grep -q "another model" "$tmp/err"; then no "defaults are no other model"; else ok; fi
+for s in drums bass; do same "the model's defaults changed" "$tmp/mine/$s.wav" "$tmp/mine2/$s.wav"; done
+status "one stem of it" 0 "$bin" generate --recipe "$tmp/mine/recipe.json" --stem bass --quiet --out "$tmp/mine3"
+same "one stem of it" "$tmp/mine/bass.wav" "$tmp/mine3/bass.wav"
+printf '\001' | dd of="$tmp/copy/model.safetensors" bs=1 seek=$(($(wc -c <"$tmp/copy/model.safetensors") - 2)) conv=notrunc 2>/dev/null
+status "another model in its place" 0 "$bin" generate --recipe "$tmp/mine/recipe.json" --out "$tmp/mine4"
+if grep -q "warning: --model: the recipe was made with another model: expected copy (digest $(digest $mono))" "$tmp/err"; then ok
+else no "another model: $(cat "$tmp/err")"; fi
+# Stable Audio stands for other numbers.
+status "a take of Stable Audio" 0 "$bin" generate --model tests/parity/sa-f32/model --stem drums --duration 0.3 --steps 2 --quiet --out "$tmp/sa"
+if grep -q '"model_guidance": 7.0' "$tmp/sa/recipe.json" && grep -q '"model_steps": 100' "$tmp/sa/recipe.json" && ! grep -q top_k.*[0-9][0-9] "$tmp/sa/recipe.json" &&
+    grep -aq 'guidance 7' "$tmp/sa/drums.wav" && ! grep -aq 'guidance -1\|top-k -1' "$tmp/sa/drums.wav"; then ok
+else no "what Stable Audio stands for: $(cat "$tmp/sa/recipe.json")"; fi
+status "its recipe" 0 "$bin" generate --recipe "$tmp/sa/recipe.json" --quiet --out "$tmp/sa2"
+same "its recipe" "$tmp/sa/drums.wav" "$tmp/sa2/drums.wav"
 status "recipe of all fields" 0 "$bin" generate --recipe "$tmp/ch/recipe.json" --quiet --out "$tmp/ch2"
 same "recipe of all fields" "$tmp/ch/recipe.json" "$tmp/ch2/recipe.json"
 same "recipe of all fields" "$tmp/ch/bass.wav" "$tmp/ch2/bass.wav"

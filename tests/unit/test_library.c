@@ -1,5 +1,5 @@
 // test_library.c - stemforge.h beside careless callers: options and members out of range, close
-// while a request is planned, another rounding mode.
+// while a request is planned, another rounding mode; what a model stands for.
 #include <criterion/criterion.h>
 #include <fenv.h>
 #include <math.h>
@@ -135,4 +135,63 @@ Test(library, the_rounding_mode_of_the_caller_changes_nothing) {
         make(got, modes[i]);
         cr_assert_arr_eq(got, want, SHA256_LEN);
     }
+}
+
+// --- what a model stands for
+
+static stemforge_status look(void *arg, size_t i, const stemforge_stem *s, stemforge_error *e) {
+    (void)i, (void)e;
+    *(stemforge_request *)arg = *s->request;
+    return STEMFORGE_OK;
+}
+
+// A finished stem says what it was made with, not -1.
+Test(library, a_stem_has_the_numbers_that_its_model_stands_for) {
+    stemforge_engine *g = open_mono();
+    stemforge_request r = small_request(), used = {0};
+    stemforge_error e;
+    const stemforge_events ev = {.arg = &used, .stem_done = look};
+    cr_assert_eq(stemforge_generate(g, &r, &ev, &e), STEMFORGE_OK, "%s", e.text);
+    const stemforge_info info = stemforge_engine_info(g);
+    cr_assert(r.top_k == -1 && used.top_k == info.top_k && info.top_k == 250);
+    cr_assert(used.guidance == info.guidance && info.guidance == 3);
+    stemforge_close(g);
+}
+
+static stemforge_status keep_temperature(void *arg, size_t i, const stemforge_stem *s,
+                                         stemforge_error *e) {
+    (void)e;
+    ((double *)arg)[i] = s->temperature;
+    return STEMFORGE_OK;
+}
+
+Test(library, temperatures_of_stems_take_the_place_of_the_models) {
+    stemforge_engine *g;
+    stemforge_error e;
+    stemforge_options o = stemforge_options_default();
+    o.model = "models/stemforge-mini"; // bass: times 0.6
+    cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_OK, "%s", e.text);
+    static const char *const stems[] = {"drums", "bass", "piano"};
+    static const double own[] = {1.25, 0, -1};
+    double got[3] = {9, 9, 9};
+    stemforge_request r = stemforge_request_default();
+    r.stems = stems, r.stem_count = 3, r.seconds = 0.2, r.temperature = 0.5, r.temperatures = own;
+    const stemforge_events ev = {.arg = got, .stem_done = keep_temperature};
+    cr_assert_eq(stemforge_generate(g, &r, &ev, &e), STEMFORGE_OK, "%s", e.text);
+    cr_assert(got[0] == 1.25 && got[1] == 0 && got[2] == 0.5 * 0.8, "%g %g %g", got[0], got[1],
+              got[2]);
+    static const double wrong[] = {1, (double)NAN, 1}, high[] = {1, 1, 4.1};
+    r.temperatures = wrong;
+    cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG);
+    r.temperatures = high;
+    cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG);
+    cr_assert_str_eq(e.where, "temperature");
+    stemforge_close(g);
+}
+
+Test(library, the_family_of_a_model_is_known_before_it_is_open) {
+    cr_assert_str_eq(stemforge_model_title(MONO), "MusicGen");
+    cr_assert_str_eq(stemforge_model_title("tests/parity/sa-f32/model"), "Stable Audio");
+    cr_assert_null(stemforge_model_title("tests/parity/mono"));
+    cr_assert_null(stemforge_model_title("no/such"));
 }

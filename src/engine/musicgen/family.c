@@ -173,6 +173,11 @@ static void end(take *base) {
     t->text = NULL;
 }
 
+static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
+    sets[0] = f->files.files;
+    return 1;
+}
+
 const family_ops musicgen_family_ops = {
     .title = "MusicGen",
     .expects = "\"musicgen\" or \"musicgen_melody\"",
@@ -189,6 +194,7 @@ const family_ops musicgen_family_ops = {
     .step = step,
     .finish = finish,
     .end = end,
+    .tensors = tensors,
     .describe = musicgen_describe,
 };
 

@@ -18,8 +18,8 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
     rc = mg_open(&p->lm, &w, files->config, &p->own, e);
     if (rc) return rc;
     const mg_config *cfg = mg_get_config(p->lm);
-    // The matrices of a packed file stay as they are, whatever is asked for. Where narrow weights
-    // were asked for, the text encoder, which runs once a stem, is rounded to bf16 only.
+    // Where narrow weights were asked for, the text encoder, which runs once a stem, is rounded to
+    // bf16 only.
     weights_type kept = MAX(lm_type, checkpoint_packed_type(files));
     p->cache_type = cache_type_beside(kept, cfg);
     w.type = lm_type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
@@ -36,6 +36,17 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
     p->values = w.values;
     p->size = w.bytes;
     return rc;
+}
+
+// A packed file of narrow weights has no others; one of exact weights is as good as the folder.
+static status check_weights(const checkpoint *files, weights_type asked, err *e) {
+    weights_type has = checkpoint_packed_type(files);
+    if (has < WEIGHTS_BF16 || asked == WEIGHTS_AS_STORED || asked == has) return OK;
+    return err_field(e, "weights",
+                     "%.200s was packed with %s weights: expected stored or %s, found %s; convert "
+                     "the folder again with --type %s",
+                     files->path, weights_type_name(has), weights_type_name(has),
+                     weights_type_name(asked), weights_type_name(asked));
 }
 
 static status check_shapes(const pipeline *p, err *e) {
@@ -185,7 +196,8 @@ status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, com
     *out = (pipeline){.files = files};
     for (int i = 0; i < STEMFORGE_STEMS_MAX; i++) out->temperature[i] = 1;
     json *generation = NULL, *preprocessor = NULL;
-    status rc = checkpoint_document(&generation, files, "generation_config.json", false, e);
+    status rc = check_weights(files, lm_type, e);
+    if (!rc) rc = checkpoint_document(&generation, files, "generation_config.json", false, e);
     if (!rc) rc = checkpoint_document(&preprocessor, files, "preprocessor_config.json", false, e);
     if (!rc) rc = checkpoint_open_tensors(files, e);
     if (!rc) rc = checkpoint_tokenizer(&out->tokenizer, files, e);

@@ -32,6 +32,7 @@ static int64_t window_of(const musicgen_take *t) {
 static double temperature_of(const musicgen_take *t) {
     const stemforge_request *r = t->base.of->r;
     int type = stems_find(r->stems[t->base.stem]); // checked
+    if (r->temperatures && r->temperatures[t->base.stem] >= 0) return r->temperatures[t->base.stem];
     return r->temperature * pipeline_of(t->base.of)->temperature[type];
 }
 
@@ -106,13 +107,6 @@ static status read_given(musicgen_plan *q, err *e) {
 
 // --- plans
 
-static status join_chords(musicgen_plan *q, err *e) {
-    const stemforge_request *r = q->base.r;
-    for (size_t i = 0; i < r->chord_count; i++)
-        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
-    return buf_status(&q->chords, e);
-}
-
 status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
     const condition_wish wish = {.chords = r->chords,
                                  .chord_count = r->chord_count,
@@ -123,12 +117,11 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
     musicgen_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->base = (plan){.f = f, .r = r};
-    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
     const pipeline *p = pipeline_of(&q->base);
     q->frames = (int64_t)ceil(length_made_seconds(r) * p->frame_rate - 1e-9);
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) rc = read_given(q, e);
-    if (!rc) rc = join_chords(q, e);
+    if (!rc) rc = prompt_join_chords(&q->chords, r, e);
     if (!rc) heard_of_request(&q->base.said, &q->cond, r);
     if (rc)
         musicgen_plan_free(&q->base);

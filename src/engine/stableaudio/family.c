@@ -24,6 +24,9 @@ static stemforge_info info_of(const stableaudio_family *f) {
                             .channels = (int)codec->channels,
                             .window_seconds = sa_model_seconds(m),
                             .frame_rate = (double)codec->sample_rate / (double)codec->hop,
+                            .top_k = -1,
+                            .guidance = m->schedule.guidance,
+                            .steps = (int)m->schedule.steps,
                             .parameters = m->values,
                             .weight_bytes = m->size,
                             .stem_bytes = denoise_bytes(m, dit_get_config(m->net)->frames, true)};
@@ -151,6 +154,15 @@ static void end(take *base) {
     t->run = NULL;
 }
 
+static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
+    const sa_files *files = &((const stableaudio_family *)f)->m.files;
+    sets[0] = files->transformer.tensors;
+    sets[1] = files->vae.tensors;
+    sets[2] = files->text_encoder.tensors;
+    sets[3] = files->projection.tensors;
+    return 4;
+}
+
 const family_ops stableaudio_family_ops = {
     .title = "Stable Audio",
     .expects = "a diffusers folder of a StableAudioPipeline",
@@ -166,5 +178,6 @@ const family_ops stableaudio_family_ops = {
     .step = step,
     .finish = finish,
     .end = end,
+    .tensors = tensors,
     .describe = stableaudio_describe,
 };

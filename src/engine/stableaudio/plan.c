@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "engine/prompt.h"
-#include "request/chords.h"
 #include "request/length.h"
 
 static const sa_model *model_of(const plan *p) {
@@ -22,6 +21,10 @@ static status refuse(const stemforge_request *r, err *e) {
         return err_field(e, "temperature",
                          "expected 1, each step adds noise, or 0, none does; found %g",
                          r->temperature);
+    for (size_t i = 0; r->temperatures && i < r->stem_count; i++)
+        if (r->temperatures[i] >= 0 && (r->temperatures[i] > 0) != (r->temperature > 0))
+            return err_field(e, "temperature", "expected %g for each stem, found %g",
+                             r->temperature, r->temperatures[i]);
     return OK;
 }
 
@@ -127,9 +130,7 @@ static status fill_plan(stableaudio_plan *q, err *e) {
     q->samples = MIN(most, (int64_t)ceil(seconds * (double)rate - 1e-9));
     q->guidance = (float)(r->guidance >= 0 ? r->guidance : m->schedule.guidance);
     warn(&q->base.said, r);
-    for (size_t i = 0; i < r->chord_count; i++)
-        buf_printf(&q->chords, "%s%s", i ? " " : "", r->chords[i]);
-    rc = buf_status(&q->chords, e);
+    rc = prompt_join_chords(&q->chords, r, e);
     return rc ? rc : read_negative(q, e);
 }
 
@@ -137,7 +138,6 @@ status stableaudio_plan_create(family *f, const stemforge_request *r, plan **out
     stableaudio_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->base = (plan){.f = f, .r = r};
-    buf_init(&q->chords, CHORDS_MAX * (CHORDS_NAME_MAX + 1));
     status rc = fill_plan(q, e);
     if (rc)
         stableaudio_plan_free(&q->base);
