@@ -3,7 +3,8 @@
 
   tools/refsa.py [CASE...]  writes tests/parity/sa-*/ anew
 
-What diffusers does not have comes from the packages of those who have it: k-diffusion's samplers.
+What diffusers does not have comes from the packages of those who have it: k-diffusion's samplers. The original file
+layout and Open Small are in refsao.py.
 
 Every parameter is random: the originals set some layers to zero, and such a network would test nothing. The noise
 is given, so that a solver can be compared step by step. Versions: tools/requirements-diffusers.txt.
@@ -53,6 +54,8 @@ def bare(name):
 
 def originals():
     """k_diffusion.sampling. Its utils, which load pictures, are one function here."""
+    if "k_diffusion.sampling" in sys.modules:
+        return sys.modules["k_diffusion.sampling"]
     package = bare("k_diffusion")
     utils = types.ModuleType("k_diffusion.utils")
     utils.append_dims = lambda x, n: x[(...,) + (None,) * (n - x.ndim)]
@@ -235,4 +238,5 @@ def main():
         print(name, {k: round(float(v.float().abs().max()), 3) for k, v in out.items()})
 
 
-main()
+if __name__ == "__main__":
+    main()

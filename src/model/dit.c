@@ -44,9 +44,11 @@ static status check_widths(const dit_config *cfg, int64_t out, err *e) {
                        "num_key_value_attention_heads: expected a divisor of num_attention_heads "
                        "%lld, found %lld",
                        (long long)cfg->heads, (long long)cfg->kv_heads);
-    if (cfg->dh % 4)
-        return err_set(e, ERR_FORMAT, "attention_head_dim: expected a multiple of 4, found %lld",
-                       (long long)cfg->dh);
+    if (cfg->rotary % 2 || cfg->rotary > cfg->dh)
+        return err_set(e, ERR_FORMAT,
+                       "rotary_dim: expected an even number of at most attention_head_dim %lld, "
+                       "found %lld",
+                       (long long)cfg->dh, (long long)cfg->rotary);
     if (cfg->waves % 2)
         return err_set(e, ERR_FORMAT, "time_proj_dim: expected an even number, found %lld",
                        (long long)cfg->waves);
@@ -82,6 +84,9 @@ static status read_config(dit_config *cfg, const json *j, err *e) {
     status rc = read_class(j, e);
     for (size_t i = 0; i < ARRAY_LEN(ints) && !rc; i++)
         rc = json_opt_int(j, ints[i].key, 1, ints[i].hi, ints[i].to, e);
+    cfg->rotary = cfg->dh / 2;
+    if (!rc) rc = json_opt_int(j, "rotary_dim", 2, 1024, &cfg->rotary, e);
+    if (!rc) rc = json_opt_bool(j, "qk_norm", &cfg->norms, e);
     if (!rc) rc = read_frames(cfg, j, e);
     if (!rc) rc = check_widths(cfg, out, e);
     cfg->d = cfg->heads * cfg->dh;
@@ -90,6 +95,16 @@ static status read_config(dit_config *cfg, const json *j, err *e) {
 }
 
 // --- weights
+
+static void bind_norms(weights *w, dit_attention *a, int64_t dh, const char *name, int64_t i) {
+    const weight_spec spec[] = {
+        {"norm_q.weight", BIND_VECTOR, &a->q_norm_w, {dh}},
+        {"norm_q.bias", BIND_VECTOR, &a->q_norm_b, {dh}},
+        {"norm_k.weight", BIND_VECTOR, &a->k_norm_w, {dh}},
+        {"norm_k.bias", BIND_VECTOR, &a->k_norm_b, {dh}},
+    };
+    weights_bind(w, spec, ARRAY_LEN(spec), "transformer_blocks.%lld.%s.", (long long)i, name);
+}
 
 static void bind_block(weights *w, dit_block *b, const dit_config *cfg, int64_t i) {
     int64_t d = cfg->d, cross = cfg->cross;
@@ -114,6 +129,9 @@ static void bind_block(weights *w, dit_block *b, const dit_config *cfg, int64_t 
         {"ff.net.2.bias", BIND_VECTOR, &b->down_b, {d}},
     };
     weights_bind(w, spec, ARRAY_LEN(spec), "transformer_blocks.%lld.", (long long)i);
+    if (!cfg->norms) return;
+    bind_norms(w, &b->self, cfg->dh, "attn1", i);
+    bind_norms(w, &b->cross, cfg->dh, "attn2", i);
 }
 
 // These stay as the file has them: they are small, and what they make goes everywhere.
@@ -232,10 +250,10 @@ void dit_context_free(dit_context *x) {
 
 // Angle = position * frequency, each rounded to f32 as the reference has them.
 static void fill_rotary(dit_room *s, const dit_config *cfg) {
-    int64_t half = dit_rotary(cfg) / 2;
+    int64_t half = cfg->rotary / 2;
     for (int64_t p = 0; p <= s->cap; p++) {
         for (int64_t i = 0; i < half; i++) {
-            double power = (double)(2 * i) / (double)dit_rotary(cfg);
+            double power = (double)(2 * i) / (double)cfg->rotary;
             float base = (float)num_exp(power * num_log2(ROTARY_BASE) / num_log2(NUM_E));
             float angle = (float)p * (1.0f / base);
             double turns = (double)angle / (2 * NUM_PI);
@@ -256,8 +274,8 @@ static bool alloc_room(dit_room *s, const dit_config *cfg) {
     s->back = arena_f32(a, rows, ch);
     s->waves = arena_f32(a, 1, (size_t)cfg->waves);
     s->wide = arena_f32(a, 1, d);
-    s->cosines = arena_f32(a, rows, (size_t)dit_rotary(cfg) / 2);
-    s->sines = arena_f32(a, rows, (size_t)dit_rotary(cfg) / 2);
+    s->cosines = arena_f32(a, rows, (size_t)cfg->rotary / 2);
+    s->sines = arena_f32(a, rows, (size_t)cfg->rotary / 2);
     s->item = arena_alloc(a, rows * (size_t)cfg->heads * sizeof *s->item);
     s->row = arena_alloc(a, rows * sizeof *s->row);
     return !a->failed;

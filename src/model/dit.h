@@ -22,11 +22,14 @@ typedef struct {
     int64_t context, global; // width of a row of the context; of the vector for the whole
     int64_t cross;           // width of a row after its projection: kv_heads * dh
     int64_t waves;           // features of the time
+    int64_t rotary;          // values of a head that turn with the position
+    bool norms;              // each head of q and k is normalised
 } dit_config;
 
 typedef struct dit dit;
 
-// config: transformer/config.json. Missing tensors are w's to report: nothing may run before
+// config: transformer/config.json; beside diffusers' keys "rotary_dim", which is half a head there,
+// and "qk_norm", which is false. Missing tensors are w's to report: nothing may run before
 // weights_finish.
 status dit_open(dit **out, weights *w, const json *config, arena *own, err *e);
 const dit_config *dit_get_config(const dit *m);

@@ -5,6 +5,8 @@
 typedef struct {
     weight q, k, v, o;
     const float *norm_w, *norm_b; // of the rows before
+    // Of each head of q and k [dh]; NULL without norms.
+    const float *q_norm_w, *q_norm_b, *k_norm_w, *k_norm_b;
 } dit_attention;
 
 typedef struct {
@@ -43,11 +45,6 @@ struct dit_room {
     kv_row *row;                       // [cap + 1]
     arena own;
 };
-
-// The values of a head that turn with the position: half of them.
-static inline int64_t dit_rotary(const dit_config *cfg) {
-    return cfg->dh / 2;
-}
 
 // Keys and values of one block's context, projected rows [n, cross], into kv.
 void dit_put_context(const dit *m, compute *c, const dit_block *b, const float *rows, int64_t n,

@@ -3,7 +3,8 @@
 //     p = global + time(t)                          the token in front
 //     h = [p; (x + before x) Win]
 //     each block:
-//         h += attention(norm(h)) Wo                q and k turned by their positions
+//         h += attention(norm(h)) Wo                q and k turned by their positions; in Open
+//                                                   Small each head of q and k is normalised first
 //         h += attention(norm(h), context) Wo       heads share keys and values
 //         u, g = norm(h) Wup + b;  h += (u * silu(g)) Wdown + b
 //     z = h Wout without the first row;  y = z + after z
@@ -81,7 +82,7 @@ typedef struct {
 
 // Turns the pairs (i, i + half) of each head by the angle of the row's position.
 static void turn_row(const turn_job *j, int64_t row) {
-    int64_t half = dit_rotary(j->cfg) / 2;
+    int64_t half = j->cfg->rotary / 2;
     const float *cs = j->s->cosines + row * half, *sn = j->s->sines + row * half;
     for (int64_t h = 0; h < j->cfg->heads; h++) {
         float *x = j->x + row * j->cfg->d + h * j->cfg->dh;
@@ -97,6 +98,17 @@ static void turn_part(void *arg, int part, int parts) {
     const turn_job *j = arg;
     int64_t rows = j->s->frames + 1;
     for (int64_t i = rows * part / parts; i < rows * (part + 1) / parts; i++) turn_row(j, i);
+}
+
+#define HEAD_NORM_EPS 1e-6f
+
+// Of n heads of x, in place; nothing without weights.
+static void norm_heads(compute *c, const dit_config *cfg, float *x, const float *w, const float *b,
+                       int64_t n) {
+    if (!w) return;
+    op_layer_norm(
+        c,
+        &(norm_args){.y = x, .x = x, .w = w, .b = b, .n = n, .d = cfg->dh, .eps = HEAD_NORM_EPS});
 }
 
 static void norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
@@ -123,6 +135,8 @@ static void self_attention(const dit *m, compute *c, dit_room *s, const dit_atte
         {.y = s->v, .ldy = d, .x = s->norm, .ldx = d, .n = n, .w = &b->v},
     };
     op_linear_many(c, qkv, 3);
+    norm_heads(c, cfg, s->q, b->q_norm_w, b->q_norm_b, n * cfg->heads);
+    norm_heads(c, cfg, s->k, b->k_norm_w, b->k_norm_b, n * cfg->heads);
     op_parallel(c, compute_threads(c), turn_part, &(turn_job){cfg, s, s->q});
     op_parallel(c, compute_threads(c), turn_part, &(turn_job){cfg, s, s->k});
     put_rows(c, &all, s, kv);
@@ -138,6 +152,7 @@ void dit_put_context(const dit *m, compute *c, const dit_block *b, const float *
     const attend_shape shape = {.heads = cfg->kv_heads, .dh = cfg->dh, .kv_type = DT_F32};
     linear(c, k, rows, n, &b->cross.k, NULL);
     linear(c, v, rows, n, &b->cross.v, NULL);
+    norm_heads(c, cfg, k, b->cross.k_norm_w, b->cross.k_norm_b, n * cfg->kv_heads);
     for (int64_t i = 0; i < n; i++) {
         const kv_row row = {kv, k + i * cfg->cross, v + i * cfg->cross, i};
         op_cache_put(c, &shape, &row, 1);
@@ -150,6 +165,7 @@ static void cross_attention(const dit *m, compute *c, dit_room *s, const dit_att
     int64_t n = s->frames + 1;
     norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, cfg->d);
     linear(c, s->q, s->norm, n, &b->q, NULL);
+    norm_heads(c, cfg, s->q, b->q_norm_w, b->q_norm_b, n * cfg->heads);
     attend(cfg, c, s,
            &(attention_args){.q = s->q,
                              .out = s->ctx,

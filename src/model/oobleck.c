@@ -73,12 +73,15 @@ static status read_stages(oobleck_config *cfg, const json *j, err *e) {
 }
 
 static status read_config(oobleck_config *cfg, const json *j, err *e) {
-    *cfg = (oobleck_config){.sample_rate = 44100, .latent = 64, .channels = 2, .width = 128};
+    *cfg = (oobleck_config){
+        .sample_rate = 44100, .latent = 64, .channels = 2, .width = 128, .scale = 1};
     status rc = read_class(j, e);
     if (!rc) rc = json_opt_int(j, "sampling_rate", 1000, 384000, &cfg->sample_rate, e);
     if (!rc) rc = json_opt_int(j, "decoder_input_channels", 1, 4096, &cfg->latent, e);
     if (!rc) rc = json_opt_int(j, "decoder_channels", 1, 4096, &cfg->width, e);
     if (!rc) rc = json_opt_int(j, "audio_channels", 1, 64, &cfg->channels, e);
+    if (!rc) rc = json_opt_num(j, "scale", 1e-6, 1e6, &cfg->scale, e);
+    if (!rc) rc = json_opt_bool(j, "final_tanh", &cfg->tanh, e);
     if (!rc && cfg->channels != 2)
         rc = err_set(e, ERR_FORMAT, "audio_channels: expected 2, found %lld",
                      (long long)cfg->channels);

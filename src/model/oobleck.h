@@ -22,11 +22,14 @@ typedef struct {
     int64_t strides[OOBLECK_STAGES_MAX];    // in the order of the decoder: the deepest first
     int64_t widths[OOBLECK_STAGES_MAX + 1]; // channels before each stage, and after the last
     int64_t hop;                            // samples of a frame
+    double scale;                           // of a latent before it is decoded
+    bool tanh;                              // of the samples
 } oobleck_config;
 
 typedef struct oobleck oobleck;
 
-// config: vae/config.json. Missing tensors are w's to report: nothing may run before
+// config: vae/config.json; beside diffusers' keys "scale", which is 1 there, and "final_tanh",
+// which is false. Missing tensors are w's to report: nothing may run before
 // weights_finish.
 status oobleck_open(oobleck **out, weights *w, const json *config, arena *own, err *e);
 const oobleck_config *oobleck_get_config(const oobleck *m);

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "compute/math.h"
 #include "model/finite.h"
 #include "model/oobleck_inside.h"
 
@@ -238,16 +239,29 @@ static void stage(const oobleck *m, compute *c, room *r, const piece *p, int64_t
 
 // --- the whole
 
-static void put_samples(const oobleck_args *a, const float *y, extent x, int64_t channels) {
-    for (int64_t t = 0; t < length(x); t++)
-        for (int64_t ch = 0; ch < channels; ch++)
-            a->planes[ch * a->samples + x.need.from + t] = y[t * channels + ch];
+static void put_samples(const oobleck *m, const oobleck_args *a, const float *y, extent x) {
+    int64_t channels = m->cfg.channels;
+    for (int64_t t = 0; t < length(x); t++) {
+        for (int64_t ch = 0; ch < channels; ch++) {
+            float v = y[t * channels + ch];
+            a->planes[ch * a->samples + x.need.from + t] = m->cfg.tanh ? math_tanh(v) : v;
+        }
+    }
+}
+
+// The latents of a piece, scaled if they are.
+static const float *scaled(const oobleck *m, const oobleck_args *a, room *r, extent x) {
+    const float *from = a->latents + x.need.from * m->cfg.latent;
+    float by = (float)m->cfg.scale;
+    if (by >= 1 && by <= 1) return from;
+    for (int64_t i = 0; i < length(x) * m->cfg.latent; i++) r->act[i] = from[i] * by;
+    return r->act;
 }
 
 static void decode_piece(const oobleck *m, compute *c, const oobleck_args *a, room *r,
                          const piece *p) {
     const oobleck_config *cfg = &m->cfg;
-    const float *latents = a->latents + p->latents.need.from * cfg->latent;
+    const float *latents = scaled(m, a, r, p->latents);
     conv(c,
          &(conv_args){.l = &m->first, .x = latents, .in = p->latents, .out = p->first, .y = r->x},
          r);
@@ -255,7 +269,7 @@ static void decode_piece(const oobleck *m, compute *c, const oobleck_args *a, ro
     extent in = p->unit[cfg->stages - 1][OOBLECK_UNITS - 1];
     snake(c, &m->snake, r->act, r->x, length(in), cfg->width);
     conv(c, &(conv_args){.l = &m->last, .x = r->act, .in = in, .out = p->samples, .y = r->y}, r);
-    put_samples(a, r->y, p->samples, cfg->channels);
+    put_samples(m, a, r->y, p->samples);
 }
 
 // The size of a piece's memory where it is largest: with neighbours on both sides.

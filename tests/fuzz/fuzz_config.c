@@ -1,8 +1,8 @@
-// fuzz_config.c - config.json as each network reads it, and the schedule of a diffusion model,
-// against a file without tensors.
+// fuzz_config.c - config.json as each network reads it, the schedule of a diffusion model and
+// model_config.json of an original one, against a file without tensors.
 #include "base/log.h"
 #include "engine/stableaudio/condition.h"
-#include "engine/stableaudio/schedule.h"
+#include "engine/stableaudio/original.h"
 #include "model/dit.h"
 #include "model/musicgen.h"
 #include "model/oobleck.h"
@@ -12,6 +12,12 @@ static const tensor *nothing(const void *file, const char *name) {
     (void)file;
     (void)name;
     return NULL;
+}
+
+static void run_schedule(const sa_schedule *s) {
+    const sa_course c = {s, s->sampler, 9};
+    (void)sa_course_start(&c);
+    for (int64_t i = 0; i < c.steps; i++) (void)sa_course_step(&c, i);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -36,10 +42,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     (void)!dit_open(&net, &w, j, &own, NULL);
     (void)!oobleck_open(&codec, &w, j, &own, NULL);
     (void)!sa_condition_open(&condition, &w, j, NULL);
-    if (!sa_schedule_read(&schedule, j, NULL)) {
-        const sa_course course = {.s = &schedule, .sampler = schedule.sampler, .steps = 9};
-        (void)sa_course_start(&course), (void)sa_course_step(&course, 3);
-    }
+    if (!sa_schedule_read(&schedule, j, NULL)) run_schedule(&schedule);
+    sa_original original;
+    if (!sa_original_read(&original, j, NULL)) run_schedule(&original.schedule);
+    sa_original_close(&original);
     json_free(j);
     arena_deinit(&own);
     return 0;

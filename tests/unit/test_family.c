@@ -85,7 +85,7 @@ Test(family, a_model_that_none_recognises_is_told_which_there_are) {
     char dir[] = "/tmp/family_XXXXXX", command[100];
     cr_assert_not_null(mkdtemp(dir));
     check_unknown(dir, "{\"model_type\": \"x\"}", "found \"x\"");
-    check_unknown(dir, "{\"model_type\": \"x\"}", "of a StableAudioPipeline, or \"tone\"");
+    check_unknown(dir, "{\"model_type\": \"x\"}", "or with model_config.json, or \"tone\"");
     check_unknown(dir, "{\"model_type\": 7}", "found \"nothing\"");
     check_unknown(dir, "{", "JSON");
     snprintf(command, sizeof command, "rm -r %s", dir);

@@ -27,20 +27,22 @@ static void bind_text(weights *w, sa_condition *k) {
         {"text_projection.weight", BIND_MATRIX, &k->text, {k->dim, k->text_dim}},
         {"text_projection.bias", BIND_VECTOR, &k->text_b, {k->dim}},
     };
-    if (k->dim != k->text_dim) weights_bind(w, spec, ARRAY_LEN(spec), "%s", "");
+    if (k->dim != k->text_dim || weights_find(w, "text_projection.weight"))
+        weights_bind(w, spec, ARRAY_LEN(spec), "%s", "");
 }
 
 status sa_condition_open(sa_condition *out, weights *w, const json *config, err *e) {
-    *out = (sa_condition){.lo = 0, .hi = 512};
+    *out = (sa_condition){.lo = 0, .hi = 512, .with_start = true};
     status rc = json_get_int(config, "text_encoder_dim", 1, 16384, &out->text_dim, e);
     if (!rc) rc = json_get_int(config, "conditioning_dim", 1, 16384, &out->dim, e);
     if (!rc) rc = json_get_num(config, "min_value", -1e6, 1e6, &out->lo, e);
     if (!rc) rc = json_get_num(config, "max_value", -1e6, 1e6, &out->hi, e);
+    if (!rc) rc = json_opt_bool(config, "seconds_start", &out->with_start, e);
     if (!rc && !(out->lo < out->hi))
         rc = err_set(e, ERR_FORMAT, "max_value: expected more than min_value %g, found %g", out->lo,
                      out->hi);
     if (rc) return rc;
-    bind_seconds(w, &out->start, out->dim, "start_number_conditioner");
+    if (out->with_start) bind_seconds(w, &out->start, out->dim, "start_number_conditioner");
     bind_seconds(w, &out->end, out->dim, "end_number_conditioner");
     bind_text(w, out);
     return OK;
@@ -86,17 +88,22 @@ static void text_rows(const sa_condition *k, compute *c, const sa_condition_args
                                     .bias = k->text_b});
 }
 
+int64_t sa_condition_rows(const sa_condition *k) {
+    return k->with_start ? 2 : 1;
+}
+
 status sa_condition_run(const sa_condition *k, compute *c, const sa_condition_args *a, err *e) {
-    size_t width = (size_t)MAX(k->start.w.cols, k->end.w.cols), row = (size_t)k->dim;
+    size_t width = (size_t)MAX(k->start.w.cols, k->end.w.cols);
     float *features = mem_alloc(width * sizeof *features);
     if (!features) return err_set(e, ERR_OOM, "no memory for the conditions of a stem");
     text_rows(k, c, a);
     float *at = a->rows + a->tokens * k->dim;
-    seconds_row(k, c, &k->start, a->start, features, at);
-    seconds_row(k, c, &k->end, a->end, features, at + k->dim);
-    memcpy(a->global, at, 2 * row * sizeof *at);
+    size_t row = (size_t)k->dim, n = (size_t)sa_condition_rows(k);
+    if (k->with_start) seconds_row(k, c, &k->start, a->start, features, at);
+    seconds_row(k, c, &k->end, a->end, features, at + (n - 1) * row);
+    memcpy(a->global, at, n * row * sizeof *at);
     mem_free(features);
-    if (finite_f32(a->rows, (a->tokens + 2) * k->dim)) return OK;
+    if (finite_f32(a->rows, (a->tokens + sa_condition_rows(k)) * k->dim)) return OK;
     return err_set(e, ERR_FORMAT,
                    "projection_model: its rows are not finite numbers: its weights are too large "
                    "or damaged");

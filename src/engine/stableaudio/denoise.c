@@ -48,7 +48,7 @@ void denoise_room_free(denoise_room *r) {
 }
 
 size_t denoise_bytes(const sa_model *m, int64_t frames, bool negative) {
-    size_t rows = dit_context_bytes(m->net, m->tokens + 2);
+    size_t rows = dit_context_bytes(m->net, sa_model_rows(m));
     return (negative ? 2 : 1) * rows + 3 * values(m, frames) * sizeof(float);
 }
 

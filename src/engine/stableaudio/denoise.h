@@ -22,7 +22,7 @@ status denoise_room_create(denoise_room **out, const sa_model *m, compute *c, er
 void denoise_room_free(denoise_room *r); // NULL is fine
 
 // Takes context and negative, also on failure. negative NULL: guided away from a context of zeros.
-// global [2 * dim] is read here.
+// global, as sa_model_condition gives it, is read here.
 typedef struct {
     dit_context *context, *negative;
     const float *global;

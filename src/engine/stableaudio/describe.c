@@ -24,8 +24,12 @@ static void add_parts(buf *out, const sa_model *m) {
 static void add_limits(buf *out, const sa_model *m) {
     buf_printf(out, "canvas     %.2f s; longer stems are refused\n", sa_model_seconds(m));
     const sa_schedule *s = &m->schedule;
-    buf_printf(out, "defaults   guidance %g, %lld steps of %s from noise %g to %g\n", s->guidance,
-               (long long)s->steps, sa_sampler_name(s->sampler), s->sigma_max, s->sigma_min);
+    buf_printf(out, "defaults   guidance %g, %lld steps of %s", s->guidance, (long long)s->steps,
+               sa_sampler_name(s->sampler));
+    if (s->flow)
+        buf_add_str(out, ", rectified flow\n");
+    else
+        buf_printf(out, " from noise %g to %g\n", s->sigma_max, s->sigma_min);
     buf_printf(out, "a stem     %.1f MB while it is made, %.1f MB more to decode it\n",
                mb(denoise_bytes(m, dit_get_config(m->net)->frames, true)),
                mb(oobleck_room_bytes(m->codec)));

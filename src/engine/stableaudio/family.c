@@ -156,16 +156,15 @@ static void end(take *base) {
 
 static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
     const sa_files *files = &((const stableaudio_family *)f)->m.files;
-    sets[0] = files->transformer.tensors;
-    sets[1] = files->vae.tensors;
-    sets[2] = files->text_encoder.tensors;
-    sets[3] = files->projection.tensors;
-    return 4;
+    size_t n = 0;
+    _Static_assert(SA_FILES_MAX <= FAMILY_SETS_MAX, "a set for each file");
+    for (; n < SA_FILES_MAX && files->file[n]; n++) sets[n] = files->file[n];
+    return n;
 }
 
 const family_ops stableaudio_family_ops = {
     .title = "Stable Audio",
-    .expects = "a diffusers folder of a StableAudioPipeline",
+    .expects = "a Stable Audio folder: of a StableAudioPipeline, or with model_config.json",
     .size = sizeof(stableaudio_family),
     .recognise = sa_files_recognise,
     .open = open_model,

@@ -1,21 +1,35 @@
-// files.h - the folder of a diffusers pipeline: a folder for each network, with its own documents.
+// files.h - the files of a Stable Audio model, in either layout.
+//
+// The folder of a diffusers pipeline has a folder for each network, with its own documents. The
+// original has model_config.json beside one safetensors file (or its shards), and its text encoder
+// is a T5 model of its own: in text_encoder/ of the folder, where STEMFORGE_TEXT_ENCODER says, or
+// in the cache of the hub. Either way the networks read documents and tensors as diffusers has
+// them.
 #pragma once
 #include "engine/checkpoint.h"
+#include "engine/stableaudio/names.h"
+#include "engine/stableaudio/schedule.h"
 
-// One of them: "transformer" with config.json and its tensors.
+// One network.
 typedef struct {
     json *config;
-    st_file *tensors;
+    weights_source tensors;
 } sa_part;
+
+#define SA_FILES_MAX 4
 
 typedef struct {
     sa_part transformer, vae, text_encoder, projection;
-    json *scheduler;
-    json *tokenizer_config;
+    sa_schedule schedule;
+    int64_t tokens; // of a text at most
     tokenizer *tokenizer;
+    bool original;
+    st_file *file[SA_FILES_MAX]; // of the tensors; NULL: no further ones
+    sa_names *names;             // of the original's
 } sa_files;
 
-// Whether model_index.json of the folder names a StableAudioPipeline.
+// Whether the folder is one of these: model_index.json names a StableAudioPipeline, or
+// model_config.json a model_type with a diffusion transformer.
 bool sa_files_recognise(const checkpoint *m);
 // Opens all parts of m. *out is the caller's (sa_files_close), after a failure too.
 status sa_files_open(sa_files *out, const checkpoint *m, err *e);

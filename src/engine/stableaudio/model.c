@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-#define TOKENS_DEFAULT 128
-
 // --- binding
 
 typedef status (*bind_part)(sa_model *m, weights *w, const json *config, err *e);
@@ -42,7 +40,7 @@ static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
     _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(((sa_model *)0)->kept), "one list a network");
     for (size_t i = 0; i < ARRAY_LEN(list) && !rc; i++) {
         weights w;
-        weights_init(&w, weights_from_st(list[i].part->tensors), &m->own, list[i].type);
+        weights_init(&w, list[i].part->tensors, &m->own, list[i].type);
         w.c = c;
         rc = list[i].bind(m, &w, list[i].part->config, e);
         if (!rc) rc = weights_finish(&w, e);
@@ -55,13 +53,6 @@ static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
 }
 
 // --- documents
-
-static status read_tokens(sa_model *m, err *e) {
-    m->tokens = TOKENS_DEFAULT;
-    status rc = json_opt_int(m->files.tokenizer_config, "model_max_length", 1, T5_TOKENS_MAX,
-                             &m->tokens, e);
-    return rc ? err_within(e, rc, "tokenizer/tokenizer_config.json") : OK;
-}
 
 static status expect(const char *key, int64_t want, int64_t found, err *e) {
     if (want == found) return OK;
@@ -76,7 +67,9 @@ static status check_shapes(const sa_model *m, err *e) {
     const sa_condition *k = &m->condition;
     status rc = expect("projection_model: text_encoder_dim", text->d_model, k->text_dim, e);
     if (!rc) rc = expect("transformer: cross_attention_input_dim", k->dim, net->context, e);
-    if (!rc) rc = expect("transformer: global_states_input_dim", 2 * k->dim, net->global, e);
+    if (!rc)
+        rc = expect("transformer: global_states_input_dim", sa_condition_rows(k) * k->dim,
+                    net->global, e);
     if (!rc)
         rc = expect("vae: decoder_input_channels", net->channels,
                     oobleck_get_config(m->codec)->latent, e);
@@ -89,11 +82,10 @@ static status open_parts(sa_model *m, const checkpoint *files, weights_type type
                          err *e) {
     status rc = sa_files_open(&m->files, files, e);
     if (!rc) rc = bind_all(m, type, c, e);
-    if (!rc) rc = read_tokens(m, e);
-    if (!rc) rc = check_shapes(m, e);
     if (rc) return rc;
-    rc = sa_schedule_read(&m->schedule, m->files.scheduler, e);
-    return rc ? err_within(e, rc, "scheduler") : OK;
+    m->schedule = m->files.schedule;
+    m->tokens = m->files.tokens;
+    return check_shapes(m, e);
 }
 
 status sa_model_open(sa_model *out, const checkpoint *files, weights_type type, compute *c,
@@ -114,13 +106,17 @@ double sa_model_seconds(const sa_model *m) {
     return (double)samples / (double)oobleck_get_config(m->codec)->sample_rate;
 }
 
+int64_t sa_model_rows(const sa_model *m) {
+    return m->tokens + sa_condition_rows(&m->condition);
+}
+
 // --- conditions
 
 static status condition(const sa_model *m, compute *c, const sa_text *t, arena *work,
                         dit_context **context, float *global, err *e) {
     const sa_condition *k = &m->condition;
     float *text = arena_f32(work, (size_t)t->n, (size_t)k->text_dim);
-    float *rows = arena_f32(work, (size_t)m->tokens + 2, (size_t)k->dim);
+    float *rows = arena_f32(work, (size_t)sa_model_rows(m), (size_t)k->dim);
     if (work->failed) return err_set(e, ERR_OOM, "no memory for the conditions of a stem");
     status rc = t5_encode(m->text, c, text, t->ids, t->n, work, e);
     const sa_condition_args a = {.text = text,
@@ -130,7 +126,7 @@ static status condition(const sa_model *m, compute *c, const sa_text *t, arena *
                                  .rows = rows,
                                  .global = global};
     if (!rc) rc = sa_condition_run(k, c, &a, e);
-    return rc ? rc : dit_context_create(context, m->net, c, rows, m->tokens + 2, e);
+    return rc ? rc : dit_context_create(context, m->net, c, rows, sa_model_rows(m), e);
 }
 
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,

@@ -29,10 +29,12 @@ typedef struct {
 status sa_model_open(sa_model *out, const checkpoint *files, weights_type type, compute *c, err *e);
 void sa_model_close(sa_model *m); // zeroed is fine
 
+// Rows of a context.
+int64_t sa_model_rows(const sa_model *m);
 // Seconds of sound that the canvas holds.
 double sa_model_seconds(const sa_model *m);
 
-// The conditions of a text: a context, and the vector [2 * dim].
+// The conditions of a text: a context, and the vector for the whole.
 typedef struct {
     const int32_t *ids;
     int64_t n;
