@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/hubdir.h"
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
 

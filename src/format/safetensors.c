@@ -8,7 +8,7 @@
 #include "base/kept.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 // The header's JSON stays in memory as long as the handle: tensor names and metadata are borrowed
 // from it.

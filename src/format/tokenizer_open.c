@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/pretender.h"
 #include "base/utf8.h"
-#include "format/pretender.h"
 #include "format/tokenizer_inside.h"
 
 #define ADDED_MAX 65536

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/pretender.h"
 #include "engine/family.h"
-#include "format/pretender.h"
 
 static char folder[64];
 

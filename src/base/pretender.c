@@ -1,5 +1,5 @@
 // pretender.c - see pretender.h.
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 #include <string.h>
 
