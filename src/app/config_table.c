@@ -140,6 +140,12 @@ void config_help(FILE *to, const char *command) {
         fprintf(to, "  --%-33s %s%s%s%s\n", flag, o->help, o->preset[0] ? " [" : "", o->preset,
                 o->preset[0] ? "]" : "");
     }
+    fprintf(to,
+            "\nexamples:\n"
+            "  stemforge %s\n"
+            "  stemforge %s --port 8080 --model facebook/musicgen-small\n"
+            "  API_KEYS_FILE=/run/secrets/keys stemforge %s --listen-addr '*' --check-config\n",
+            command, command, command);
 }
 
 void config_markdown(FILE *to) {

@@ -340,7 +340,19 @@ fails "a gain of no track" 2 "no file is called bass" "$bin" mix "$tmp/a/drums.w
 fails "a gain that is no number" 2 "NAME=NUMBER" "$bin" mix "$tmp/a/drums.wav" --gain drums=loud --out "$tmp/mix2.wav"
 fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
 fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
-fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n' >"$tmp/lfs.wav"
+for c in "generate --stem bass --continue $tmp/lfs.wav --out $tmp/lfs" "generate --model $melody --stem bass --melody $tmp/lfs.wav --out $tmp/lfs" \
+    "mix $tmp/lfs.wav --out $tmp/lfs2.wav" "analyse $tmp/lfs.wav" "plot $tmp/lfs.wav" "encode $tmp/lfs.wav $tmp/lfs.safetensors" \
+    "generate --recipe $tmp/lfs.wav" "trace $mono --case $tmp/lfs.wav" "grid $tmp/lfs.wav --click $tmp/lfs2.wav"; do
+    # shellcheck disable=SC2086
+    fails "a Git LFS pointer: $c" 1 'git lfs pull' "$bin" $c
+done
+printf '\0\0\0\040ftypM4A ' >"$tmp/song.m4a"
+fails "a kind of sound that is not read" 1 "found M4A or MP4; convert it to WAV first" "$bin" analyse "$tmp/song.m4a"
+mkdir "$tmp/no-model"
+fails "a folder without config.json" 1 "has no config.json: expected a whole checkpoint" "$bin" info "$tmp/no-model"
+says "serve --help has examples" "stemforge serve --port 8080" "$bin" serve --help
+fails "plot of no sound" 1 "expected a WAV" "$bin" plot "$tmp/broken/config.json"
 
 # The suffix says the format, and a file that is read is not written.
 for f in wav:RIFF flac:fLaC FLAC:fLaC ogg:OggS; do
