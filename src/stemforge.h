@@ -99,7 +99,9 @@ typedef struct {
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio or code file (.safetensors) that each stem goes on
-                               // from; it is kept at the front
+                               // from; audio is kept at the front as it is, without a fade at
+                               // its end
+    double more_seconds;       // 0.1 to 600 behind continue_from, in place of seconds; 0: not given
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 

@@ -343,6 +343,9 @@ static bool given(const options *o, size_t at) {
 static void override(options *o) {
     if (GIVEN(o, seconds) && !GIVEN(o, bars)) o->r.bars = 0;
     if (GIVEN(o, bars) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (GIVEN(o, more_seconds) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (GIVEN(o, more_seconds) && !GIVEN(o, bars)) o->r.bars = 0;
+    if ((GIVEN(o, seconds) || GIVEN(o, bars)) && !GIVEN(o, more_seconds)) o->r.more_seconds = 0;
     if (!GIVEN(o, loop)) return;
     if (!GIVEN(o, fade_in_seconds)) o->r.fade_in_seconds = -1;
     if (!GIVEN(o, fade_out_seconds)) o->r.fade_out_seconds = -1;
@@ -404,7 +407,7 @@ static status open_take(take *t, const options *o, err *e) {
 // What is not said is written down, so that the recipe has it. A recipe without fades was made with
 // those of the service.
 static void fill_in(stemforge_request *r, bool again) {
-    if (r->seconds < 0 && r->bars == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
+    if (r->seconds < 0 && r->bars == 0 && r->more_seconds == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
     if (r->loop || again) return;
     if (r->fade_in_seconds < 0) r->fade_in_seconds = FADE_IN_SECONDS;
     if (r->fade_out_seconds < 0) r->fade_out_seconds = FADE_OUT_SECONDS;

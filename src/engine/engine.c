@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "audio/file.h"
-#include "audio/post.h"
+#include "audio/join.h"
 #include "base/os.h"
 #include "compute/quant.h"
 #include "compute/tune.h"
@@ -238,14 +238,22 @@ static post_shape shape_of(const stemforge_request *r) {
     return s;
 }
 
+static status finish_sound(const request *q, const take *t, const post_shape *shape, float *out,
+                           err *e) {
+    const join_front kept = {q->plan->front.x, q->plan->front.frames};
+    int channels = q->g->f->info.channels;
+    if (kept.x)
+        return join_finish(out, &kept, shape, t->planes, channels, t->samples, q->g->to_rate, e);
+    return post_finish(out, shape, t->planes, channels, t->samples, q->g->to_rate, e);
+}
+
 // Hands the sound of a finished take to the caller.
 static status deliver(request *q, take *t, err *e) {
-    const post_shape shape = shape_of(q->r);
+    const post_shape shape = shape_of(q->plan->r);
     int64_t frames = shape.frames;
     float *out = mem_alloc((size_t)((frames + shape.fold) * POST_CHANNELS) * sizeof *out);
     if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
-    status rc =
-        post_finish(out, &shape, t->planes, q->g->f->info.channels, t->samples, q->g->to_rate, e);
+    status rc = finish_sound(q, t, &shape, out, e);
     mem_free(t->planes);
     t->planes = NULL;
     if (!rc && q->ev->stem_done) {
@@ -256,7 +264,7 @@ static status deliver(request *q, take *t, err *e) {
                                      .sample_rate = POST_RATE,
                                      .prompt = t->line,
                                      .model = q->g->f->info.name,
-                                     .request = q->r,
+                                     .request = q->plan->r,
                                      .temperature = t->temperature,
                                      .seconds_spent = os_seconds() - q->started};
         *e = (err){0};

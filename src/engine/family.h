@@ -19,6 +19,7 @@
 #include "compute/ops.h"
 #include "engine/checkpoint.h"
 #include "engine/digest.h"
+#include "engine/front.h"
 #include "gpu/device.h"
 #include "request/warnings.h"
 #include "stemforge.h"
@@ -40,7 +41,9 @@ typedef struct {
 // What all stems of one request share. The struct of a family begins with one.
 typedef struct {
     family *f;
-    const stemforge_request *r; // checked; borrowed until plan_free
+    const stemforge_request *r; // checked; borrowed until plan_free, or own
+    stemforge_request own;      // the request with what only the plan knows, such as its length
+    front front;                // the audio file that it goes on from
     warnings said;              // plan and take add what the model assumes and does not use
 } plan;
 

@@ -227,7 +227,11 @@ status "continue codes" 0 "$bin" generate --model $mono --stem guitar --continue
     --seed 8 --quiet --out "$tmp/codes"
 status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 \
     --seed 8 --quiet --out "$tmp/audio"
-same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
+fails "more than nothing" 2 "more_seconds: expected a file" "$bin" generate --model $mono --stem guitar --more 2 --out "$tmp/m"
+fails "more and a length" 2 "more_seconds: expected it alone, found seconds too" "$bin" generate --model $mono --stem guitar --more 2 \
+    --duration 4 --continue "$tmp/a/drums.wav" --out "$tmp/m"
+fails "less than there is" 1 "expected more than the" "$bin" generate --model $mono --stem guitar --duration 0.3 \
+    --continue "$tmp/a/drums.wav" --overwrite --out "$tmp/m"
 
 # --- trace
 sampled() { # SEED FILE flags...: a sampled sequence
