@@ -1,121 +1,115 @@
-const $ = id => document.getElementById(id);
-const make = (tag, text) => { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; return e; };
-const auth = () => { const k = $('form').api_key.value; return k ? { Authorization: 'Bearer ' + k } : {}; };
+// main.js - the page: views, links to jobs, keys of the keyboard, colours, the API key.
+import { $, say } from './dom.js';
+import { keyIsSet, onKeyNeeded, setKey } from './api.js';
+import { fill, focusChords, openAsk } from './ask.js';
+import { openHistory, refresh } from './history.js';
+import { takeOf } from './music.js';
+import { Session } from './session.js';
+
+let session = null;
+
+// --- views: beside each other where there is room, one at a time on a phone
+
+function go(view) {
+  document.body.dataset.view = view;
+  if (view !== 'listen') document.body.dataset.side = view; // where there is room, beside what is heard
+  for (const b of document.querySelectorAll('[data-go]')) b.setAttribute('aria-current', b.dataset.go === view ? 'page' : 'false');
+}
+
+// "#ID" is a job: what anybody may link to. One more take of a stem is shown with the others.
+function openLink() {
+  const id = decodeURIComponent(location.hash.slice(1)), root = takeOf(id)?.root ?? id;
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(root) || session?.id === root) return;
+  session?.close();
+  session = new Session(root, {
+    changed: job => refresh(job.generation_request_id),
+    fill: (job, seed) => { fill(job, seed); go('ask'); focusChords(); },
+  });
+  go('listen');
+  $('listen').focus({ preventScroll: true });
+  session.open();
+}
+
+// --- the keyboard, wherever nobody types
+
+function shortcut(ev) {
+  const p = session?.player, track = /^Digit([1-7])$/.exec(ev.code);
+  if (ev.code === 'KeyN') { go('ask'); document.querySelector('[name=stem]').focus(); return true; }
+  if (!p || !session.job) return false;
+  if (ev.code === 'Space') p.toggle();
+  else if (ev.code === 'Home') p.seek(0);
+  else if (ev.code === 'ArrowLeft' || ev.code === 'ArrowRight') session.line.step((ev.code === 'ArrowLeft' ? -1 : 1) * (ev.shiftKey ? 4 : 1));
+  else if (ev.code === 'KeyL') session.loopButton.click();
+  else if (ev.key === '[' || ev.key === ']') session.loopEdge(ev.key === ']');
+  else if (track) [...session.tracks.values()][track[1] - 1]?.[ev.shiftKey ? 'solo' : 'mute'].click();
+  else return false;
+  return true;
+}
+addEventListener('keydown', ev => {
+  const busy = ev.target.closest('input, select, textarea, dialog, summary') || (ev.code === 'Space' && ev.target.closest('button, a'));
+  if (busy || ev.ctrlKey || ev.metaKey || ev.altKey) return;
+  if (shortcut(ev)) ev.preventDefault();
+});
+
+// --- the key of the service: in memory, or for this tab when asked to
+
+function keyDialog() {
+  const dialog = $('key-dialog');
+  $('key').value = '';
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise(done => dialog.addEventListener('close', () => {
+    const given = dialog.returnValue === 'ok' && $('key').value.trim();
+    if (given) setKey(given, $('key-keep').checked);
+    $('key').value = '';
+    $('key-button').classList.toggle('on', keyIsSet());
+    done(Boolean(given));
+  }, { once: true }));
+}
+
+// --- colours
+
+const THEMES = ['Auto', 'Light', 'Dark'];
+function paint(theme) {
+  if (theme === 'Auto') delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme.toLowerCase();
+  $('theme-button').textContent = theme;
+  $('theme-button').setAttribute('aria-label', `Colours: ${theme}`);
+  session?.draw();
+}
 
 async function health() {
   try {
-    const h = await (await fetch('/health')).json();
-    $('health').textContent = `${h.status} · ${h.model || 'no model'} · ${h.services.device} · storage ${h.services.storage}`;
-  } catch { $('health').textContent = 'no answer'; }
-}
-health(); setInterval(health, 10000);
-
-// The form is made from the API document: a stem or a parameter that is added there is added here.
-let parameters = {};
-function addStem(name, i) {
-  const label = make('label'), box = make('input');
-  box.type = 'checkbox'; box.name = 'stem'; box.value = name; box.checked = i < 2;
-  label.append(box, ' ' + name + ' ');
-  $('stems').append(label);
-}
-function addField(name, schema) {
-  const label = make('label'), input = make('input'), kind = schema.type[0];
-  const example = (schema.examples || [''])[0];
-  input.name = name;
-  input.title = schema.description;
-  input.placeholder = schema.default ?? (Array.isArray(example) ? example.join(' ') : example);
-  if (kind === 'boolean') {
-    input.type = 'checkbox';
-    label.append(input, ' ' + schema.title);
-    $('fields').append(label);
-    return;
+    const h = await (await fetch('health')).json();
+    const away = h.services.storage === 'connected' ? '' : ' · storage is away';
+    $('health').textContent = h.status === 'healthy' ? `${h.model} · ${h.services.device}${away}` : 'The model is not loaded yet.';
+    $('health').className = h.status;
+  } catch {
+    $('health').textContent = 'The service does not answer.';
+    $('health').className = 'unhealthy';
   }
-  if (kind === 'number' || kind === 'integer') {
-    Object.assign(input, { type: 'number', min: schema.minimum ?? '', max: schema.maximum ?? '', step: kind === 'number' ? 'any' : 1 });
-  } else if (schema.maxLength) {
-    input.maxLength = schema.maxLength;
-  }
-  label.append(make('span', schema.title), input);
-  $('fields').append(label);
-}
-(async () => {
-  const api = await (await fetch('/openapi.json')).json(), request = api.components.schemas.GenerateRequest.properties;
-  request.target_stems.items.enum.forEach(addStem);
-  parameters = request.parameters.properties;
-  for (const [name, schema] of Object.entries(parameters)) addField(name, schema);
-})();
-
-// Chords go as they were typed: the service splits them.
-function body(form) {
-  const p = {}, value = { number: Number, integer: Number, array: text => [text], string: text => text };
-  for (const [name, schema] of Object.entries(parameters)) {
-    const text = form[name].value.trim();
-    if (schema.type[0] === 'boolean') {
-      if (form[name].checked) p[name] = true;
-    } else if (text) p[name] = value[schema.type[0]](text);
-  }
-  if (!p.loop) p.fade_in_seconds ??= 0.003; // a stem begins on a beat: its attack stays
-  const stems = [...form.querySelectorAll('[name=stem]:checked')].map(b => b.value);
-  const id = 'page-' + [...crypto.getRandomValues(new Uint8Array(8))].map(b => b.toString(16).padStart(2, '0')).join('');
-  return { generation_request_id: id, audio_file_id: 'page', target_stems: stems, parameters: p };
 }
 
-$('form').addEventListener('submit', async ev => {
-  ev.preventDefault();
-  $('wrong').textContent = '';
-  const b = body($('form'));
-  const r = await fetch('/generate', { method: 'POST', headers: { 'Content-Type': 'application/json', ...auth() }, body: JSON.stringify(b) });
-  const answer = await r.json();
-  if (!r.ok) {
-    $('wrong').textContent = [answer.title + (answer.detail ? ': ' + answer.detail : ''), ...(answer.errors || []).map(e => e.pointer + ': ' + e.detail)].join('\n');
-    return;
-  }
-  follow(b.generation_request_id, b.target_stems);
+for (const b of document.querySelectorAll('[data-go]')) b.addEventListener('click', () => { go(b.dataset.go); if (b.dataset.go === 'history') refresh(); });
+$('key-button').addEventListener('click', () => keyDialog().then(given => { if (given) refresh(); }));
+$('help-button').addEventListener('click', () => $('help-dialog').showModal());
+$('theme-button').addEventListener('click', () => {
+  const theme = THEMES[(THEMES.indexOf($('theme-button').textContent) + 1) % THEMES.length];
+  localStorage.setItem('stemforge-theme', theme);
+  paint(theme);
 });
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => session?.draw());
+addEventListener('hashchange', openLink);
 
-// EventSource cannot send a key, so the stream is read with fetch.
-async function follow(id, stems) {
-  const card = make('article'), state = make('small', 'queued'), bar = make('progress'), stop = make('button', 'Cancel'), out = make('div');
-  bar.max = 1; bar.value = 0;
-  stop.onclick = () => fetch(`/jobs/${id}/cancel`, { method: 'POST', headers: auth() });
-  card.append(make('strong', stems.join(', ') + ' '), state, bar, stop, out);
-  $('jobs').prepend(card);
-  for (let ended = false; !ended;) {
-    try {
-      const r = await fetch(`/jobs/${id}/events`, { headers: auth() });
-      if (!r.ok) throw new Error(r.status);
-      for await (const [name, data] of events(r.body)) {
-        if (data.progress !== undefined) bar.value = data.progress;
-        if (data.status) state.textContent = data.status + (data.estimated_seconds_left >= 0 && name === 'status' ? `, about ${Math.ceil(data.estimated_seconds_left)} s` : '');
-        if (['completed', 'failed', 'canceled'].includes(name)) { ended = true; finish(data, out); stop.remove(); }
-      }
-    } catch (e) { state.textContent = 'connection lost, trying again'; }
-    if (!ended) await new Promise(done => setTimeout(done, 2000));
-  }
-}
-
-async function* events(stream) {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = '';;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
-      const field = name => (text.slice(0, end).match(new RegExp('^' + name + ': (.*)$', 'm')) || [])[1];
-      if (field('data')) yield [field('event'), JSON.parse(field('data'))];
-    }
-  }
-}
-
-async function finish(job, out) {
-  if (job.error_message) out.append(Object.assign(make('p', job.error_message), { className: 'error' }));
-  out.append(make('small', `seed ${job.random_seed} · ${job.processing_time_seconds.toFixed(1)} s`));
-  for (const s of job.generated_stems) {
-    const line = make('p', s.stem_type), player = make('audio');
-    player.controls = true;
-    const r = await fetch(`/jobs/${job.generation_request_id}/stems/${s.stem_type}.wav`, { headers: auth() });
-    player.src = URL.createObjectURL(await r.blob());
-    line.append(player);
-    out.append(line);
-  }
-}
+onKeyNeeded(keyDialog);
+paint(THEMES.includes(localStorage.getItem('stemforge-theme')) ? localStorage.getItem('stemforge-theme') : 'Auto');
+$('key-button').classList.toggle('on', keyIsSet());
+go('ask');
+openHistory();
+openLink();
+health();
+setInterval(health, 10000);
+await openAsk(id => { location.hash = id; }).catch(() => say('The service does not answer.'));
+refresh();
+// For tests, and for the curious: what is open now.
+Object.defineProperty(window, 'stemforge', { get: () => ({ session }) });

@@ -18,9 +18,11 @@ static bool set_model(json *v, const job_recipe_model *m) {
               json_set_int(v, "arithmetic", m->info.arithmetic) &&
               json_set_str(v, "model", m->model) && json_set_str(v, "weights", m->weights) &&
               json_set_str(v, "format", "wav");
-    if (!ok || m->info.guidance <= 0) return ok;
-    return json_set_int(v, "model_top_k", m->info.top_k) &&
-           json_set_num(v, "model_guidance", m->info.guidance);
+    ok = ok && json_set_str(v, "model_name", m->info.name);
+    if (m->info.top_k >= 0) ok = ok && json_set_int(v, "model_top_k", m->info.top_k);
+    if (m->info.guidance > 0) ok = ok && json_set_num(v, "model_guidance", m->info.guidance);
+    if (m->info.steps) ok = ok && json_set_int(v, "model_steps", m->info.steps);
+    return ok;
 }
 
 status job_recipe(json **out, const job *j, const job_recipe_model *m, err *e) {
