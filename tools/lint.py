@@ -252,6 +252,24 @@ def check_callers(sources, tests):
         fault(f"{header}: {name} is used nowhere")
 
 
+def check_page():
+    """The page's files say what they are, and put nothing from outside into markup or script."""
+    markup = r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|eval\(|new Function)"
+    for path in tracked("web/*.js"):
+        lines = text_of(path).splitlines()
+        name = os.path.basename(path)
+        if not lines[0].startswith(f"// {name} - "):
+            fault(f"{path}:1: expected '// {name} - what it is'")
+        if len(lines) > FILE_LINES:
+            fault(f"{path}: {len(lines)} lines, expected at most {FILE_LINES}")
+        for n, line in enumerate(lines, 1):
+            if re.search(markup, line):
+                fault(f"{path}:{n}: expected text through el() of dom.js, found markup or script from a string")
+    for path in tracked("web/*.html"):
+        if re.search(r"<style|<script(?![^>]* src=)|\s(on\w+|style)=", text_of(path)):
+            fault(f"{path}: expected files of their own, found an inline script, handler or style")
+
+
 def check_links():
     for path in tracked("*.md"):
         for to in re.findall(r"\]\(([^)#\s]+)", text_of(path)):
@@ -298,6 +316,7 @@ def main():
     check_sizes(sources, tests)
     check_first_lines(sources)
     check_callers(sources, tests)
+    check_page()
     check_links()
     check_format([*sources, *tests])
     for f in faults:

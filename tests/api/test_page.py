@@ -9,8 +9,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def samples(wav):
     """The 16-bit samples of both channels of a WAV of ours, interleaved."""
-    at = wav.index(b"data") + 8
-    return struct.unpack(f"<{(len(wav) - at) // 2}h", wav[at:])
+    at = 12
+    while wav[at:at + 4] != b"data":
+        at += 8 + int.from_bytes(wav[at + 4:at + 8], "little")
+    size = int.from_bytes(wav[at + 4:at + 8], "little")
+    return struct.unpack(f"<{size // 2}h", wav[at + 8:at + 8 + size])
 
 
 class Local(Case):
