@@ -42,8 +42,30 @@ static bytes bare(bytes t) {
     return quoted ? trim((bytes){t.p + 1, t.n - 2}) : t;
 }
 
+// Bytes of a blank that does not show and comes along when text is copied: U+00A0, U+200B, U+3000,
+// U+FEFF. 0: there is none.
+static size_t hidden_blank(const uint8_t *p, size_t n) {
+    static const char *const all[] = {"\xc2\xa0", "\xe2\x80\x8b", "\xe3\x80\x80", "\xef\xbb\xbf"};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        size_t len = strlen(all[i]);
+        if (len <= n && memcmp(p, all[i], len) == 0) return len;
+    }
+    return 0;
+}
+
+static bool has_hidden_blank(bytes t) {
+    for (size_t i = 0; i < t.n; i++)
+        if (hidden_blank(t.p + i, t.n - i)) return true;
+    return false;
+}
+
 static bool says_something(bytes t) {
     for (size_t i = 0; i < t.n; i++) {
+        size_t hidden = hidden_blank(t.p + i, t.n - i);
+        if (hidden) {
+            i += hidden - 1;
+            continue;
+        }
         if (!is_blank(t.p[i]) && !is_quote(t.p[i]) && t.p[i] != ',' && t.p[i] != ';') return true;
     }
     return false;
@@ -56,6 +78,12 @@ static status check_text(bytes t, err *e) {
     }
     if (memchr(t.p, '\n', t.n) || memchr(t.p, '\r', t.n)) {
         return err_set(e, ERR_ARG, "expected one line, found a line break in it");
+    }
+    if (has_hidden_blank(t)) {
+        return err_set(
+            e, ERR_ARG,
+            "expected no blank that does not show (U+00A0 and the like), found one; type "
+            "the value anew");
     }
     if (has_quote_at_an_end(t)) {
         return err_set(e, ERR_ARG,

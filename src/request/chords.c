@@ -18,9 +18,10 @@ typedef enum {
     T_AUG,
     T_DELTA,  // a triangle: the seventh chord by itself
     T_MINMAJ, // minor triad with major seventh, Harte's minmaj7
-    T_SUS,    // arg: 2 or 5 semitones replace the third
-    T_POWER,  // 5
-    T_ROOT,   // 1
+    T_SUS_BOTH,
+    T_SUS,   // arg: 2 or 5 semitones replace the third
+    T_POWER, // 5
+    T_ROOT,  // 1
     T_SIXTH,
     T_SIX_NINE,
     T_NUMBER, // arg: 7 9 11 13
@@ -39,30 +40,83 @@ typedef struct {
 
 // Where a token of another table entry begins with this one, the longer wins, so order is free.
 static const token tokens[] = {
-    {"maj", T_MAJOR, 0},      {"Maj", T_MAJOR, 0},      {"MAJ", T_MAJOR, 0},
-    {"major", T_MAJOR, 0},    {"ma", T_MAJOR, 0},       {"Ma", T_MAJOR, 0},
-    {"M", T_MAJOR, 0},        {"min", T_MINOR, 0},      {"Min", T_MINOR, 0},
-    {"MIN", T_MINOR, 0},      {"minor", T_MINOR, 0},    {"mi", T_MINOR, 0},
-    {"m", T_MINOR, 0},        {"-", T_MINOR, 0},        {"\u2212", T_MINOR, 0},
-    {"dim", T_DIM, 0},        {"o", T_DIM, 0},          {"\u00b0", T_DIM, 0},
-    {"\u00ba", T_DIM, 0},     {"hdim", T_HALFDIM, 0},   {"h", T_HALFDIM, 0},
-    {"\u00f8", T_HALFDIM, 0}, {"\u00d8", T_HALFDIM, 0}, {"aug", T_AUG, 0},
-    {"+", T_AUG, 0},          {"\u0394", T_DELTA, 0},   {"\u25b3", T_DELTA, 0},
-    {"\u2206", T_DELTA, 0},   {"minmaj", T_MINMAJ, 0},  {"sus", T_SUS, 5},
-    {"sus4", T_SUS, 5},       {"sus2", T_SUS, 2},       {"5", T_POWER, 0},
-    {"1", T_ROOT, 0},         {"6", T_SIXTH, 0},        {"69", T_SIX_NINE, 0},
-    {"6/9", T_SIX_NINE, 0},   {"7", T_NUMBER, 7},       {"9", T_NUMBER, 9},
-    {"11", T_NUMBER, 11},     {"13", T_NUMBER, 13},     {"add2", T_TONE, 2},
-    {"add9", T_TONE, 2},      {"add4", T_TONE, 5},      {"add11", T_TONE, 5},
-    {"add6", T_TONE, 9},      {"add13", T_TONE, 9},     {"addb9", T_TONE, 1},
-    {"add#9", T_TONE, 3},     {"add#11", T_TONE, 6},    {"addb13", T_TONE, 8},
-    {"b9", T_TONE, 1},        {"-9", T_TONE, 1},        {"#9", T_TONE, 3},
-    {"+9", T_TONE, 3},        {"#11", T_TONE, 6},       {"+11", T_TONE, 6},
-    {"b13", T_TONE, 8},       {"-13", T_TONE, 8},       {"b5", T_FIFTH, 6},
-    {"-5", T_FIFTH, 6},       {"#5", T_FIFTH, 8},       {"+5", T_FIFTH, 8},
-    {"no3", T_NO, 3},         {"no5", T_NO, 5},         {"omit3", T_NO, 3},
-    {"omit5", T_NO, 5},       {"alt", T_ALT, 0},        {"^", T_DELTA, 0},
-    {"\u2205", T_HALFDIM, 0}, {"\u2300", T_HALFDIM, 0}, {"2", T_ADDED, 2},
+    {"maj", T_MAJOR, 0},
+    {"Maj", T_MAJOR, 0},
+    {"MAJ", T_MAJOR, 0},
+    {"major", T_MAJOR, 0},
+    {"ma", T_MAJOR, 0},
+    {"Ma", T_MAJOR, 0},
+    {"M", T_MAJOR, 0},
+    {"min", T_MINOR, 0},
+    {"Min", T_MINOR, 0},
+    {"MIN", T_MINOR, 0},
+    {"minor", T_MINOR, 0},
+    {"mi", T_MINOR, 0},
+    {"m", T_MINOR, 0},
+    {"-", T_MINOR, 0},
+    {"\u2212", T_MINOR, 0},
+    {"dim", T_DIM, 0},
+    {"o", T_DIM, 0},
+    {"\u00b0", T_DIM, 0},
+    {"\u00ba", T_DIM, 0},
+    {"hdim", T_HALFDIM, 0},
+    {"h", T_HALFDIM, 0},
+    {"\u00f8", T_HALFDIM, 0},
+    {"\u00d8", T_HALFDIM, 0},
+    {"aug", T_AUG, 0},
+    {"+", T_AUG, 0},
+    {"\u0394", T_DELTA, 0},
+    {"\u25b3", T_DELTA, 0},
+    {"\u2206", T_DELTA, 0},
+    {"minmaj", T_MINMAJ, 0},
+    {"sus", T_SUS, 5},
+    {"sus4", T_SUS, 5},
+    {"sus2", T_SUS, 2},
+    {"5", T_POWER, 0},
+    {"sus24", T_SUS_BOTH, 0},
+    {"sus42", T_SUS_BOTH, 0},
+    {"j", T_MAJOR, 0},
+    {"sus2sus4", T_SUS_BOTH, 0},
+    {"sus4sus2", T_SUS_BOTH, 0},
+    {"1", T_ROOT, 0},
+    {"6", T_SIXTH, 0},
+    {"69", T_SIX_NINE, 0},
+    {"6/9", T_SIX_NINE, 0},
+    {"7", T_NUMBER, 7},
+    {"9", T_NUMBER, 9},
+    {"11", T_NUMBER, 11},
+    {"13", T_NUMBER, 13},
+    {"add2", T_TONE, 2},
+    {"add9", T_TONE, 2},
+    {"add4", T_TONE, 5},
+    {"add11", T_TONE, 5},
+    {"add6", T_TONE, 9},
+    {"add13", T_TONE, 9},
+    {"addb9", T_TONE, 1},
+    {"add#9", T_TONE, 3},
+    {"add#11", T_TONE, 6},
+    {"addb13", T_TONE, 8},
+    {"b9", T_TONE, 1},
+    {"-9", T_TONE, 1},
+    {"#9", T_TONE, 3},
+    {"+9", T_TONE, 3},
+    {"#11", T_TONE, 6},
+    {"+11", T_TONE, 6},
+    {"b13", T_TONE, 8},
+    {"-13", T_TONE, 8},
+    {"b5", T_FIFTH, 6},
+    {"-5", T_FIFTH, 6},
+    {"#5", T_FIFTH, 8},
+    {"+5", T_FIFTH, 8},
+    {"no3", T_NO, 3},
+    {"no5", T_NO, 5},
+    {"omit3", T_NO, 3},
+    {"omit5", T_NO, 5},
+    {"alt", T_ALT, 0},
+    {"^", T_DELTA, 0},
+    {"\u2205", T_HALFDIM, 0},
+    {"\u2300", T_HALFDIM, 0},
+    {"2", T_ADDED, 2},
     {"4", T_ADDED, 5},
 };
 
@@ -92,7 +146,13 @@ static int place(const reader *r) {
 // What to write instead, where a name is a common one of another language or several in one.
 static const char *advice(const reader *r) {
     static const char *const words[] = {"Do", "Re", "R\u00e9", "Mi", "Fa", "Sol", "La", "Si", "Ti"};
-    const char *at = r->at + strspn(r->at, "-;>.");
+    static const char *const between[] = {"-", ";", ">", ".", "&", "\u2192", "\u2013", "\u2014"};
+    const char *at = r->at;
+    for (size_t i = 0; i < ARRAY_LEN(between);) {
+        bool found = begins(at, between[i]);
+        at += found ? strlen(between[i]) : 0;
+        i = found ? 0 : i + 1;
+    }
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         char next = begins(r->text, words[i]) ? r->text[strlen(words[i])] : 'x';
         if (next < 'a' || next > 'z') return " (write C D E F G A B for the notes Do to Si)";
@@ -100,7 +160,10 @@ static const char *advice(const reader *r) {
     if (*r->text == 'H') return " (write B for the German H, and Bb for the German B)";
     if (*r->text >= 'a' && *r->text <= 'g' && r->at == r->text)
         return " (write the root as a capital)";
-    if (r->at > r->text && *at >= 'A' && *at <= 'G') return " (put blanks between chords)";
+    if (*r->text == '%') return " (write the chord again)";
+    if (*r->text == '[' || *r->text == '{') return " (leave out brackets)";
+    if (r->at > r->text && (at > r->at || (*at >= 'A' && *at <= 'G')))
+        return " (put blanks between chords)";
     return "";
 }
 
@@ -271,6 +334,7 @@ static bool apply(reader *r, const token *t) {
         return true;
     case T_DELTA: r->c.seventh = 11; return apply_major(r);
     case T_SUS: return apply_sus(r, t->arg);
+    case T_SUS_BOTH: r->added |= 1u << 2; return apply_sus(r, 5);
     case T_POWER: return apply_bare(r, 7);
     case T_ROOT: return apply_bare(r, CHORDS_NO_TONE);
     case T_SIXTH: return apply_sixth(r, false);
@@ -321,6 +385,7 @@ static status read_list(reader *r, err *e) {
             if (r->major_next && *r->at != ',' && *r->at != ')') continue; // maj, then its 7
         }
         if (*r->at == ')') break;
+        if (*r->at == '#' || *r->at == 'b') continue; // "(#9b13)"
         if (*r->at != ',') return wrong(r, "',' or ')'", e);
         r->at++;
     }

@@ -62,6 +62,7 @@ typedef struct {
     int tonic; // pitch class
     bool minor;
     bool other_scale; // a mode or a scale was named that is neither plain major nor natural minor
+    bool guessed;     // a small letter alone, "a": major to some, minor to others; read as major
 } key;
 
 // "C major", "F# minor", "Am", "Bb", "E flat major", "c# min": case-blind but for a lone m or M.

@@ -41,11 +41,13 @@ static const key_word key_words[] = {
 };
 
 // The rest of a key after its note: words apart by blanks and the like. False when they are none.
-static bool read_mode(key *k, const char *p) {
+// *says: whether they say major or minor.
+static bool read_mode(key *k, const char *p, bool *says) {
     bool mode = false, shifted = false, needs = false;
     for (;;) {
         const char *from = p;
         p += strspn(p, " -:_");
+        *says = mode;
         if (!*p) return (mode || !needs) && !(p > from && p[-1] != ' '); // "C-" says nothing
         size_t n = strcspn(p, " -:_"), i = 0;
         if (n == 1 && (*p == 'm' || *p == 'M') && !mode) {
@@ -94,17 +96,19 @@ status chords_parse_key(key *out, const char *text, err *e) {
     if (n > CHORDS_KEY_MAX)
         return err_set(e, ERR_ARG, "key of %zu bytes, expected at most %d", n, CHORDS_KEY_MAX);
     chords_plain(upper, text, ' ');
-    if (*upper >= 'a' && *upper <= 'g') upper[0] = (char)(upper[0] - 32);
+    bool lower = *upper >= 'a' && *upper <= 'g', says = false;
+    if (lower) upper[0] = (char)(upper[0] - 32);
     const char *at = upper;
     bool german = is_german(upper);
     int by = 0, tonic = german && *at == 'B' && at[1] != 'b' ? -1 : chords_read_note(&at);
     if (german && tonic >= 0) at += german_suffix(at, &by);
     k.tonic = chords_pitch(tonic + by);
-    if (tonic < 0 || !read_mode(&k, at))
+    if (tonic < 0 || !read_mode(&k, at, &says))
         return err_set(e, ERR_ARG, "key '%s', expected one such as 'C major' or 'F# minor'%s", text,
                        *upper == 'H' || *upper == 'h' || (german && *upper == 'B')
                            ? " (write B for the German H, and Bb for the German B)"
                            : "");
+    k.guessed = lower && !says;
     *out = k;
     return OK;
 }

@@ -340,7 +340,7 @@ class Settings(Case):
     def test_what_is_given_and_empty_ends_start_up(self):
         names = ("AZURE_STORAGE_CONNECTION_STRING", "API_KEYS", "CALLBACK_SECRET", "CALLBACK_SECRET_OLD")
         for name in names:
-            for value in ("", " ", ",", " , ;", '""', "'  '", "\n", "\t\n,\r\n", "\n\n"):
+            for value in ("", " ", ",", " , ;", '""', "'  '", "\n", "\t\n,\r\n", "\n\n", "\u00a0", "\u200b,\u3000"):
                 for env in ({name: value}, {name + "_FILE": self.secret_file(value.encode())}):
                     r = self.run_it(**env)
                     self.assertEqual(r.returncode, 2, (env, value))
@@ -378,7 +378,8 @@ class Settings(Case):
             headers, body, _ = r.got[0]
             mac = hmac.new(b"plain-secret", f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body, hashlib.sha256)
             self.assertEqual(headers["webhook-signature"], "v1," + base64.b64encode(mac.digest()).decode())
-        for text in ('"plain', "plain'", "two\nlines", "\u201cplain\u201d", "\u2018plain\u2019", "plain\u201d", "`plain`"):
+        for text in ('"plain', "plain'", "two\nlines", "\u201cplain\u201d", "\u2018plain\u2019", "plain\u201d", "`plain`", "plain\u00a0",
+                     "\u200bplain"):
             self.assertEqual(self.run_it(CALLBACK_SECRET=text).returncode, 2, text)
 
     def test_a_misspelt_variable_is_told(self):

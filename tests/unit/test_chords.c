@@ -37,27 +37,38 @@ static void check_rows(const row *rows, size_t n) {
 
 Test(chords, lead_sheet_names_give_their_tones) {
     static const row rows[] = {
-        {"C", 0, 0, "047"},          {"Am", 9, 9, "037"},         {"F#m7", 6, 6, "037a"},
-        {"Bbmaj7", 10, 10, "047b"},  {"Gsus4", 7, 7, "057"},      {"D/F#", 2, 6, "047"},
-        {"Cdim", 0, 0, "036"},       {"C\u00b0", 0, 0, "036"},    {"Ch7", 0, 0, "036a"},
-        {"Bm7b5", 11, 11, "036a"},   {"B\u00f8", 11, 11, "036a"}, {"Eaug", 4, 4, "048"},
-        {"E+", 4, 4, "048"},         {"E+7", 4, 4, "048a"},       {"E7+", 4, 4, "048a"},
-        {"A7sus4", 9, 9, "057a"},    {"G9", 7, 7, "0247a"},       {"G11", 7, 7, "02457a"},
-        {"G13", 7, 7, "0479a"},      {"Cmaj9", 0, 0, "0247b"},    {"Cm(maj7)", 0, 0, "037b"},
-        {"CmM7", 0, 0, "037b"},      {"Cmmaj7", 0, 0, "037b"},    {"C-\u03947", 0, 0, "037b"},
-        {"C6", 0, 0, "0479"},        {"Cm6", 0, 0, "0379"},       {"C69", 0, 0, "02479"},
-        {"C6/9", 0, 0, "02479"},     {"Cm6/9/Eb", 0, 3, "02379"}, {"C6/E", 0, 4, "0479"},
-        {"Cadd9", 0, 0, "0247"},     {"Cm(add9)", 0, 0, "0237"},  {"C5", 0, 0, "07"},
-        {"Cmin", 0, 0, "037"},       {"C-7", 0, 0, "037a"},       {"CM7", 0, 0, "047b"},
-        {"CMaj7", 0, 0, "047b"},     {"C\u25b3", 0, 0, "047b"},   {"C\u22067", 0, 0, "047b"},
-        {"Cdim7", 0, 0, "0369"},     {"Co7", 0, 0, "0369"},       {"Db", 1, 1, "047"},
-        {"Cb", 11, 11, "047"},       {"B#", 0, 0, "047"},         {"F\u266f", 6, 6, "047"},
-        {"B\u266dm", 10, 10, "037"}, {"Abb", 7, 7, "047"},        {"F##", 7, 7, "047"},
-        {"G7#9", 7, 7, "0347a"},     {"G7b9", 7, 7, "0147a"},     {"G7(b9,#11)", 7, 7, "01467a"},
-        {"G7b5", 7, 7, "046a"},      {"G7-5", 7, 7, "046a"},      {"G7#5", 7, 7, "048a"},
-        {"Cmaj7#11", 0, 0, "0467b"}, {"Csus2", 0, 0, "027"},      {"Csus", 0, 0, "057"},
-        {"C9sus4", 0, 0, "0257a"},   {"C7alt", 0, 0, "013468a"},  {"C7no5", 0, 0, "04a"},
-        {"C(no3)", 0, 0, "07"},      {"Cmaj7sus2", 0, 0, "027b"}, {"Am/G", 9, 7, "037"},
+        {"C", 0, 0, "047"},          {"Am", 9, 9, "037"},
+        {"F#m7", 6, 6, "037a"},      {"Bbmaj7", 10, 10, "047b"},
+        {"Gsus4", 7, 7, "057"},      {"D/F#", 2, 6, "047"},
+        {"Cdim", 0, 0, "036"},       {"C\u00b0", 0, 0, "036"},
+        {"Ch7", 0, 0, "036a"},       {"Bm7b5", 11, 11, "036a"},
+        {"B\u00f8", 11, 11, "036a"}, {"Eaug", 4, 4, "048"},
+        {"E+", 4, 4, "048"},         {"E+7", 4, 4, "048a"},
+        {"E7+", 4, 4, "048a"},       {"A7sus4", 9, 9, "057a"},
+        {"G9", 7, 7, "0247a"},       {"G11", 7, 7, "02457a"},
+        {"G13", 7, 7, "0479a"},      {"Cmaj9", 0, 0, "0247b"},
+        {"Cm(maj7)", 0, 0, "037b"},  {"CmM7", 0, 0, "037b"},
+        {"Cmmaj7", 0, 0, "037b"},    {"C-\u03947", 0, 0, "037b"},
+        {"Csus", 0, 0, "057"},       {"C6", 0, 0, "0479"},
+        {"Cm6", 0, 0, "0379"},       {"C69", 0, 0, "02479"},
+        {"C6/9", 0, 0, "02479"},     {"Cm6/9/Eb", 0, 3, "02379"},
+        {"C6/E", 0, 4, "0479"},      {"Cadd9", 0, 0, "0247"},
+        {"Cm(add9)", 0, 0, "0237"},  {"C5", 0, 0, "07"},
+        {"Cmin", 0, 0, "037"},       {"C-7", 0, 0, "037a"},
+        {"CM7", 0, 0, "047b"},       {"CMaj7", 0, 0, "047b"},
+        {"C\u25b3", 0, 0, "047b"},   {"C\u22067", 0, 0, "047b"},
+        {"Cdim7", 0, 0, "0369"},     {"Co7", 0, 0, "0369"},
+        {"Db", 1, 1, "047"},         {"Cb", 11, 11, "047"},
+        {"B#", 0, 0, "047"},         {"F\u266f", 6, 6, "047"},
+        {"B\u266dm", 10, 10, "037"}, {"Abb", 7, 7, "047"},
+        {"F##", 7, 7, "047"},        {"G7#9", 7, 7, "0347a"},
+        {"G7b9", 7, 7, "0147a"},     {"G7(b9,#11)", 7, 7, "01467a"},
+        {"G7b5", 7, 7, "046a"},      {"G7-5", 7, 7, "046a"},
+        {"G7#5", 7, 7, "048a"},      {"Cmaj7#11", 0, 0, "0467b"},
+        {"Csus2", 0, 0, "027"},      {"Csus", 0, 0, "057"},
+        {"C9sus4", 0, 0, "0257a"},   {"C7alt", 0, 0, "013468a"},
+        {"C7no5", 0, 0, "04a"},      {"C(no3)", 0, 0, "07"},
+        {"Cmaj7sus2", 0, 0, "027b"}, {"Am/G", 9, 7, "037"},
         {"Em7/B", 4, 11, "037a"},
     };
     check_rows(rows, ARRAY_LEN(rows));
@@ -147,6 +158,14 @@ Test(chords, no_chord_has_no_tones) {
     }
 }
 
+Test(chords, names_of_other_hands_give_their_tones) {
+    static const row rows[] = {
+        {"Csus24", 0, 0, "0257"},      {"C7sus2sus4", 0, 0, "0257a"}, {"Cj7", 0, 0, "047b"},
+        {"C7(#9b13)", 0, 0, "03478a"}, {"C7(b9#11)", 0, 0, "01467a"},
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
 Test(chords, a_wrong_name_is_refused_with_its_place) {
     static const char *const bad[][2] = {
         {"", "empty chord name, expected one such as Am or N"},
@@ -166,6 +185,14 @@ Test(chords, a_wrong_name_is_refused_with_its_place) {
         {"Fa",
          "'Fa': expected a chord quality at character 2, found 'a' (write C D E F G A B for the "
          "notes Do to Si)"},
+        {"Am;", "'Am;': expected a chord quality at character 3, found ';' (put blanks between "
+                "chords)"},
+        {"Am\u2192F", "'Am\u2192F': expected a chord quality at character 3, found '\u2192F' (put "
+                      "blanks between chords)"},
+        {"%", "'%': expected a note A to G, or N at character 1, found '%' (write the chord "
+              "again)"},
+        {"[Am", "'[Am': expected a note A to G, or N at character 1, found '[Am' (leave out "
+                "brackets)"},
         {"Do", "'Do' can mean two things: write Ddim or D\u00b0, or C for the note Do"},
         {"Do7", "'Do7' can mean two things: write Ddim or D\u00b0, or C for the note Do"},
         {"C24", "'C24': expected a chord quality at character 3, found '4'"},

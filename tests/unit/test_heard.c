@@ -96,6 +96,9 @@ Test(heard, basses_extensions_and_modes_that_the_grid_leaves_out_are_told) {
     warnings w = check(g, &r);
     cr_assert_eq(w.n, 3);
     SAYS(&w, "not_used", "key", "only D minor is used");
+    r.key = "a"; // A minor to some
+    w = check(g, &r);
+    SAYS(&w, "assumed", "key", "A major is assumed");
     cr_assert(strstr(w.item[1].text, "the bass of C/G, Dm7/F is"), "%s", w.item[1].text);
     cr_assert(strstr(w.item[2].text, "of Am11, G7b9, Cadd9 only"), "%s", w.item[2].text);
     stemforge_close(g);

@@ -108,6 +108,9 @@ static void warn_key(warnings *w, const condition *k, const stemforge_request *r
     chords_key_text(text, read);
     if (read.other_scale)
         warnings_add(w, WARNING_NOT_USED, "key", "of the key '%s' only %s is used", r->key, text);
+    if (read.guessed)
+        warnings_add(w, WARNING_ASSUMED, "key", "the key '%s' says no mode: %s is assumed", r->key,
+                     text);
     bool in_chords = k->kind == CONDITION_GRID && !r->chord_count;
     if (!any_pitched(r) && !in_chords)
         warnings_add(w, WARNING_NOT_USED, "key", "the key is not used: drums have none");
