@@ -49,6 +49,8 @@ typedef struct {
     stemforge_weights weights; // how weights are kept (decoder, codec); narrower is faster
     int batch_max;             // sequences (stems) in the running step at most; 0: 16
     size_t memory_max;         // bytes the caches of running stems may take in all; 0: no limit
+    const char *device;        // "auto" (also NULL): a GPU that can, else the CPU; "cpu"; "cuda" or
+                               // "cuda:1": an error without that GPU. The samples are the same
 } stemforge_options;
 
 stemforge_options stemforge_options_default(void);
@@ -97,7 +99,9 @@ typedef struct {
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio or code file (.safetensors) that each stem goes on
-                               // from; it is kept at the front
+                               // from; audio is kept at the front as it is, without a fade at
+                               // its end
+    double more_seconds;       // 0.1 to 600 behind continue_from, in place of seconds; 0: not given
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 
@@ -175,7 +179,11 @@ typedef struct {
     size_t stem_bytes;     // cache memory per running stem of window_seconds
     int threads;
     const char *isa;
-    int arithmetic; // the number of the arithmetic of narrow weights, which recipes name
+    int arithmetic;      // the number of the arithmetic of narrow weights, which recipes name
+    const char *gpu;     // the name of the GPU that computes; NULL: the CPU does
+    const char *cpu_why; // why no GPU computes; "" when none was asked for
+    size_t gpu_memory;   // bytes
+    int gpu_driver;      // 13000: the driver knows CUDA 13.0
 } stemforge_info;
 
 // Borrowed strings live as long as g.
@@ -187,6 +195,8 @@ typedef struct {
     int running;         // stems in the batch now
     int waiting;         // stems that wait for a place
     double busy_seconds; // wall time spent in steps
+    bool on_gpu;         // a GPU computes now
+    int gpu_failures;    // times that a GPU failed and the CPU went on
 } stemforge_stats;
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g);

@@ -12,7 +12,7 @@ const option config_table[] = {
     {"BLOB_CONTAINER_NAME", STR, FIELD(container), 0, 0, "audio-files",
      "container; created when missing"},
     {"USE_GPU", BOOL, FIELD(use_gpu), 0, 0, "false",
-     "true: a CUDA device, and an error at start-up if there is none"},
+     "true: an NVIDIA GPU computes, and it is an error at start-up if there is none"},
     {"WORKERS", INT, FIELD(workers), 1, 64, "1",
      "jobs that run at once; their stems share the running step"},
     {"Model", TITLE, 0, 0, 0, "", ""},
@@ -20,6 +20,8 @@ const option config_table[] = {
      "a model folder, or ORG/NAME in the Hugging Face cache"},
     {"MODEL_WEIGHTS", STR, FIELD(weights), 0, 0, "stored",
      "how weights are kept: stored, f32, bf16, q8 or q4"},
+    {"DEVICE", STR, FIELD(device), 0, 0, "",
+     "auto, cpu, cuda or cuda:N; unset: cuda when USE_GPU is true, else cpu"},
     {"MODEL_THREADS", INT, FIELD(threads), 0, 1024, "0",
      "threads that compute; 0: one a processor"},
     {"BATCH_MAX", INT, FIELD(batch_max), 0, 256, "0",
@@ -138,6 +140,12 @@ void config_help(FILE *to, const char *command) {
         fprintf(to, "  --%-33s %s%s%s%s\n", flag, o->help, o->preset[0] ? " [" : "", o->preset,
                 o->preset[0] ? "]" : "");
     }
+    fprintf(to,
+            "\nexamples:\n"
+            "  stemforge %s\n"
+            "  stemforge %s --port 8080 --model facebook/musicgen-small\n"
+            "  API_KEYS_FILE=/run/secrets/keys stemforge %s --listen-addr '*' --check-config\n",
+            command, command, command);
 }
 
 void config_markdown(FILE *to) {

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "engine/device_choice.h"
 #include "engine/metadata.h"
 #include "request/chords.h"
 #include "request/fields.h"
@@ -27,7 +28,7 @@
 
 // Everything the command line says.
 typedef struct {
-    const char *model, *recipe, *out, *format, *weights, *isa, *name;
+    const char *model, *recipe, *out, *format, *weights, *isa, *device, *name;
     const recipe_file *made;                  // the recipe; NULL: none
     recipe_defaults model_own;                // of the recipe
     double temperatures[STEMFORGE_STEMS_MAX]; // of the recipe
@@ -122,12 +123,14 @@ static int fail(const char *text) {
 
 static status print_json(const output *out, err *e) {
     json *j = json_new_object();
-    bool ok =
-        json_set_str(j, "model", out->info.name) &&
-        json_set_str(j, "recipe", out->take->recipe_path) &&
-        json_set_num(j, "seconds", out->seconds) && json_set_int(j, "threads", out->info.threads) &&
-        json_set_str(j, "isa", out->info.isa) && json_set(j, "stems", json_copy_of(out->files)) &&
-        json_set(j, "warnings", json_copy_of(out->warnings));
+    bool ok = json_set_str(j, "model", out->info.name) &&
+              json_set_str(j, "recipe", out->take->recipe_path) &&
+              json_set_num(j, "seconds", out->seconds) &&
+              json_set_int(j, "threads", out->info.threads) &&
+              json_set_str(j, "isa", out->info.isa) &&
+              json_set_str(j, "device", out->info.gpu ? out->info.gpu : "cpu") &&
+              json_set(j, "stems", json_copy_of(out->files)) &&
+              json_set(j, "warnings", json_copy_of(out->warnings));
     char seed[32];
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)out->r->seed);
     ok = ok && json_set_str(j, "seed", seed);
@@ -286,6 +289,8 @@ static void add_own_flags(option_table *t, options *o) {
          "stored, f32, bf16, q8 or q4: how weights are kept (stored)", NULL},
         {"isa", ARG_STR, &o->isa, 0, 0, "NAME",
          "scalar avx2 avx512 amx neon, also STEMFORGE_ISA (the best)", NULL},
+        {"device", ARG_STR, &o->device, 0, 0, "NAME",
+         "auto, cpu, cuda or cuda:N: what computes; the samples are the same (auto)", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(own); i++) add(t, &own[i]);
 }
@@ -338,6 +343,9 @@ static bool given(const options *o, size_t at) {
 static void override(options *o) {
     if (GIVEN(o, seconds) && !GIVEN(o, bars)) o->r.bars = 0;
     if (GIVEN(o, bars) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (GIVEN(o, more_seconds) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (GIVEN(o, more_seconds) && !GIVEN(o, bars)) o->r.bars = 0;
+    if ((GIVEN(o, seconds) || GIVEN(o, bars)) && !GIVEN(o, more_seconds)) o->r.more_seconds = 0;
     if (!GIVEN(o, loop)) return;
     if (!GIVEN(o, fade_in_seconds)) o->r.fade_in_seconds = -1;
     if (!GIVEN(o, fade_out_seconds)) o->r.fade_out_seconds = -1;
@@ -399,10 +407,16 @@ static status open_take(take *t, const options *o, err *e) {
 // What is not said is written down, so that the recipe has it. A recipe without fades was made with
 // those of the service.
 static void fill_in(stemforge_request *r, bool again) {
-    if (r->seconds < 0 && r->bars == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
+    if (r->seconds < 0 && r->bars == 0 && r->more_seconds == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
     if (r->loop || again) return;
     if (r->fade_in_seconds < 0) r->fade_in_seconds = FADE_IN_SECONDS;
     if (r->fade_out_seconds < 0) r->fade_out_seconds = FADE_OUT_SECONDS;
+}
+
+// A wrong word is refused before anything is read.
+static int check_device(const options *o, err *e) {
+    device_choice choice;
+    return choice_parse(&choice, o->device, e) ? usage(e->text) : 0;
 }
 
 static int run_engine(options *o, err *e) {
@@ -410,6 +424,7 @@ static int run_engine(options *o, err *e) {
     so.model = shipped_model(o->model);
     so.threads = (int)o->threads;
     so.isa = o->isa;
+    so.device = o->device;
     (void)stemforge_weights_parse(o->weights, &so.weights); // checked with the other flags
     stemforge_engine *g;
     take t;
@@ -461,6 +476,7 @@ int generate_main(int argc, char **argv) {
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {
         code = usage("--weights: expected stored, f32, bf16, q8 or q4");
     }
+    if (!code) code = check_device(&o, &e);
     file_format format;
     if (!code && file_format_parse(&format, o.format, &e)) code = usage(e.text);
     char name[STEM_NAME_MAX + 1];

@@ -8,6 +8,7 @@
 #include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/family.h"
+#include "gpu/device.h"
 #include "gpu/images.h"
 
 // How weights are prefetched on this processor.
@@ -26,10 +27,26 @@ static const char *kernel_names(char out[64]) {
     return out;
 }
 
+// The first GPU of this machine, or why it has none that can be used.
+static void gpu_text(char *out, size_t cap) {
+    device *gpu = NULL;
+    err e;
+    if (device_open(&gpu, 0, &e)) {
+        snprintf(out, cap, "none: %s", e.text);
+        return;
+    }
+    const device_info *i = device_get_info(gpu);
+    snprintf(out, cap, "%s, %.1f GB, compute capability %d.%d, driver for CUDA %d.%d", i->name,
+             (double)i->memory / 1e9, i->capability / 10, i->capability % 10, i->driver / 1000,
+             i->driver % 1000 / 10);
+    device_close(gpu);
+}
+
 static status describe(const char *model, bool as_json, err *e) {
     family *f = NULL;
     buf text;
-    char kernels[64];
+    char kernels[64], gpu[640];
+    gpu_text(gpu, sizeof gpu);
     buf_init(&text, 1 << 16);
     json *members = json_new_object();
     status rc = family_open(&f, &(family_options){.model = model}, e);
@@ -38,13 +55,14 @@ static status describe(const char *model, bool as_json, err *e) {
     bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
               json_set_str(members, "digest", digest) &&
               json_set_int(members, "arithmetic", ARITHMETIC) &&
-              json_set_str(members, "prefetch", kept_way()) &&
+              json_set_str(members, "prefetch", kept_way()) && json_set_str(members, "gpu", gpu) &&
               json_set_str(members, "gpu_kernels", kernel_names(kernels));
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
     if (!rc && !as_json)
-        printf("%sdigest     %s\narithmetic %d\nprefetch   %s\nGPU code   %s\n", buf_str(&text),
-               *digest ? digest : "not known", ARITHMETIC, kept_way(), kernel_names(kernels));
+        printf("%sdigest     %s\narithmetic %d\nprefetch   %s\nGPU        %s\nGPU code   %s\n",
+               buf_str(&text), *digest ? digest : "not known", ARITHMETIC, kept_way(), gpu,
+               kernel_names(kernels));
     json_free(members);
     buf_deinit(&text);
     family_close(f);

@@ -164,7 +164,7 @@ static status open_http(service *s, err *e) {
                     .redirect = strcmp(c->stem_delivery, "redirect") == 0,
                     .model_place = c->model,
                     .weights = c->weights,
-                    .device = c->use_gpu ? "gpu" : "cpu"};
+                    .gpu = strncmp(serve_device(c), "cuda", 4) == 0};
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;
     s->title = stemforge_model_title(serve_engine_options(c).model);
@@ -220,6 +220,15 @@ static status open_engine(service *s, err *e) {
     return stemforge_open(&s->engine, &o, e);
 }
 
+static void log_loaded(const stemforge_info *info) {
+    log_info("serve", "%s loaded successfully (model: %s)", info->title, info->name);
+    if (info->gpu)
+        log_info("serve", "Computing on the GPU: %s, %.1f GB", info->gpu,
+                 (double)info->gpu_memory / 1e9);
+    else if (info->cpu_why[0])
+        log_warn("serve", "Computing on the CPU: %s", info->cpu_why);
+}
+
 static void *load(void *arg) {
     service *s = arg;
     err e;
@@ -228,11 +237,12 @@ static void *load(void *arg) {
     const char *title = s->title ? s->title : "MusicGen"; // when nobody knows
     log_info("serve", "Loading %s model (%s)...", title, asked);
     status rc = open_engine(s, &e);
-    const stemforge_info info = s->engine ? stemforge_engine_info(s->engine) : (stemforge_info){0};
+    stemforge_info info = {0};
     if (rc) {
         log_error("serve", "%s model %s: %s", title, asked, e.text);
     } else {
-        log_info("serve", "%s loaded successfully (model: %s)", info.title, info.name);
+        info = stemforge_engine_info(s->engine);
+        log_loaded(&info);
         rc = worker_start(s->worker, s->engine, &e);
         if (rc) log_error("serve", "%s", e.text);
     }

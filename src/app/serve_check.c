@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "engine/device_choice.h"
 #include "net/fetch.h"
 #include "net/http_server.h"
 #include "service/api.h"
@@ -45,7 +46,23 @@ static void check_words(const config *c, config_report *r) {
         config_fault(r, "MODEL_WEIGHTS: expected stored, f32, bf16, q8 or q4, found \"%s\"",
                      c->weights);
     }
-    if (c->use_gpu) config_fault(r, "USE_GPU: true, but this build has no CUDA device to use");
+}
+
+// A GPU that the settings ask for must be there; whether the model fits into it is the engine's.
+static void check_device(const config *c, config_report *r) {
+    err e;
+    device_choice choice;
+    device *gpu = NULL;
+    char why[8];
+    const char *name = c->device[0] ? "DEVICE" : "USE_GPU";
+    if (choice_parse(&choice, serve_device(c), &e)) {
+        config_fault(r, "DEVICE: %s", e.text + strlen("device: "));
+    } else if (c->use_gpu && choice.kind == CHOICE_CPU) {
+        config_fault(r, "USE_GPU: true, but DEVICE is cpu: leave one of them out");
+    } else if (choice.kind == CHOICE_CUDA && choice_open(&choice, &gpu, why, sizeof why, &e)) {
+        config_fault(r, "%s: %s: %s", name, c->device[0] ? c->device : "true", e.text);
+    }
+    device_close(gpu);
 }
 
 // ---- files and folders
@@ -249,6 +266,7 @@ void serve_check_model(const config *c, config_report *r) {
 
 void serve_check(const config *c, config_report *r) {
     check_words(c, r);
+    check_device(c, r);
     check_key_count(c, r);
     check_model_place(c, r);
     check_listen(c, r);

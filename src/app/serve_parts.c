@@ -34,6 +34,10 @@ hook_config serve_hook_config(const config *c) {
     return h;
 }
 
+const char *serve_device(const config *c) {
+    return c->device[0] ? c->device : c->use_gpu ? "cuda" : "cpu";
+}
+
 stemforge_options serve_engine_options(const config *c) {
     stemforge_options o = stemforge_options_default();
     o.model = shipped_model(c->model);
@@ -41,6 +45,7 @@ stemforge_options serve_engine_options(const config *c) {
     (void)stemforge_weights_parse(c->weights, &o.weights); // serve_check has
     if (c->batch_max) o.batch_max = (int)c->batch_max;
     o.memory_max = (size_t)c->memory_max_mb << 20;
+    o.device = serve_device(c);
     return o;
 }
 

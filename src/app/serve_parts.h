@@ -8,6 +8,7 @@
 // The strings stay c's; url is filled and belongs to the result.
 blob_config serve_blob_config(const config *c, char url[BLOB_URL_MAX]);
 hook_config serve_hook_config(const config *c);
+const char *serve_device(const config *c); // as stemforge_options has it
 stemforge_options serve_engine_options(const config *c);
 // "HOST:PORT" to listen on.
 #define SERVE_LISTEN_MAX 300

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/pretender.h"
 
 #define BLOCK_FRAMES 4096
 #define RATE_MIN 1000
@@ -283,6 +284,23 @@ static bool known_container(bytes image) {
     return image.p[0] == 0xFF && (image.p[1] & 0xE0) == 0xE0; // an MPEG frame
 }
 
+static status refuse_container(bytes image, err *e) {
+    static const uint8_t matroska[] = {0x1A, 0x45, 0xDF, 0xA3};
+    char first[16] = "nothing";
+    const char *found = first;
+    if (image.n >= 8 && !memcmp(image.p + 4, "ftyp", 4))
+        found = "M4A or MP4";
+    else if (image.n >= 4 && !memcmp(image.p, matroska, 4))
+        found = "WebM or Matroska";
+    else if (image.n >= 4)
+        snprintf(first, sizeof first, "%02x %02x %02x %02x", image.p[0], image.p[1], image.p[2],
+                 image.p[3]);
+    return err_set(e, ERR_FORMAT,
+                   "expected a WAV, AIFF, AU, CAF, FLAC, Ogg or MP3 file, found %s%s; convert it "
+                   "to WAV first",
+                   found, found == first && image.n >= 4 ? " at its beginning" : "");
+}
+
 static status check_info(const SF_INFO *info, const file_limits *limits, err *e) {
     if (info->samplerate < RATE_MIN || info->samplerate > RATE_MAX)
         return err_set(e, ERR_FORMAT, "sample rate %d, expected %d to %d", info->samplerate,
@@ -387,8 +405,7 @@ static status decode_image(file_clip *out, bytes image, const file_limits *limit
 
 status file_decode(file_clip *out, bytes image, const file_limits *limits, err *e) {
     *out = (file_clip){0};
-    if (!known_container(image))
-        return err_set(e, ERR_FORMAT, "not a WAV, AIFF, AU, CAF, FLAC, Ogg or MP3 file");
+    if (!known_container(image)) return refuse_container(image, e);
     wav_image w;
     status rc = wav_repair(&w, image, e);
     if (!rc && !memcmp(image.p, "OggS", 4)) rc = ogg_check(image, e);
@@ -403,8 +420,11 @@ status file_read(file_clip *out, const char *path, const file_limits *limits, er
     os_file_map m;
     status rc = os_map_open(&m, path, e);
     if (rc) return rc;
-    rc = file_decode(out, m.data, limits, e);
-    if (rc) err_within(e, rc, "%s", path);
+    rc = pretender_check(m.data, path, e);
+    if (!rc) {
+        rc = file_decode(out, m.data, limits, e);
+        if (rc) err_within(e, rc, "%s", path);
+    }
     if (!rc && out->warning[0]) log_warn("audio", "%s: %s", path, out->warning);
     os_map_close(&m);
     return rc;

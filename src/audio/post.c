@@ -34,17 +34,23 @@ post_shape post_plain(int64_t frames) {
     return (post_shape){.frames = frames, .fade_in = fade, .fade_out = fade};
 }
 
-status post_finish(float *out, const post_shape *shape, const float *planes, int channels,
-                   int64_t n, const resampler *to_rate, err *e) {
-    int64_t frames = shape->frames, made = frames + shape->fold;
+status post_fit(float *out, int64_t frames, const float *planes, int channels, int64_t n,
+                const resampler *to_rate, err *e) {
     if (channels != 1 && channels != 2)
         return err_set(e, ERR_ARG, "%d channels, expected 1 or 2", channels);
     status rc = post_check(planes, channels * n, e);
     for (int c = 0; !rc && c < channels; c++)
-        rc = fit_channel(out + c, made, planes + c * n, n, to_rate, e);
+        rc = fit_channel(out + c, frames, planes + c * n, n, to_rate, e);
+    if (!rc && channels == 1)
+        for (int64_t i = 0; i < frames; i++) out[2 * i + 1] = out[2 * i];
+    return rc;
+}
+
+status post_finish(float *out, const post_shape *shape, const float *planes, int channels,
+                   int64_t n, const resampler *to_rate, err *e) {
+    int64_t frames = shape->frames;
+    status rc = post_fit(out, frames + shape->fold, planes, channels, n, to_rate, e);
     if (rc) return rc;
-    if (channels == 1)
-        for (int64_t i = 0; i < made; i++) out[2 * i + 1] = out[2 * i];
     if (shape->fold) post_fold(out, frames, POST_CHANNELS, shape->fold);
     post_fade(out, frames, POST_CHANNELS, shape->fade_in, shape->fade_out);
     post_normalise(out, frames * POST_CHANNELS, POST_PEAK);

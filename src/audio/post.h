@@ -37,6 +37,10 @@ status post_finish(float *out, const post_shape *shape, const float *planes, int
 
 // The parts.
 
+// Brings planes to POST_RATE, two channels and exactly so many frames: cut, or silence behind them.
+status post_fit(float *out, int64_t frames, const float *planes, int channels, int64_t n,
+                const resampler *to_rate, err *e);
+
 // Raised-cosine fades, gain 0.5 - 0.5 cos(pi (i + 0.5) / fade) for frame i from either end. A fade
 // takes half of the clip at most.
 void post_fade(float *x, int64_t frames, int channels, int64_t fade_in, int64_t fade_out);

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/pretender.h"
 
 #define JSON_PRINT_MAX ((size_t)64 << 20)
 
@@ -162,8 +163,11 @@ status json_parse_file(json **out, const char *path, size_t size_max, err *e) {
     os_file_map map;
     status rc = os_map_open(&map, path, e);
     if (rc) return rc;
-    rc = json_parse(out, map.data, size_max, e);
-    if (rc) err_within(e, rc, "%s", path);
+    rc = pretender_check(map.data, path, e);
+    if (!rc) {
+        rc = json_parse(out, map.data, size_max, e);
+        if (rc) err_within(e, rc, "%s", path);
+    }
     os_map_close(&map);
     return rc;
 }

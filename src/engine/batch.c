@@ -18,8 +18,9 @@ struct batch {
     batch_limits limits;
 
     // Used by the batch's thread alone.
-    place *running; // [places]
-    take **takes;   // [places] the takes of the running places, in order
+    place *running;    // [places]
+    take **takes;      // [places] the takes of the running places, in order
+    bool handing_over; // the GPU failed: what runs begins again on the CPU at the end of the turn
 
     pthread_t thread;
     bool started;
@@ -61,9 +62,16 @@ static batch_item *waiting_item(batch_job *j) {
     return NULL;
 }
 
+// Bytes that running takes may take in all; 0: no limit.
+static size_t memory_max(const batch *b) {
+    size_t most = b->limits.memory_max, gpu = b->f->on_gpu ? b->f->gpu_bytes : 0;
+    return gpu && (!most || gpu < most) ? gpu : most;
+}
+
 static bool fits(const batch *b, const batch_item *it) {
+    size_t most = memory_max(b);
     if (b->count >= (size_t)b->limits.places) return false;
-    return !b->limits.memory_max || it->t->bytes <= b->limits.memory_max - b->memory;
+    return !most || (b->memory <= most && it->t->bytes <= most - b->memory);
 }
 
 // Chooses the next item to take in. A job that does not fit holds the others back, so that a large
@@ -93,6 +101,21 @@ static status from_same_files(const batch *b, status rc, err *e) {
     return changed ? checkpoint_check(&b->f->files, e) : rc;
 }
 
+// Whether rc says that the GPU failed: then nothing ends, and hand_over begins it again.
+static bool gpu_failed(batch *b, status rc, const err *e) {
+    if (rc != ERR_DEVICE || !b->f->on_gpu || checkpoint_check(&b->f->files, NULL)) return false;
+    log_error("engine", "%s. The CPU goes on, with the same samples", e->text);
+    b->handing_over = true;
+    return true;
+}
+
+static status begin(batch *b, take *t, err *e) {
+    t->done = 0;
+    status rc = from_same_files(b, b->f->ops->begin(t, e), e);
+    if (rc) b->f->ops->end(t);
+    return rc;
+}
+
 // Takes one item in. The caller holds mu, which is released meanwhile.
 static void admit(batch *b, place p) {
     take *t = p.item->t;
@@ -102,11 +125,11 @@ static void admit(batch *b, place p) {
     b->running[b->count++] = p;
     pthread_mutex_unlock(&b->mu);
     err e = {0};
-    status rc = from_same_files(b, b->f->ops->begin(t, &e), &e);
-    if (rc) b->f->ops->end(t);
+    status rc = begin(b, t, &e);
+    bool again = gpu_failed(b, rc, &e);
     pthread_mutex_lock(&b->mu);
     p.item->total = t->total;
-    if (rc) {
+    if (rc && !again) {
         place_free(b, b->count - 1);
         item_end(b, p.item, rc, &e);
     }
@@ -138,17 +161,17 @@ static take *const *list_takes(batch *b) {
 }
 
 static void prefill(batch *b) {
-    for (size_t i = b->count; i-- > 0;) {
+    for (size_t i = b->count; i-- > 0 && !b->handing_over;) {
         take *t = b->running[i].item->t;
         if (!t->wants_prefill) continue;
         size_t n = b->count;
         take *const *others = list_takes(b);
         pthread_mutex_unlock(&b->mu);
         err e = {0};
-        status rc = b->f->ops->prefill(t, others, n, &e);
-        rc = from_same_files(b, rc, &e);
+        status rc = from_same_files(b, b->f->ops->prefill(t, others, n, &e), &e);
+        bool again = gpu_failed(b, rc, &e);
         pthread_mutex_lock(&b->mu);
-        if (rc) leave(b, i, rc, &e);
+        if (rc && !again) leave(b, i, rc, &e);
     }
 }
 
@@ -161,12 +184,14 @@ static void step(batch *b) {
     double from = os_seconds();
     status rc = from_same_files(b, b->f->ops->step(b->f, takes, n, &e), &e);
     double spent = os_seconds() - from;
+    if (gpu_failed(b, rc, &e)) rc = OK;
     pthread_mutex_lock(&b->mu);
     b->stats.steps++;
     b->stats.rows += n;
     b->stats.busy_seconds += spent;
     for (size_t i = b->count; i-- > 0;) {
-        b->running[i].item->done = b->running[i].item->t->done;
+        batch_item *it = b->running[i].item;
+        it->done = MAX(it->done, it->t->done); // of a take that began again: it does not go back
         if (rc) leave(b, i, rc, &e);
     }
 }
@@ -209,18 +234,42 @@ static void end_done(batch *b) {
     for (size_t n; (n = done_alike(b, it)) > 0;) {
         pthread_mutex_unlock(&b->mu);
         end_together(b, it, n, ended);
+        bool again = false;
+        for (size_t i = 0; i < n && !again; i++) again = gpu_failed(b, ended[i].rc, &ended[i].e);
         pthread_mutex_lock(&b->mu);
+        if (again) return;
         for (size_t i = 0; i < n; i++) leave(b, place_of(b, it[i]), ended[i].rc, &ended[i].e);
+    }
+}
+
+// After the GPU failed: begins what runs again, on the CPU. A stem's bytes do not depend on the
+// device. The caller holds mu, which is released meanwhile.
+static void hand_over(batch *b) {
+    err e = {0};
+    size_t n = b->count;
+    take *const *takes = list_takes(b);
+    pthread_mutex_unlock(&b->mu);
+    for (size_t i = 0; i < n; i++) b->f->ops->end(takes[i]);
+    status rc = b->f->ops->leave_gpu(b->f, &e);
+    b->handing_over = false;
+    pthread_mutex_lock(&b->mu);
+    b->stats.gpu_failures++;
+    for (size_t i = n; i-- > 0;) {
+        pthread_mutex_unlock(&b->mu);
+        status own = rc ? rc : begin(b, takes[i], &e);
+        pthread_mutex_lock(&b->mu);
+        if (own) leave(b, i, own, &e);
     }
 }
 
 static void turn(batch *b) {
     place p;
     drop_canceled(b);
-    while (!b->closing && choose(b, &p)) admit(b, p);
+    while (!b->closing && !b->handing_over && choose(b, &p)) admit(b, p);
     if (b->f->ops->prefill) prefill(b);
-    if (b->count) step(b);
-    end_done(b);
+    if (b->count && !b->handing_over) step(b);
+    if (!b->handing_over) end_done(b);
+    if (b->handing_over) hand_over(b);
 }
 
 static bool idle(batch *b) {
@@ -301,14 +350,19 @@ void batch_close(batch *b) {
 
 // --- callers
 
-status batch_enter(batch *b, batch_job *j, err *e) {
-    for (size_t i = 0; i < j->count && b->limits.memory_max; i++) {
-        if (j->items[i].t->bytes <= b->limits.memory_max) continue;
+static status can_fit(const batch *b, const batch_job *j, err *e) {
+    size_t most = memory_max(b);
+    for (size_t i = 0; i < j->count && most; i++) {
+        if (j->items[i].t->bytes <= most) continue;
         return err_set(e, ERR_LIMIT, "a stem needs %zu MB of cache, the budget is %zu MB",
-                       j->items[i].t->bytes >> 20, b->limits.memory_max >> 20);
+                       j->items[i].t->bytes >> 20, most >> 20);
     }
+    return OK;
+}
+
+status batch_enter(batch *b, batch_job *j, err *e) {
     pthread_mutex_lock(&b->mu);
-    status rc = b->closing ? err_set(e, ERR_CANCELED, "the engine is closing") : OK;
+    status rc = b->closing ? err_set(e, ERR_CANCELED, "the engine is closing") : can_fit(b, j, e);
     if (!rc) {
         batch_job **end = &b->jobs;
         while (*end) end = &(*end)->next;
@@ -372,6 +426,7 @@ batch_stats batch_get_stats(batch *b) {
     pthread_mutex_lock(&b->mu);
     batch_stats s = b->stats;
     s.running = (int)b->count;
+    s.on_gpu = b->f->on_gpu;
     for (batch_job *j = b->jobs; j; j = j->next) {
         for (size_t i = 0; i < j->count; i++) s.waiting += j->items[i].state == BATCH_WAITING;
     }

@@ -4,7 +4,8 @@
 // Each turn it takes waiting items in as far as places and memory allow, prefills the takes that
 // want it, steps all running takes at once, and finishes those that are done. The next item is of
 // the job with the fewest running items, the older job first, so a job of one stem does not wait
-// behind a job of seven. The bytes of a stem do not depend on what it shares a step with.
+// behind a job of seven. The bytes of a stem do not depend on what it shares a step with. When the
+// family's GPU fails, what runs begins again on the CPU.
 #pragma once
 #include "engine/family.h"
 
@@ -56,5 +57,7 @@ typedef struct {
     uint64_t steps, rows; // since open; rows counts takes
     int running, waiting; // takes, now
     double busy_seconds;  // in steps
+    int gpu_failures;
+    bool on_gpu;
 } batch_stats;
 batch_stats batch_get_stats(batch *b);

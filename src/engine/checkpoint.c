@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/hubdir.h"
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
 
@@ -16,6 +16,13 @@ static void set_name(checkpoint *m, const char *model) {
                  (const char *)own.p);
     else
         hubdir_short_name(m->name, sizeof m->name, model);
+}
+
+static status lacks(const char *folder, const char *name, err *e) {
+    return err_set(e, ERR_NOT_FOUND,
+                   "%.200s has no %s: expected a whole checkpoint in the Hugging Face layout; "
+                   "stemforge pull ORG/NAME fetches one, cp -L copies one",
+                   folder, name);
 }
 
 // A packed file has the same documents, without the suffix.
@@ -32,15 +39,17 @@ status checkpoint_document(json **out, const checkpoint *m, const char *name, bo
     }
     status rc = os_path_join(path, sizeof path, m->path, name, e);
     if (rc) return rc;
-    if (!required && !os_exists(path) && !os_is_link(path)) return OK;
-    rc = pretender_check_file(path, e);
-    return rc ? rc : json_parse_file(out, path, DOCUMENT_MAX, e);
+    bool there = os_exists(path) || os_is_link(path);
+    if (there) return json_parse_file(out, path, DOCUMENT_MAX, e);
+    return required ? lacks(m->path, name, e) : OK;
 }
 
 status checkpoint_tokenizer(tokenizer **out, const checkpoint *m, err *e) {
     char path[OS_PATH_MAX];
     status rc = os_path_join(path, sizeof path, m->path, "tokenizer.json", e);
     if (rc) return rc;
+    if (!m->packed && !os_exists(path) && !os_is_link(path))
+        return lacks(m->path, "tokenizer.json", e);
     if (!m->packed) return tok_open(out, path, e);
     rc = tok_open_packed(out, pack_document(m->packed, "tokenizer"), pack_vocabulary(m->packed), e);
     return rc ? err_within(e, rc, "%.200s: tokenizer", m->path) : OK;

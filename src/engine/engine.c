@@ -7,11 +7,12 @@
 #include <stdio.h>
 
 #include "audio/file.h"
-#include "audio/post.h"
+#include "audio/join.h"
 #include "base/os.h"
 #include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/batch.h"
+#include "engine/device_choice.h"
 #include "engine/metadata.h"
 #include "engine/prompt.h"
 #include "request/check.h"
@@ -24,6 +25,8 @@
 
 struct stemforge_engine {
     compute *c;
+    device *gpu;       // NULL: the CPU computes
+    char cpu_why[200]; // why
     family *f;
     batch *b;
     resampler *to_rate; // the model's rate to POST_RATE
@@ -74,11 +77,24 @@ static status check_options(const stemforge_options *o, err *e) {
 // Smaller models fit into caches, so it does not matter how their weights are prefetched.
 #define TUNE_BYTES ((size_t)128 << 20)
 
+static status open_device(stemforge_engine *g, const char *name, bool *only, err *e) {
+    device_choice choice;
+    status rc = choice_parse(&choice, name, e);
+    *only = choice.kind == CHOICE_CUDA;
+    return rc ? rc : choice_open(&choice, &g->gpu, g->cpu_why, sizeof g->cpu_why, e);
+}
+
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
     int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
-    status rc = compute_open(&g->c, o->threads, o->isa, e);
-    const family_options files = {
-        .model = o->model, .weights = (weights_type)o->weights, .c = g->c, .places = places};
+    bool gpu_only;
+    status rc = open_device(g, o->device, &gpu_only, e);
+    if (!rc) rc = compute_open(&g->c, o->threads, o->isa, e);
+    const family_options files = {.model = o->model,
+                                  .weights = (weights_type)o->weights,
+                                  .c = g->c,
+                                  .places = places,
+                                  .gpu = g->gpu,
+                                  .gpu_only = gpu_only};
     if (!rc) rc = family_open(&g->f, &files, e);
     if (!rc && g->f->info.weight_bytes >= TUNE_BYTES) tune_apply(g->c);
     if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);
@@ -122,6 +138,7 @@ void stemforge_close(stemforge_engine *g) {
     resample_close(g->to_rate);
     family_close(g->f);
     compute_close(g->c);
+    device_close(g->gpu);
     pthread_cond_destroy(&g->left);
     pthread_mutex_destroy(&g->mu);
     mem_free(g);
@@ -137,6 +154,12 @@ stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     info.threads = compute_threads(g->c);
     info.isa = compute_isa(g->c);
     info.arithmetic = ARITHMETIC;
+    info.cpu_why = g->f->cpu_why[0] ? g->f->cpu_why : g->cpu_why;
+    if (!g->gpu || info.cpu_why[0]) return info;
+    const device_info *gpu = device_get_info(g->gpu);
+    info.gpu = gpu->name;
+    info.gpu_memory = gpu->memory;
+    info.gpu_driver = gpu->driver;
     return info;
 }
 
@@ -153,7 +176,9 @@ stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
                              .rows = s.rows,
                              .running = s.running,
                              .waiting = s.waiting,
-                             .busy_seconds = s.busy_seconds};
+                             .busy_seconds = s.busy_seconds,
+                             .on_gpu = s.on_gpu,
+                             .gpu_failures = s.gpu_failures};
 }
 
 // --- requests
@@ -213,14 +238,22 @@ static post_shape shape_of(const stemforge_request *r) {
     return s;
 }
 
+static status finish_sound(const request *q, const take *t, const post_shape *shape, float *out,
+                           err *e) {
+    const join_front kept = {q->plan->front.x, q->plan->front.frames};
+    int channels = q->g->f->info.channels;
+    if (kept.x)
+        return join_finish(out, &kept, shape, t->planes, channels, t->samples, q->g->to_rate, e);
+    return post_finish(out, shape, t->planes, channels, t->samples, q->g->to_rate, e);
+}
+
 // Hands the sound of a finished take to the caller.
 static status deliver(request *q, take *t, err *e) {
-    const post_shape shape = shape_of(q->r);
+    const post_shape shape = shape_of(q->plan->r);
     int64_t frames = shape.frames;
     float *out = mem_alloc((size_t)((frames + shape.fold) * POST_CHANNELS) * sizeof *out);
     if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
-    status rc =
-        post_finish(out, &shape, t->planes, q->g->f->info.channels, t->samples, q->g->to_rate, e);
+    status rc = finish_sound(q, t, &shape, out, e);
     mem_free(t->planes);
     t->planes = NULL;
     if (!rc && q->ev->stem_done) {
@@ -231,7 +264,7 @@ static status deliver(request *q, take *t, err *e) {
                                      .sample_rate = POST_RATE,
                                      .prompt = t->line,
                                      .model = q->g->f->info.name,
-                                     .request = q->r,
+                                     .request = q->plan->r,
                                      .temperature = t->temperature,
                                      .seconds_spent = os_seconds() - q->started};
         *e = (err){0};

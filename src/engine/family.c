@@ -26,6 +26,18 @@ static status unknown(const checkpoint *files, err *e) {
     return rc;
 }
 
+// The GPU is offered to families that have programs for one.
+static status offer_gpu(family *f, family_options *o, err *e) {
+    if (!o->gpu || f->ops->leave_gpu) return OK;
+    if (o->gpu_only)
+        return err_field(e, "device",
+                         "%s: %s has no programs for a GPU yet: expected auto or cpu, found cuda",
+                         f->files.name, f->ops->title);
+    snprintf(f->cpu_why, sizeof f->cpu_why, "%s has no programs for a GPU yet", f->ops->title);
+    o->gpu = NULL;
+    return OK;
+}
+
 status family_open(family **out, const family_options *o, err *e) {
     *out = NULL;
     checkpoint files;
@@ -42,7 +54,9 @@ status family_open(family **out, const family_options *o, err *e) {
     f->ops = ops;
     f->files = files;
     f->c = o->c;
-    rc = ops->open(f, o, e);
+    family_options offered = *o;
+    rc = offer_gpu(f, &offered, e);
+    if (!rc) rc = ops->open(f, &offered, e);
     // A file that was cut meanwhile read as zeros: that is what failed, whatever came of it.
     if (checkpoint_check(&f->files, NULL)) rc = checkpoint_check(&f->files, e);
     if (rc)

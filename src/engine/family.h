@@ -14,9 +14,13 @@
 // begin, prefill, step, finish and end run on the batch's one thread, the only one that computes.
 // plan, take, take_free and plan_free run on the threads of callers, several at once.
 #pragma once
+#include <stdatomic.h>
+
 #include "compute/ops.h"
 #include "engine/checkpoint.h"
 #include "engine/digest.h"
+#include "engine/front.h"
+#include "gpu/device.h"
 #include "request/warnings.h"
 #include "stemforge.h"
 
@@ -28,12 +32,18 @@ typedef struct {
     checkpoint files;
     compute *c;          // borrowed
     stemforge_info info; // filled by open: what is true of the model
+    // Set by open, when the networks were brought to the GPU of the options.
+    atomic_bool on_gpu; // until leave_gpu
+    size_t gpu_bytes;   // of its memory for running takes
+    char cpu_why[200];  // why the GPU that was offered is not used; "" when it is
 } family;
 
 // What all stems of one request share. The struct of a family begins with one.
 typedef struct {
     family *f;
-    const stemforge_request *r; // checked; borrowed until plan_free
+    const stemforge_request *r; // checked; borrowed until plan_free, or own
+    stemforge_request own;      // the request with what only the plan knows, such as its length
+    front front;                // the audio file that it goes on from
     warnings said;              // plan and take add what the model assumes and does not use
 } plan;
 
@@ -59,6 +69,8 @@ typedef struct {
     compute *c;                // borrowed until family_close
     int places;                // stems in a step at most; 0: none will be made, a tool looks
     checkpoint_record *record; // see checkpoint.h; NULL: nobody wants to know
+    device *gpu;               // borrowed until family_close; NULL: the CPU computes
+    bool gpu_only;             // an error where the model cannot be brought to the GPU
 } family_options;
 
 #define FAMILY_TOGETHER 8 // takes that finish in one call at most
@@ -89,6 +101,10 @@ struct family_ops {
     // The take goes no further: what only a running take needs is given back. After a failed begin
     // too.
     void (*end)(take *t);
+
+    // The GPU failed: from now on the CPU computes. No take runs: end was called for each, and
+    // begin will be. NULL: the family has no programs for a GPU.
+    status (*leave_gpu)(family *f, err *e);
 
     // Writes the sets of tensors of the model's folder, for its digest. May be NULL.
     size_t (*tensors)(const family *f, const st_file *sets[FAMILY_SETS_MAX]);

@@ -8,7 +8,7 @@
 #include "base/kept.h"
 #include "base/mem.h"
 #include "base/os.h"
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 // The header's JSON stays in memory as long as the handle: tensor names and metadata are borrowed
 // from it.
@@ -408,7 +408,9 @@ static status say_none(const char *dir, const char *name, err *e) {
         return err_set(e, ERR_NOT_FOUND, "%s: expected %s.safetensors, found %s: %s", dir, name,
                        others[i][0], others[i][1]);
     }
-    return err_set(e, ERR_NOT_FOUND, "%s has neither %s.safetensors nor %s.safetensors.index.json",
+    return err_set(e, ERR_NOT_FOUND,
+                   "%s has neither %s.safetensors nor %s.safetensors.index.json: expected a whole "
+                   "checkpoint; stemforge pull ORG/NAME fetches one",
                    dir, name, name);
 }
 

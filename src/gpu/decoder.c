@@ -35,7 +35,7 @@ static void launch(pass *p, gpu_kernel k, int64_t x, int64_t y, int64_t threads,
 }
 
 static void product(pass *p, const product_args *a) {
-    if (!p->rc) p->rc = product_run(p->d->dev, a, p->rows, p->e);
+    if (!p->rc) p->rc = product_run(p->d->dev, a, p->rows, &p->d->wide, p->e);
 }
 
 static gpu_input plain(const float *x, int64_t ldx) {

@@ -30,6 +30,7 @@ struct gpu_decoder {
     float *logits;                 // [rows, K, vocab]
     float *scores;                 // [rows, heads, lds]
     int64_t lds;
+    product_scratch wide;  // for inputs as wide as d or ffn
     float *guided;         // [sequences, K, vocab]
     float *probs, *sorted; // [sequences, K, room]
     int32_t *ids;          // likewise

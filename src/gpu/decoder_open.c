@@ -82,13 +82,17 @@ static status make_scratch(gpu_decoder *d, int64_t positions, err *e) {
     int64_t draws = d->sequences * cfg->codebooks;
     d->lds = (positions + 15) / 16 * 16;
     for (d->room = 1; d->room < cfg->vocab;) d->room *= 2;
-    void *ids = NULL;
+    int64_t widest = MAX(cfg->d, cfg->ffn), blocks = (widest + GPU_QBLOCK - 1) / GPU_QBLOCK;
+    void *ids = NULL, *q = NULL;
     status rc = floats(d, &d->x, d->rows, cfg->d, e);
     if (!rc) rc = floats(d, &d->qkv, d->rows, 3 * cfg->d, e);
     if (!rc) rc = floats(d, &d->ctx, d->rows, cfg->d, e);
     if (!rc) rc = floats(d, &d->hidden, d->rows, cfg->ffn, e);
     if (!rc) rc = floats(d, &d->logits, d->rows, cfg->codebooks * cfg->vocab, e);
     if (!rc) rc = floats(d, &d->scores, d->rows * cfg->heads, d->lds, e);
+    if (!rc) rc = floats(d, &d->wide.norm, d->rows, widest, e);
+    if (!rc) rc = device_alloc(d->dev, &q, (size_t)(d->rows * blocks) * sizeof *d->wide.q, e);
+    d->wide.q = q;
     if (!rc) rc = floats(d, &d->guided, draws, cfg->vocab, e);
     if (!rc) rc = floats(d, &d->probs, draws, d->room, e);
     if (!rc) rc = floats(d, &d->sorted, draws, d->room, e);
@@ -156,7 +160,8 @@ void gpu_decoder_close(gpu_decoder *d) {
     for (int64_t i = 0; d->layer && i < d->cfg.layers; i++) free_layer(d->dev, &d->layer[i]);
     void *const all[] = {d->embed.data, d->head.data, d->norm.w, d->norm.b, d->position,
                          d->x,          d->qkv,       d->ctx,    d->hidden, d->logits,
-                         d->scores,     d->guided,    d->probs,  d->sorted, d->ids};
+                         d->scores,     d->wide.norm, d->wide.q, d->guided, d->probs,
+                         d->sorted,     d->ids};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) device_free(d->dev, all[i]);
     for (int t = 0; t < GPU_TABLES; t++) {
         device_free(d->dev, d->table[t].rows);

@@ -84,6 +84,16 @@ DEVICE int32_t dot4(uint32_t a, uint32_t b, int32_t acc) {
     asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(acc) : "r"(a), "r"(b));
     return acc;
 }
+// c += A B with 16 rows and 32 columns of signed bytes in A, 32 rows and 8 columns in B. Lane l has
+// four columns of A from 4 (l%4) on: of row l/4, of row l/4 + 8, and 16 columns on of both; in b
+// four rows of column l/4 from 4 (l%4) on, and 16 rows on. c: columns 2 (l%4) and + 1 of row l/4,
+// and of row l/4 + 8. All lanes of the warp.
+DEVICE void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2]) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, "
+                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 // Loads of memory that no kernel writes while this one runs: weights.
 DEVICE u32x4 load_once(const u32x4 *p) {
     u32x4 r;

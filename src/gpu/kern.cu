@@ -5,3 +5,4 @@
 #include "gpu/kern_dots.cuh"
 #include "gpu/kern_draw.cuh"
 #include "gpu/kern_rows.cuh"
+#include "gpu/kern_wide.cuh"

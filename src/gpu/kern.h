@@ -143,6 +143,10 @@ typedef struct {
 //               panels, rows/8
 //   dots_few    GPU_F32, GPU_BF16. Block 128; grid: pairs of strips, rows/8
 typedef product_args qdots_few_args, dots_few_args;
+// For many rows. The input has no norm; for packed weights it is in xq.
+//   qdots_many  block 128; grid: fours of panels, rows/64
+//   dots_many   block 256; grid: fours of strips, rows/32
+typedef product_args qdots_many_args, dots_many_args;
 #define GPU_FEW_ROWS 8
 #define GPU_FEW_WARPS 8
 
@@ -205,6 +209,8 @@ typedef struct {
     X(norm_rows)                                                                                   \
     X(qdots_few)                                                                                   \
     X(dots_few)                                                                                    \
+    X(qdots_many)                                                                                  \
+    X(dots_many)                                                                                   \
     X(put_rows)                                                                                    \
     X(copy_rows)                                                                                   \
     X(attend)                                                                                      \

@@ -8,5 +8,12 @@ product_args product_of(const gpu_matrix *w, gpu_input in, float *y, const int32
 // For few rows, of which rows_max at most count: each weight is read once for eight rows.
 device_run product_few(const product_args *a, int64_t rows_max);
 
-// Launches the kernel that suits so many rows at most. All give the same bits.
-status product_run(device *d, const product_args *a, int64_t rows_max, err *e);
+// Memory for the input of a product of many rows: [rows, cols] and [rows, blocks of cols].
+typedef struct {
+    float *norm;
+    gpu_qblock *q;
+} product_scratch;
+
+// Launches what suits so many rows at most. All ways give the same bits.
+status product_run(device *d, const product_args *a, int64_t rows_max, const product_scratch *s,
+                   err *e);

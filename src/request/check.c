@@ -126,6 +126,14 @@ static void check_bars(const checker *c, const stemforge_request *r, double most
             seconds / r->bars);
 }
 
+static void check_more(const checker *c, const stemforge_request *r) {
+    if (!r->continue_from)
+        say(c, -1, "expected a file to go on from (continue_from) beside it, found none");
+    else if (r->seconds > 0 || r->bars > 0)
+        say(c, -1, "expected it alone, found %s too: either says the whole length; leave one out",
+            r->bars > 0 ? "bars" : "seconds");
+}
+
 static void check_no_fade(const checker *c, const stemforge_request *r) {
     double v = field_number(c->f, r);
     if (v > 0) say(c, -1, "expected 0 or nothing, found %g: a loop has no fades", v);
@@ -147,14 +155,20 @@ void check_together(const stemforge_request *r, double seconds_max, check_fault 
     const checker in = checker_of(AT(fade_in_seconds), fault, arg);
     const checker out = checker_of(AT(fade_out_seconds), fault, arg);
     const checker temperature = checker_of(AT(temperature), fault, arg);
+    const checker more = checker_of(AT(more_seconds), fault, arg);
     double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
     check_temperatures(&temperature, r);
+    if (r->more_seconds > 0) check_more(&more, r);
     if (r->bars > 0)
         check_bars(&bars, r, most);
     else if (!field_is_given(seconds.f, r))
         check_number(&seconds, length_seconds(r), most);
     if (!r->loop) return;
     if (r->bars <= 0) say(&loop, -1, "expected bars beside it, found none: a loop is whole bars");
+    if (r->continue_from)
+        say(&loop, -1,
+            "expected no file to go on from beside it, found %.200s: a loop has no front",
+            r->continue_from);
     check_no_fade(&in, r);
     check_no_fade(&out, r);
 }

@@ -34,7 +34,7 @@ typedef struct {
     int queue_max, workers;
     int readers_max;                   // requests that read whole stems for somebody at once
     bool redirect;                     // stems in Azure by a signed link, not through us
-    const char *device;                // "cpu" or "gpu"
+    bool gpu;                          // what /health says until a model is loaded
     const char *model_place, *weights; // as they were set, for recipes
 } api_config;
 

@@ -88,6 +88,13 @@ static bool is_stable_audio(api *a) {
     return is;
 }
 
+// Whether a GPU computes; while a model loads, whether one will.
+static bool on_gpu(api *a, api_model_state model) {
+    return model == API_MODEL_AVAILABLE && api_engine(a)
+               ? stemforge_engine_stats(api_engine(a)).on_gpu
+               : a->config.gpu;
+}
+
 void api_get_health(api *a, http_request *q, const char *unused) {
     (void)unused;
     static const char *const words[] = {"not_loaded", "loading", "available"};
@@ -104,9 +111,10 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     json_set_str(s, "musicgen", words[diffusion ? API_MODEL_NONE : model]);
     json_set_str(s, "stable_audio", words[diffusion ? model : API_MODEL_NONE]);
     json_set_str(s, "storage", upkeep_storage_ok(a->config.upkeep) ? "connected" : "disconnected");
-    json_set_str(s, "device", a->config.device);
+    bool gpu = on_gpu(a, model);
+    json_set_str(s, "device", gpu ? "gpu" : "cpu");
     json_set(v, "services", s);
-    json_set_bool(v, "gpu_available", strcmp(a->config.device, "gpu") == 0);
+    json_set_bool(v, "gpu_available", gpu);
     json_set_str(v, "version", STEMFORGE_VERSION);
     if (name) json_set_str(v, "model", name);
     json_set_bool(v, "draining", atomic_load(&a->draining));

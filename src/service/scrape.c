@@ -42,6 +42,16 @@ static void jobs(const scrape_sources *s) {
     gauge(s, "stemforge_job_writes_total", (double)t.writes);
 }
 
+static void gpu(const scrape_sources *s, bool works) {
+    const stemforge_info info = stemforge_engine_info(s->engine);
+    if (!info.gpu) return;
+    char label[160];
+    snprintf(label, sizeof label, "name=\"%.80s\",cuda=\"%d.%d\"", info.gpu, info.gpu_driver / 1000,
+             info.gpu_driver % 1000 / 10);
+    metrics_set(s->metrics, "stemforge_gpu_info", label, works);
+    gauge(s, "stemforge_gpu_memory_bytes", (double)info.gpu_memory);
+}
+
 static void engine(const scrape_sources *s) {
     if (!s->engine) return;
     stemforge_stats t = stemforge_engine_stats(s->engine);
@@ -51,6 +61,9 @@ static void engine(const scrape_sources *s) {
     gauge(s, "stemforge_batch_size", t.running);
     gauge(s, "stemforge_batch_waiting", t.waiting);
     gauge(s, "stemforge_batch_occupancy", t.steps ? (double)t.rows / (double)t.steps : 0);
+    gauge(s, "stemforge_on_gpu", t.on_gpu);
+    gauge(s, "stemforge_gpu_failures_total", t.gpu_failures);
+    gpu(s, t.on_gpu);
 }
 
 static void storage(const scrape_sources *s) {

@@ -172,6 +172,28 @@ def events(track):
     return found
 
 
+def continuations(tmp):
+    """The front of a continued stem is the file itself; what follows is about as loud, and comes at the join without a jump."""
+    for end, cut in (("0", 0), ("0.1", 0.13)):
+        fronts = generate(tmp / "front", MINI, ["piano" if cut else "bass"], "--bpm", 103, "--chords", "Am F C G", "--duration", 9, "--seed", 5,
+                          "--fade-in", 0.003, "--fade-out", end)
+        for front in fronts:
+            stem = front.stem
+            ran = subprocess.run([BIN, "generate", "--model", MINI, "--stem", stem, "--bpm", "103", "--chords", "Am F C G", "--seed", "6",
+                                  "--continue", str(front), "--more", "5", "--overwrite", "--out", str(tmp / "on")], capture_output=True, text=True)
+            check(ran.returncode == 0, f"continue {stem}: {ran.stderr}")
+            before, after = chunks(front)["data"], chunks(tmp / "on" / f"{stem}.wav")["data"]
+            check(("fade out" in ran.stderr) == (cut > 0), f"continue {stem}, fade {end}: {ran.stderr}")
+            kept = len(after) - 5 * RATE * 4
+            check(0 <= len(before) - kept <= (cut + 0.13) * RATE * 4, f"continue {stem}: {kept} of {len(before)} bytes are kept")
+            check(before[:kept] == after[:kept], f"continue {stem}, fade {end}: the front is not what it was")
+            x, at = left(tmp / "on" / f"{stem}.wav"), kept // 4
+            level = decibels(power(x, at, 0, 4 * RATE), power(x, at, 4 * RATE, 0))
+            check(abs(level) < 4, f"continue {stem}, fade {end}: {level:+.1f} dB behind the join")
+            steps = [abs(b - a) for a, b in zip(x, x[1:])]
+            check(max(steps[at - 3 : at + 3]) <= max(steps[: at - 3] + steps[at + 3 :]), f"continue {stem}: a jump at the join")
+
+
 def grids(tmp):
     out = tmp / "grid"
     (stem,) = generate(out, TINY, ["bass"], "--bpm", "97.3", "--bars", 3, "--chords", "Am D/F# N", "--seed", 1)
@@ -242,7 +264,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, facts_in_comments, grids, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, facts_in_comments, continuations, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

@@ -227,7 +227,11 @@ status "continue codes" 0 "$bin" generate --model $mono --stem guitar --continue
     --seed 8 --quiet --out "$tmp/codes"
 status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 \
     --seed 8 --quiet --out "$tmp/audio"
-same "codes or audio" "$tmp/codes/guitar.wav" "$tmp/audio/guitar.wav"
+fails "more than nothing" 2 "more_seconds: expected a file" "$bin" generate --model $mono --stem guitar --more 2 --out "$tmp/m"
+fails "more and a length" 2 "more_seconds: expected it alone, found seconds too" "$bin" generate --model $mono --stem guitar --more 2 \
+    --duration 4 --continue "$tmp/a/drums.wav" --out "$tmp/m"
+fails "less than there is" 1 "expected more than the" "$bin" generate --model $mono --stem guitar --duration 0.3 \
+    --continue "$tmp/a/drums.wav" --overwrite --out "$tmp/m"
 
 # --- trace
 sampled() { # SEED FILE flags...: a sampled sequence
@@ -340,7 +344,19 @@ fails "a gain of no track" 2 "no file is called bass" "$bin" mix "$tmp/a/drums.w
 fails "a gain that is no number" 2 "NAME=NUMBER" "$bin" mix "$tmp/a/drums.wav" --gain drums=loud --out "$tmp/mix2.wav"
 fails "mix to nowhere" 2 "--out is missing" "$bin" mix "$tmp/a/drums.wav"
 fails "chords without a tempo" 2 "--bpm" "$bin" analyse "$tmp/mix.wav" --chords Am
-fails "plot of no sound" 1 "not a WAV" "$bin" plot "$tmp/broken/config.json"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n' >"$tmp/lfs.wav"
+for c in "generate --stem bass --continue $tmp/lfs.wav --out $tmp/lfs" "generate --model $melody --stem bass --melody $tmp/lfs.wav --out $tmp/lfs" \
+    "mix $tmp/lfs.wav --out $tmp/lfs2.wav" "analyse $tmp/lfs.wav" "plot $tmp/lfs.wav" "encode $tmp/lfs.wav $tmp/lfs.safetensors" \
+    "generate --recipe $tmp/lfs.wav" "trace $mono --case $tmp/lfs.wav" "grid $tmp/lfs.wav --click $tmp/lfs2.wav"; do
+    # shellcheck disable=SC2086
+    fails "a Git LFS pointer: $c" 1 'git lfs pull' "$bin" $c
+done
+printf '\0\0\0\040ftypM4A ' >"$tmp/song.m4a"
+fails "a kind of sound that is not read" 1 "found M4A or MP4; convert it to WAV first" "$bin" analyse "$tmp/song.m4a"
+mkdir "$tmp/no-model"
+fails "a folder without config.json" 1 "has no config.json: expected a whole checkpoint" "$bin" info "$tmp/no-model"
+says "serve --help has examples" "stemforge serve --port 8080" "$bin" serve --help
+fails "plot of no sound" 1 "expected a WAV" "$bin" plot "$tmp/broken/config.json"
 
 # The suffix says the format, and a file that is read is not written.
 for f in wav:RIFF flac:fLaC FLAC:fLaC ogg:OggS; do

@@ -47,7 +47,7 @@ static void open_model(company *k, const char *model, weights_type type) {
 static void open_decoder(company *k, bool on_gpu) {
     err e;
     const decoder_limits l = {
-        .sequences = SEQUENCES, .positions = FRAMES + k->cfg->chroma_length + 32, .prefill = 12};
+        .sequences = SEQUENCES, .positions = FRAMES + k->cfg->chroma_length + 32, .prefill = 20};
     must(on_gpu ? decoder_gpu_open(&k->d, gpu, k->p->lm, cpu, &l, &e)
                 : decoder_cpu_open(&k->d, k->p->lm, cpu, &l, &e),
          &e, "decoder");

@@ -39,6 +39,7 @@ struct machine {
     int warp, turn;         // the first thread of the warp that runs; whose turn it is
     std::vector<int> lanes; // in their order
     uint32_t box[THREADS_MAX / 32][2][32];
+    uint32_t matrix[THREADS_MAX / 32][2][32][6]; // what the lanes bring to an mma
     std::vector<shared_piece> shared;
     std::vector<uint8_t> stacks;
     uint32_t random;
@@ -180,6 +181,26 @@ uint32_t emu_exchange(uint32_t v, int from, int line) {
     m.box[w][side][emu.thread % 32] = v;
     wait_at(AT_WARP, line);
     return m.box[w][side][from];
+}
+
+// The four bytes of a row of A from column 4 * quad on; of a column of B likewise.
+static uint32_t word_of_a(const uint32_t (*in)[6], int row, int quad) {
+    return in[row % 8 * 4 + quad % 4][quad / 4 * 2 + row / 8];
+}
+static uint32_t word_of_b(const uint32_t (*in)[6], int col, int quad) {
+    return in[col * 4 + quad % 4][4 + quad / 4];
+}
+
+void emu_mma(int32_t c[4], const uint32_t a[4], const uint32_t b[2], int line) {
+    int w = emu.thread / 32, lane = emu.thread % 32, side = m.f[emu.thread].exchanges++ % 2;
+    uint32_t(*in)[6] = m.matrix[w][side];
+    memcpy(in[lane], a, 4 * sizeof *a);
+    memcpy(in[lane] + 4, b, 2 * sizeof *b);
+    wait_at(AT_WARP, line);
+    for (int i = 0; i < 4; i++)
+        for (int quad = 0; quad < 8; quad++)
+            c[i] = dot4(word_of_a(in, lane / 4 + i / 2 * 8, quad),
+                        word_of_b(in, lane % 4 * 2 + i % 2, quad), c[i]);
 }
 
 void *emu_shared(const void *key, size_t size) {

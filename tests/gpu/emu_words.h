@@ -58,6 +58,11 @@ DEVICE int32_t dot4(uint32_t a, uint32_t b, int32_t acc) {
     for (int i = 0; i < 32; i += 8) acc += (int8_t)(a >> i) * (int8_t)(b >> i);
     return acc;
 }
+void emu_mma(int32_t c[4], const uint32_t a[4], const uint32_t b[2], int line);
+DEVICE void mma_s8(int32_t c[4], const uint32_t a[4], const uint32_t b[2],
+                   int line = __builtin_LINE()) {
+    emu_mma(c, a, b, line);
+}
 template <class T> DEVICE T load_once(const T *p) {
     if ((uintptr_t)p % sizeof(T))
         emu_fault("a load of %zu bytes at %p", sizeof(T), (const void *)p);

@@ -118,13 +118,20 @@ static void test_product(const product_case *t, dtype type, bool odd) {
     product_args g = product_of(&m, in, dev_floats(y, size), dev_count((int32_t)t->n));
     g.act = (int32_t)t->act, g.add = t->add;
     if (t->bias) g.bias = dev_floats(bias, t->rows);
+    product_args many = g;
+    many.y = dev_floats(y, size);
     device_run r = product_few(&g, t->n + 8);
     dev_run(r.kernel, r.grid_x, r.grid_y, r.threads, &g);
+    product_scratch scratch = {dev_floats(NULL, t->n * t->cols),
+                               dev_bytes(NULL, (size_t)(t->n * quant_blocks(t->cols)) * 272)};
+    if (product_run(gpu, &many, t->n + 20, &scratch, NULL)) abort();
     product_on_cpu(t, y, x, w, norm, t->bias ? bias : NULL);
-    float *got = read_floats(g.y, size);
+    float *got = read_floats(g.y, size), *wide = read_floats(many.y, size);
+    same(y, wide, size, "product of many, type %d, %lld x %lld, %lld rows", (int)type,
+         (long long)t->rows, (long long)t->cols, (long long)t->n);
     same(y, got, size, "product, type %d, %lld x %lld, %lld rows", (int)type, (long long)t->rows,
          (long long)t->cols, (long long)t->n);
-    mem_free(x), mem_free(y), mem_free(norm), mem_free(bias), mem_free(got);
+    mem_free(x), mem_free(y), mem_free(norm), mem_free(bias), mem_free(got), mem_free(wide);
     arena_deinit(&own);
     dev_reset();
 }
@@ -138,6 +145,7 @@ static void test_products(void) {
         {48, 2304, 8, 2, true, false, true, ACT_NONE},
         {7, 70, 17, 1, false, false, false, ACT_ELU},
         {1, 18, 4, 1, false, false, false, ACT_NONE},
+        {40, 300, 70, 2, true, false, false, ACT_NONE},
     };
     static const dtype types[] = {DT_F32, DT_BF16X8, DT_Q8, DT_Q4};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)

@@ -11,6 +11,7 @@
 
 atomic_bool tone_hold;
 atomic_bool tone_device_back;
+atomic_bool tone_gpu, tone_gpu_stays;
 atomic_int tone_held;
 atomic_int tone_made[7];
 
@@ -36,6 +37,7 @@ static status open_tone(family *f, const family_options *o, err *e) {
     const char *ms = getenv("TONE_LOAD_MS");
     os_sleep_ms(ms ? (int)strtol(ms, NULL, 10) : 0);
     if (getenv("TONE_LOAD_FAIL")) return err_set(e, ERR_NOT_FOUND, "no such model");
+    f->on_gpu = atomic_load(&tone_gpu);
     f->info = (stemforge_info){.name = f->files.name,
                                .family = "tone",
                                .sample_rate = RATE,
@@ -96,7 +98,14 @@ static void take_free(take *t) {
 
 // --- the batch's thread
 
+static bool gpu_fails(const take *t, const char *name, err *e) {
+    if (!t->of->f->on_gpu || !about((const tone_take *)t, name)) return false;
+    err_set(e, ERR_DEVICE, "the GPU is lost");
+    return true;
+}
+
 static status begin(take *t, err *e) {
+    if (gpu_fails(t, "gpu-begin", e)) return ERR_DEVICE;
     return about((tone_take *)t, "nomemory") ? err_set(e, ERR_OOM, "no memory for a tone") : OK;
 }
 
@@ -110,6 +119,7 @@ static status step(family *f, take *const *list, size_t n, err *e) {
     for (size_t i = 0; i < n; i++) {
         take *t = list[i];
         if (about((tone_take *)t, "step")) return err_set(e, ERR_DEVICE, "device lost");
+        if (t->done > 0 && gpu_fails(t, "gpu-column", e)) return ERR_DEVICE;
         if (((tone_take *)t)->slow) ms = STEP_MS;
         if (held(t)) {
             ms = STEP_MS;
@@ -150,6 +160,7 @@ static status finish(family *f, take *const *list, size_t n, err *e) {
     status rc = OK;
     for (size_t i = 0; i < n && !rc; i++) {
         // A failure makes the batch call again for each take alone: what is there is there.
+        if (gpu_fails(list[i], "gpu-end", e)) return ERR_DEVICE;
         if (!list[i]->planes) rc = finish_one((tone_take *)list[i], e);
     }
     return rc;
@@ -157,6 +168,12 @@ static status finish(family *f, take *const *list, size_t n, err *e) {
 
 static void end(take *t) {
     (void)t;
+}
+
+static status leave_gpu(family *f, err *e) {
+    if (atomic_load(&tone_gpu_stays)) return err_set(e, ERR_OOM, "no memory for the CPU's part");
+    f->on_gpu = false;
+    return OK;
 }
 
 const family_ops tone_family_ops = {
@@ -174,4 +191,5 @@ const family_ops tone_family_ops = {
     .step = step,
     .finish = finish,
     .end = end,
+    .leave_gpu = leave_gpu,
 };

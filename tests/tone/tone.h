@@ -10,6 +10,8 @@
 //     device:bass   likewise, and it is the device that failed; "device" alone fails every stem
 //     nomemory:bass fails that stem when it begins
 //     step:bass     the step that this stem takes part in fails
+//     gpu-begin:bass, gpu-column:bass, gpu-end:bass
+//                   there the GPU fails, if the model was opened on one (tone_gpu)
 //
 // The environment delays loading (TONE_LOAD_MS) and fails it (TONE_LOAD_FAIL).
 #pragma once
@@ -24,5 +26,7 @@ extern const family_ops tone_family_ops;
 // For tests in the same process. While it is held a stem stops after half of its steps.
 extern atomic_bool tone_hold;
 extern atomic_bool tone_device_back; // no device fails any more
+extern atomic_bool tone_gpu;         // a model that is opened says that it is on a GPU
+extern atomic_bool tone_gpu_stays;   // it cannot leave it
 extern atomic_int tone_held;         // takes that were seen waiting so, since the process began
 extern atomic_int tone_made[7];      // stems finished, by their index in the request

@@ -131,6 +131,41 @@ Test(family, a_step_that_fails_ends_the_stems_that_took_part_and_the_engine_goes
     stemforge_close(g);
 }
 
+// What the stems are without a GPU, and then two requests beside each other on one that fails.
+static void check_gpu_that_fails(const char *prompt, bool stays) {
+    stemforge_engine *g = open_tone(8);
+    outcome want = {.g = g};
+    make(&want);
+    stemforge_close(g);
+    atomic_store(&tone_gpu, true);
+    atomic_store(&tone_gpu_stays, stays);
+    g = open_tone(8);
+    atomic_store(&tone_gpu, false);
+    cr_assert(stemforge_engine_stats(g).on_gpu);
+    outcome beside = {.g = g, .prompt = "slow:300"}, bad = {.g = g, .prompt = prompt};
+    pthread_t t;
+    cr_assert_eq(pthread_create(&t, NULL, make, &beside), 0);
+    for (int i = 0; i < 500 && stemforge_engine_stats(g).running < 3; i++) os_sleep_ms(10);
+    make(&bad);
+    pthread_join(t, NULL);
+    cr_assert_eq(bad.rc, stays ? ERR_OOM : OK, "%s: %s", prompt, bad.e.text);
+    cr_assert_eq(beside.rc, stays ? ERR_OOM : OK, "%s: %s", prompt, beside.e.text);
+    cr_assert_eq(stemforge_engine_stats(g).gpu_failures, 1);
+    cr_assert_eq(stemforge_engine_stats(g).on_gpu, stays);
+    for (int i = 0; i < 3 && !stays; i++) {
+        cr_assert_eq(memcmp(bad.digest[i], want.digest[i], SHA256_LEN), 0, "%s: %d", prompt, i);
+        cr_assert_eq(memcmp(beside.digest[i], want.digest[i], SHA256_LEN), 0, "%s: %d", prompt, i);
+    }
+    stemforge_close(g);
+}
+
+Test(family, a_gpu_that_fails_hands_what_runs_over_to_the_cpu_with_the_same_bytes) {
+    check_gpu_that_fails("gpu-begin:bass", false);
+    check_gpu_that_fails("gpu-column:piano", false);
+    check_gpu_that_fails("gpu-end:drums", false);
+    check_gpu_that_fails("gpu-column:bass", true);
+}
+
 Test(family, each_failed_allocation_is_an_ordinary_error) {
     stemforge_engine *g = open_tone(2);
     for (int n = 0;; n++) {

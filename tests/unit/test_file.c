@@ -201,9 +201,9 @@ Test(file, samples_that_are_no_numbers_are_refused_both_ways) {
 Test(file, other_bytes_are_no_audio) {
     buf b;
     buf_init(&b, 1000);
-    expect(&b, ERR_FORMAT, "not a WAV");
+    expect(&b, ERR_FORMAT, "expected a WAV");
     buf_add_str(&b, "hello, world, this is a text");
-    expect(&b, ERR_FORMAT, "not a WAV");
+    expect(&b, ERR_FORMAT, "expected a WAV");
     buf_clear(&b);
     buf_add(&b, "RIFF\x24\0\0\0WAVEdata\0\0\0\0", 20);
     expect(&b, ERR_FORMAT, "");

@@ -1,4 +1,4 @@
-// test_pretender.c - what lies in place of a model's files is named, with what to do next.
+// test_pretender.c - what lies in place of a file is named, with what to do next.
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,8 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audio/file.h"
+#include "base/pretender.h"
 #include "engine/family.h"
-#include "format/pretender.h"
 
 static char folder[64];
 
@@ -96,6 +97,36 @@ Test(pretender, files_of_other_programs_are_named) {
     put("other.gguf", "hello");
     expect(in_folder("other.gguf"), "expected a folder", "GGUF");
     expect("modles/stemforge-mini", "no folder modles/stemforge-mini", "correct the path");
+}
+
+Test(pretender, a_folder_that_is_no_whole_checkpoint_says_what_is_missing) {
+    put("model.safetensors", "");
+    unlink(in_folder("config.json"));
+    expect(folder, "has no config.json", "stemforge pull");
+    put_copy("config.json");
+    cr_assert_eq(symlink("../gone", in_folder("tokenizer.json")), 0);
+    unlink(in_folder("model.safetensors"));
+    expect(folder, "neither model.safetensors", "stemforge pull");
+}
+
+// Files of sound, recipes and cases are in repositories with LFS, too.
+Test(pretender, files_of_sound_and_json_are_looked_at_alike) {
+    static const char *const texts[][2] = {
+        {"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"},
+        {"../../blobs/0123456789abcdef", "cp -L"},
+        {"<!DOCTYPE html>", "download link"},
+        {"", "fetch it again"}};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        file_clip clip;
+        json *j;
+        err e = {0};
+        const file_limits limits = file_limits_default();
+        put("other.gguf", texts[i][0]);
+        cr_assert_eq(file_read(&clip, in_folder("other.gguf"), &limits, &e), ERR_FORMAT);
+        cr_assert(strstr(e.text, texts[i][1]), "%s", e.text);
+        cr_assert_eq(json_parse_file(&j, in_folder("other.gguf"), 1000, &e), ERR_FORMAT);
+        cr_assert(strstr(e.text, texts[i][1]), "%s", e.text);
+    }
 }
 
 Test(pretender, other_files_pass) {

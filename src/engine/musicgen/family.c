@@ -68,20 +68,30 @@ static void close_model(family *base) {
 
 // --- a stem from begin to end
 
-// What the request goes on from becomes codes, once for all its stems.
+// Rows of `from` codes become rows of `to`, their first ones.
+static void shorten_rows(int32_t *codes, int64_t rows, int64_t from, int64_t to) {
+    for (int64_t k = 1; k < rows; k++)
+        memmove(codes + k * to, codes + k * from, (size_t)to * sizeof *codes);
+}
+
+// What the request goes on from becomes codes, once for all its stems. A frame that it fills in
+// part is left out.
 static status encode_given(musicgen_plan *q, err *e) {
     musicgen_family *f = (musicgen_family *)q->base.f;
-    if (!q->given_planes || q->given) return OK;
-    int64_t books = mg_get_config(f->p.lm)->codebooks;
-    int32_t *codes = mem_alloc((size_t)(books * q->given_n) * sizeof *codes);
+    const front *given = &q->base.front;
+    if (!given->planes || q->given || !q->given_n) return OK;
+    int64_t books = mg_get_config(f->p.lm)->codebooks, frames = sound_frames(&f->p, given->samples);
+    int32_t *codes = mem_alloc((size_t)(books * frames) * sizeof *codes);
     if (!codes)
         return err_set(e, ERR_OOM, "no memory for the codes of %s", q->base.r->continue_from);
-    status rc = sound_encode(&f->p, f->base.c, q->given_planes, q->given_samples, codes, e);
-    if (rc)
+    status rc = sound_encode(&f->p, f->base.c, given->planes, given->samples, codes, e);
+    if (rc) {
         mem_free(codes);
-    else
-        q->given = codes;
-    return rc;
+        return rc;
+    }
+    shorten_rows(codes, books, frames, q->given_n);
+    q->given = codes;
+    return OK;
 }
 
 // Once, before the first stem: that reads the file, as the stem will.

@@ -4,15 +4,17 @@
 #include <math.h>
 #include <string.h>
 
-#include "audio/file.h"
+#include "audio/post.h"
 #include "compute/rng.h"
 #include "engine/musicgen/heard.h"
 #include "engine/musicgen/sound.h"
+#include "request/fields.h"
 #include "request/length.h"
 
 #define WINDOW_MIN 16   // frames
 #define TOKENS_MAX 1000 // of a line
-#define SECONDS_MAX 600 // of sound to go on from
+#define SECONDS_MAX 600 // of codes to go on from
+#define GIVEN_EDGE 2    // frames; none or four made deeper dips at the join
 
 static const pipeline *pipeline_of(const plan *p) {
     return &((const musicgen_family *)p->f)->p;
@@ -64,24 +66,34 @@ run_params musicgen_take_params(const musicgen_take *t) {
 
 // --- what a request goes on from
 
-static status check_given(const musicgen_plan *q, err *e) {
-    if (q->given_n < q->frames) return OK;
-    double seconds = (double)q->given_n / pipeline_of(&q->base)->frame_rate;
-    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
-                     seconds, q->base.r->continue_from, length_seconds(q->base.r));
+static double given_seconds(const musicgen_plan *q) {
+    const front *f = &q->base.front;
+    if (f->x) return (double)f->frames / POST_RATE;
+    return (double)q->given_n / pipeline_of(&q->base)->frame_rate;
 }
 
+// The length that is asked for in all, or behind what is given.
+static status settle_length(musicgen_plan *q, err *e) {
+    stemforge_request *r = &q->base.own;
+    double seconds = given_seconds(q), most = fields_find("seconds")->hi;
+    if (r->more_seconds > 0 && seconds + r->more_seconds > most)
+        return err_field(e, "more_seconds",
+                         "expected at most %g s behind the %.1f s of %s, found %g", most - seconds,
+                         seconds, r->continue_from, r->more_seconds);
+    if (r->more_seconds > 0) r->seconds = seconds + r->more_seconds;
+    if (seconds < length_seconds(r)) return OK;
+    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
+                     seconds, r->continue_from, length_seconds(r));
+}
+
+// The model goes on from whole frames. The last ones were encoded beside the silence behind the
+// end, so it makes them anew: what it heard as an end would be one.
 static status read_given_audio(musicgen_plan *q, err *e) {
     const stemforge_info *info = &q->base.f->info;
-    file_clip clip = {0};
-    file_limits limits = file_limits_default();
-    limits.seconds_max = SECONDS_MAX;
-    status rc = file_read(&clip, q->base.r->continue_from, &limits, e);
-    if (!rc)
-        rc = file_clip_planes(&q->given_planes, &q->given_samples, &clip, info->sample_rate,
-                              info->channels, e);
-    file_clip_deinit(&clip);
-    if (!rc) q->given_n = sound_frames(pipeline_of(&q->base), q->given_samples);
+    plan *p = &q->base;
+    status rc = front_open(&p->front, p->r, info->sample_rate, info->channels, &p->said, e);
+    int64_t whole = rc ? 0 : sound_frames(pipeline_of(p), p->front.samples + 1) - 1;
+    q->given_n = MAX(0, whole - GIVEN_EDGE);
     return rc;
 }
 
@@ -102,7 +114,7 @@ static status read_given(musicgen_plan *q, err *e) {
     bool codes = dot && strcmp(dot, ".safetensors") == 0;
     status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
     if (rc) err_about(e, "continue_from");
-    return rc ? rc : check_given(q, e);
+    return rc ? rc : settle_length(q, e);
 }
 
 // --- plans
@@ -116,11 +128,11 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
                                  .melody = r->melody};
     musicgen_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
-    q->base = (plan){.f = f, .r = r};
+    q->base = (plan){.f = f, .r = &q->base.own, .own = *r};
     const pipeline *p = pipeline_of(&q->base);
-    q->frames = (int64_t)ceil(length_made_seconds(r) * p->frame_rate - 1e-9);
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) rc = read_given(q, e);
+    q->frames = (int64_t)ceil(length_made_seconds(q->base.r) * p->frame_rate - 1e-9);
     if (!rc) rc = prompt_join_chords(&q->chords, r, e);
     if (!rc) heard_of_request(&q->base.said, &q->cond, r);
     if (rc)
@@ -135,7 +147,7 @@ void musicgen_plan_free(plan *p) {
     if (!q) return;
     buf_deinit(&q->chords);
     mem_free(q->given);
-    mem_free(q->given_planes);
+    front_close(&q->base.front);
     condition_close(&q->cond);
     mem_free(q);
 }

@@ -7,9 +7,8 @@ typedef struct {
     plan base;
     buf chords; // "Am F C G"
     condition cond;
-    int32_t *given; // [K][given_n] codes to go on from
-    float *given_planes;
-    int64_t given_samples, given_n;
+    int32_t *given; // [K][given_n] codes to go on from; of an audio file from begin on
+    int64_t given_n;
     int64_t frames; // to make
 } musicgen_plan;
 

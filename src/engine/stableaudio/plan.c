@@ -137,7 +137,7 @@ static status fill_plan(stableaudio_plan *q, err *e) {
 status stableaudio_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
     stableaudio_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
-    q->base = (plan){.f = f, .r = r};
+    q->base = (plan){.f = f, .r = &q->base.own, .own = *r};
     status rc = fill_plan(q, e);
     if (rc)
         stableaudio_plan_free(&q->base);

@@ -1,4 +1,4 @@
-// pretender.h - what often lies in place of a model's file: a Git LFS pointer, the text of a link,
+// pretender.h - what often lies in place of a large file: a Git LFS pointer, the text of a link,
 // a page of a web site, nothing.
 #pragma once
 #include "base/err.h"

@@ -1,5 +1,5 @@
 // pretender.c - see pretender.h.
-#include "format/pretender.h"
+#include "base/pretender.h"
 
 #include <string.h>
 
@@ -32,7 +32,7 @@ status pretender_check(bytes data, const char *path, err *e) {
     if (begins(data, "version https://git-lfs.")) {
         return err_set(e, ERR_FORMAT,
                        "%s is a Git LFS pointer, not the file itself: run \"git lfs pull\" in its "
-                       "folder, or stemforge pull",
+                       "folder (for a model of the hub also stemforge pull)",
                        path);
     }
     if (is_link_text(data)) {

@@ -1,0 +1,17 @@
+// device_choice.h - which device computes: what the user asks for, and what this machine has.
+#pragma once
+#include "gpu/device.h"
+
+typedef enum { CHOICE_AUTO, CHOICE_CPU, CHOICE_CUDA } choice_kind;
+
+typedef struct {
+    choice_kind kind;
+    int index; // of the GPU
+} device_choice;
+
+// "auto" (also NULL), "cpu", "cuda" or "cuda:1".
+status choice_parse(device_choice *out, const char *text, err *e);
+
+// Opens the GPU that is chosen. With CHOICE_AUTO a machine without a usable one is no failure: *out
+// is NULL then, and why [cap] says what is missing.
+status choice_open(const device_choice *c, device **out, char *why, size_t cap, err *e);
