@@ -3,7 +3,7 @@
 #   make                     build/stemforge and build/libstemforge.a
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
-#   make gpu                 the GPU's path on an emulator
+#   make gpu                 the GPU's path on an emulator: kernels, networks, and the program that ships
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
 #   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some
@@ -217,8 +217,9 @@ $(EMU_OUT)/libcuda.so.1: $(EMU_OUT)/emu.o $(EMU_OUT)/fake_cuda.o $(EMU_OUT)/kern
 	@echo 'ld  $@'; $(CXX) -shared $(SANITIZE) -o $@ $^
 $(OUT)/tests/run_gpu: $(call obj,$(EMU_SRC)) $(PARTS) $(EMU_OUT)/libcuda.so.1
 	@echo 'ld  $@'; $(LINK) -o $@ $(filter-out %.so.1,$^) $(LIBS)
-gpu: $(OUT)/tests/run_gpu
+gpu: $(OUT)/tests/run_gpu $(BIN)
 	LD_LIBRARY_PATH=$(EMU_OUT) $(OUT)/tests/run_gpu
+	OUT=$(OUT) tests/gpu/program.sh
 
 # The kept inputs of every fuzz target, with a plain main, under any compiler.
 FUZZ_NAME := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

@@ -120,6 +120,11 @@ const device_info *device_get_info(const device *d) {
     return &d->info;
 }
 
+status device_unused(device *d, size_t *out, err *e) {
+    size_t all;
+    return check(d, d->c.memory_info(out, &all), "asking for its memory", e);
+}
+
 // ---- memory
 
 static cuda_ptr address(const void *p) {

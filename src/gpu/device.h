@@ -25,6 +25,7 @@ typedef struct {
 status device_open(device **out, int index, err *e);
 void device_close(device *d); // NULL is fine
 const device_info *device_get_info(const device *d);
+status device_unused(device *d, size_t *out, err *e); // of its memory, now
 
 // Bytes from an even 256 on; n 0 gives NULL. ERR_OOM: the device has no room for them.
 status device_alloc(device *d, void **out, size_t n, err *e);

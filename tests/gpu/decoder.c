@@ -148,7 +148,7 @@ static float *forced(company *k, bool null) {
     p.sampling.guidance = 3, p.window = WINDOW, p.cache_type = k->p->cache_type;
     must(seq_create(&k->s[0], k->d, &p, &e), &e, "create");
     const seq_window w = {.frames = WINDOW, .chroma = k->chroma, .chroma_rows = 4};
-    const seq_forced f = {codes, COLS, null, logits};
+    const seq_forced f = {.codes = codes, .cols = COLS, .null = null, .logits = logits};
     must(decoder_force(k->d, k->s[0], &w, &f, &e), &e, "force");
     seq_free(k->s[0]);
     return logits;

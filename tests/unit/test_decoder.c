@@ -28,7 +28,7 @@ static void setup(fixture *f, const char *model) {
     f->cfg = mg_get_config(f->p->lm);
     const decoder_limits l = {.sequences = SEQUENCES,
                               .positions = FRAMES + f->cfg->chroma_length + 32};
-    cr_assert_eq(decoder_open(&f->d, f->p->lm, f->c, &l, &e), OK, "%s", e.text);
+    cr_assert_eq(decoder_open(&f->d, NULL, f->p->lm, f->c, &l, &e), OK, "%s", e.text);
     size_t n = (size_t)(3 * f->cfg->text_dim);
     f->text = mem_calloc(n, sizeof *f->text);
     cr_assert_not_null(f->text);

@@ -37,8 +37,9 @@ bool seq_guided(const seq *s) {
     return decoder_guided(&s->p);
 }
 
-status decoder_open(decoder **out, const musicgen *m, compute *c, const decoder_limits *l, err *e) {
-    return decoder_cpu_open(out, m, c, l, e);
+status decoder_open(decoder **out, device *gpu, const musicgen *m, compute *c,
+                    const decoder_limits *l, err *e) {
+    return gpu ? decoder_gpu_open(out, gpu, m, c, l, e) : decoder_cpu_open(out, m, c, l, e);
 }
 
 void decoder_close(decoder *d) {

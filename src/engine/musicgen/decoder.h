@@ -17,6 +17,7 @@
 #include "compute/ops.h"
 #include "engine/musicgen/delay.h"
 #include "engine/musicgen/sampler.h"
+#include "gpu/device.h"
 #include "model/musicgen.h"
 
 typedef struct decoder decoder;
@@ -27,8 +28,9 @@ typedef struct {
     int64_t prefill;   // rows that a prefill feeds at a time; 0: 256
 } decoder_limits;
 
-// m and c are borrowed until decoder_close.
-status decoder_open(decoder **out, const musicgen *m, compute *c, const decoder_limits *l, err *e);
+// gpu NULL: the CPU. gpu, m and c are borrowed until decoder_close.
+status decoder_open(decoder **out, device *gpu, const musicgen *m, compute *c,
+                    const decoder_limits *l, err *e);
 void decoder_close(decoder *d); // after its sequences; NULL is fine
 
 // One stem.
@@ -92,6 +94,7 @@ typedef struct {
     const int32_t *codes; // [K][cols], special codes included
     int64_t cols;         // at most decoder_limits.prefill
     bool null;            // through the null branch
+    bool bare;            // without the prefix
     float *logits;        // [cols, K, vocab]
 } seq_forced;
 status decoder_force(decoder *d, seq *s, const seq_window *w, const seq_forced *f, err *e);

@@ -310,7 +310,7 @@ static status force(cpu_decoder *d, cpu_seq *s, const seq_window *w, const seq_f
     int32_t *columns = arena_alloc(&d->work, (size_t)(f->cols * books) * sizeof *columns);
     if (!columns) return err_set(e, ERR_OOM, "no memory for %lld columns", (long long)f->cols);
     status rc = create_caches(d, s, e);
-    if (!rc && d->base.cfg->melody) rc = feed_prefix(d, s, w, e);
+    if (!rc && d->base.cfg->melody && !f->bare) rc = feed_prefix(d, s, w, e);
     if (rc) return rc;
     mg_cache *cache = f->null && s->null ? s->null : s->cond;
     for (int64_t i = 0; i < f->cols; i++) {

@@ -391,7 +391,7 @@ static status force(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, const
     const feed columns = {.column = 1, .known = f->cols, .n = f->cols, .logits = f->logits};
     status rc = device_upload(d->dev, codes, f->codes, size, e);
     if (!rc) rc = gpu_put_seqs(d->gpu, GPU_FEED, &entry, 0, 1, e);
-    if (!rc && d->base.cfg->melody) rc = feed_prefix(d, s, w, null, e);
+    if (!rc && d->base.cfg->melody && !f->bare) rc = feed_prefix(d, s, w, null, e);
     return rc ? rc : feed_rows(d, s, &s->branch[null], &columns, e);
 }
 

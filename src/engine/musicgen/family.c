@@ -1,9 +1,11 @@
 // family.c - MusicGen behind engine/family.h's table.
 #include "engine/musicgen/family.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/musicgen/describe.h"
+#include "engine/musicgen/on_gpu.h"
 #include "engine/musicgen/plan.h"
 #include "engine/musicgen/sound.h"
 
@@ -36,14 +38,30 @@ static stemforge_info info_of(const musicgen_family *f) {
                                 2 * mg_cache_bytes(cfg, p->window + prefix, 0, p->cache_type)};
 }
 
-static status open_steps(musicgen_family *f, int places, err *e) {
+static decoder_limits limits_of(const musicgen_family *f) {
     const mg_config *cfg = mg_get_config(f->p.lm);
-    const decoder_limits limits = {
-        .sequences = places, .positions = MAX(cfg->positions, f->p.window + cfg->codebooks + 1)};
-    f->running = mem_calloc((size_t)places, sizeof *f->running);
-    f->stepped = mem_calloc((size_t)places, sizeof *f->stepped);
-    if (!f->running || !f->stepped) return err_set(e, ERR_OOM, "no memory for %d stems", places);
-    return decoder_open(&f->decoder, f->p.lm, f->base.c, &limits, e);
+    return (decoder_limits){.sequences = f->places,
+                            .positions = MAX(cfg->positions, f->p.window + cfg->codebooks + 1)};
+}
+
+// A GPU that the model does not fit into is no failure, unless no other device will do. One that
+// computes other bits is.
+static status open_decoder(musicgen_family *f, const family_options *o, err *e) {
+    const decoder_limits limits = limits_of(f);
+    err why = {0};
+    status rc = o->gpu ? on_gpu_open(f, o->gpu, &limits, &why) : OK;
+    if (rc == ERR_CONFLICT || (rc && o->gpu_only)) return err_set(e, rc, "%s", why.text);
+    snprintf(f->base.cpu_why, sizeof f->base.cpu_why, "%.199s", why.text);
+    return f->decoder ? OK : decoder_open(&f->decoder, NULL, f->p.lm, f->base.c, &limits, e);
+}
+
+static status open_steps(musicgen_family *f, const family_options *o, err *e) {
+    size_t places = (size_t)o->places;
+    f->places = o->places;
+    f->running = mem_calloc(places, sizeof *f->running);
+    f->stepped = mem_calloc(places, sizeof *f->stepped);
+    if (!f->running || !f->stepped) return err_set(e, ERR_OOM, "no memory for %zu stems", places);
+    return open_decoder(f, o, e);
 }
 
 static status open_model(family *base, const family_options *o, err *e) {
@@ -52,13 +70,13 @@ static status open_model(family *base, const family_options *o, err *e) {
     if (rc) return rc;
     texts_init(&f->texts, &f->p);
     base->info = info_of(f);
-    return o->places ? open_steps(f, o->places, e) : OK;
+    return o->places ? open_steps(f, o, e) : OK;
 }
 
 static void close_model(family *base) {
     musicgen_family *f = (musicgen_family *)base;
     texts_deinit(&f->texts);
-    decoder_close(f->decoder);
+    on_gpu_close(f);
     encodec_decoder_free(f->codec);
     arena_deinit(&f->work);
     mem_free(f->running);
@@ -188,6 +206,13 @@ static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
     return 1;
 }
 
+static status leave_gpu(family *base, err *e) {
+    musicgen_family *f = (musicgen_family *)base;
+    const decoder_limits limits = limits_of(f);
+    on_gpu_close(f);
+    return decoder_open(&f->decoder, NULL, f->p.lm, base->c, &limits, e);
+}
+
 const family_ops musicgen_family_ops = {
     .title = "MusicGen",
     .expects = "\"musicgen\" or \"musicgen_melody\"",
@@ -204,6 +229,7 @@ const family_ops musicgen_family_ops = {
     .step = step,
     .finish = finish,
     .end = end,
+    .leave_gpu = leave_gpu,
     .tensors = tensors,
     .describe = musicgen_describe,
 };

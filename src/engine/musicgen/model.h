@@ -16,6 +16,7 @@ typedef struct {
     run **running;          // [places]
     seq **stepped;          // [places]
     arena work;             // of one call
+    int places;             // stems in a step at most
     bool values_read;       // the weights' values have been looked at
     err values;             // and what was found
 } musicgen_family;

@@ -161,7 +161,7 @@ status run_alone(const musicgen *m, compute *c, const run_params *p, int32_t *co
                                    .positions = prefix + p->seq.window + cfg->codebooks + 1};
     decoder *d = NULL;
     run *r = NULL;
-    status rc = decoder_open(&d, m, c, &limits, e);
+    status rc = decoder_open(&d, NULL, m, c, &limits, e);
     if (!rc) rc = run_create(&r, d, m, p, e);
     if (!rc) rc = step_to_end(r, e);
     const int32_t *made;

@@ -30,7 +30,7 @@ status stages_open(stages **out, const family *f, int64_t stems, int64_t frames,
     int64_t prefix = cfg->melody ? cfg->chroma_length + 64 : 0;
     const decoder_limits limits = {.sequences = stems,
                                    .positions = MAX(frames, p->window) + prefix + 64};
-    rc = decoder_open(&s->decoder, p->lm, s->c, &limits, e);
+    rc = decoder_open(&s->decoder, NULL, p->lm, s->c, &limits, e);
     if (rc)
         stages_close(s);
     else

@@ -251,7 +251,7 @@ static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, f
     if (!p.text_null && t->chroma) w.chroma = t->chroma, w.chroma_rows = t->chroma_n;
     decoder *d = NULL;
     seq *s = NULL;
-    status rc = decoder_open(&d, t->p->lm, t->c, &limits, e);
+    status rc = decoder_open(&d, NULL, t->p->lm, t->c, &limits, e);
     if (!rc) rc = seq_create(&s, d, &p, e);
     if (!rc) rc = decoder_force(d, s, &w, &f, e);
     seq_free(s);
