@@ -78,13 +78,17 @@ typedef struct {
     const char *negative_prompt; // what not to sound like; for models that can; as prompt
     const char *style;           // "rock"; at most 256 characters
     const char *key;             // "A minor"
-    const char *const *chords;   // one a bar of four beats, repeated: "C" "F#m7" "D/F#" "N"
+    const char *const *chords;   // one a bar, repeated: "C" "F#m7" "D/F#" "N"
     size_t chord_count;          // 0 to STEMFORGE_CHORDS_MAX
-    double bpm;                  // 20 to 400; 0: not given
-    double seconds; // 0.1 to 600; -1, the default: the time of the bars, else 10 s. Past the
-                    // model's window it goes on by windows
-    int bars;       // 1 to 256 bars of four beats at bpm in place of seconds; 0: not given
-    bool loop;      // so many bars that repeat without a seam
+    double bpm;                  // quarter notes a minute, 20 to 400; 0: not given
+    const char *meter;           // "4/4" (NULL), "3/4" or "6/8"
+    int chords_per_bar;          // 1 to 4; 0: 1
+    const double *beats; // where the tempo moves: seconds of quarter notes from the first bar
+    size_t beat_count;   // line on, rising, 2 or more; bpm is near their tempo. 0: it is even
+    double seconds;      // 0.1 to 600; -1, the default: the time of the bars, else 10 s. Past the
+                         // model's window it goes on by windows
+    int bars;            // 1 to 256 bars of the meter at bpm in place of seconds; 0: not given
+    bool loop;           // so many bars that repeat without a seam
     double fade_in_seconds;  // 0 to 30; -1, the default: 0.1, of a loop 0
     double fade_out_seconds; // the same
     double temperature;      // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem

@@ -247,9 +247,10 @@ static void add_heading(option_table *t, const char *text) {
 
 static void add_field(option_table *t, options *o, const field *f) {
     static const arg_kind kinds[] = {
-        [FIELD_TEXT] = ARG_STR,      [FIELD_KEY] = ARG_STR,      [FIELD_PATH] = ARG_STR,
-        [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,    [FIELD_STEMS] = ARG_LIST,
-        [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS, [FIELD_FLAG] = ARG_FLAG};
+        [FIELD_TEXT] = ARG_STR,   [FIELD_KEY] = ARG_STR,       [FIELD_METER] = ARG_STR,
+        [FIELD_PATH] = ARG_STR,   [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,
+        [FIELD_STEMS] = ARG_LIST, [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS,
+        [FIELD_FLAG] = ARG_FLAG};
     buf *help = &t->help[t->n];
     buf_init(help, 400);
     field_add_help(help, f);

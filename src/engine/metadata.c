@@ -29,8 +29,10 @@ static void set_music(metadata *m, const stemforge_stem *s) {
     const stemforge_request *r = s->request;
     key k;
     int type = stems_find(s->name);
-    m->tags.music = (music_facts){
-        .bpm = r->bpm, .beats_per_bar = CHORDS_BEATS, .whole = r->bars > 0, .loop = r->loop};
+    m->tags.music = (music_facts){.bpm = r->bpm,
+                                  .beats_per_bar = meter_of(r->meter)->quarters,
+                                  .whole = r->bars > 0,
+                                  .loop = r->loop};
     if (!r->key || chords_parse_key(&k, r->key, NULL)) return;
     chords_key_text(m->key, k);
     m->tags.music.key = m->key;

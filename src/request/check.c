@@ -45,6 +45,8 @@ static void check_text(const checker *c, const char *s) {
         say(c, -1, "expected at most %g characters, found %zu", c->f->hi, n);
     else if (c->f->kind == FIELD_KEY && n && chords_parse_key(&k, s, &e))
         say(c, -1, "%s", e.text);
+    else if (c->f->kind == FIELD_METER && n && !meter_find(s))
+        say(c, -1, "expected 4/4, 3/4 or 6/8, found \"%s\"", s);
 }
 
 static void check_number(const checker *c, double v, double hi) {
@@ -165,6 +167,9 @@ void check_together(const stemforge_request *r, double seconds_max, check_fault 
         check_number(&seconds, length_seconds(r), most);
     if (!r->loop) return;
     if (r->bars <= 0) say(&loop, -1, "expected bars beside it, found none: a loop is whole bars");
+    if (r->bars * MAX(r->chords_per_bar, 1) > CHORDS_MAX)
+        say(&bars, -1, "expected at most %d bars of %d chords in a loop, found %d",
+            CHORDS_MAX / r->chords_per_bar, r->chords_per_bar, r->bars);
     if (r->continue_from)
         say(&loop, -1,
             "expected no file to go on from beside it, found %.200s: a loop has no front",

@@ -508,7 +508,7 @@ status chords_parse(progression *out, const char *const *names, size_t count, do
         if (rc) err_within(e, rc, "chord %zu of %zu", i + 1, count);
     }
     out->count = count;
-    out->bpm = bpm;
+    out->time = timing_even(bpm);
     return rc;
 }
 
@@ -545,15 +545,17 @@ status chords_parse_text(progression *out, const char *text, double bpm, err *e)
         n++;
     }
     out->count = n;
-    out->bpm = bpm;
+    out->time = timing_even(bpm);
     return check_progression(n, bpm, e);
 }
 
+const chord *chords_at_beat(const progression *p, double beat) {
+    int64_t n = (int64_t)p->count, i = timing_chord(&p->time, beat) % n;
+    return &p->bars[i < 0 ? i + n : i];
+}
+
 const chord *chords_at(const progression *p, double t) {
-    double bar = floor(t * p->bpm / 60 / CHORDS_BEATS + 1e-6);
-    double i = fmod(bar, (double)p->count);
-    if (i < 0) i += (double)p->count;
-    return &p->bars[(size_t)i];
+    return chords_at_beat(p, timing_beat(&p->time, t));
 }
 
 void chords_fill_chroma(float *out, const progression *p, size_t rows, size_t first, int hop,
@@ -580,5 +582,5 @@ void chords_default(progression *out, key k, double bpm) {
         out->bars[i] = triad(root, k.minor ? i == 0 : i == 2);
     }
     out->count = 4;
-    out->bpm = bpm;
+    out->time = timing_even(bpm);
 }

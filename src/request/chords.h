@@ -9,12 +9,12 @@
 // are "no chord". Do is refused: it is D diminished to some, and C to others.
 #pragma once
 #include "base/err.h"
-#include "stemforge.h"
+#include "request/timing.h"
 
 #define CHORDS_NAME_MAX 32              // bytes of one name
 #define CHORDS_MAX STEMFORGE_CHORDS_MAX // in a progression
 #define CHORDS_KEY_MAX 256              // bytes of a key
-#define CHORDS_BEATS 4                  // a bar
+#define CHORDS_BEATS 4                  // a bar of 4/4
 
 #define CHORDS_NO_TONE (-1)
 
@@ -31,15 +31,15 @@ typedef struct {
 // ERR_ARG says what was expected at which character.
 status chords_parse_chord(chord *out, const char *name, err *e);
 
-// One chord a bar of CHORDS_BEATS beats, repeated for ever. Bar 1 begins at 0 s.
+// Chords repeated for ever, from bar 1 on.
 typedef struct {
-    chord bars[CHORDS_MAX];
-    size_t count; // at least 1
-    double bpm;
+    chord bars[CHORDS_MAX]; // one a bar, or as many as time says
+    size_t count;           // at least 1
+    timing time;
 } progression;
 
-// names [count], 1 to CHORDS_MAX; bpm above 0. The error names the chord and its
-// place; where is "chords[i]".
+// names [count], 1 to CHORDS_MAX; bpm above 0, and even: a chord a bar of 4/4. The error names the
+// chord and its place; where is "chords[i]".
 status chords_parse(progression *out, const char *const *names, size_t count, double bpm, err *e);
 // Finds the next name in a text of several, "Am F C G": names are apart by blanks, bars (|) or
 // commas; what stands in parentheses belongs to its name. *text moves behind the name, which is the
@@ -48,8 +48,9 @@ bool chords_next_name(const char **text, size_t *len);
 // The same as chords_parse from one text.
 status chords_parse_text(progression *out, const char *text, double bpm, err *e);
 
-// The chord that sounds at t seconds; a boundary belongs to the bar that begins there (up to 1e-6
-// bar early, for rounding). Before 0 the progression goes on backwards.
+// The chord that sounds at a beat (timing.h), and at t seconds. Before bar 1 the progression goes
+// on backwards.
+const chord *chords_at_beat(const progression *p, double beat);
 const chord *chords_at(const progression *p, double t);
 
 // Rows for MusicGen-Melody's chroma input: row r is 1 at every sounding pitch class of the chord at

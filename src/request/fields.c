@@ -27,6 +27,12 @@ const field field_rows[] = {
     {"chords", "parameters.chord_progression", "chords", "chords", FIELD_CHORDS,
      LIST(chords, chord_count), 0, STEMFORGE_CHORDS_MAX, 0, false, "TEXT",
      "one chord a bar, repeated: \"Am F C G\"", NULL, "Chords, one a bar", "C G Am F"},
+    {"chords_per_bar", "parameters.chords_per_bar", "chords-per-bar", "chords_per_bar",
+     FIELD_INTEGER, ONE(chords_per_bar), 1, 4, 0, false, "N", "so many of the chords in each bar",
+     "1", "Chords a bar", "2"},
+    {"meter", "parameters.time_signature", "meter", "meter", FIELD_METER, ONE(meter), 0, 8, 0,
+     false, "TEXT", "4/4, 3/4 or 6/8; the tempo counts quarter notes", "4/4", "Time signature",
+     "3/4"},
     {"prompt", "parameters.prompt", "prompt", "prompt", FIELD_TEXT, ONE(prompt), 0, 4096, 0, false,
      "TEXT", "your words, added to each stem's description", NULL, "Prompt",
      "warm, live, a little swing"},
@@ -45,7 +51,7 @@ const field field_rows[] = {
      0.1, 600, -1, false, "SECONDS", "length of each stem", "the bars, else 10", "Length (s)",
      "10"},
     {"bars", "parameters.bars", "bars", "bars", FIELD_INTEGER, ONE(bars), 1, CHORDS_MAX, 0, false,
-     "N", "length in bars of four beats at the tempo, in place of seconds", NULL, "Length (bars)",
+     "N", "length in bars of the meter at the tempo, in place of seconds", NULL, "Length (bars)",
      "4"},
     {"loop", "parameters.loop", "loop", "loop", FIELD_FLAG, ONE(loop), 0, 1, 0, false, NULL,
      "the bars repeat without a seam; no fades", NULL, "Loop", "false"},
@@ -144,7 +150,8 @@ void field_set_list(const field *f, stemforge_request *r, const char *const *lis
 }
 
 bool field_is_text(const field *f) {
-    return f->kind == FIELD_TEXT || f->kind == FIELD_KEY || f->kind == FIELD_PATH;
+    return f->kind == FIELD_TEXT || f->kind == FIELD_KEY || f->kind == FIELD_METER ||
+           f->kind == FIELD_PATH;
 }
 
 bool field_is_list(const field *f) {

@@ -12,6 +12,7 @@
 typedef enum {
     FIELD_TEXT,    // const char *: at most hi characters
     FIELD_KEY,     // the same, a key as chords_parse_key reads it
+    FIELD_METER,   // the same, one of timing.h's meters
     FIELD_PATH,    // the same, an audio file of the caller
     FIELD_NUMBER,  // double, lo to hi
     FIELD_INTEGER, // int, lo to hi

@@ -3,7 +3,7 @@
 
 #include <math.h> // floor: exact
 
-#include "request/chords.h"
+#include "request/timing.h"
 
 #define MINUTE 60.0
 
@@ -11,13 +11,17 @@ static int64_t nearest(double frames) {
     return (int64_t)floor(frames + 0.5);
 }
 
+static int beats_of(const stemforge_request *r) {
+    return r->bars * meter_of(r->meter)->quarters;
+}
+
 double length_seconds(const stemforge_request *r) {
-    if (r->bars > 0) return r->bars * CHORDS_BEATS * MINUTE / r->bpm;
+    if (r->bars > 0) return beats_of(r) * MINUTE / r->bpm;
     return r->seconds > 0 ? r->seconds : LENGTH_SECONDS_DEFAULT;
 }
 
 int64_t length_frames(const stemforge_request *r, int rate) {
-    if (r->bars > 0) return nearest(r->bars * CHORDS_BEATS * MINUTE * rate / r->bpm);
+    if (r->bars > 0) return nearest(beats_of(r) * MINUTE * rate / r->bpm);
     return nearest(length_seconds(r) * rate);
 }
 

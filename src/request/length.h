@@ -1,6 +1,6 @@
 // length.h - how long a stem is: the seconds asked for, or the exact time of so many bars.
 //
-// A bar has CHORDS_BEATS beats. The times of bars are quotients of whole numbers and the tempo,
+// A bar has the beats of its meter. The times of bars are quotients of whole numbers and the tempo,
 // rounded once, so the frames of a stem are those of the exact time.
 #pragma once
 #include "base/base.h"

@@ -82,10 +82,13 @@ static void end_track(track *t, uint32_t tick) {
 static void add_head(buf *out, const stemforge_request *r, uint32_t end) {
     uint32_t us = (uint32_t)floor(60e6 / r->bpm + 0.5);
     const uint8_t tempo[] = {(uint8_t)(us >> 16), (uint8_t)(us >> 8), (uint8_t)us};
-    const uint8_t meter[] = {CHORDS_BEATS, 2, 24, 8}; // quarters; 24 clocks and 8 32nds in each
+    const meter *m = meter_of(r->meter);
+    // The unit as a power of two; clocks between clicks, 24 and 8 32nds in a quarter.
+    const uint8_t signature[] = {(uint8_t)m->beats, m->unit == 8 ? 3 : 2, (uint8_t)(24 * m->pulse),
+                                 8};
     track t = begin_track(out);
     add_meta(&t, 0, META_TEMPO, tempo, sizeof tempo);
-    add_meta(&t, 0, META_METER, meter, sizeof meter);
+    add_meta(&t, 0, META_METER, signature, sizeof signature);
     end_track(&t, end);
 }
 
@@ -98,27 +101,31 @@ static void add_chord(track *t, uint32_t tick, unsigned kind, const chord *c) {
 }
 
 static void add_chords(buf *out, const stemforge_request *r, const progression *p, uint32_t end) {
-    const uint32_t bar = CHORDS_BEATS * MIDI_TICKS;
+    const timing time = timing_of(r, 0);
     track t = begin_track(out);
     add_meta(&t, 0, META_NAME, "chords", 6);
-    for (uint32_t i = 0; i * bar < end; i++) {
+    for (uint32_t i = 0, from = 0, to; from < end; i++, from = to) {
         const chord *c = &p->bars[i % p->count];
         const char *name = r->chords[i % p->count];
-        add_meta(&t, i * bar, META_TEXT, name, strlen(name));
+        to = (uint32_t)(timing_chord_begin(&time, i + 1) * MIDI_TICKS);
+        add_meta(&t, from, META_TEXT, name, strlen(name));
         if (c->none) continue;
-        add_chord(&t, i * bar, NOTE_ON, c);
-        add_chord(&t, MIN((i + 1) * bar, end), NOTE_OFF, c);
+        add_chord(&t, from, NOTE_ON, c);
+        add_chord(&t, MIN(to, end), NOTE_OFF, c);
     }
     end_track(&t, end);
 }
 
-static void add_beats(buf *out, uint32_t end) {
+// The beats that are felt.
+static void add_beats(buf *out, const meter *m, uint32_t end) {
+    const uint32_t beat = (uint32_t)(m->pulse * MIDI_TICKS),
+                   bar = (uint32_t)m->quarters * MIDI_TICKS;
     track t = begin_track(out);
     add_meta(&t, 0, META_NAME, "beats", 5);
-    for (uint32_t i = 0; i * MIDI_TICKS < end; i++) {
-        unsigned block = i % CHORDS_BEATS ? BLOCK_LOW : BLOCK_HIGH;
-        add_note(&t, i * MIDI_TICKS, NOTE_ON, DRUMS, block);
-        add_note(&t, i * MIDI_TICKS + BLOCK_TICKS, NOTE_OFF, DRUMS, block);
+    for (uint32_t at = 0; at < end; at += beat) {
+        unsigned block = at % bar ? BLOCK_LOW : BLOCK_HIGH;
+        add_note(&t, at, NOTE_ON, DRUMS, block);
+        add_note(&t, at + BLOCK_TICKS, NOTE_OFF, DRUMS, block);
     }
     end_track(&t, end);
 }
@@ -135,6 +142,6 @@ status midi_write(buf *out, const stemforge_request *r, err *e) {
     add_big(out, MIDI_TICKS, 2);
     add_head(out, r, end);
     if (r->chord_count) add_chords(out, r, &p, end);
-    add_beats(out, end);
+    add_beats(out, meter_of(r->meter), end);
     return buf_status(out, e);
 }

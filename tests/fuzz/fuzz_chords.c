@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
-    static const control_grid grid = {50, 8, 4};
+    static const control_grid grid = {50, 8};
     char text[600];
     n = n < sizeof text - 1 ? n : sizeof text - 1;
     memcpy(text, p, n);
@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     float out[8 * CONTROL_WIDTH];
     if (chords_parse_text(&prog, text, 120, &e) == OK) {
         chords_fill_chroma(out, &prog, 8, 3, 4096, 32000);
-        control_fill(out, &grid, &prog, 97.5, 3);
+        control_fill(out, &grid, &prog, &prog.time, 3);
     }
     if (chords_parse_chord(&c, text, &e) == OK) {
         if (c.none ? c.mask != 0 : !(c.mask >> c.root & 1) || !(c.mask >> c.bass & 1)) abort();

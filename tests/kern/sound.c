@@ -41,10 +41,10 @@ static void digest_spectrum(void) {
 
 static void digest_control(void) {
     static float out[500 * CONTROL_WIDTH];
-    const control_grid g = {50, 500, 4};
+    const control_grid g = {50, 500};
     progression p;
     expect(chords_parse_text(&p, "Am7 F#dim7 Bbmaj7 N Esus4", 97.3, NULL) == OK, "chords parse");
-    control_fill(out, &g, &p, 97.3, 35);
+    control_fill(out, &g, &p, &p.time, 35);
     digest_add(out, 500 * CONTROL_WIDTH);
 }
 

@@ -356,12 +356,13 @@ Test(chords, the_default_progression_lies_in_its_key) {
     }
 }
 
-static const control_grid grid = {.columns_per_second = 50, .columns = 500, .beats_per_bar = 4};
+static const control_grid grid = {.columns_per_second = 50, .columns = 500};
 
 Test(control, columns_follow_bar_and_beat) {
     static float out[500 * CONTROL_WIDTH];
     const double bpm = 93.5, start = 5, pi = acos(-1);
-    control_fill(out, &grid, NULL, bpm, start);
+    const timing time = timing_even(bpm);
+    control_fill(out, &grid, NULL, &time, start);
     for (int i = 0; i < 500; i++) {
         double beat = (start + (i + 0.5) / 50) * bpm / 60;
         const double a[] = {2 * pi * beat / 4, 2 * pi * beat, 8 * pi * beat};
@@ -388,7 +389,7 @@ Test(control, columns_tell_root_and_quality) {
         progression p;
         cr_assert_eq(chords_parse_text(&p, rows[i].name, 120, NULL), OK);
         int r = p.bars[0].root;
-        control_fill(out, &grid, &p, 120, 0);
+        control_fill(out, &grid, &p, &p.time, 0);
         const float *v = out + 77 * 12;
         cr_assert_float_eq(v[6], cos(2 * pi * r / 12), 1e-6);
         cr_assert_float_eq(v[7], sin(2 * pi * r / 12), 1e-6);
@@ -403,7 +404,7 @@ Test(control, chords_change_with_the_bar_and_n_is_silent) {
     static float out[500 * CONTROL_WIDTH];
     progression p;
     cr_assert_eq(chords_parse_text(&p, "Am N", 120, NULL), OK);
-    control_fill(out, &grid, &p, 120, 0); // 100 columns a bar
+    control_fill(out, &grid, &p, &p.time, 0); // 100 columns a bar
     for (int i = 0; i < 500; i++)
         cr_assert_eq(out[i * 12 + 10], (i / 100) % 2 ? 0.0f : -1.0f, "column %d", i);
 }

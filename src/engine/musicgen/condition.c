@@ -34,25 +34,27 @@ static status default_chords(condition *k, const char *text, err *e) {
         err_about(e, "key");
         return err_within(e, rc, "key");
     }
-    chords_default(&k->chords, tonic, k->bpm);
+    chords_default(&k->chords, tonic, k->time.bpm);
     return OK;
 }
 
 static status read_chords(condition *k, const condition_wish *w, err *e) {
     if (!w->chord_count) return default_chords(k, w->key, e);
     k->has_chords = true;
-    status rc = chords_parse(&k->chords, w->chords, w->chord_count, k->bpm, e);
+    status rc = chords_parse(&k->chords, w->chords, w->chord_count, k->time.bpm, e);
     return rc ? err_within(e, rc, "chords") : OK;
 }
 
-// Makes the progression begin anew after so many bars.
-static void close_circle(progression *p, size_t bars) {
-    for (size_t i = p->count; i < bars; i++) p->bars[i] = p->bars[i % p->count];
-    p->count = bars;
+// Makes the progression begin anew after so many chords.
+static void close_circle(progression *p, size_t chords) {
+    for (size_t i = p->count; i < chords; i++) p->bars[i] = p->bars[i % p->count];
+    p->count = chords;
 }
 
 status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e) {
-    *out = (condition){.p = p, .bpm = w->bpm > 0 ? w->bpm : CONDITION_BPM};
+    *out = (condition){.p = p, .time = w->time};
+    if (!(w->time.bpm > 0)) out->time.bpm = CONDITION_BPM;
+    if (!w->time.meter) out->time = timing_even(out->time.bpm);
     status rc = OK;
     if (w->melody)
         rc = read_melody(out, w->melody, e);
@@ -61,7 +63,9 @@ status condition_open(condition *out, const pipeline *p, const condition_wish *w
     else if (mg_get_config(p->lm)->melody && w->chord_count)
         out->kind = CONDITION_CHORDS;
     if (!rc && condition_is_timed(out)) rc = read_chords(out, w, e);
-    if (!rc && w->loop_bars && out->chords.count) close_circle(&out->chords, w->loop_bars);
+    out->chords.time = out->time;
+    if (!rc && w->loop_bars && out->chords.count)
+        close_circle(&out->chords, w->loop_bars * (size_t)out->time.chords_per_bar);
     if (rc) condition_close(out);
     return rc;
 }
@@ -107,7 +111,7 @@ status condition_chroma(void *arg, float *out, int64_t start_frame, int64_t *row
     *rows = mg_get_config(k->p->lm)->chroma_length;
     switch (k->kind) {
     case CONDITION_NONE: *rows = 0; break;
-    case CONDITION_GRID: control_fill(out, &k->p->grid, &k->chords, k->bpm, start_s); break;
+    case CONDITION_GRID: control_fill(out, &k->p->grid, &k->chords, &k->time, start_s); break;
     case CONDITION_CHORDS: {
         const chroma_config *cfg = chroma_get_config(k->p->chroma);
         size_t first = (size_t)(start_s * (double)cfg->sample_rate / (double)cfg->hop + 0.5);

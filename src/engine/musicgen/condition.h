@@ -9,7 +9,7 @@ typedef struct {
     const pipeline *p;
     progression chords; // GRID, CHORDS
     bool has_chords;    // they were asked for
-    double bpm;
+    timing time;
     float *wave; // MELODY: mono at the chroma's rate, owned
     int64_t n;
 } condition;
@@ -19,7 +19,7 @@ typedef struct {
     const char *const *chords;
     size_t chord_count;
     const char *key;
-    double bpm;
+    timing time;        // its bpm 0: not given
     size_t loop_bars;   // after so many bars the first chord comes again, at most CHORDS_MAX; 0: no
     const char *melody; // path of an audio file
 } condition_wish;

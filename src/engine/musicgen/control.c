@@ -2,7 +2,6 @@
 // bits on every machine.
 #include "engine/musicgen/control.h"
 
-#include <math.h> // floor and fmod: exact
 #include <string.h>
 
 #include "base/num.h"
@@ -34,21 +33,15 @@ static void put_chord(float out[6], const chord *heard) {
     out[5] = (float)colour_value(heard->seventh, heard->fifth);
 }
 
-static const chord *chord_of_bar(const progression *p, double bar) {
-    double i = fmod(floor(bar + 1e-6), (double)p->count);
-    return &p->bars[(size_t)(i < 0 ? i + (double)p->count : i)];
-}
-
-void control_fill(float *out, const control_grid *g, const progression *p, double bpm,
+void control_fill(float *out, const control_grid *g, const progression *p, const timing *time,
                   double start) {
     memset(out, 0, g->columns * CONTROL_WIDTH * sizeof *out);
     for (size_t i = 0; i < g->columns; i++, out += CONTROL_WIDTH) {
-        double t = start + ((double)i + 0.5) / g->columns_per_second;
-        double beat = t * bpm / 60, bar = beat / g->beats_per_bar;
-        put_turn(out, bar);
-        put_turn(out + 2, beat);
+        double beat = timing_beat(time, start + ((double)i + 0.5) / g->columns_per_second);
+        put_turn(out, beat / time->meter->quarters);
+        put_turn(out + 2, beat / time->meter->pulse);
         put_turn(out + 4, 4 * beat);
-        const chord *heard = p ? chord_of_bar(p, bar) : NULL;
+        const chord *heard = p ? chords_at_beat(p, beat) : NULL;
         if (heard && !heard->none) put_chord(out + 6, heard);
     }
 }

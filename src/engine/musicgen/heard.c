@@ -136,6 +136,23 @@ static void warn_unknown(warnings *w, const pipeline *p, const char *field, cons
                  (int)quoted((const uint8_t *)text, strlen(text)), text);
 }
 
+// What the models so far were not trained on: it is done as well as they can.
+static void warn_timing(warnings *w, const condition *k, const stemforge_request *r) {
+    bool timed = condition_is_timed(k);
+    if (k->time.meter != &meters[0] && timed)
+        warnings_add(w, WARNING_NOT_USED, "meter",
+                     "this model was trained on 4/4: bars and chords are those of %s, its accents "
+                     "may not be",
+                     k->time.meter->name);
+    else if (k->time.meter != &meters[0])
+        warnings_add(w, WARNING_NOT_USED, "meter",
+                     "this model is not told the meter: %s is only the length of bars",
+                     k->time.meter->name);
+    if (r->chord_count && k->time.chords_per_bar > 1 && timed)
+        warnings_add(w, WARNING_NOT_USED, "chords_per_bar",
+                     "this model was trained on one chord a bar: it may miss changes within a bar");
+}
+
 // What only a model that removes noise has.
 static void warn_denoising(warnings *w, const stemforge_request *r) {
     static const char *const why = "it is for Stable Audio; MusicGen has nothing like it";
@@ -151,7 +168,8 @@ static void warn_denoising(warnings *w, const stemforge_request *r) {
 void heard_of_request(warnings *w, const condition *k, const stemforge_request *r) {
     bool timed = condition_is_timed(k);
     if (timed && !(r->bpm > 0))
-        warnings_add(w, WARNING_ASSUMED, "bpm", "no tempo was given: %g bpm is assumed", k->bpm);
+        warnings_add(w, WARNING_ASSUMED, "bpm", "no tempo was given: %g bpm is assumed",
+                     k->time.bpm);
     warn_key(w, k, r);
     if (!r->chord_count && k->kind == CONDITION_GRID)
         warn_default_chords(w, k, r);
@@ -159,6 +177,7 @@ void heard_of_request(warnings *w, const condition *k, const stemforge_request *
         warn_chords(w, k, r);
     else if (r->chord_count)
         warn_unheard_chords(w, k, r);
+    warn_timing(w, k, r);
     warn_denoising(w, r);
     warn_unknown(w, k->p, "style", r->style);
     warn_unknown(w, k->p, "prompt", r->prompt);

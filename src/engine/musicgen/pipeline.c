@@ -101,7 +101,7 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     const json *own = json_find(p->files->config, "stemforge");
     if (!own) return OK;
     const char *control = "";
-    int64_t columns = 0, beats = 4;
+    int64_t columns = 0;
     status rc = json_opt_str(own, "control", &control, e);
     if (!rc) rc = json_opt_num(own, "window_seconds", 0.5, 600, window_s, e);
     if (!rc) rc = json_opt_num(own, "stride_seconds", 0.1, *window_s, stride_s, e);
@@ -111,7 +111,6 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     if (!p->has_grid) return OK;
     rc = json_get_num(own, "columns_per_second", 1, 1000, &p->grid.columns_per_second, e);
     if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
-    if (!rc) rc = json_opt_int(own, "beats_per_bar", 1, 32, &beats, e);
     if (rc) return err_within(e, rc, "stemforge");
     const mg_config *cfg = mg_get_config(p->lm);
     if (!cfg->melody || cfg->chroma_length != columns || cfg->chroma_bins != CONTROL_WIDTH) {
@@ -122,7 +121,6 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
             (long long)cfg->chroma_bins);
     }
     p->grid.columns = (size_t)columns;
-    p->grid.beats_per_bar = (double)beats;
     return OK;
 }
 

@@ -123,7 +123,7 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
     const condition_wish wish = {.chords = r->chords,
                                  .chord_count = r->chord_count,
                                  .key = r->key,
-                                 .bpm = r->bpm,
+                                 .time = timing_of(r, 0),
                                  .loop_bars = r->loop ? (size_t)r->bars : 0,
                                  .melody = r->melody};
     musicgen_plan *q = mem_calloc(1, sizeof *q);

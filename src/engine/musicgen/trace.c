@@ -178,7 +178,7 @@ static status chroma_of_chords(tracer *t, const json *list, err *e) {
         if (!names[i]) return err_set(e, ERR_FORMAT, "chords[%zu]: expected a string", i);
     }
     condition k;
-    status rc = json_opt_num(t->run, "bpm", 20, 400, &wish.bpm, e);
+    status rc = json_opt_num(t->run, "bpm", 20, 400, &wish.time.bpm, e);
     if (!rc) rc = condition_open(&k, t->p, &wish, e);
     if (rc) return rc;
     t->chroma = arena_f32(&t->out->own, (size_t)cfg->chroma_length, (size_t)cfg->chroma_bins);
