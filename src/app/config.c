@@ -211,7 +211,8 @@ static status derive(config *c, err *e) {
         rc = os_path_join(text, sizeof text, c->data_dir, "jobs.db", e);
         if (!rc) rc = set_text(&c->database, text, e);
     }
-    if (!rc && !c->storage_dir[0]) {
+    c->storage_dir_guessed = !c->storage_dir[0];
+    if (!rc && c->storage_dir_guessed) {
         rc = os_path_join(text, sizeof text, c->data_dir, "files", e);
         if (!rc) rc = set_text(&c->storage_dir, text, e);
     }

@@ -27,8 +27,8 @@ typedef struct {
     int64_t port, http_threads, body_max, head_max, connections_max, client_max;
     double head_seconds, body_seconds, idle_seconds;
     // jobs
-    char *data_dir, *storage_dir, *database;
-    int64_t queue_max, attempts_max;
+    char *data_dir, *storage_dir, *database, *queue_url, *role;
+    int64_t queue_max, attempts_max, queue_connections;
     double duration_max, lease_seconds, job_timeout, storage_wait, retention_days, grace_seconds;
     // storage
     char *azure_account, *storage_ca, *stem_delivery;
@@ -44,6 +44,7 @@ typedef struct {
     // not settings: what was asked for on the command line
     bool help, check, markdown;
     bool public_url_guessed;       // PUBLIC_URL is unset
+    bool storage_dir_guessed;      // STORAGE_DIR is unset
     uint8_t from[CONFIG_ROWS_MAX]; // a config_place for each row of config_table
 } config;
 

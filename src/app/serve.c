@@ -21,12 +21,15 @@
 #include "base/os.h"
 #include "net/http_server.h"
 #include "service/api.h"
+#include "service/fleet.h"
+#include "service/relay.h"
 #include "service/request.h"
 #include "service/view.h"
 #include "service/worker.h"
 
 #define NO_MODEL "Failed to load any AI models. Cannot proceed without models."
 #define POLL_MS 50
+#define SHARED_BEAT_MS 1000 // progress for other processes, and their cancellations
 #define LAST_RESORT_MS 5000 // beyond the grace period; then leases give the jobs back
 
 typedef struct {
@@ -39,6 +42,8 @@ typedef struct {
     events *events;
     outbox *outbox;
     worker *worker;
+    fleet *fleet;
+    relay *relay;
     upkeep *upkeep;
     api *api;
     http_server *http;
@@ -95,6 +100,8 @@ static status open_jobs(service *s, err *e) {
     j.hook_first_ms = ms_of(c->callback_first);
     j.hook_cap_ms = ms_of(c->callback_cap);
     j.hook_lease_ms = ms_of(c->callback_timeout) + 45000;
+    j.connections = (int)c->queue_connections;
+    if (c->queue_url[0]) return job_store_open(&s->jobs, c->queue_url, &j, e);
     status rc = os_mkdirs(c->data_dir, e);
     return rc ? rc : job_store_open(&s->jobs, c->database, &j, e);
 }
@@ -123,9 +130,24 @@ static status open_worker(service *s, err *e) {
                        .upkeep = s->upkeep,
                        .workers = (int)c->workers,
                        .lease_ms = ms_of(c->lease_seconds),
+                       .beat_ms = c->queue_url[0] ? SHARED_BEAT_MS : 0,
                        .job_seconds_max = c->job_timeout,
                        .storage_seconds_max = c->storage_wait};
     return worker_open(&s->worker, &w, e);
+}
+
+// What ties this process to the others that share the queue.
+static status open_ties(service *s, err *e) {
+    const config *c = s->c;
+    const fleet_config f = {.jobs = s->jobs,
+                            .worker = s->worker,
+                            .works = serve_works(c),
+                            .slots = (int)c->workers,
+                            .kept_days = c->retention_days};
+    const relay_config r = {
+        .jobs = s->jobs, .blobs = s->blobs, .events = s->events, .worker = s->worker};
+    status rc = fleet_open(&s->fleet, &f, e);
+    return rc ? rc : relay_open(&s->relay, &r, e);
 }
 
 static status check_url(const void *arg, const char *url, err *e) {
@@ -151,6 +173,9 @@ static status open_http(service *s, err *e) {
                     .metrics = s->metrics,
                     .events = s->events,
                     .worker = s->worker,
+                    .fleet = s->fleet,
+                    .works = serve_works(c),
+                    .probes_only = !serve_answers(c),
                     .upkeep = s->upkeep,
                     .outbox = s->outbox,
                     .limits = {.seconds_max = c->duration_max,
@@ -185,7 +210,10 @@ static status open_http(service *s, err *e) {
     rc = http_server_open(&s->http, &o, &h, e);
     if (rc) return rc;
     api_set_server(s->api, s->http);
-    log_address(c->listen_addr, http_server_port(s->http));
+    if (serve_answers(c))
+        log_address(c->listen_addr, http_server_port(s->http));
+    else
+        log_info("serve", "Probes and metrics on %s", listen);
     return OK;
 }
 
@@ -196,6 +224,7 @@ static status open_all(service *s, err *e) {
     if (!rc) rc = open_jobs(s, e);
     if (!rc) rc = open_hook(s, e);
     if (!rc) rc = open_worker(s, e);
+    if (!rc) rc = open_ties(s, e);
     if (!rc) rc = open_http(s, e);
     if (!rc) log_info("serve", "Storage: %s %s", blob_kind(s->blobs), blob_place(s->blobs));
     return rc;
@@ -203,6 +232,8 @@ static status open_all(service *s, err *e) {
 
 static void close_all(service *s) {
     http_server_close(s->http);
+    relay_close(s->relay);
+    fleet_close(s->fleet);
     worker_close(s->worker);
     upkeep_close(s->upkeep);
     outbox_close(s->outbox);
@@ -245,6 +276,7 @@ static void *load(void *arg) {
         log_loaded(&info);
         rc = worker_start(s->worker, s->engine, &e);
         if (rc) log_error("serve", "%s", e.text);
+        if (!rc) fleet_begin(s->fleet, &info, stemforge_engine_stats(s->engine).on_gpu);
     }
     if (rc) {
         log_error("serve", NO_MODEL);
@@ -287,8 +319,12 @@ static bool broken(const service *s) {
 }
 
 static int run(service *s) {
-    s->loader_runs = pthread_create(&s->loader, NULL, load, s) == 0;
-    if (!s->loader_runs) return 1;
+    if (serve_works(s->c)) {
+        s->loader_runs = pthread_create(&s->loader, NULL, load, s) == 0;
+        if (!s->loader_runs) return 1;
+    } else {
+        atomic_store(&s->loaded, true); // nothing to load
+    }
     while (!os_stop_requested() && !atomic_load(&s->load_failed) && !broken(s))
         os_sleep_ms(POLL_MS);
     if (!atomic_load(&s->loaded)) {
@@ -296,7 +332,7 @@ static int run(service *s) {
         log_info("serve", "Stopped while the model was loading");
         _exit(0);
     }
-    pthread_join(s->loader, NULL);
+    if (s->loader_runs) pthread_join(s->loader, NULL);
     if (atomic_load(&s->load_failed)) return s->model_refused ? EXIT_USAGE : 1;
     drain(s);
     return broken(s) ? 1 : 0;

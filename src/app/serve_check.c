@@ -28,6 +28,31 @@ static void check_key_count(const config *c, config_report *r) {
         config_fault(r, "API_KEYS: expected at most %d keys, found %zu", API_KEYS_MAX, n);
 }
 
+// The queue that machines share, and what this one does there.
+static void check_queue(const config *c, config_report *r) {
+    bool url = c->queue_url[0] != 0;
+    if (url && strncmp(c->queue_url, "postgres://", 11) != 0 &&
+        strncmp(c->queue_url, "postgresql://", 13) != 0) {
+        config_fault(r, "QUEUE_URL: expected postgres://USER@HOST:PORT/DATABASE");
+    }
+    bool known = strcmp(c->role, "all") == 0 || !serve_works(c) || !serve_answers(c);
+    if (!known) config_fault(r, "ROLE: expected all, api or worker, found \"%s\"", c->role);
+    if (known && !url && strcmp(c->role, "all") != 0)
+        config_fault(r, "ROLE: %s needs a queue that processes share: set QUEUE_URL", c->role);
+    if (!url || c->azure_connection[0] || c->azure_account[0]) return;
+    if (c->storage_dir_guessed && strcmp(c->role, "all") != 0) {
+        config_fault(r,
+                     "STORAGE_DIR: with ROLE=%s stems made by one process are read by others: "
+                     "use Azure Blob Storage, or name a folder that all of them see",
+                     c->role);
+    } else {
+        config_warning(r,
+                       "Stems lie in %s: every process that shares QUEUE_URL must see this very "
+                       "folder",
+                       c->storage_dir);
+    }
+}
+
 static void check_words(const config *c, config_report *r) {
     log_level level;
     if (!log_level_parse(c->log_level, &level)) {
@@ -259,6 +284,7 @@ void serve_check_model(const config *c, config_report *r) {
     char path[OS_PATH_MAX];
     stemforge_engine *g = NULL;
     stemforge_options o = serve_engine_options(c);
+    if (!serve_works(c)) return;
     if (hubdir_find_model(path, o.model, NULL)) return; // serve_check has said so
     if (stemforge_open(&g, &o, &e)) config_fault(r, "MODEL: %s", e.text);
     stemforge_close(g);
@@ -268,14 +294,15 @@ void serve_check(const config *c, config_report *r) {
     check_words(c, r);
     check_device(c, r);
     check_key_count(c, r);
-    check_model_place(c, r);
+    check_queue(c, r);
+    if (serve_works(c)) check_model_place(c, r);
     check_listen(c, r);
     check_public_url(c, r);
     bool data_ok = check_folder("DATA_DIR", c->data_dir, r);
-    check_database(c, r);
+    if (!c->queue_url[0]) check_database(c, r);
     check_storage(c, data_ok, r);
     check_callbacks(c, r);
-    if (!serve_is_local(c) && !c->api_keys[0]) {
+    if (!serve_is_local(c) && !c->api_keys[0] && serve_answers(c)) {
         config_warning(r, "API_KEYS is unset: whoever reaches %s:%lld may submit jobs",
                        c->listen_addr, (long long)c->port);
     }

@@ -49,6 +49,14 @@ stemforge_options serve_engine_options(const config *c) {
     return o;
 }
 
+bool serve_works(const config *c) {
+    return strcmp(c->role, "api") != 0;
+}
+
+bool serve_answers(const config *c) {
+    return strcmp(c->role, "worker") != 0;
+}
+
 void serve_listen(const config *c, char out[SERVE_LISTEN_MAX]) {
     snprintf(out, SERVE_LISTEN_MAX, "%.250s:%lld", c->listen_addr, (long long)c->port);
 }

@@ -12,6 +12,9 @@ const char *serve_device(const config *c); // as stemforge_options has it
 stemforge_options serve_engine_options(const config *c);
 // "HOST:PORT" to listen on.
 #define SERVE_LISTEN_MAX 300
+// Whether this process runs jobs, and whether it answers more than probes.
+bool serve_works(const config *c);
+bool serve_answers(const config *c);
 void serve_listen(const config *c, char out[SERVE_LISTEN_MAX]);
 // Whether only this machine reaches the address.
 bool serve_is_local(const config *c);

@@ -9,6 +9,11 @@
 #include "service/api_inside.h"
 
 api_model_state api_model(api *a, const char **name) {
+    if (!a->config.works) {
+        const fleet_state f = fleet_read(a->config.fleet);
+        if (name) *name = f.model;
+        return f.known ? API_MODEL_AVAILABLE : API_MODEL_NONE;
+    }
     pthread_mutex_lock(&a->mu);
     api_model_state s = a->model;
     if (name) *name = a->model_name;
@@ -63,28 +68,29 @@ typedef struct {
     api_answer answer;
     bool open;  // needs no key
     bool quick; // does not wait for disk or locks held for long
+    bool probe; // also where nothing else is answered
 } route;
 
 static const route routes[] = {
-    {"POST", "/generate", api_post_generate, false, false},
-    {"POST", "/check", api_post_check, false, false},
-    {"GET", "/health", api_get_health, true, true},
-    {"GET", "/livez", api_get_livez, true, true},
-    {"GET", "/readyz", api_get_readyz, true, true},
-    {"GET", "/metrics", api_get_metrics, true, false},
-    {"GET", "/openapi.json", api_get_openapi, true, true},
-    {"GET", "/openapi-3.0.json", api_get_openapi30, true, true},
-    {"GET", "/", api_get_page, true, true},
-    {"GET", "/page/*", api_get_page_file, true, true},
-    {"GET", "/jobs", api_get_jobs, false, false},
-    {"GET", "/jobs/{id}", api_get_job, false, false},
-    {"DELETE", "/jobs/{id}", api_delete_job, false, false},
-    {"POST", "/jobs/{id}/cancel", api_post_cancel, false, false},
-    {"POST", "/jobs/{id}/redeliver", api_post_redeliver, false, false},
-    {"GET", "/jobs/{id}/events", api_get_events, false, false},
-    {"GET", "/jobs/{id}/recipe.json", api_get_recipe, false, false},
-    {"GET", "/jobs/{id}/stems/*", api_get_stem, false, false},
-    {"GET", "/files/*", api_get_file, false, false},
+    {"POST", "/generate", api_post_generate, false, false, false},
+    {"POST", "/check", api_post_check, false, false, false},
+    {"GET", "/health", api_get_health, true, true, true},
+    {"GET", "/livez", api_get_livez, true, true, true},
+    {"GET", "/readyz", api_get_readyz, true, true, true},
+    {"GET", "/metrics", api_get_metrics, true, false, true},
+    {"GET", "/openapi.json", api_get_openapi, true, true, false},
+    {"GET", "/openapi-3.0.json", api_get_openapi30, true, true, false},
+    {"GET", "/", api_get_page, true, true, false},
+    {"GET", "/page/*", api_get_page_file, true, true, false},
+    {"GET", "/jobs", api_get_jobs, false, false, false},
+    {"GET", "/jobs/{id}", api_get_job, false, false, false},
+    {"DELETE", "/jobs/{id}", api_delete_job, false, false, false},
+    {"POST", "/jobs/{id}/cancel", api_post_cancel, false, false, false},
+    {"POST", "/jobs/{id}/redeliver", api_post_redeliver, false, false, false},
+    {"GET", "/jobs/{id}/events", api_get_events, false, false, false},
+    {"GET", "/jobs/{id}/recipe.json", api_get_recipe, false, false, false},
+    {"GET", "/jobs/{id}/stems/*", api_get_stem, false, false, false},
+    {"GET", "/files/*", api_get_file, false, false, false},
 };
 
 // Matches path, and copies what {id} or * stands for.
@@ -113,9 +119,11 @@ static bool method_is(const route *r, const char *method) {
 }
 
 // NULL: none. *allow gets the methods that the path knows.
-static const route *find_route(const http_request *q, char *id, size_t cap, buf *allow) {
+static const route *find_route(const api *a, const http_request *q, char *id, size_t cap,
+                               buf *allow) {
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         const route *r = &routes[i];
+        if (a->config.probes_only && !r->probe) continue;
         if (!matches(r->pattern, http_path(q), id, cap)) continue;
         if (method_is(r, http_method(q))) return r;
         if (allow) buf_printf(allow, "%s%s", allow->n ? ", " : "", r->method);
@@ -152,7 +160,7 @@ static void handle(void *arg, http_request *q) {
     char id[BLOB_KEY_MAX + 1] = "";
     buf allow;
     buf_init(&allow, 128);
-    const route *r = find_route(q, id, sizeof id, &allow);
+    const route *r = find_route(a, q, id, sizeof id, &allow);
     if (r) http_set_route(q, r->pattern);
     log_fields before = log_set_fields(
         (log_fields){.request = http_id(q), .method = http_method(q), .route = http_route(q)});
@@ -173,7 +181,7 @@ static void handle(void *arg, http_request *q) {
 
 static bool quick(void *arg, http_request *q) {
     char id[BLOB_KEY_MAX + 1] = "";
-    const route *r = find_route(q, id, sizeof id, NULL);
+    const route *r = find_route(arg, q, id, sizeof id, NULL);
     if (!r || !r->quick) return false;
     http_set_route(q, r->pattern);
     r->answer(arg, q, id);
@@ -257,6 +265,7 @@ status api_open(api **out, const api_config *c, err *e) {
                                   .metrics = c->metrics,
                                   .events = c->events,
                                   .worker = c->worker,
+                                  .fleet = c->fleet,
                                   .upkeep = c->upkeep,
                                   .queue_max = c->queue_max,
                                   .workers = c->workers,

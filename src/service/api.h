@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "net/http_server.h"
 #include "service/events.h"
+#include "service/fleet.h"
 #include "service/hook.h"
 #include "service/metrics.h"
 #include "service/outbox.h"
@@ -26,15 +27,18 @@ typedef struct {
     hook *hook;
     metrics *metrics;
     events *events;
-    worker *worker;
+    worker *worker; // one that never starts where no jobs run here
+    fleet *fleet;
     upkeep *upkeep;
     outbox *outbox;
     request_limits limits;
     const char *keys; // API keys, comma-separated; NULL or "": none needed
     int queue_max, workers;
-    int readers_max;                   // requests that read whole stems for somebody at once
-    bool redirect;                     // stems in Azure by a signed link, not through us
-    bool gpu;                          // what /health says until a model is loaded
+    bool works;       // jobs run in this process: its model is what /health tells of
+    bool probes_only; // answers probes and metrics, nothing else
+    int readers_max;  // requests that read whole stems for somebody at once
+    bool redirect;    // stems in Azure by a signed link, not through us
+    bool gpu;         // what /health says until a model is loaded
     const char *model_place, *weights; // as they were set, for recipes
 } api_config;
 

@@ -33,7 +33,8 @@ struct api {
 // What a route does. id: what {id} or * of its pattern stands for.
 typedef void (*api_answer)(api *a, http_request *q, const char *id);
 
-// *name (may be NULL) gets the model's name, NULL while there is none.
+// *name (may be NULL) gets the model's name, NULL while there is none. Where no jobs run: that of
+// the workers, which counts as available when one was heard of, be it some time ago: jobs wait.
 api_model_state api_model(api *a, const char **name);
 stemforge_engine *api_engine(api *a);                    // NULL while no model is loaded
 void api_reply_json(http_request *q, int code, json *j); // takes j; NULL: 503

@@ -13,11 +13,12 @@
 // workers.
 static int64_t seconds_to_place(api *a) {
     job_stats s;
-    double rate = worker_seconds_per_work(a->config.worker);
+    const fleet_state f = fleet_read(a->config.fleet);
+    double rate = f.seconds_per_work;
     if (rate < 0 || job_read_stats(a->config.jobs, &s, NULL) || !s.jobs[JOB_QUEUED])
         return API_RETRY_SECONDS;
     double work = s.work[JOB_QUEUED] / (double)s.jobs[JOB_QUEUED];
-    double wait = work * rate / a->config.workers;
+    double wait = work * rate / MAX(f.slots, 1);
     return (int64_t)MIN(MAX(wait + 0.5, 1), RETRY_SECONDS_MAX);
 }
 
@@ -32,13 +33,14 @@ static void refresh_progress(api *a, job *j) {
 
 static view_live live_of(api *a, const job *j) {
     view_live v = {.seconds_left = -1};
-    double rate = worker_seconds_per_work(a->config.worker), ahead = 0, left = 0;
+    const fleet_state f = fleet_read(a->config.fleet);
+    double rate = f.seconds_per_work, ahead = 0, left = 0;
     for (size_t i = 0; i < j->stem_count; i++) {
         const job_stem *s = &j->stems[i];
         left += j->work / (double)j->stem_count * (s->done ? 0 : 1 - s->progress);
     }
     if (j->state == JOB_QUEUED) job_position(a->config.jobs, j->id, &v.ahead, &ahead, NULL);
-    if (rate >= 0) v.seconds_left = (ahead / a->config.workers + left) * rate;
+    if (rate >= 0) v.seconds_left = (ahead / MAX(f.slots, 1) + left) * rate;
     return v;
 }
 
@@ -171,7 +173,8 @@ static void accept(api *a, http_request *q, request *r) {
     json *faults;
     err e;
     request_warn_unknown(r, &said);
-    status rc = request_check_model(r, api_engine(a), &said, &faults, &e);
+    stemforge_engine *g = api_engine(a); // none: the worker that gets the job judges it
+    status rc = g ? request_check_model(r, g, &said, &faults, &e) : OK;
     if (rc == ERR_ARG) {
         reply_invalid(a, q, rc, &e, faults);
         return;

@@ -67,9 +67,8 @@ void api_get_metrics(api *a, http_request *q, const char *unused) {
     buf_init(&b, API_REPLY_MAX);
     pthread_mutex_lock(&a->mu);
     scrape_sources s = a->sources;
-    s.model_loaded = a->model == API_MODEL_AVAILABLE;
-    s.model_name = a->model_name;
     pthread_mutex_unlock(&a->mu);
+    s.model_loaded = api_model(a, &s.model_name) == API_MODEL_AVAILABLE;
     s.draining = atomic_load(&a->draining);
     scrape_gauges(&s);
     metrics_write(a->config.metrics, &b);
@@ -81,7 +80,8 @@ void api_get_metrics(api *a, http_request *q, const char *unused) {
 }
 
 // A model of no family that is known stands under MusicGen.
-static bool is_stable_audio(api *a) {
+static bool is_stable_audio(api *a, const fleet_state *f) {
+    if (!a->config.works) return f->family && strcmp(f->family, "stable_audio") == 0;
     pthread_mutex_lock(&a->mu);
     bool is = a->model_title && strcmp(a->model_title, "Stable Audio") == 0;
     pthread_mutex_unlock(&a->mu);
@@ -89,10 +89,19 @@ static bool is_stable_audio(api *a) {
 }
 
 // Whether a GPU computes; while a model loads, whether one will.
-static bool on_gpu(api *a, api_model_state model) {
+static bool on_gpu(api *a, api_model_state model, const fleet_state *f) {
+    if (!a->config.works) return f->gpu;
     return model == API_MODEL_AVAILABLE && api_engine(a)
                ? stemforge_engine_stats(api_engine(a)).on_gpu
                : a->config.gpu;
+}
+
+static json *fleet_json(const fleet_state *f) {
+    json *v = json_new_object();
+    json_set_int(v, "live", f->live);
+    json_set_int(v, "slots", f->slots);
+    json_set_int(v, "busy", f->busy);
+    return v;
 }
 
 void api_get_health(api *a, http_request *q, const char *unused) {
@@ -100,6 +109,9 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     static const char *const words[] = {"not_loaded", "loading", "available"};
     const char *name = NULL;
     api_model_state model = api_model(a, &name);
+    const fleet_state f = fleet_read(a->config.fleet);
+    if (!a->config.works && !f.live)
+        model = API_MODEL_NONE; // one that is known is not one that is there
     bool healthy = model == API_MODEL_AVAILABLE && !worker_broken(a->config.worker);
     char when[OS_TIME_SIZE];
     os_time_text(when, os_time_ms(), false);
@@ -107,17 +119,18 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     json *v = json_new_object(), *s = json_new_object();
     json_set_str(v, "status", healthy ? "healthy" : "unhealthy");
     json_set_str(v, "timestamp", when);
-    bool diffusion = is_stable_audio(a);
+    bool diffusion = is_stable_audio(a, &f);
     json_set_str(s, "musicgen", words[diffusion ? API_MODEL_NONE : model]);
     json_set_str(s, "stable_audio", words[diffusion ? model : API_MODEL_NONE]);
     json_set_str(s, "storage", upkeep_storage_ok(a->config.upkeep) ? "connected" : "disconnected");
-    bool gpu = on_gpu(a, model);
+    bool gpu = on_gpu(a, model, &f);
     json_set_str(s, "device", gpu ? "gpu" : "cpu");
     json_set(v, "services", s);
     json_set_bool(v, "gpu_available", gpu);
     json_set_str(v, "version", STEMFORGE_VERSION);
     if (name) json_set_str(v, "model", name);
     json_set_bool(v, "draining", atomic_load(&a->draining));
+    if (fleet_shared(a->config.fleet)) json_set(v, "workers", fleet_json(&f));
     api_reply_json(q, healthy ? 200 : 503, v);
 }
 

@@ -29,6 +29,7 @@ typedef struct running {
     size_t count;
     size_t last; // the stem that made progress last
     bool dirty;  // progress was made that streams have not heard of
+    bool remote; // in another process
 } running;
 
 typedef struct follower {
@@ -199,60 +200,128 @@ static running *find(events *v, const char *id) {
     return r;
 }
 
-void events_begin(events *v, const job *j) {
-    pthread_mutex_lock(&v->mu);
+// Called with the lock. The job's entry, made when there was none; NULL: no memory.
+static running *begin(events *v, const job *j, bool remote) {
     running *r = find(v, j->id);
     if (!r) {
         r = mem_calloc(1, sizeof *r);
-        if (r) {
-            r->next = v->jobs;
-            v->jobs = r;
-        }
+        if (!r) return NULL;
+        r->next = v->jobs;
+        v->jobs = r;
     }
-    if (r) {
-        snprintf(r->id, sizeof r->id, "%s", j->id);
-        r->count = j->stem_count;
-        for (size_t i = 0; i < r->count; i++) {
-            snprintf(r->stems[i], sizeof r->stems[i], "%s", j->stems[i].name);
-            r->progress[i] = j->stems[i].done ? 1 : 0;
-        }
+    snprintf(r->id, sizeof r->id, "%s", j->id);
+    r->remote = remote;
+    r->count = j->stem_count;
+    for (size_t i = 0; i < r->count; i++) {
+        snprintf(r->stems[i], sizeof r->stems[i], "%s", j->stems[i].name);
+        r->progress[i] = j->stems[i].done ? 1 : 0;
     }
+    return r;
+}
+
+void events_begin(events *v, const job *j) {
+    pthread_mutex_lock(&v->mu);
+    begin(v, j, false);
     pthread_mutex_unlock(&v->mu);
+}
+
+// Called with the lock.
+static void make_progress(events *v, running *r, size_t stem, double fraction) {
+    r->progress[stem] = fraction;
+    r->last = stem;
+    r->dirty = v->followers != NULL;
+    if (!r->dirty || v->dirty) return;
+    v->dirty = true;
+    pthread_cond_signal(&v->wake);
 }
 
 void events_progress(events *v, const char *id, size_t stem, double fraction) {
     pthread_mutex_lock(&v->mu);
     running *r = find(v, id);
-    if (r && stem < r->count) {
-        r->progress[stem] = fraction;
-        r->last = stem;
-        r->dirty = v->followers != NULL;
-        if (r->dirty && !v->dirty) {
-            v->dirty = true;
-            pthread_cond_signal(&v->wake);
-        }
-    }
+    if (r && stem < r->count) make_progress(v, r, stem, fraction);
     pthread_mutex_unlock(&v->mu);
 }
 
-void events_forget(events *v, const char *id) {
-    pthread_mutex_lock(&v->mu);
+// Called with the lock.
+static void forget(events *v, const char *id) {
     for (running **at = &v->jobs; *at; at = &(*at)->next) {
         running *r = *at;
         if (strcmp(r->id, id) != 0) continue;
         *at = r->next;
         mem_free(r);
-        break;
+        return;
+    }
+}
+
+void events_forget(events *v, const char *id) {
+    pthread_mutex_lock(&v->mu);
+    forget(v, id);
+    pthread_mutex_unlock(&v->mu);
+}
+
+bool events_remote(events *v, const job *j) {
+    pthread_mutex_lock(&v->mu);
+    running *r = find(v, j->id);
+    bool here = r && !r->remote, began = false;
+    if (!here && j->state != JOB_RUNNING) forget(v, j->id);
+    if (!here && j->state == JOB_RUNNING) {
+        began = !r;
+        if (!r) r = begin(v, j, true);
+        for (size_t i = 0; r && i < MIN(r->count, j->stem_count); i++)
+            if (j->stems[i].progress > r->progress[i]) make_progress(v, r, i, j->stems[i].progress);
     }
     pthread_mutex_unlock(&v->mu);
+    return began;
+}
+
+// Called with the lock.
+static bool follows(const events *v, const char *id) {
+    const follower *f = v->followers;
+    while (f && strcmp(f->id, id) != 0) f = f->next;
+    return f != NULL;
+}
+
+bool events_follows(events *v, const char *id) {
+    pthread_mutex_lock(&v->mu);
+    bool yes = follows(v, id);
+    pthread_mutex_unlock(&v->mu);
+    return yes;
+}
+
+// Called with the lock. Jobs elsewhere that nobody follows any more.
+static void forget_unfollowed(events *v) {
+    for (running **at = &v->jobs; *at;) {
+        running *r = *at;
+        if (!r->remote || follows(v, r->id)) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        mem_free(r);
+    }
+}
+
+size_t events_followed(events *v, char (*ids)[JOB_ID_MAX + 1], size_t cap) {
+    size_t n = 0;
+    pthread_mutex_lock(&v->mu);
+    forget_unfollowed(v);
+    for (const follower *f = v->followers; f && n < cap; f = f->next) {
+        const running *r = find(v, f->id);
+        bool known = r && !r->remote;
+        for (size_t i = 0; i < n && !known; i++) known = strcmp(ids[i], f->id) == 0;
+        if (!known) snprintf(ids[n++], JOB_ID_MAX + 1, "%s", f->id);
+    }
+    pthread_mutex_unlock(&v->mu);
+    return n;
 }
 
 bool events_find(events *v, const char *id, double *progress, size_t cap) {
     pthread_mutex_lock(&v->mu);
     const running *r = find(v, id);
-    for (size_t i = 0; r && i < MIN(cap, r->count); i++) progress[i] = r->progress[i];
+    bool here = r && !r->remote;
+    for (size_t i = 0; here && i < MIN(cap, r->count); i++) progress[i] = r->progress[i];
     pthread_mutex_unlock(&v->mu);
-    return r != NULL;
+    return here;
 }
 
 void events_say(events *v, const char *id, const char *name, json *data, bool last) {

@@ -24,6 +24,14 @@ void events_progress(events *v, const char *id, size_t stem, double fraction);
 // The job no longer runs here. Its streams stay: it may run again.
 void events_forget(events *v, const char *id);
 
+// A job that runs in another process, as the database knows it: what is new in its progress is told
+// to its streams. True when it was not known to run. One that does not run is forgotten.
+bool events_remote(events *v, const job *j);
+// The ids of jobs that streams follow and that do not run here, each once; at most cap. Returns how
+// many.
+size_t events_followed(events *v, char (*ids)[JOB_ID_MAX + 1], size_t cap);
+bool events_follows(events *v, const char *id); // whether a stream follows the job
+
 // Fills progress (0..1 per stem, at most cap of them). False when the job does not run here.
 bool events_find(events *v, const char *id, double *progress, size_t cap);
 

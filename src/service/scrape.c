@@ -52,6 +52,14 @@ static void gpu(const scrape_sources *s, bool works) {
     gauge(s, "stemforge_gpu_memory_bytes", (double)info.gpu_memory);
 }
 
+// Of all processes that share the queue: each of them says the same.
+static void fleet_of(const scrape_sources *s) {
+    const fleet_state f = fleet_read(s->fleet);
+    gauge(s, "stemforge_fleet_workers", f.live);
+    gauge(s, "stemforge_fleet_slots", f.slots);
+    gauge(s, "stemforge_fleet_slots_busy", f.busy);
+}
+
 static void engine(const scrape_sources *s) {
     if (!s->engine) return;
     stemforge_stats t = stemforge_engine_stats(s->engine);
@@ -116,6 +124,7 @@ void scrape_gauges(const scrape_sources *s) {
     gauge(s, "stemforge_event_streams", events_streams(s->events));
     if (s->server) gauge(s, "stemforge_http_connections", http_server_connections(s->server));
     jobs(s);
+    fleet_of(s);
     engine(s);
     storage(s);
     process(s);

@@ -2,6 +2,7 @@
 #pragma once
 #include "net/http_server.h"
 #include "service/events.h"
+#include "service/fleet.h"
 #include "service/metrics.h"
 #include "service/worker.h"
 #include "store/blob.h"
@@ -13,6 +14,7 @@ typedef struct {
     metrics *metrics;
     events *events;
     worker *worker;
+    fleet *fleet;
     upkeep *upkeep;
     http_server *server;      // may be NULL
     stemforge_engine *engine; // may be NULL

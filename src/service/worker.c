@@ -85,7 +85,7 @@ static void *lease_thread(void *arg) {
     worker *w = arg;
     pthread_mutex_lock(&w->mu);
     while (!w->closing) {
-        os_cond_wait_ms(&w->beat, &w->mu, MAX(w->config.lease_ms / 3, 50));
+        os_cond_wait_ms(&w->beat, &w->mu, w->config.beat_ms);
         if (w->closing) break;
         pthread_mutex_unlock(&w->mu);
         for (int i = 0; i < w->slot_count; i++) renew(&w->slots[i]);
@@ -99,6 +99,7 @@ status worker_open(worker **out, const worker_config *c, err *e) {
     worker *w = *out = mem_calloc(1, sizeof *w);
     if (!w) return err_set(e, ERR_OOM, "worker");
     w->config = *c;
+    if (w->config.beat_ms <= 0) w->config.beat_ms = MAX(c->lease_ms / 3, 50);
     w->seconds_per_work = -1;
     pthread_mutex_init(&w->mu, NULL);
     os_cond_init(&w->wake);

@@ -26,8 +26,9 @@ typedef struct {
     events *events;
     outbox *outbox;
     upkeep *upkeep;
-    int workers;                // jobs that run at once
-    int64_t lease_ms;           // as in the source's config
+    int workers;      // jobs that run at once
+    int64_t lease_ms; // as in the source's config
+    int64_t beat_ms;  // between renewals, which also hear of cancellations; 0: a third of lease_ms
     double job_seconds_max;     // a job that runs longer fails ("timeout")
     double storage_seconds_max; // a finished stem that could not be stored for longer fails its job
 } worker_config;

@@ -113,7 +113,9 @@ status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *o
     submit_args a = {.s = s, .n = n, .now = now, .out = out};
     status rc = check_new(s, n, e);
     if (!rc) rc = hash_sha256(a.digest, n->canonical, e);
-    return rc ? rc : db_write(s->d, submit_work, &a, e);
+    if (!rc) rc = db_write(s->d, submit_work, &a, e);
+    if (!rc && !out->existed) job_news_tell(s, JOB_NEWS_QUEUED, "");
+    return rc;
 }
 
 // A job under an id that no request may have.
@@ -227,8 +229,11 @@ static status cancel_work(db_tx *t, void *arg, err *e) {
 }
 
 status job_cancel(job_store *s, const char *id, job_time now, job_cancel_answer *out, err *e) {
-    return db_write(s->d, cancel_work, &(steer_args){.s = s, .id = id, .now = now, .answer = out},
-                    e);
+    steer_args a = {.s = s, .id = id, .now = now, .answer = out};
+    status rc = db_write(s->d, cancel_work, &a, e);
+    if (!rc && *out == JOB_CANCEL_ASKED) job_news_tell(s, JOB_NEWS_CANCEL, id);
+    if (!rc && *out == JOB_CANCEL_DONE) job_news_tell(s, JOB_NEWS_CHANGED, id);
+    return rc;
 }
 
 static status delete_work(db_tx *t, void *arg, err *e) {

@@ -131,7 +131,14 @@ static const char MIGRATION_2[] =
     "CREATE TRIGGER hook_moved AFTER UPDATE OF state ON hook"
     " FOR EACH ROW WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION count_hook();";
 
-const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2};
+// Who works, as each says of itself.
+static const char MIGRATION_3[] = "CREATE TABLE crew("
+                                  " name TEXT COLLATE \"C\" PRIMARY KEY,"
+                                  " facts TEXT NOT NULL,"
+                                  " gone INTEGER NOT NULL,"
+                                  " seen_ms BIGINT NOT NULL);";
+
+const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3};
 
 #define HOLDER "current_setting('stemforge.process')"
 
@@ -170,4 +177,10 @@ const char *const job_pg_own[Q_COUNT] = {
                    " ORDER BY h.due_mono LIMIT 1 FOR UPDATE OF h SKIP LOCKED",
     [Q_HOOK_LIVE] = "SELECT attempts FROM hook WHERE seq = ?1 AND fence = ?2 AND lease_mono <> 0"
                     " FOR UPDATE",
+
+    [Q_CREW_SAY] = "INSERT INTO crew(name, facts, gone, seen_ms) VALUES (?1, ?2, ?3, ?4)"
+                   " ON CONFLICT (name) DO UPDATE SET facts = ?2, gone = ?3, seen_ms = ?4",
+    [Q_CREW_FORGET] = "DELETE FROM crew WHERE seen_ms < ?1"
+                      " AND seen_ms < (SELECT max(seen_ms) FROM crew)",
+    [Q_CREW_LIST] = "SELECT name, facts, gone, seen_ms FROM crew ORDER BY seen_ms DESC LIMIT ?1",
 };

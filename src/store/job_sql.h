@@ -8,6 +8,7 @@
 #include "store/db.h"
 #include "store/job.h"
 #include "store/job_hook.h"
+#include "store/job_news.h"
 
 typedef enum {
     Q_RECOVER_JOBS,
@@ -52,12 +53,15 @@ typedef enum {
     Q_HOOK_RECORD,
     Q_HOOK_NEXT,
     Q_HOOK_AGAIN,
+    Q_CREW_SAY,
+    Q_CREW_FORGET,
+    Q_CREW_LIST,
     Q_COUNT,
 } query;
 
 #define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
 #define JOB_SQLITE_VERSION 3
-#define JOB_PG_VERSION 2
+#define JOB_PG_VERSION 3
 extern const char *const job_sql_shared[Q_COUNT];
 extern const char *const job_sqlite_own[Q_COUNT], *const job_pg_own[Q_COUNT];
 extern const char *const job_sqlite_migrations[JOB_SQLITE_VERSION];
@@ -69,6 +73,8 @@ struct job_store {
     const char *statements[Q_COUNT];
     job_config config;
     atomic_uint_fast64_t leases_lost, given_up;
+    job_news_heard heard; // set before its thread begins
+    void *heard_arg;
 };
 
 // The time that counts for this piece of work, which the caller says is now.

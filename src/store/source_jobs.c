@@ -141,6 +141,7 @@ static status jobs_claim(source *s, job_time now, claim_token *claim, job *out, 
     status rc = db_write(a.s->d, claim_work, &a, e);
     if (rc) job_deinit(out); // the commit may have failed after it was filled
     if (!rc && !a.found) return err_set(e, ERR_NOT_FOUND, "no job is waiting");
+    if (!rc) job_news_tell(a.s, JOB_NEWS_CHANGED, out->id);
     return rc;
 }
 
@@ -269,6 +270,7 @@ static status jobs_finish(source *s, claim_token c, const source_end *end, job_t
     a.ended = ended;
     status rc = db_write(a.s->d, finish_work, &a, e);
     if (rc && ended) job_deinit(ended); // the commit may have failed after it was filled
+    if (!rc && ended) job_news_tell(a.s, JOB_NEWS_CHANGED, ended->id);
     return rc;
 }
 
@@ -291,7 +293,9 @@ static status jobs_release(source *s, claim_token c, bool counted, int64_t delay
                            err *e) {
     run_args a = {
         .s = store_of(s), .c = claim_of(c), .now = now, .counted = counted, .delay_ms = delay_ms};
-    return db_write(a.s->d, release_work, &a, e);
+    status rc = db_write(a.s->d, release_work, &a, e);
+    if (!rc) job_news_tell(a.s, JOB_NEWS_QUEUED, "");
+    return rc;
 }
 
 static const source_ops source_jobs_ops = {.claim = jobs_claim,

@@ -140,6 +140,11 @@ class Server:
         for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
+        # The same tests on PostgreSQL: a schema for each folder. A killed process's jobs come back with their leases.
+        server = os.environ.get("STEMFORGE_TEST_QUEUE")
+        if server:
+            name = re.sub(r"[^a-z0-9]", "_", self.folder.name.lower())
+            self.env.update(QUEUE_URL=f"{server}?options=-csearch_path%3D{name}", JOB_LEASE_SECONDS="2")
         self.env.update({k: str(v) for k, v in env.items()})
         model = self.folder / "models" / "stemforge-mini"  # the default MODEL, from this folder on
         model.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,218 @@
+// fleet.c - see fleet.h.
+#include "service/fleet.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "store/job_news.h"
+
+#define FACTS_MAX ((size_t)8 << 10)
+#define WORDS_MAX 64 // names of models that were heard of, kept until the end
+#define DAY_MS (24 * 3600 * 1000.0)
+#define FOR_EVER_MS (INT64_C(100) * 365 * 24 * 3600 * 1000)
+
+struct fleet {
+    fleet_config config;
+    bool shared;
+    char name[JOB_CREW_NAME_MAX + 1]; // of this process
+    pthread_mutex_t mu;               // guards what follows
+    pthread_cond_t wake;
+    fleet_state state;
+    const char *model, *family; // of this process's worker; NULL: not begun
+    bool gpu;                   // it computes on one
+    char *words[WORDS_MAX];
+    int word_count;
+    bool closing;
+    pthread_t thread;
+    bool runs;
+};
+
+// Called with the lock. The same text, kept; NULL for none, or when there are too many.
+static const char *keep_word(fleet *f, const char *text) {
+    if (!text || !*text) return NULL;
+    for (int i = 0; i < f->word_count; i++)
+        if (strcmp(f->words[i], text) == 0) return f->words[i];
+    char *copy = f->word_count < WORDS_MAX ? mem_strdup(text) : NULL;
+    if (copy) f->words[f->word_count++] = copy;
+    return copy;
+}
+
+// ---- what this process says
+
+static json *own_facts(fleet *f) {
+    const fleet_config *c = &f->config;
+    json *v = json_new_object();
+    pthread_mutex_lock(&f->mu);
+    json_set_str(v, "model", f->model ? f->model : "");
+    json_set_str(v, "family", f->family ? f->family : "");
+    json_set_str(v, "device", f->gpu ? "gpu" : "cpu");
+    pthread_mutex_unlock(&f->mu);
+    json_set_str(v, "version", STEMFORGE_VERSION);
+    json_set_int(v, "slots", c->slots);
+    json_set_int(v, "busy", worker_busy(c->worker));
+    json_set_num(v, "seconds_per_work", worker_seconds_per_work(c->worker));
+    return v;
+}
+
+static void say(fleet *f, bool left) {
+    double kept = f->config.kept_days * DAY_MS;
+    json *facts = own_facts(f);
+    buf text;
+    err e;
+    buf_init(&text, FACTS_MAX);
+    status rc = facts ? json_write(&text, facts, JSON_TIGHT, &e) : ERR_OOM;
+    if (!rc)
+        rc = job_crew_say(f->config.jobs, f->name, buf_str(&text), left,
+                          kept > 0 ? (int64_t)kept : FOR_EVER_MS, &e);
+    if (rc && rc != ERR_OOM) log_debug("fleet", "%s", e.text);
+    buf_deinit(&text);
+    json_free(facts);
+}
+
+// ---- who there is
+
+static const char *word(const json *v, const char *name) {
+    return json_str_value(json_member_of(v, name));
+}
+
+static double number(const json *v, const char *name) {
+    return json_num_value(json_member_of(v, name));
+}
+
+// Called with the lock.
+static void count_member(fleet *f, fleet_state *s, const job_crew_member *m, int *rates) {
+    json *v = NULL;
+    if (json_parse_any(&v, bytes_of(m->facts), FACTS_MAX, NULL)) return;
+    if (!s->known) {
+        s->model = keep_word(f, word(v, "model"));
+        s->family = keep_word(f, word(v, "family"));
+        s->known = s->model != NULL;
+    }
+    if (!m->left && m->silent_ms < FLEET_SILENT_MS) {
+        double rate = number(v, "seconds_per_work");
+        const char *device = word(v, "device");
+        s->live++;
+        s->slots += (int)number(v, "slots");
+        s->busy += (int)number(v, "busy");
+        s->gpu |= device && strcmp(device, "gpu") == 0;
+        if (rate > 0) s->seconds_per_work += (rate - s->seconds_per_work) / ++*rates;
+    }
+    json_free(v);
+}
+
+static void look(fleet *f) {
+    job_crew_member *list;
+    size_t n;
+    err e;
+    if (job_crew_list(f->config.jobs, &list, &n, &e)) {
+        log_debug("fleet", "%s", e.text);
+        return; // what was known stays
+    }
+    fleet_state s = {.seconds_per_work = 0};
+    int rates = 0;
+    pthread_mutex_lock(&f->mu);
+    for (size_t i = 0; i < n; i++) count_member(f, &s, &list[i], &rates);
+    if (!rates) s.seconds_per_work = -1;
+    f->state = s;
+    pthread_mutex_unlock(&f->mu);
+    job_crew_free(list, n);
+}
+
+static void *fleet_thread(void *arg) {
+    fleet *f = arg;
+    pthread_mutex_lock(&f->mu);
+    while (!f->closing) {
+        bool begun = f->model != NULL;
+        pthread_mutex_unlock(&f->mu);
+        if (begun) say(f, false);
+        look(f);
+        pthread_mutex_lock(&f->mu);
+        if (!f->closing && begun == (f->model != NULL))
+            os_cond_wait_ms(&f->wake, &f->mu, FLEET_SAY_MS);
+    }
+    pthread_mutex_unlock(&f->mu);
+    return NULL;
+}
+
+// A name that no other process has.
+static status make_name(fleet *f, err *e) {
+    uint8_t random[16];
+    status rc = random_bytes(random, sizeof random, e);
+    if (!rc) hex_encode(f->name, random, sizeof random);
+    return rc;
+}
+
+status fleet_open(fleet **out, const fleet_config *c, err *e) {
+    fleet *f = *out = mem_calloc(1, sizeof *f);
+    if (!f) return err_set(e, ERR_OOM, "fleet");
+    f->config = *c;
+    f->state.seconds_per_work = -1;
+    f->shared = job_news_any(c->jobs);
+    pthread_mutex_init(&f->mu, NULL);
+    os_cond_init(&f->wake);
+    status rc = make_name(f, e);
+    if (!rc && f->shared) {
+        look(f);
+        f->runs = pthread_create(&f->thread, NULL, fleet_thread, f) == 0;
+        if (!f->runs) rc = err_set(e, ERR_IO, "no thread for the fleet");
+    }
+    if (!rc) return OK;
+    fleet_close(f);
+    *out = NULL;
+    return rc;
+}
+
+void fleet_begin(fleet *f, const stemforge_info *model, bool gpu) {
+    pthread_mutex_lock(&f->mu);
+    f->model = keep_word(f, model->name);
+    f->family = keep_word(f, model->family);
+    f->gpu = gpu;
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->mu);
+}
+
+fleet_state fleet_read(fleet *f) {
+    pthread_mutex_lock(&f->mu);
+    fleet_state s = f->state;
+    double own = worker_seconds_per_work(f->config.worker);
+    if (s.seconds_per_work < 0) s.seconds_per_work = own; // newer than what was said
+    if (!f->shared) {
+        bool begun = f->model != NULL;
+        s = (fleet_state){.live = begun,
+                          .known = begun,
+                          .gpu = f->gpu,
+                          .slots = f->config.slots,
+                          .busy = worker_busy(f->config.worker),
+                          .model = f->model,
+                          .family = f->family,
+                          .seconds_per_work = own};
+    }
+    pthread_mutex_unlock(&f->mu);
+    return s;
+}
+
+bool fleet_shared(const fleet *f) {
+    return f->shared;
+}
+
+void fleet_close(fleet *f) {
+    if (!f) return;
+    pthread_mutex_lock(&f->mu);
+    f->closing = true;
+    pthread_cond_signal(&f->wake);
+    pthread_mutex_unlock(&f->mu);
+    if (f->runs) {
+        pthread_join(f->thread, NULL);
+        if (f->model) say(f, true);
+    }
+    for (int i = 0; i < f->word_count; i++) mem_free(f->words[i]);
+    pthread_cond_destroy(&f->wake);
+    pthread_mutex_destroy(&f->mu);
+    mem_free(f);
+}

@@ -1,0 +1,160 @@
+"""Many machines: processes of every role on one queue in PostgreSQL, with stems in one folder."""
+import json, os, shutil, signal, subprocess, tempfile, threading, time, unittest
+from lib import Case, Receiver, Server, eventually, request, wav
+from postgres import Postgres
+
+STEMS = ["drums", "bass", "guitar"]
+
+
+def setUpModule():
+    global postgres
+    postgres = Postgres(fsync=False)
+
+
+def tearDownModule():
+    postgres.close()
+
+
+class Fleet(Case):
+    count = 0
+
+    def setUp(self):
+        Fleet.count += 1
+        self.stems = tempfile.mkdtemp(prefix="stemforge-stems-")
+        self.addCleanup(shutil.rmtree, self.stems, ignore_errors=True)
+        self.schema = f"fleet{os.getpid()}_{Fleet.count}"
+
+    def start(self, role, ready=True, **env):
+        options = {"QUEUE_URL": postgres.url(options=f"-csearch_path%3D{self.schema}"), "ROLE": role,
+                   "STORAGE_DIR": self.stems, "JOB_LEASE_SECONDS": 2, **env}
+        return self.serve(ready=ready, **options)
+
+    def api(self, **env):
+        """An API replica, once a worker was heard of."""
+        return self.start("api", **env)
+
+    def stem(self, body, name):
+        with open(f"{self.stems}/audio-1/generated/{body['generation_request_id']}/{name}.wav", "rb") as f:
+            return f.read()
+
+    def rows(self, text):
+        return postgres.sql(f"SET search_path = {self.schema}; {text}")[1:]
+
+    def test_one_replica_takes_a_job_a_worker_runs_it_and_every_replica_tells_of_it(self):
+        worker = self.start("worker")
+        a, b = self.api(), self.api()
+        receiver = self.receive()
+        body = request(target_stems=STEMS, callback_url=receiver.url, parameters={"prompt": "slow:400"})
+        id = a.submit(body)
+        told = []
+        for name, data in b.events(id):
+            told.append(name)
+            last = data
+        self.assertEqual(told[-1], "completed")
+        self.assertIn("progress", told)
+        self.assertEqual(len(last["generated_stems"]), 3)
+        self.assertEqual(b.job(id)["status"], "completed")
+        self.assertEqual(a.ask("POST", "/generate", body).headers["Idempotent-Replayed"], "true")
+        self.assertEqual(b.ask("POST", "/generate", body).headers["Idempotent-Replayed"], "true")
+        body["target_stems"] = ["bass"]
+        self.assertEqual(b.ask("POST", "/generate", body).code, 409)
+        receiver.wait(1)
+        self.assertEqual(len(receiver.got), 1)
+        self.assertEqual(wav(self.stem(body, "drums"))[:2], (2, 44100))
+        self.assertEqual(b.ask("GET", f"/files/audio-1/generated/{id}/drums.wav").body, self.stem(body, "drums"))
+        for path in ("/generate", "/jobs", f"/jobs/{id}", "/"):
+            self.assertEqual(worker.ask("GET", path, check=False).code, 404, path)
+        for path in ("/livez", "/readyz", "/metrics", "/health"):
+            self.assertEqual(worker.ask("GET", path).code, 200, path)
+
+    def test_a_cancellation_reaches_the_worker_that_runs_the_job(self):
+        self.start("worker", JOB_LEASE_SECONDS=600)
+        a = self.api()
+        id = a.submit(parameters={"prompt": "slow:60000"})
+        a.wait_job(id, "processing")
+        self.assertEqual(a.ask("POST", f"/jobs/{id}/cancel").code, 202)
+        a.wait_job(id, "canceled", seconds=5)
+
+    def test_health_tells_of_the_workers_and_jobs_wait_while_there_is_none(self):
+        a = self.start("api", ready=False)
+        eventually("it answers", lambda: "Listening on" in a.log(), 10)
+        h = a.ask("GET", "/health")
+        self.assertEqual((h.code, h.json["services"]["musicgen"]), (503, "not_loaded"))
+        self.assertEqual(a.ask("POST", "/generate", request()).code, 503)
+        worker = self.start("worker", WORKERS=3)
+        h = eventually("a worker is heard of", lambda: (h := a.ask("GET", "/health")).code == 200 and h, 10)
+        self.assertEqual(h.json["workers"], {"live": 1, "slots": 3, "busy": 0})
+        self.assertEqual(h.json["model"], "stemforge-mini")
+        self.assertEqual(a.metric("stemforge_fleet_slots"), 3)
+        worker.terminate()
+        h = eventually("it is missed", lambda: (h := a.ask("GET", "/health")).code == 503 and h, 10)
+        self.assertEqual(h.json["workers"]["live"], 0)
+        id = a.submit()  # the model is known: the job waits for somebody to start a worker
+        self.assertEqual(a.ask("GET", "/readyz").code, 200)
+        self.start("worker")
+        a.wait_job(id)
+
+    def test_a_worker_that_is_told_to_go_gives_its_jobs_back_at_once(self):
+        first = self.start("worker", JOB_LEASE_SECONDS=600, SHUTDOWN_GRACE_SECONDS=0)
+        a = self.api()
+        id = a.submit(parameters={"prompt": "slow:3000"})
+        a.wait_job(id, "processing")
+        second = self.start("worker", JOB_LEASE_SECONDS=600)
+        self.assertEqual(first.terminate(), 0)
+        a.wait_job(id)  # no lease has run out
+        self.assertIn("Gave request_id=" + id, first.log())
+        self.assertIn("Starting generation for request_id=" + id, second.log())
+
+    def test_two_replicas_that_get_one_id_at_once_make_one_job(self):
+        self.start("worker")
+        replicas = [self.api(), self.api()]
+        for _ in range(10):
+            body, codes = request(), []
+            threads = [threading.Thread(target=lambda r=r: codes.append(r.ask("POST", "/generate", body)))
+                       for r in replicas * 4]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            self.assertEqual([a.code for a in codes], [202] * 8)
+            self.assertEqual(len([a for a in codes if not a.headers["Idempotent-Replayed"]]), 1)
+        self.assertEqual(self.rows("SELECT count(*) FROM job"), [["10"]])
+
+    def test_a_restart_of_the_database_is_lived_through(self):
+        self.start("worker", WORKERS=2)
+        a = self.api()
+        ids = [a.submit(parameters={"prompt": "slow:300"}) for _ in range(6)]
+        postgres.restart()
+        for id in ids:
+            def ended():
+                try:
+                    return a.job(id)["status"] == "completed"
+                except AssertionError:  # 503 while it is away
+                    return False
+            eventually(f"{id} is completed", ended, 30)
+        eventually("jobs are taken again", lambda: a.ask("POST", "/generate", request()).code == 202, 15)
+        queued, done = self.rows("SELECT sum(jobs[0]), sum(jobs[2]) FROM session")[0]
+        self.assertEqual(int(queued) + int(done) >= 6, True, (queued, done))
+
+    def test_what_processes_share_must_be_seen_by_all(self):
+        def faults(**env):
+            env = {"PATH": os.environ["PATH"], **{k: str(v) for k, v in env.items()}}
+            p = subprocess.run([str(Server.started[0].args[0]), "--check-config"], env=env, capture_output=True,
+                               text=True, cwd=self.stems, check=False)
+            return p.returncode, p.stderr
+        self.start("worker")
+        url = postgres.url()
+        for env, text in [({"ROLE": "api"}, "ROLE: api needs a queue that processes share"),
+                          ({"ROLE": "boss"}, 'ROLE: expected all, api or worker, found "boss"'),
+                          ({"ROLE": "api", "QUEUE_URL": url}, "STORAGE_DIR: with ROLE=api"),
+                          ({"QUEUE_URL": "mysql://x"}, "QUEUE_URL: expected postgres://")]:
+            code, said = faults(**env)
+            self.assertEqual(code, 2, said)
+            self.assertIn(text, said)
+        code, said = faults(ROLE="api", QUEUE_URL=url, STORAGE_DIR=self.stems)
+        self.assertEqual(code, 0, said)
+        self.assertIn("must see this very folder", said)
+
+
+if __name__ == "__main__":
+    unittest.main()
