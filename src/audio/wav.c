@@ -6,12 +6,17 @@
 
 #define DATA_CHUNKS_MAX 64
 #define IMAGE_MAX ((size_t)UINT32_MAX - 64) // a plain WAV has sizes of 32 bits
+#define CHAINS_MAX 100
 #define SIZE_UNKNOWN UINT32_MAX
+#define FORMAT_PCM 1
+#define FORMAT_EXTENSIBLE 0xfffe
+#define BITS_AT 14                   // in the fmt chunk
 #define SIZE_PLACEHOLDER 0x7f000000u // from here on a size is one that a pipe's writer made up
 
 typedef struct {
     bytes file;
     bytes format;                // the fmt chunk's content; p NULL: none yet
+    bool wide;                   // it says 24 bits, and has room for 32
     bytes data[DATA_CHUNKS_MAX]; // contents that are not empty
     size_t data_count;
     bool data_seen, to_the_end, data_empty; // data_empty: a data chunk was
@@ -37,6 +42,36 @@ static bool chunk_at(bytes file, size_t at) {
     return is(file.p + at, "data") || le32(file.p + at + 4) <= file.n - at - 8;
 }
 
+// Whether a chunk of a kind that editors write begins at `at`.
+static bool known_at(bytes file, size_t at) {
+    static const char *const ids[] = {"data", "fmt ", "LIST", "fact", "bext", "iXML",
+                                      "cue ", "smpl", "acid", "JUNK", "PEAK", "id3 "};
+    for (size_t i = 0; i < ARRAY_LEN(ids) && at < file.n && file.n - at >= 8; i++)
+        if (is(file.p + at, ids[i])) return chunk_at(file, at);
+    return false;
+}
+
+// Whether chunks lead from `at` to the file's end, to the byte.
+static bool chain_at(bytes file, size_t at) {
+    while (at < file.n && chunk_at(file, at)) {
+        size_t size = le32(file.p + at + 4), have = file.n - at - 8;
+        if (size > have) return false;
+        at += 8 + MIN(have, size + (size & 1));
+    }
+    return at == file.n;
+}
+
+// Bytes from `at` to the chunks at the file's end, to the end where there are none.
+static size_t before_chunks(bytes file, size_t at) {
+    int tries = 0; // sound may look like chunks again and again
+    for (size_t end = at; end < file.n && tries < CHAINS_MAX; end += 2) {
+        bool known = known_at(file, end);
+        if (known && chain_at(file, end)) return end - at;
+        tries += known;
+    }
+    return file.n - at;
+}
+
 // Bytes of the data chunk whose content begins at `at`.
 static status data_size(walk *w, size_t at, uint32_t said, size_t *size, err *e) {
     size_t have = w->file.n - at;
@@ -50,7 +85,7 @@ static status data_size(walk *w, size_t at, uint32_t said, size_t *size, err *e)
     bool unknown = said == SIZE_UNKNOWN || (said > have && said >= SIZE_PLACEHOLDER) ||
                    (said == 0 && have && !chunk_at(w->file, at));
     if (unknown) {
-        *size = have;
+        *size = before_chunks(w->file, at);
         w->to_the_end = true;
         if (!w->wrong) w->wrong = "the size of its data was never written: read to the file's end";
     } else if (said > have) {
@@ -75,9 +110,24 @@ static status take_data(walk *w, size_t at, uint32_t said, size_t *size, err *e)
 // Where the chunk behind the one that ends at `end` begins.
 static size_t next_chunk(walk *w, size_t end, size_t size) {
     if (!(size & 1) || end >= w->file.n) return end;
-    if (chunk_at(w->file, end + 1) || !chunk_at(w->file, end)) return end + 1;
+    if (!known_at(w->file, end) && (chunk_at(w->file, end + 1) || !chunk_at(w->file, end)))
+        return end + 1;
     if (!w->wrong) w->wrong = "a chunk of odd length without its pad byte";
     return end;
+}
+
+static unsigned le16(const uint8_t *p) {
+    return (unsigned)(p[0] | p[1] << 8);
+}
+
+// Samples of 24 bits that lie in 32 are whole samples of 32.
+static void take_format(walk *w, bytes content) {
+    w->format = content;
+    if (content.n < 16) return;
+    unsigned tag = le16(content.p), channels = le16(content.p + 2);
+    w->wide = (tag == FORMAT_PCM || tag == FORMAT_EXTENSIBLE) && channels &&
+              le16(content.p + BITS_AT) == 24 && le16(content.p + 12) == 4 * channels;
+    if (w->wide && !w->wrong) w->wrong = "24 bits in 32: read as 32";
 }
 
 static status walk_chunks(walk *w, err *e) {
@@ -91,7 +141,7 @@ static status walk_chunks(walk *w, err *e) {
         } else if (size > have) {
             break;
         } else if (is(id, "fmt ") && !w->format.p) {
-            w->format = (bytes){w->file.p + body, size};
+            take_format(w, (bytes){w->file.p + body, size});
         } else if (is(id, "ds64") && size >= 16) {
             w->long_size = le32(id + 16) | (uint64_t)le32(id + 20) << 32;
         }
@@ -121,7 +171,9 @@ static status write_plain(buf *to, const walk *w, err *e) {
     add_chunk(to, "RIFF", 4 + 8 + format + 8 + total);
     buf_add(to, "WAVE", 4);
     add_chunk(to, "fmt ", w->format.n);
+    size_t at = to->n;
     buf_add(to, w->format.p, w->format.n);
+    if (w->wide && !to->failed) to->p[at + BITS_AT] = 32;
     if (w->format.n & 1) buf_add(to, "", 1);
     add_chunk(to, "data", total);
     for (size_t i = 0; i < w->data_count; i++)

@@ -20,6 +20,7 @@ typedef struct {
     const char *code;          // one of the above
     char field[WARNING_FIELD]; // a member of stemforge_request; of WARNING_UNKNOWN, the stranger
     char text[WARNING_TEXT];   // a sentence
+    bool at_root;              // of WARNING_UNKNOWN: beside "parameters", not in it
 } warning;
 
 typedef struct {

@@ -64,10 +64,12 @@ static void point_at(char *pointer, size_t cap, const char *wire) {
         if (*p == '.') *p = '/';
 }
 
+// The members of a body that are no fields.
+static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url",
+                                  "parameters"};
+
 // A member that we read may be there once; of those that are ignored we do not count.
 static void check_twice(checker *c, bytes text) {
-    static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url",
-                                      "parameters"};
     bytes parameters = json_member_text(text, "parameters");
     char pointer[96];
     for (size_t i = 0; i < ARRAY_LEN(own); i++) {
@@ -316,7 +318,27 @@ static status add_unknown(void *arg, const char *name, const json *value, err *e
     return OK;
 }
 
+// Beside "parameters" others may have members of their own: only what is nearly one of ours, or
+// belongs into "parameters", is told.
+static status add_unknown_at_root(void *arg, const char *name, const json *value, err *e) {
+    (void)value;
+    (void)e;
+    warnings *w = arg;
+    if (w->n == UNKNOWN_MAX || fields_find_wire(name)) return OK;
+    near n = {.word = name};
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) near_try(&n, own[i]);
+    near_try(&n, "target_stems");
+    if (n.best && strcmp(n.best, name) == 0) return OK;
+    const char *inside = n.best ? NULL : meant_member(name), *meant = n.best ? n.best : inside;
+    if (!meant) return OK;
+    warnings_add(w, WARNING_UNKNOWN, name, "%.60s is unknown and was ignored, did you mean %s%s?",
+                 name, inside ? "parameters." : "", meant);
+    w->item[w->n - 1].at_root = true;
+    return OK;
+}
+
 void request_warn_unknown(const request *r, warnings *w) {
+    json_each(r->tree, add_unknown_at_root, w, NULL);
     const json *parameters = json_find(r->tree, "parameters");
     if (json_is_object(parameters)) json_each(parameters, add_unknown, w, NULL);
 }
@@ -349,10 +371,10 @@ status request_check_model(request *r, stemforge_engine *g, warnings *w, json **
     return c.oom ? err_set(e, ERR_OOM, "no memory to check a request") : ERR_ARG;
 }
 
-// A JSON pointer to a member of parameters that nobody knows: ~ and / are escaped.
-static void point_at_stranger(buf *out, const char *name) {
-    buf_add_str(out, "/parameters/");
-    for (; *name; name++) {
+// A JSON pointer to a member that nobody knows: ~ and / are escaped.
+static void point_at_stranger(buf *out, const warning *w) {
+    buf_add_str(out, w->at_root ? "/" : "/parameters/");
+    for (const char *name = w->field; *name; name++) {
         if (*name == '~' || *name == '/')
             buf_add_str(out, *name == '~' ? "~0" : "~1");
         else
@@ -364,7 +386,7 @@ static json *warning_json(const warning *w) {
     char pointer[96];
     buf stranger;
     buf_init(&stranger, 4 * WARNING_FIELD);
-    point_at_stranger(&stranger, w->field);
+    point_at_stranger(&stranger, w);
     point_at_field(pointer, sizeof pointer, w->field);
     bool unknown = strcmp(w->code, WARNING_UNKNOWN) == 0;
     json *j = json_new_object();

@@ -281,6 +281,39 @@ Test(request, unknown_parameters_are_warned_of) {
     }
 }
 
+Test(request, a_member_beside_parameters_that_is_nearly_ours_is_told) {
+    static const char *const cases[][2] = {
+        {"callbackUrl", "callbackUrl is unknown and was ignored, did you mean callback_url?"},
+        {"targetStems", "targetStems is unknown and was ignored, did you mean target_stems?"},
+        {"target_bpm",
+         "target_bpm is unknown and was ignored, did you mean parameters.target_bpm?"},
+        {"prompt", "prompt is unknown and was ignored, did you mean parameters.prompt?"},
+        {"tenant", NULL}, // another system's
+        {"trace", NULL}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[300];
+        snprintf(text, sizeof text,
+                 "{\"generation_request_id\":\"a\",\"audio_file_id\":\"a\",\"target_stems\":"
+                 "[\"drums\"],\"%s\":\"http://a.b\"}",
+                 cases[i][0]);
+        request r;
+        json *faults;
+        warnings w = {0};
+        cr_assert_eq(parse(&r, text, &faults), OK, "%s", cases[i][0]);
+        request_warn_unknown(&r, &w);
+        json *list = request_warnings_json(&w);
+        const json *one = json_at(list, 0);
+        cr_assert_eq(json_len(list), cases[i][1] ? 1 : 0, "%s", cases[i][0]);
+        snprintf(text, sizeof text, "/%s", cases[i][0]);
+        if (one) {
+            cr_assert_str_eq(json_str_value(json_find(one, "detail")), cases[i][1]);
+            cr_assert_str_eq(json_str_value(json_find(one, "pointer")), text);
+        }
+        json_free(list);
+        request_deinit(&r);
+    }
+}
+
 Test(request, a_pointer_to_a_stranger_is_escaped) {
     request r;
     json *faults;

@@ -9,6 +9,9 @@
 #define FMT_16_MONO "fmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0"
 #define FMT_16_STEREO "fmt \x10\0\0\0\1\0\2\0\x40\x1f\0\0\0\x7d\0\0\4\0\x10\0"
 #define DS64(data) "ds64\x1c\0\0\0\0\0\0\0\0\0\0\0" data "\0\0\0\0\0\0\0\0\0\0\0\0"
+#define FMT_24_IN_32 "fmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\0\x7d\0\0\4\0\x18\0"
+#define SOUND_32 "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4"
+#define PAD_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 // The samples 256, 512, 768, 1024: 2^-7 and its multiples.
 #define SOUND "\0\1\0\2\0\3\0\4"
 
@@ -56,6 +59,16 @@ Test(wav, what_is_there_is_read_with_a_warning) {
         {"RF64\xff\xff\xff\xff",
          CHUNKS(DS64("\0\0\0\0\0\0\0\0") FMT_16_MONO "data\xff\xff\xff\xff" SOUND), never, 4},
         {"RIFF\0\0\0\0", CHUNKS(FMT_16_STEREO "data\0\0\0\0" SOUND "\7\7"), never, 2},
+        {"RIFF\0\0\0\0", CHUNKS(FMT_16_MONO "data\0\0\0\0" SOUND "LIST\4\0\0\0INFOid3 \1\0\0\0a"),
+         never, 4},
+        {"RIFF\0\0\0\0", CHUNKS(FMT_16_MONO "data\xff\xff\xff\xff" SOUND "cue \4\0\0\0abcd"), never,
+         4},
+        // The second chunk's size reads as a letter, so that one byte on looks like a chunk too.
+        {"RIFF\0\0\0\0",
+         CHUNKS("bext\3\0\0\0xyziXML\1\0\0\0!LIST\x44\0\0\0" PAD_64 "abcd" FMT_16_MONO
+                "data\x8\0\0\0" SOUND),
+         pad, 4},
+        {"RIFF\0\0\0\0", CHUNKS(FMT_24_IN_32 "data\x10\0\0\0" SOUND_32), "24 bits in 32", 4},
     };
     for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
         const sample *x = &samples[i];
