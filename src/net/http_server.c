@@ -287,6 +287,7 @@ void http_server_close(http_server *s) {
     s->stopping = true;
     pthread_cond_broadcast(&s->work);
     pthread_mutex_unlock(&s->mu);
+    http_streams_hurry(s);
     if (s->daemon) MHD_quiesce_daemon(s->daemon);
     for (int i = 0; i < s->thread_count; i++) pthread_join(s->threads[i], NULL);
     pthread_mutex_lock(&s->mu);

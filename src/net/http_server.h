@@ -83,8 +83,8 @@ http_stream *http_reply_stream_sized(http_request *q, int code, const char *type
 // Queues data, at most HTTP_STREAM_PIECE_MAX bytes, for the client. False when it has gone, or has
 // not read more than HTTP_STREAM_PENDING_MAX bytes of what was queued before.
 bool http_stream_send(http_stream *t, bytes data);
-// Waits until http_stream_send would take data. False: it never will, the client has gone, or has
-// read nothing for so long that it was cut off.
+// Waits until http_stream_send would take data. False: it never will. The client has gone, has read
+// nothing for so long that it was cut off, or the server closes.
 bool http_stream_wait(http_stream *t);
 // The last call for t: what is queued is still sent, then the answer ends.
 void http_stream_end(http_stream *t);

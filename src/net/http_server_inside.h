@@ -85,6 +85,7 @@ struct http_stream {
     buf pending;
     size_t taken; // of pending
     bool suspended, ended, gone;
+    bool hurry; // the server closes: nobody waits for the reader
     int owners;
 };
 
@@ -104,4 +105,5 @@ void http_type_header(struct MHD_Response *r, const char *type); // either may b
 // Opens the socket of options.listen. *fd is -1 unless OK.
 status http_listen(int *fd, int *port, const char *at, err *e);
 
-void http_streams_end(http_server *s); // ends all, as if each had called http_stream_end
+void http_streams_hurry(http_server *s); // ends the waits of their senders
+void http_streams_end(http_server *s);   // ends all, as if each had called http_stream_end

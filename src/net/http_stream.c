@@ -8,6 +8,17 @@
 
 #define READ_BLOCK 16384 // bytes that libmicrohttpd asks for at once
 
+void http_streams_hurry(http_server *s) {
+    pthread_mutex_lock(&s->mu);
+    for (http_stream *t = s->streams; t; t = t->next) {
+        pthread_mutex_lock(&t->mu);
+        t->hurry = true;
+        pthread_cond_signal(&t->room);
+        pthread_mutex_unlock(&t->mu);
+    }
+    pthread_mutex_unlock(&s->mu);
+}
+
 void http_streams_end(http_server *s) {
     pthread_mutex_lock(&s->mu);
     for (http_stream *t = s->streams; t; t = t->next) {
@@ -91,6 +102,7 @@ http_stream *http_reply_stream_sized(http_request *q, int code, const char *type
     buf_init(&t->pending, HTTP_STREAM_PENDING_MAX + HTTP_STREAM_PIECE_MAX);
     pthread_mutex_lock(&s->mu);
     t->next = s->streams;
+    t->hurry = s->stopping;
     if (s->streams) s->streams->prev = t;
     s->streams = t;
     pthread_mutex_unlock(&s->mu);
@@ -104,10 +116,11 @@ http_stream *http_reply_stream(http_request *q, const char *type) {
 
 bool http_stream_wait(http_stream *t) {
     pthread_mutex_lock(&t->mu);
-    while (!t->gone && !t->ended && t->pending.n - t->taken > HTTP_STREAM_PENDING_MAX) {
+    while (!t->gone && !t->ended && !t->hurry &&
+           t->pending.n - t->taken > HTTP_STREAM_PENDING_MAX) {
         pthread_cond_wait(&t->room, &t->mu);
     }
-    bool open = !t->gone && !t->ended;
+    bool open = !t->gone && !t->ended && !t->hurry;
     pthread_mutex_unlock(&t->mu);
     return open;
 }

@@ -14,6 +14,8 @@
 #include "base/os.h"
 #include "net/http_server.h"
 
+#define SIZED_PIECE ((size_t)1 << 20)
+
 typedef struct {
     http_server *server;
     _Atomic(http_stream *) stream;
@@ -33,6 +35,10 @@ static void handle(void *arg, http_request *q) {
     atomic_fetch_add(&a->handled, 1);
     if (strcmp(http_path(q), "/stream") == 0) {
         a->stream = http_reply_stream(q, "text/event-stream");
+        return;
+    }
+    if (strcmp(http_path(q), "/sized") == 0) {
+        a->stream = http_reply_stream_sized(q, 206, "audio/wav", 3 * SIZED_PIECE);
         return;
     }
     if (strcmp(http_path(q), "/file") == 0) {
@@ -213,6 +219,64 @@ Test(http_server, gives_up_on_a_stream_whose_client_does_not_read) {
     cr_assert_not(open);
     http_stream_end(stream_of(a));
     close(fd);
+    http_server_close(a->server);
+}
+
+// What is sent is large against the buffers of the sockets: the sender waits for the reader.
+Test(http_server, sends_a_known_size_by_pieces_as_fast_as_it_is_read) {
+    app *a = app_open(http_options_default());
+    int fd = dial(a);
+    dprintf(fd, "GET /sized HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    static char piece[SIZED_PIECE], got[65536];
+    memset(piece, 'x', sizeof piece);
+    http_stream *t = stream_of(a);
+    size_t sum = 0, sent = 0, n;
+    for (; sent < 3; sent++) {
+        cr_assert(http_stream_send(t, (bytes){(const uint8_t *)piece, sizeof piece}));
+        while (sum < (sent + 1) * sizeof piece && (n = (size_t)recv(fd, got, sizeof got, 0)) > 0) {
+            if (!sum) cr_assert(strstr(got, "206 ") && strstr(got, "Content-Length: 3145728"));
+            sum += n;
+        }
+        cr_assert(sent == 2 || http_stream_wait(t)); // after the last nobody reads any more
+    }
+    http_stream_end(t);
+    while ((n = (size_t)recv(fd, got, sizeof got, 0)) > 0) sum += n;
+    cr_assert(sum > 3 * sizeof piece && sum < 3 * sizeof piece + 1000); // and the head
+    close(fd);
+    http_server_close(a->server);
+}
+
+static void *close_server(void *arg) {
+    http_server_close(arg);
+    return NULL;
+}
+
+Test(http_server, ends_the_wait_for_a_slow_reader_when_it_closes) {
+    app *a = app_open(http_options_default());
+    int fd = dial(a);
+    dprintf(fd, "GET /sized HTTP/1.1\r\n" HOST "\r\n");
+    static char piece[HTTP_STREAM_PIECE_MAX];
+    http_stream *t = stream_of(a);
+    cr_assert(http_stream_send(t, (bytes){(const uint8_t *)piece, sizeof piece}));
+    pthread_t closing;
+    pthread_create(&closing, NULL, close_server, a->server);
+    while (http_stream_wait(t)) os_sleep_ms(1);
+    http_stream_end(t);
+    pthread_join(closing, NULL);
+    close(fd);
+}
+
+Test(http_server, ends_the_wait_for_a_reader_that_has_left) {
+    app *a = app_open(http_options_default());
+    int fd = dial(a);
+    dprintf(fd, "GET /sized HTTP/1.1\r\n" HOST "\r\n");
+    static char piece[SIZED_PIECE];
+    http_stream *t = stream_of(a);
+    close(fd);
+    while (http_stream_wait(t) && http_stream_send(t, (bytes){(const uint8_t *)piece, SIZED_PIECE}))
+        continue;
+    cr_assert_not(http_stream_wait(t));
+    http_stream_end(t);
     http_server_close(a->server);
 }
 
