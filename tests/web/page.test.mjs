@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
-import { Server, sleep } from './server.mjs';
+import { Server, openAzurite, sleep } from './server.mjs';
 
 const PICTURES = process.env.PICTURES || new URL('../../build/web', import.meta.url).pathname;
 const AXE = readFileSync(new URL('./node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
@@ -341,6 +341,13 @@ test('what is taken away is whole: a stem, the mix, all as a ZIP with its recipe
   const stored = async name => Buffer.from(await (await fetch(`${real.url}jobs/song/stems/${name}.wav`)).arrayBuffer());
   assert.equal(await take(() => page.getByRole('link', { name: 'Save bass' }).click()), 'rock_120bpm_A-minor_bass.wav');
   assert.deepEqual(readFileSync(join(folder, 'rock_120bpm_A-minor_bass.wav')), await stored('bass'));
+  // A stem can be dragged out: the browser is told a name, a type and where it is.
+  const dragged = await page.getByRole('link', { name: 'Save bass' }).evaluate(a => {
+    const data = new DataTransfer();
+    a.dispatchEvent(new DragEvent('dragstart', { dataTransfer: data, bubbles: true }));
+    return data.getData('DownloadURL');
+  });
+  assert.match(dragged, /^audio\/wav:rock_120bpm_A-minor_bass\.wav:blob:http/);
   const zip = await take(() => page.getByRole('button', { name: 'Save all' }).click());
   execFileSync('python3', ['-m', 'zipfile', '-t', zip], { cwd: folder });
   execFileSync('python3', ['-m', 'zipfile', '-e', zip, 'all'], { cwd: folder });
@@ -357,6 +364,29 @@ test('what is taken away is whole: a stem, the mix, all as a ZIP with its recipe
   for (let i = 0; i < 8 * 44100 * 4; i += 4444) {
     const at = i - i % 2;
     assert.ok(Math.abs(mix.readInt16LE(44 + at) - bass.readInt16LE(from + at) * 10 ** (-6 / 20)) <= 2, `sample ${at / 2}`);
+  }
+});
+
+test('what lies in Azure is played, through the service and by a signed link', async t => {
+  const azurite = await openAzurite();
+  if (!azurite) return t.skip('npm ci has not run in tests/api');
+  const servers = [];
+  t.after(async () => {
+    await Promise.all(servers.map(s => s.close()));
+    await azurite.close();
+  });
+  for (const STEM_DELIVERY of ['proxy', 'redirect']) {
+    const server = await Server.open({ STEM_DELIVERY, AZURE_STORAGE_CONNECTION_STRING: azurite.connection });
+    servers.push(server);
+    await server.submit('cloud', ['drums', 'bass'], { target_bpm: 120, bars: 2 });
+    await server.done('cloud');
+    const page = await open(t, server), from = new Set();
+    page.on('response', r => { if (r.ok() && /\.wav/.test(r.url())) from.add(new URL(r.url()).origin); });
+    await page.evaluate(() => { location.hash = 'cloud'; });
+    await page.waitForFunction(() => stemforge.session?.player.channels.size === 2 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+    await page.getByRole('button', { name: 'Play' }).click();
+    assert.ok(await loudest(page) > 0.05, `${STEM_DELIVERY}: nothing is heard`);
+    assert.deepEqual([...from], [STEM_DELIVERY === 'proxy' ? new URL(server.url).origin : azurite.origin]);
   }
 });
 

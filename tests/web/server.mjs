@@ -1,6 +1,7 @@
 // server.mjs - the service as a child process, for the tests of the page.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -12,6 +13,33 @@ export const sleep = ms => new Promise(done => setTimeout(done, ms));
 const freePort = () => new Promise(done => {
   const s = createServer().listen(0, '127.0.0.1', () => { const { port } = s.address(); s.close(() => done(port)); });
 });
+
+// The storage emulator of the API's tests, with a rule that lets pages of any origin read. null: it is not installed.
+export async function openAzurite() {
+  const modules = join(ROOT, 'tests/api/node_modules'), script = join(modules, 'azurite/dist/src/azurite.js');
+  if (!existsSync(script)) return null;
+  const folder = mkdtempSync(join(tmpdir(), 'azurite-page-')), ports = [await freePort(), await freePort(), await freePort()];
+  const child = spawn('node', [script, '--silent', '--disableTelemetry', '--location', folder,
+    ...['blob', 'queue', 'table'].flatMap((name, i) => [`--${name}Host`, '127.0.0.1', `--${name}Port`, String(ports[i])])], { stdio: 'ignore' });
+  const key = 'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=='; // public: Azurite's own
+  const connection = `DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=${key};BlobEndpoint=http://127.0.0.1:${ports[0]}/devstoreaccount1`;
+  const { BlobServiceClient } = createRequire(join(modules, 'x'))('@azure/storage-blob');
+  for (let i = 0; ; i++) {
+    try {
+      await BlobServiceClient.fromConnectionString(connection).setProperties({
+        cors: [{ allowedOrigins: '*', allowedMethods: 'GET', allowedHeaders: '*', exposedHeaders: '*', maxAgeInSeconds: 60 }] });
+      break;
+    } catch (e) {
+      if (i === 10) throw e;
+      await sleep(300);
+    }
+  }
+  return { connection, origin: `http://127.0.0.1:${ports[0]}`, async close() {
+    child.kill('SIGKILL');
+    await new Promise(done => child.exitCode === null ? child.once('exit', done) : done());
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  } };
+}
 
 export class Server {
   // real: the program with the shipped model; else the one whose model makes a tone (tests/tone).
