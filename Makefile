@@ -204,7 +204,7 @@ permutations: $(BIN)
 .PHONY: gpu
 CXX       ?= g++
 EMU_OUT   := $(OUT)/tests/gpu
-EMU_CXX    = $(CXX) -std=c++17 -O2 -g -fPIC -ffp-contract=off -fno-fast-math -fno-strict-aliasing -fno-plt \
+EMU_CXX    = $(CXX) -std=c++17 -O3 -g -fPIC -ffp-contract=off -fno-fast-math -fno-strict-aliasing -fno-plt \
              -fvisibility=hidden -Wall -Wextra -Isrc -Itests/gpu $(SANITIZE) -MMD -MP
 EMU_SRC   := $(sort $(wildcard tests/gpu/*.c)) tests/kern/check.c tests/kern/amx_in_c.c
 $(EMU_OUT)/%.o: tests/gpu/%.cpp

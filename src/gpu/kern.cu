@@ -2,6 +2,7 @@
 #include "gpu/kern.h"
 
 #include "gpu/kern_attend.cuh"
+#include "gpu/kern_codec.cuh"
 #include "gpu/kern_dots.cuh"
 #include "gpu/kern_draw.cuh"
 #include "gpu/kern_rows.cuh"

@@ -116,16 +116,17 @@ typedef struct {
 // Block 128; grid: rows.
 typedef struct {
     gpu_input in;
-    float *y;       // [rows, d], or NULL
-    gpu_qblock *yq; // [rows, blocks], or NULL
-    const int32_t *n;
+    float *y;         // [rows, d], or NULL
+    gpu_qblock *yq;   // [rows, blocks], or NULL
+    const int32_t *n; // or NULL: as many rows as the grid has
     int64_t d;
 } norm_rows_args;
 
 // ---- products
 
 // op_linear with `count` matrices of the same shape, one after another: y of matrix m lies at y +
-// m*step. n: the number of rows, in device memory.
+// m*step. n: the number of rows, in device memory, or
+// NULL.
 typedef struct {
     const uint8_t *w;
     int32_t type, count, rows, act;
@@ -135,8 +136,8 @@ typedef struct {
     const int32_t *n;
     float *y;
     int64_t ldy, step;
-    const float *bias; // [rows], or NULL; with count 1
-    int32_t add, unused;
+    const float *bias;  // [rows], or NULL; with count 1
+    int32_t add, fixed; // fixed: the number of rows where n is NULL
 } product_args;
 // Eight rows of x a block at most: blocks of the grid's second axis go on with the next eight.
 //   qdots_few   packed weights. Block: 32 threads for each block of columns, 8 warps at most; grid:
@@ -157,7 +158,7 @@ enum { ATTEND_SELF, ATTEND_TEXT, ATTEND_ALL }; // the first pos + 1 rows; the te
 // op_cache_put and op_attend for the rows of a table.
 typedef struct {
     const gpu_row *rows;
-    const int32_t *n;
+    const int32_t *n;       // or NULL: as many rows as the grid has
     const float *q, *k, *v; // [rows], each `ld` floats from the next
     float *out;             // [rows, heads * dh]
     float *scores;          // [rows, heads, lds]
@@ -200,6 +201,86 @@ typedef struct {
     int32_t vocab, codebooks, channels, room;
 } draw_args;
 
+// ---- the codec: model/seanet.h for whole sequences
+
+// Which row of x [n, in], whose rows are ldx floats apart, each row of a padded sequence is: `left`
+// rows of padding, then x, then `right` rows, of which the first `zeros` are 0. Reflection as in
+// seanet.c.
+typedef struct {
+    const float *x;
+    int64_t ldx, n, left, right, zeros;
+    int32_t in, reflect, elu;
+    int32_t type; // of what is made: GPU_F32, or GPU_BF16 with small values as 0
+} gpu_padded;
+
+// Rows `first` to first + n - 1 of the list of rows that a convolution reads, copied side by side:
+// chain_lay. With a dilation the rows of a window lie together. Block 256; grid: a value a thread.
+typedef struct {
+    gpu_padded from;
+    void *y; // [n, in]
+    int64_t first, n;
+    int32_t taps, stride, dilation, unused;
+} lay_rows_args;
+
+// Winograd tiles `first` to first + n - 1 of `step` rows of y each: y [n, 4, in]. As lay_rows.
+typedef struct {
+    gpu_padded from;
+    void *y;
+    int64_t first, n;
+    int32_t step, unused;
+} lay_tiles_args;
+
+// Products in the order of chain.h, one chain a sum. With taps, x has tiles, and the four parts of
+// a sum lie apart in p [4][tiles][rows] for chain_join; else y gets the result. Block 256; grid:
+// 32 weight rows each (and for each part), 128 rows of x each.
+typedef struct {
+    const void *x;
+    int64_t ldx, n; // values from one row to the next; rows or tiles
+    const void *w;
+    int32_t type, rows, parts, act; // type: of x and w; parts: 1 or 4
+    int64_t cols;                   // of a part
+    float *p;                       // parts 4: sums
+    void *y;                        // [n, rows], else: rows ldy values apart
+    int64_t ldy;                    //
+    const float *bias, *add;        // or NULL; add: as y, added to the result
+    int32_t y_type, unused;
+} chain_dots_args;
+
+// The end of a product by tiles: rows 0 to n-1 of y from the sums of tiles of `step` rows. Block
+// 256; grid: a value a thread.
+typedef struct {
+    const float *p; // [4][tiles][rows]
+    void *y;        // [n, rows]
+    const float *bias, *add;
+    int64_t n, tiles;
+    int32_t rows, step, act, y_type;
+} chain_join_args;
+
+// The cells of one step of an LSTM: `lstm` of kern.h for n rows of d. Block 256; grid: a value a
+// thread.
+typedef struct {
+    float *h, *cell;
+    const float *z; // [n, 4 * d]
+    int64_t n, d;
+} lstm_cells_args;
+
+// y += x. Block 256; grid: a value a thread.
+typedef struct {
+    float *y;
+    const float *x;
+    int64_t n;
+} add_values_args;
+
+// The nearest vector of a codebook for each latent, from scores [n, codes], and what is left.
+// Block 256; grid: latents.
+typedef struct {
+    float *latent;                 // [n, dim]
+    const float *score;            // [n, codes]
+    const float *half_norm, *book; // [codes], [codes, dim]
+    int32_t *ids;                  // [n]
+    int64_t codes, dim;
+} nearest_args;
+
 // X(kernel): its arguments are kernel_args.
 #define GPU_KERNEL_LIST(X)                                                                         \
     X(table_rows)                                                                                  \
@@ -215,7 +296,14 @@ typedef struct {
     X(copy_rows)                                                                                   \
     X(attend)                                                                                      \
     X(attend8)                                                                                     \
-    X(draw)
+    X(draw)                                                                                        \
+    X(lay_rows)                                                                                    \
+    X(lay_tiles)                                                                                   \
+    X(chain_dots)                                                                                  \
+    X(chain_join)                                                                                  \
+    X(lstm_cells)                                                                                  \
+    X(add_values)                                                                                  \
+    X(nearest)
 
 #define GPU_KERNEL_ID(name) GPU_##name,
 typedef enum { GPU_KERNEL_LIST(GPU_KERNEL_ID) GPU_KERNELS } gpu_kernel;

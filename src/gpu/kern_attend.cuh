@@ -75,7 +75,7 @@ DEVICE void put_both(const attend_args *a, const gpu_row *row, int64_t index, in
 }
 
 KERNEL(put_rows) {
-    if (block_y() >= *a.n) return;
+    if (a.n && block_y() >= *a.n) return;
     put_both(&a, a.rows + block_y(), block_y(), block_x());
 }
 
@@ -149,7 +149,7 @@ DEVICE void plain_scores(float *s, const attend_args *a, const float *q, const u
 KERNEL(attend) {
     SHARED(float, by, 1);
     int64_t row = block_y(), head = block_x();
-    if (row >= *a.n) return;
+    if (a.n && row >= *a.n) return;
     const gpu_row *at = a.rows + row;
     int64_t len = keys_of(&a, at);
     float *s = a.scores + (row * a.heads + head) * a.lds;
@@ -250,7 +250,7 @@ DEVICE void packed_run(attend8_shared *t, const float *s, const attend_args *a,
 KERNEL(attend8) {
     SHARED(attend8_shared, t, 1);
     int64_t row = block_y(), head = block_x();
-    if (row >= *a.n) return;
+    if (a.n && row >= *a.n) return;
     const gpu_row *at = a.rows + row;
     int64_t len = keys_of(&a, at);
     float *s = a.scores + (row * a.heads + head) * a.lds;

@@ -5,6 +5,10 @@
 // A loop over n rows whose sums stay in registers.
 #define EACH_ROW(j, n) UNROLL for (int j = 0; j < GPU_FEW_ROWS; j++) if (j < (n))
 
+DEVICE int64_t rows_of(const product_args *a) {
+    return a->n ? *a->n : a->fixed;
+}
+
 // Where row r of the stacked matrices goes, for row 0 of x; NULL: it is filling.
 DEVICE float *place_of(const product_args *a, int64_t r, int64_t padded) {
     int64_t m = r / padded, row = r % padded;
@@ -117,8 +121,9 @@ KERNEL(qdots_few) {
     SHARED(few_shared, s, 1);
     int64_t row = (int64_t)block_y() * GPU_FEW_ROWS,
             blocks = (a.cols + GPU_QBLOCK - 1) / GPU_QBLOCK;
-    if (row >= *a.n) return;
-    int n = (int)min64(GPU_FEW_ROWS, *a.n - row), w = thread_id() / 32, warps = thread_count() / 32;
+    if (row >= rows_of(&a)) return;
+    int n = (int)min64(GPU_FEW_ROWS, rows_of(&a) - row), w = thread_id() / 32,
+        warps = thread_count() / 32;
     int64_t head = a.type == GPU_Q8 ? SCALES : 2 * SCALES;
     int64_t slice = a.type == GPU_Q8 ? PANEL_SLICE_Q8 : PANEL_SLICE_Q8 / 2;
     const uint8_t *panel = a.w + block_x() * (blocks * head + (a.cols + 63) / 64 * slice);
@@ -186,8 +191,8 @@ KERNEL(dots_few) {
     SHARED(norm_stats, stats, GPU_FEW_ROWS);
     float(*xs)[TILE_COLS] = (float(*)[TILE_COLS])tile;
     int64_t row = (int64_t)block_y() * GPU_FEW_ROWS, chunks = (a.cols + 15) / 16;
-    if (row >= *a.n) return;
-    int n = (int)min64(GPU_FEW_ROWS, *a.n - row), lane = thread_id() % 32;
+    if (row >= rows_of(&a)) return;
+    int n = (int)min64(GPU_FEW_ROWS, rows_of(&a) - row), lane = thread_id() % 32;
     int64_t r = ((int64_t)block_x() * thread_count() + thread_id()) / 8;
     int64_t padded = padded_rows(&a, GPU_STRIP_ROWS), last = a.count * padded - 1;
     int64_t size = a.type == GPU_F32 ? 4 : 2, real = min64(r, last);

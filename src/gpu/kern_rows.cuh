@@ -117,7 +117,7 @@ DEVICE void quantise_block(int8_t *q, float *scale, const gpu_input *in, const f
 KERNEL(norm_rows) {
     SHARED(norm_stats, stats, 1);
     int64_t row = block_x(), blocks = (a.d + GPU_QBLOCK - 1) / GPU_QBLOCK;
-    if (row >= *a.n) return;
+    if (a.n && row >= *a.n) return;
     const float *x = a.in.x + row * a.in.ldx;
     stats_of_rows(stats, &a.in, row, 1, a.d);
     for (int64_t i = thread_id(); a.y && i < a.d; i += thread_count())

@@ -84,7 +84,7 @@ DEVICE void many_load(gpu_qblock *to, const product_args *a, int64_t row, int64_
                       int64_t blocks) {
     const int words = sizeof(gpu_qblock) / 16;
     for (int i = thread_id(); i < MANY_ROWS * words; i += thread_count()) {
-        int64_t from = min64(row + i / words, *a->n - 1);
+        int64_t from = min64(row + i / words, rows_of(a) - 1);
         ((u32x4 *)to)[i] = ((const u32x4 *)(a->xq + from * blocks + b))[i % words];
     }
 }
@@ -92,7 +92,7 @@ DEVICE void many_load(gpu_qblock *to, const product_args *a, int64_t row, int64_
 KERNEL(qdots_many) {
     SHARED(gpu_qblock, x, MANY_ROWS);
     int64_t row = (int64_t)block_y() * MANY_ROWS, blocks = (a.cols + GPU_QBLOCK - 1) / GPU_QBLOCK;
-    if (row >= *a.n) return;
+    if (row >= rows_of(&a)) return;
     int64_t head = (a.type == GPU_Q8 ? 1 : 2) * SCALES, padded = padded_rows(&a, GPU_PANEL_ROWS);
     int64_t slice = a.type == GPU_Q8 ? PANEL_SLICE_Q8 : PANEL_SLICE_Q8 / 2;
     int64_t p = (int64_t)block_x() * (thread_count() / 32) + thread_id() / 32;
@@ -110,7 +110,7 @@ KERNEL(qdots_many) {
             int64_t r = p * GPU_PANEL_ROWS + thread_id() % 32 / 4 + i / 2 * 8;
             int64_t j = row + 8 * t + thread_id() % 4 * 2 + i % 2;
             float *y = place_of(&a, r, padded);
-            if (y && j < *a.n)
+            if (y && j < rows_of(&a))
                 finish(y + j * a.ldy, acc[t].v[i], a.bias ? a.bias + r : a.bias, a.act, a.add);
         }
     }
@@ -145,8 +145,8 @@ KERNEL(dots_many) {
     SHARED(float, tile, WIDE_ROWS *TILE_COLS);
     float(*xs)[TILE_COLS] = (float(*)[TILE_COLS])tile;
     int64_t row = (int64_t)block_y() * WIDE_ROWS, chunks = (a.cols + 15) / 16;
-    if (row >= *a.n) return;
-    int n = (int)min64(WIDE_ROWS, *a.n - row), group = half_warp() / 4 * 8;
+    if (row >= rows_of(&a)) return;
+    int n = (int)min64(WIDE_ROWS, rows_of(&a) - row), group = half_warp() / 4 * 8;
     int64_t padded = padded_rows(&a, GPU_STRIP_ROWS), last = a.count * padded / 8 - 1;
     int64_t s = (int64_t)block_x() * 4 + half_warp() % 4, real = min64(s, last);
     const uint8_t *strip = a.w + real * (chunks * 128 * (a.type == GPU_F32 ? 4 : 2));

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/encodec_inside.h"
+#include "model/encodec_weights.h"
 
 #define HOP_MAX 65536
 #define WIDTH_MAX 65536

@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "model/encodec_inside.h"
+#include "model/encodec_weights.h"
 #include "model/finite.h"
 
 // Frames that go through the front at a time: at most FRONT_ROWS rows over all streams, at least
@@ -245,18 +245,32 @@ static void push_front(encodec_decoder *d, compute *c, const encodec_frames *f, 
     }
 }
 
-static status check_codes(const encodec_decoder *d, const encodec_frames *f, err *e) {
-    const encodec_config *cfg = &d->k->cfg;
-    for (int64_t r = 0; r < d->streams * cfg->quantizers; r++) {
-        for (int64_t t = 0; t < f->n; t++) {
-            int32_t code = f->rows[r][t];
+status encodec_check_rows(const encodec_config *cfg, const int32_t *const *rows, int64_t count,
+                          span frames, err *e) {
+    for (int64_t r = 0; r < count; r++) {
+        for (int64_t t = 0; t < frames.to - frames.from; t++) {
+            int32_t code = rows[r][t];
             if (code >= 0 && code < cfg->codes) continue;
             return err_set(
                 e, ERR_ARG, "codebook row %lld, frame %lld: expected 0 to %lld, found %d",
-                (long long)r, (long long)(d->frames + t), (long long)cfg->codes - 1, code);
+                (long long)r, (long long)(frames.from + t), (long long)cfg->codes - 1, code);
         }
     }
     return OK;
+}
+
+status encodec_check_sound(const float *x, int64_t n, int64_t frame, err *e) {
+    if (finite_f32(x, n)) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "codec: the sound behind frame %lld is not finite numbers: its "
+                   "weights are too large or damaged",
+                   (long long)frame);
+}
+
+static status check_codes(const encodec_decoder *d, const encodec_frames *f, err *e) {
+    const encodec_config *cfg = &d->k->cfg;
+    const span frames = {d->frames, d->frames + f->n};
+    return encodec_check_rows(cfg, f->rows, d->streams * cfg->quantizers, frames, e);
 }
 
 status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames *f, int64_t *given,
@@ -274,11 +288,8 @@ status encodec_decode_push(encodec_decoder *d, compute *c, const encodec_frames 
     } while (from < f->n);
     *given = d->stream[0].out - f->out[0];
     for (int s = 0; s < d->streams; s++) {
-        if (finite_f32(f->out[s], *given)) continue;
-        return err_set(e, ERR_FORMAT,
-                       "codec: the sound behind frame %lld is not finite numbers: its "
-                       "weights are too large or damaged",
-                       (long long)(d->given / d->k->cfg.hop));
+        rc = encodec_check_sound(f->out[s], *given, d->given / d->k->cfg.hop, e);
+        if (rc) return rc;
     }
     d->frames += f->n;
     d->given += *given;

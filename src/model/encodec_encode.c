@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "model/encodec_inside.h"
+#include "model/encodec_weights.h"
 
 // Frames that go through at a time. All of them share one reading of the last stages' weights, and
 // the first stage's rows still fit the outer cache.

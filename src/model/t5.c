@@ -15,19 +15,7 @@
 
 #include "compute/math.h"
 #include "model/finite.h"
-
-typedef struct {
-    weight q, k, v, o, wi, wo;
-    const float *norm_attn, *norm_ffn; // [d_model]
-} t5_block;
-
-struct t5 {
-    t5_config cfg;
-    weight shared; // [vocab, d_model]
-    weight bias;   // [buckets, heads]
-    const float *norm_final;
-    t5_block *block;
-};
+#include "model/t5_weights.h"
 
 // What changes the network without changing a shape. transformers derives dense_act_fn and
 // is_gated_act from feed_forward_proj, but the file's own values win where it has them.
@@ -167,8 +155,7 @@ static bool scratch_init(scratch *s, const t5_config *cfg, int64_t n, arena *a) 
     return s->item != NULL; // the arena stays NULL once it has failed
 }
 
-// Looks up the bias of every distance between two of n tokens.
-static status fill_bias(const t5 *m, scratch *s, int64_t n, err *e) {
+status t5_distances(const t5 *m, float *out, int64_t n, err *e) {
     const tensor table = {.type = m->bias.type, .dims = 2, .data = m->bias.data};
     const t5_config *cfg = &m->cfg;
     int64_t heads = cfg->heads, width = 2 * n - 1;
@@ -183,7 +170,7 @@ static status fill_bias(const t5 *m, scratch *s, int64_t n, err *e) {
                            (long long)(cfg->buckets / 4), (long long)cfg->buckets);
         }
         for (int64_t h = 0; h < heads; h++)
-            tensor_read_f32(&s->distance[h * width + i], &table, b * heads + h, 1);
+            tensor_read_f32(&out[h * width + i], &table, b * heads + h, 1);
     }
     return OK;
 }
@@ -240,8 +227,7 @@ static void feed_forward(const t5 *m, const t5_block *b, compute *c, scratch *s,
                .y = s->x, .ldy = d, .x = s->hidden, .ldx = ff, .n = n, .w = &b->wo, .add = true});
 }
 
-status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
-                 err *e) {
+status t5_check_ids(const t5 *m, const int32_t *ids, int64_t n, err *e) {
     if (n < 1 || n > T5_TOKENS_MAX) {
         return err_set(e, ERR_LIMIT, "text of %lld tokens, expected 1 to %d", (long long)n,
                        T5_TOKENS_MAX);
@@ -252,11 +238,25 @@ status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_
                            (int)ids[i], (long long)m->cfg.vocab - 1);
         }
     }
+    return OK;
+}
+
+status t5_check_states(const t5 *m, const float *x, const float *states, int64_t n, err *e) {
+    if (finite_f32(x, n * m->cfg.d_model) && finite_f32(states, n * m->cfg.d_model)) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "text encoder: the states of the text are not finite numbers: its "
+                   "weights are too large or damaged");
+}
+
+status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_t n, arena *work,
+                 err *e) {
+    status rc = t5_check_ids(m, ids, n, e);
+    if (rc) return rc;
     scratch s;
     if (!scratch_init(&s, &m->cfg, n, work))
         return err_set(e, ERR_OOM, "no memory to encode a text");
-    status rc = compute_reserve(c, n, e);
-    if (!rc) rc = fill_bias(m, &s, n, e);
+    rc = compute_reserve(c, n, e);
+    if (!rc) rc = t5_distances(m, s.distance, n, e);
     if (rc) return rc;
     op_embed(s.x, &m->shared, ids, n, false);
     for (int64_t i = 0; i < m->cfg.layers; i++) {
@@ -264,10 +264,7 @@ status t5_encode(const t5 *m, compute *c, float *out, const int32_t *ids, int64_
         feed_forward(m, &m->block[i], c, &s, n);
     }
     norm(c, m, out, s.x, m->norm_final, n);
-    if (finite_f32(s.x, n * m->cfg.d_model) && finite_f32(out, n * m->cfg.d_model)) return OK;
-    return err_set(e, ERR_FORMAT,
-                   "text encoder: the states of the text are not finite numbers: its "
-                   "weights are too large or damaged");
+    return t5_check_states(m, s.x, out, n, e);
 }
 
 size_t t5_bytes(const t5 *m) {

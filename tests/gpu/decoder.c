@@ -7,9 +7,10 @@
 #include "engine/musicgen/family.h"
 #include "gpu_test.h"
 
-#define FRAMES 14
+#define FRAMES 14 // of a stem over three windows
 #define WINDOW 9
 #define STRIDE 5
+#define FRAMES_SHIPPED 25 // half a second, in one window
 #define SEQUENCES 3
 #define TOKENS 5
 
@@ -18,6 +19,8 @@ typedef struct {
     const pipeline *p;
     const mg_config *cfg;
     decoder *d;
+    int sequences;
+    int64_t frames, window, stride;
     seq *s[SEQUENCES];
     int64_t left[SEQUENCES]; // steps to the end of the window
     int64_t start[SEQUENCES];
@@ -29,9 +32,10 @@ static void must(status rc, const err *e, const char *what) {
     if (rc) printf("FAIL %s: %s\n", what, e->text), exit(1);
 }
 
-static void open_model(company *k, const char *model, weights_type type) {
+static void open_model(company *k, const char *model, weights_type type, bool shipped) {
     err e;
-    *k = (company){0};
+    *k = (company){.sequences = SEQUENCES, .frames = FRAMES, .window = WINDOW, .stride = STRIDE};
+    if (shipped) k->sequences = 2, k->frames = k->window = k->stride = FRAMES_SHIPPED;
     const family_options o = {.model = model, .c = cpu, .weights = type};
     must(family_open(&k->f, &o, &e), &e, model);
     must(musicgen_pipeline(&k->p, k->f, &e), &e, model);
@@ -46,8 +50,9 @@ static void open_model(company *k, const char *model, weights_type type) {
 
 static void open_decoder(company *k, bool on_gpu) {
     err e;
-    const decoder_limits l = {
-        .sequences = SEQUENCES, .positions = FRAMES + k->cfg->chroma_length + 32, .prefill = 20};
+    const decoder_limits l = {.sequences = SEQUENCES,
+                              .positions = k->frames + k->cfg->chroma_length + 32,
+                              .prefill = k->sequences < SEQUENCES ? 0 : 20};
     must(on_gpu ? decoder_gpu_open(&k->d, gpu, k->p->lm, cpu, &l, &e)
                 : decoder_cpu_open(&k->d, k->p->lm, cpu, &l, &e),
          &e, "decoder");
@@ -62,8 +67,8 @@ static void close_model(company *k) {
 // Begins the next window of sequence i: the first one, or one that goes on.
 static void begin(company *k, int i, int64_t start) {
     err e;
-    int64_t frames = MIN(WINDOW, FRAMES - start), known = start ? WINDOW - STRIDE : 0;
-    const seq_window w = {.index = start / STRIDE,
+    int64_t frames = MIN(k->window, k->frames - start), known = start ? k->window - k->stride : 0;
+    const seq_window w = {.index = start / k->stride,
                           .start = start,
                           .frames = frames,
                           .known = known,
@@ -84,8 +89,8 @@ static void create(company *k, int i) {
                     .sampling = {.temperature = 1, .top_k = 50, .guidance = 3},
                     .seed = (uint64_t)i + 5,
                     .stream = 9,
-                    .frames = FRAMES,
-                    .window = WINDOW,
+                    .frames = k->frames,
+                    .window = k->window,
                     .cache_type = k->p->cache_type,
                     .keep_first = i == 0};
     if (i == 1) p.sampling = (sampler_params){.temperature = 0.8f, .top_p = 0.9f, .guidance = 1};
@@ -96,8 +101,8 @@ static void create(company *k, int i) {
 // After a step of sequence i.
 static void stepped(company *k, int i) {
     if (--k->left[i]) return;
-    k->done[i] = k->start[i] + WINDOW >= FRAMES;
-    if (!k->done[i]) begin(k, i, k->start[i] + STRIDE);
+    k->done[i] = k->start[i] + k->window >= k->frames;
+    if (!k->done[i]) begin(k, i, k->start[i] + k->stride);
 }
 
 // Sequence 0 alone; 1 and 2 join it one after the other; each leaves when it is done.
@@ -105,13 +110,13 @@ static void run_company(company *k) {
     err e;
     memset(k->done, 0, sizeof k->done);
     memset(k->s, 0, sizeof k->s);
-    for (int step = 0; step < 10 * FRAMES; step++) {
+    for (int step = 0; step < 10 * k->frames; step++) {
         seq *list[SEQUENCES];
         int of[SEQUENCES];
         size_t n = 0;
-        for (int i = 0; i < SEQUENCES; i++)
+        for (int i = 0; i < k->sequences; i++)
             if (step == 2 * i) create(k, i);
-        for (int i = 0; i < SEQUENCES; i++)
+        for (int i = 0; i < k->sequences; i++)
             if (k->s[i] && !k->done[i]) of[n] = i, list[n++] = k->s[i];
         if (!n) return;
         must(decoder_step(k->d, list, n, &e), &e, "step");
@@ -121,16 +126,16 @@ static void run_company(company *k) {
 
 // The codes of all sequences, and the first scores of sequence 0; ends them.
 static int32_t *results(company *k) {
-    int64_t books = k->cfg->codebooks, size = books * FRAMES, scores = books * k->cfg->vocab;
-    int32_t *out = mem_calloc((size_t)(SEQUENCES * size + scores), sizeof *out);
+    int64_t books = k->cfg->codebooks, size = books * k->frames, scores = books * k->cfg->vocab;
+    int32_t *out = mem_calloc((size_t)(k->sequences * size + scores), sizeof *out);
     err e;
-    for (int i = 0; i < SEQUENCES; i++) {
+    for (int i = 0; i < k->sequences; i++) {
         const int32_t *codes;
         seq_rest(k->s[i]);
         must(seq_codes(k->s[i], &codes, &e), &e, "codes");
         must(seq_check(k->s[i], &e), &e, "check");
         memcpy(out + i * size, codes, (size_t)size * sizeof *codes);
-        if (!i) memcpy(out + SEQUENCES * size, seq_first(k->s[i]), (size_t)scores * sizeof *out);
+        if (!i) memcpy(out + k->sequences * size, seq_first(k->s[i]), (size_t)scores * sizeof *out);
         seq_free(k->s[i]);
     }
     return out;
@@ -144,34 +149,36 @@ static float *forced(company *k, bool null) {
     float *logits = mem_calloc((size_t)(COLS * books * k->cfg->vocab), sizeof *logits);
     err e;
     for (int64_t i = 0; i < books * COLS; i++) codes[i] = (int32_t)(i * 7 % (k->cfg->vocab + 1));
-    seq_params p = {.text = k->text, .text_n = TOKENS, .text_rows = TOKENS, .frames = FRAMES};
-    p.sampling.guidance = 3, p.window = WINDOW, p.cache_type = k->p->cache_type;
+    seq_params p = {.text = k->text, .text_n = TOKENS, .text_rows = TOKENS, .frames = k->frames};
+    p.sampling.guidance = 3, p.window = k->window, p.cache_type = k->p->cache_type;
     must(seq_create(&k->s[0], k->d, &p, &e), &e, "create");
-    const seq_window w = {.frames = WINDOW, .chroma = k->chroma, .chroma_rows = 4};
+    const seq_window w = {.frames = k->window, .chroma = k->chroma, .chroma_rows = 4};
     const seq_forced f = {.codes = codes, .cols = COLS, .null = null, .logits = logits};
     must(decoder_force(k->d, k->s[0], &w, &f, &e), &e, "force");
     seq_free(k->s[0]);
     return logits;
 }
 
-static void test_model(const char *model, weights_type type, bool quick) {
+static void test_model(const char *model, weights_type type, bool shipped) {
     company k;
-    open_model(&k, model, type);
-    int64_t scores = k.cfg->codebooks * k.cfg->vocab, size = SEQUENCES * k.cfg->codebooks * FRAMES;
+    open_model(&k, model, type, shipped);
+    int64_t scores = k.cfg->codebooks * k.cfg->vocab,
+            size = k.sequences * k.cfg->codebooks * k.frames;
     int32_t *codes[2];
     float *logits[2][2];
     for (int on_gpu = 0; on_gpu < 2; on_gpu++) {
         open_decoder(&k, on_gpu);
         run_company(&k);
         codes[on_gpu] = results(&k);
-        for (int null = 0; null < 2; null++) logits[on_gpu][null] = quick ? NULL : forced(&k, null);
+        for (int null = 0; null < 2; null++)
+            logits[on_gpu][null] = shipped ? NULL : forced(&k, null);
         decoder_close(k.d);
     }
     expect(!memcmp(codes[0], codes[1], (size_t)size * sizeof **codes), "%s, weights %d: codes",
            model, (int)type);
     same((float *)codes[0] + size, (float *)codes[1] + size, scores, "%s, weights %d: first scores",
          model, (int)type);
-    for (int null = 0; null < 2 && !quick; null++)
+    for (int null = 0; null < 2 && !shipped; null++)
         same(logits[0][null], logits[1][null], 5 * scores, "%s, weights %d: forced %d", model,
              (int)type, null);
     for (int i = 0; i < 2; i++) mem_free(codes[i]), mem_free(logits[i][0]), mem_free(logits[i][1]);

@@ -32,6 +32,13 @@ struct shared_piece {
     std::unique_ptr<uint8_t[]> memory;
 };
 
+// What the lanes of a warp bring to an mma, and what it makes, once for all of them.
+struct mma_box {
+    uint32_t in[32][6];
+    int32_t out[16][8];
+    unsigned made; // the number of the exchange
+};
+
 struct machine {
     const emu_launch *launch;
     fiber f[THREADS_MAX];
@@ -39,7 +46,7 @@ struct machine {
     int warp, turn;         // the first thread of the warp that runs; whose turn it is
     std::vector<int> lanes; // in their order
     uint32_t box[THREADS_MAX / 32][2][32];
-    uint32_t matrix[THREADS_MAX / 32][2][32][6]; // what the lanes bring to an mma
+    mma_box matrix[THREADS_MAX / 32][2];
     std::vector<shared_piece> shared;
     std::vector<uint8_t> stacks;
     uint32_t random;
@@ -183,24 +190,37 @@ uint32_t emu_exchange(uint32_t v, int from, int line) {
     return m.box[w][side][from];
 }
 
-// The four bytes of a row of A from column 4 * quad on; of a column of B likewise.
-static uint32_t word_of_a(const uint32_t (*in)[6], int row, int quad) {
-    return in[row % 8 * 4 + quad % 4][quad / 4 * 2 + row / 8];
-}
-static uint32_t word_of_b(const uint32_t (*in)[6], int col, int quad) {
-    return in[col * 4 + quad % 4][4 + quad / 4];
+// The whole product of a warp, from what its lanes brought.
+static void multiply(int32_t out[16][8], const uint32_t (*in)[6]) {
+    int16_t a[16][32], b[8][32];
+    for (int lane = 0; lane < 32; lane++) {
+        for (int i = 0; i < 24; i++) {
+            int8_t v = (int8_t)(in[lane][i / 4] >> i % 4 * 8);
+            int reg = i / 4, col = lane % 4 * 4 + i % 4;
+            if (reg < 4)
+                a[lane / 4 + reg % 2 * 8][col + reg / 2 * 16] = v;
+            else
+                b[lane / 4][col + (reg - 4) * 16] = v;
+        }
+    }
+    for (int row = 0; row < 16; row++) {
+        for (int col = 0; col < 8; col++) {
+            int32_t sum = 0;
+            for (int k = 0; k < 32; k++) sum += a[row][k] * b[col][k];
+            out[row][col] = sum;
+        }
+    }
 }
 
 void emu_mma(int32_t c[4], const uint32_t a[4], const uint32_t b[2], int line) {
-    int w = emu.thread / 32, lane = emu.thread % 32, side = m.f[emu.thread].exchanges++ % 2;
-    uint32_t(*in)[6] = m.matrix[w][side];
-    memcpy(in[lane], a, 4 * sizeof *a);
-    memcpy(in[lane] + 4, b, 2 * sizeof *b);
+    int w = emu.thread / 32, lane = emu.thread % 32;
+    unsigned number = ++m.f[emu.thread].exchanges;
+    mma_box *box = &m.matrix[w][number % 2];
+    memcpy(box->in[lane], a, 4 * sizeof *a);
+    memcpy(box->in[lane] + 4, b, 2 * sizeof *b);
     wait_at(AT_WARP, line);
-    for (int i = 0; i < 4; i++)
-        for (int quad = 0; quad < 8; quad++)
-            c[i] = dot4(word_of_a(in, lane / 4 + i / 2 * 8, quad),
-                        word_of_b(in, lane % 4 * 2 + i % 2, quad), c[i]);
+    if (box->made != number) multiply(box->out, box->in), box->made = number;
+    for (int i = 0; i < 4; i++) c[i] += box->out[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
 }
 
 void *emu_shared(const void *key, size_t size) {
@@ -245,6 +265,7 @@ static void run_block(emu_order order) {
     static std::vector<int> warps;
     int threads = m.launch->threads;
     m.shared.clear();
+    for (int w = 0; w < threads / 32; w++) m.matrix[w][0].made = m.matrix[w][1].made = 0;
     for (int i = 0; i < threads; i++) fiber_init(i);
     for (;;) {
         bool waits = false;

@@ -24,4 +24,5 @@ long fake_calls(void);
 void test_gpu_kernels(void);
 void test_gpu_draw(void);
 void test_gpu_decoder(void);
+void test_gpu_codec(void);
 void test_gpu_shipped(void);

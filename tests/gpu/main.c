@@ -95,9 +95,8 @@ static const struct {
     void (*run)(void);
     bool orders; // once in each order of threads
 } tests[] = {
-    {"kernels", test_gpu_kernels, true},
-    {"draw", test_gpu_draw, true},
-    {"decoder", test_gpu_decoder, false},
+    {"kernels", test_gpu_kernels, true},  {"draw", test_gpu_draw, true},
+    {"decoder", test_gpu_decoder, false}, {"codec", test_gpu_codec, false},
     {"shipped", test_gpu_shipped, false},
 };
 

@@ -1,5 +1,5 @@
-// encodec_inside.h - the inside of an encodec, shared by encodec.c, encodec_decode.c and
-// encodec_encode.c.
+// encodec_weights.h - the weights of an encodec: for model/encodec*.c, and for devices that run it
+// themselves.
 #pragma once
 #include "model/encodec.h"
 #include "model/seanet.h"
@@ -30,3 +30,9 @@ struct encodec {
 static inline int64_t encodec_width(const encodec_config *cfg) {
     return cfg->filters << cfg->ratio_count;
 }
+
+// Codes frames.to - frames.from of each of `count` rows: ERR_ARG if one is out of range.
+status encodec_check_rows(const encodec_config *cfg, const int32_t *const *rows, int64_t count,
+                          span frames, err *e);
+// ERR_FORMAT if one of n samples behind a frame is not finite.
+status encodec_check_sound(const float *x, int64_t n, int64_t frame, err *e);
