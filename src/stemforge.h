@@ -114,16 +114,32 @@ stemforge_request stemforge_request_default(void);
 // Checks a request without a model: STEMFORGE_ERR_ARG, and e->where is the first wrong field.
 stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_error *e);
 
+// What a finished stem holds, heard in its samples: the figures of `stemforge analyse`. What was
+// not heard with some certainty is 0 or NULL. Strings live as long as the stem.
+typedef struct {
+    double bpm;                // of a tempo and its double, the one nearest to what was asked
+    double first_beat_seconds; // when there is a tempo
+    const char *key;           // "A minor"
+    const char *const *chords; // one a bar: "Am" "F"; "A5" without a third, "N" without a chord
+    size_t chord_count;
+    double held_pitch; // share of the sounding time in which a pitch stands still; -1: drums
+    double lufs;       // integrated loudness (EBU R128); -70: silent
+    double gain_db;    // to the loudness that `stemforge mix` brings stems to
+    const char *const *faults; // "silence" "early_end" "flat_tops" "clicks"
+    size_t fault_count;
+} stemforge_measured;
+
 // A finished stem: resampled, folded (a loop) or faded, normalised, exactly as long as asked for.
 typedef struct {
     const char *name;     // "drums"
     const float *samples; // [frames, channels] interleaved, peak 0.8
     int64_t frames;
-    int channels;                     // 2
-    int sample_rate;                  // 44100
-    const char *prompt;               // the text the model was given
-    const char *model;                // its name
-    const stemforge_request *request; // what was asked for; NULL: not known
+    int channels;                       // 2
+    int sample_rate;                    // 44100
+    const char *prompt;                 // the text the model was given
+    const char *model;                  // its name
+    const stemforge_request *request;   // what was asked for; NULL: not known
+    const stemforge_measured *measured; // NULL: it was not
     double temperature;   // drawn with: the request's times the model's for this type of stem
     double seconds_spent; // wall time from the call to here
 } stemforge_stem;

@@ -19,10 +19,12 @@
 #include "request/chords.h"
 #include "request/fields.h"
 #include "request/length.h"
+#include "request/measured.h"
 #include "stemforge.h"
 
 #define OPTIONS_MAX 48
 #define FIELDS_MAX 32
+#define CHORDS_SHOWN 8
 #define FADE_IN_SECONDS 0.003 // a stem begins on a beat: its attack stays
 #define FADE_OUT_SECONDS 0.1
 
@@ -48,6 +50,7 @@ typedef struct {
     int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
     json *files;    // array of what was written
     json *drawn;    // object: the temperature of each stem
+    json *measured; // object: what was heard in each stem
     json *warnings; // array of what the engine said
     bool no_memory; // for a warning
     double seconds; // until the last stem
@@ -61,6 +64,19 @@ static status write_stem(output *out, const stemforge_stem *s, char path[OS_PATH
     return rc;
 }
 
+// "  119.98 bpm, A minor, Am F C G, -14.2 LUFS": what was heard in the stem.
+static void print_measured(const stemforge_measured *m) {
+    const char *between = "  ";
+    if (m->bpm > 0) printf("%s%.1f bpm", between, m->bpm), between = ", ";
+    if (m->key) printf("%s%s", between, m->key), between = ", ";
+    for (size_t i = 0; i < m->chord_count && i < CHORDS_SHOWN; i++)
+        printf("%s%s", i ? " " : between, m->chords[i]), between = ", ";
+    if (m->chord_count > CHORDS_SHOWN) printf(" ...");
+    printf("%s%.1f LUFS", between, m->lufs);
+    for (size_t i = 0; i < m->fault_count; i++) printf(", fault: %s", m->faults[i]);
+    printf("\n");
+}
+
 static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) {
     (void)index;
     output *out = arg;
@@ -72,6 +88,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     if (!out->o->json && !out->o->quiet) {
         printf("%s  %.1f s of audio in %.1f s\n", path, (double)s->frames / s->sample_rate,
                s->seconds_spent);
+        print_measured(s->measured);
         fflush(stdout);
     }
     json *j = json_new_object();
@@ -79,6 +96,9 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
               json_set_str(j, "prompt", s->prompt) &&
               json_set_num(j, "temperature", s->temperature) &&
               json_set_num(j, "seconds", s->seconds_spent);
+    json *heard = measured_json(s->measured);
+    ok = json_set(j, "measured", json_copy_of(heard)) && ok;
+    ok = json_set(out->measured, s->name, heard) && ok;
     ok = json_set_num(out->drawn, s->name, s->temperature) && ok;
     if (json_add(out->files, j) && ok) return OK;
     return err_set(e, ERR_OOM, "no memory for the report");
@@ -191,9 +211,11 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
                   .info = stemforge_engine_info(g),
                   .files = json_new_array(),
                   .drawn = json_new_object(),
+                  .measured = json_new_object(),
                   .warnings = json_new_array()};
     char what[128];
     t->recipe.drawn = out.drawn;
+    t->recipe.measured = out.measured;
     t->recipe.warnings = out.warnings;
     stemforge_request used = settle_defaults(o, t, &out.info);
     title(what, sizeof what, r);
@@ -218,6 +240,7 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
         printf("%s  seed %llu\n", t->recipe_path, (unsigned long long)r->seed);
     json_free(out.files);
     json_free(out.drawn);
+    json_free(out.measured);
     json_free(out.warnings);
     return rc;
 }

@@ -48,6 +48,7 @@ static json *to_json(const recipe *r) {
     for (size_t i = 0; i < field_count && ok; i++) ok = set_field(j, &field_rows[i], r->request);
     ok = ok && set_model(j, r);
     if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
+    if (ok && r->measured) ok = json_set(j, "measured", json_copy_of(r->measured));
     if (ok && json_len(r->warnings)) ok = json_set(j, "warnings", json_copy_of(r->warnings));
     if (ok) return j;
     json_free(j);

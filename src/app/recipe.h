@@ -23,6 +23,7 @@ typedef struct {
     const stemforge_request *request;
     const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
+    const json *measured; // object: a stem -> what was heard in it (request/measured.h); NULL: none
     const json *warnings; // array of {code, field, detail}; empty: left out
     recipe_defaults model_own;
     recipe_model identity; // name NULL: not opened yet

@@ -15,13 +15,21 @@
 #define PARTIALS 10
 #define FADE 0.75 // of each partial to the next
 #define ROUNDS 30
-#define TREBLE (48 - HARMONY_NOTE_LOW)
+#define LEAD_HIGH 1500.0
+#define LEAD_OVER 16.0 // the power of the strongest pitch over the noise around it
+#define STILL 0.4      // semitones
+#define SOUNDING 1e-3  // of the loudest window's power
+#define TREBLE (40 - HARMONY_NOTE_LOW)
+#define BASS (48 - HARMONY_NOTE_LOW)
 
 typedef struct {
     spectrum s;
     const listened *l;
     double per_bin;
-    double note[HARMONY_NOTES + 1]; // of the span, amplitude by note
+    double note[HARMONY_NOTES]; // of the stretch, amplitude by note
+    double lead, before;        // the strongest pitch of this window and of the last one; 0: none
+    double loudest;             // power of the loudest window so far
+    int64_t sounding, still;    // windows
 } hearing;
 
 static const int partial_at[PARTIALS] = {0, 12, 19, 24, 28, 31, 34, 36, 38, 40};
@@ -45,22 +53,40 @@ static double noise_at(const float *p, size_t k, size_t last) {
     return mean * mean;
 }
 
+// Whether the pitch of the window before is still there.
+static void note_lead(hearing *h, double top) {
+    h->loudest = MAX(h->loudest, top);
+    if (top > SOUNDING * h->loudest && top > 0) {
+        double moved = h->lead - h->before;
+        h->sounding++;
+        h->still += h->lead > 0 && h->before > 0 && moved < STILL && moved > -STILL;
+    }
+    h->before = h->lead;
+}
+
 static void add_peaks(hearing *h, int64_t from) {
     const float *p = h->s.power;
+    double lead = 0; // power
     spectrum_at(&h->s, h->l->x, h->l->n, from);
     size_t first = (size_t)(38 / h->per_bin),
            last = MIN((size_t)(4000 / h->per_bin), h->s.size / 2 - 1);
     double top = 0;
     for (size_t k = first; k <= last; k++) top = MAX(top, (double)p[k]);
+    h->lead = 0;
     for (size_t k = MAX(first, (size_t)1); k <= last; k++) {
         if (!(p[k] > p[k - 1] && p[k] >= p[k + 1]) || (double)p[k] < DEPTH * top) continue;
         double noise = noise_at(p, k, last);
         if ((double)p[k] < PEAK_OVER * noise) continue;
         double pitch = 12 * num_log2(peak_bin(p, k) * h->per_bin / 440) + 69 - HARMONY_NOTE_LOW;
+        if ((double)p[k] > lead && (double)k * h->per_bin < LEAD_HIGH) {
+            lead = (double)p[k];
+            h->lead = lead > LEAD_OVER * noise ? pitch : 0;
+        }
         int64_t note = (int64_t)floor(pitch + 0.5);
         if (note < 0 || note >= HARMONY_NOTES) continue;
         h->note[note] += sqrt((double)p[k]) - sqrt(noise);
     }
+    note_lead(h, top);
 }
 
 // The strengths of notes whose partials add up to note: the least squares that are not negative,
@@ -99,24 +125,27 @@ static void fill_row(harmony_row *out, hearing *h, double from, double to) {
     explain(strength, h->note);
     *out = (harmony_row){0};
     for (int i = 0; i < HARMONY_NOTES; i++) {
-        float *row = i < TREBLE ? out->bass : out->treble;
-        row[(i + HARMONY_NOTE_LOW) % 12] += (float)strength[i];
+        int p = (i + HARMONY_NOTE_LOW) % 12;
+        if (i < BASS) out->bass[p] += (float)strength[i];
+        if (i >= TREBLE) out->treble[p] += (float)strength[i];
     }
 }
 
-status harmony_rows(harmony_row *out, const double *edge, size_t n, const listened *l, err *e) {
+status harmony_rows(harmony_row *out, const double *edge, size_t n, const listened *l, double *held,
+                    err *e) {
     hearing h = {.l = l};
     status rc = spectrum_open(&h.s, 256, WINDOW_SECONDS, l->rate, e);
     h.per_bin = (double)l->rate / (double)h.s.size;
     for (size_t i = 0; !rc && i < n; i++) fill_row(&out[i], &h, edge[i], edge[i + 1]);
     spectrum_close(&h.s);
+    if (held) *held = h.sounding ? (double)h.still / (double)h.sounding : 0;
     return rc;
 }
 
 // --- chords
 
 #define KINDS 24   // 12 major, 12 minor
-#define THIRD 0.12 // of the louder of root and fifth: a weaker third is not heard
+#define THIRD 0.03 // of the louder of root and fifth: a weaker third is not heard
 
 // How well a row fits a chord, about 0 to 1.
 static double fit_of(const harmony_row *r, int root, int third) {

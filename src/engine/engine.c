@@ -13,6 +13,7 @@
 #include "compute/tune.h"
 #include "engine/batch.h"
 #include "engine/device_choice.h"
+#include "engine/measure.h"
 #include "engine/metadata.h"
 #include "engine/prompt.h"
 #include "request/check.h"
@@ -247,6 +248,18 @@ static status finish_sound(const request *q, const take *t, const post_shape *sh
     return post_finish(out, shape, t->planes, channels, t->samples, q->g->to_rate, e);
 }
 
+static status hand_over(request *q, const take *t, stemforge_stem *s, err *e) {
+    measured heard;
+    status rc = measure_init(&heard, s, e);
+    if (rc) return rc;
+    s->measured = &heard.out;
+    *e = (err){0};
+    rc = q->ev->stem_done(q->ev->arg, t->stem, s, e);
+    e->code = rc;
+    measure_deinit(&heard);
+    return rc;
+}
+
 // Hands the sound of a finished take to the caller.
 static status deliver(request *q, take *t, err *e) {
     const post_shape shape = shape_of(q->plan->r);
@@ -257,19 +270,17 @@ static status deliver(request *q, take *t, err *e) {
     mem_free(t->planes);
     t->planes = NULL;
     if (!rc && q->ev->stem_done) {
-        const stemforge_stem done = {.name = stem_name(q, t),
-                                     .samples = out,
-                                     .frames = frames,
-                                     .channels = POST_CHANNELS,
-                                     .sample_rate = POST_RATE,
-                                     .prompt = t->line,
-                                     .model = q->g->f->info.name,
-                                     .request = q->plan->r,
-                                     .temperature = t->temperature,
-                                     .seconds_spent = os_seconds() - q->started};
-        *e = (err){0};
-        rc = q->ev->stem_done(q->ev->arg, t->stem, &done, e);
-        e->code = rc;
+        stemforge_stem done = {.name = stem_name(q, t),
+                               .samples = out,
+                               .frames = frames,
+                               .channels = POST_CHANNELS,
+                               .sample_rate = POST_RATE,
+                               .prompt = t->line,
+                               .model = q->g->f->info.name,
+                               .request = q->plan->r,
+                               .temperature = t->temperature,
+                               .seconds_spent = os_seconds() - q->started};
+        rc = hand_over(q, t, &done, e);
     }
     mem_free(out);
     return rc;

@@ -22,29 +22,28 @@ static status find_tempo(judged *j, const listened *l, const judge_hint *h, err 
     return OK;
 }
 
-static status find_chords(judged *j, const listened *l, const judge_hint *h, err *e) {
-    if (!j->bars) return OK;
-    harmony_row *row = mem_alloc(j->bars * sizeof *row);
-    j->chord = mem_alloc(j->bars * sizeof *j->chord);
-    status rc = row && j->chord ? OK : err_set(e, ERR_OOM, "no memory for %zu bars", j->bars);
-    if (!rc) rc = harmony_rows(row, j->bar, j->bars, l, e);
-    if (!rc) rc = harmony_chords(j->chord, row, j->bars, h->from_one ? 0 : STAY, e);
-    mem_free(row);
-    return rc;
-}
-
-static status find_key(judged *j, const listened *l, err *e) {
-    const double whole[2] = {0, l->seconds};
-    harmony_row row;
-    float sum[12];
-    status rc = harmony_rows(&row, whole, 1, l, e);
-    if (rc) return rc;
-    for (int p = 0; p < 12; p++) sum[p] = row.treble[p] + row.bass[p];
+static void find_key(judged *j, const harmony_row *row, size_t n) {
+    float sum[12] = {0};
+    for (size_t i = 0; i < n; i++)
+        for (int p = 0; p < 12; p++) sum[p] += row[i].treble[p] + row[i].bass[p];
     analyse_key k = analyse_find_key(sum);
     j->has_key = k.tonic >= 0;
     j->key = (key){.tonic = MAX(k.tonic, 0), .minor = k.minor};
     j->key_lead = k.lead;
-    return OK;
+}
+
+// Chords, key and held pitch, from one pass over the bars. Without bars the whole is one stretch.
+static status find_harmony(judged *j, const listened *l, const judge_hint *h, err *e) {
+    const double whole[2] = {0, l->seconds};
+    size_t n = MAX(j->bars, (size_t)1);
+    harmony_row *row = mem_alloc(n * sizeof *row);
+    j->chord = mem_alloc(n * sizeof *j->chord);
+    status rc = row && j->chord ? OK : err_set(e, ERR_OOM, "no memory for %zu bars", n);
+    if (!rc) rc = harmony_rows(row, j->bars ? j->bar : whole, n, l, &j->held, e);
+    if (!rc && j->bars) rc = harmony_chords(j->chord, row, n, h->from_one ? 0 : STAY, e);
+    if (!rc) find_key(j, row, n);
+    mem_free(row);
+    return rc;
 }
 
 status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
@@ -54,8 +53,7 @@ status judge_open(judged *out, const float *x, int64_t frames, int channels, int
     status rc = listen_open(&l, x, frames, channels, rate, e);
     if (!rc) rc = find_tempo(out, &l, h, e);
     if (!rc) rc = judge_find_bars(out, &l, h, e);
-    if (!rc) rc = find_chords(out, &l, h, e);
-    if (!rc) rc = find_key(out, &l, e);
+    if (!rc && !h->unpitched) rc = find_harmony(out, &l, h, e);
     listen_close(&l);
     if (rc) judge_close(out);
     return rc;

@@ -10,6 +10,7 @@
 typedef struct {
     double bpm;        // a tempo that somebody said; 0: none
     bool from_one;     // it is the stem's own: bar 1 begins at 0 s, whatever is heard
+    bool unpitched;    // drums: no chords, key or held pitch are looked for
     int beats_per_bar; // 0: CHORDS_BEATS
 } judge_hint;
 
@@ -29,6 +30,7 @@ typedef struct {
     bool has_key;
     key key;
     double key_lead; // how far ahead of the next key
+    double held;     // share of the time that a pitch is held (harmony.h)
 } judged;
 
 // Measures x [frames, channels] at rate Hz (8000 to 192000).

@@ -51,7 +51,7 @@ static status fill_weight(double *weight, const judged *j, const listened *l, er
     status rc = edge && row ? OK : err_set(e, ERR_OOM, "no memory for %zu beats", n);
     for (size_t i = 0; !rc && i < n; i++)
         edge[i] = MAX(j->beats.at[i], 0), edge[i + 1] = beat_end(j, i);
-    if (!rc) rc = harmony_rows(row, edge, n, l, e);
+    if (!rc) rc = harmony_rows(row, edge, n, l, NULL, e);
     if (!rc) fill_low(weight, j, l);
     for (size_t i = 0; !rc && i < n; i++) mean += weight[i] / (double)n;
     for (size_t i = 0; !rc && i < n; i++) {

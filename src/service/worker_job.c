@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/os.h"
 #include "request/length.h"
+#include "service/facts.h"
 #include "service/request.h"
 #include "service/stem_file.h"
 #include "service/view.h"
@@ -117,10 +119,11 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
                     .channels = stem->channels,
                     .seconds = (double)stem->frames / stem->sample_rate};
     stem_file_key(r.key, sizeof r.key, x->j->audio_file_id, x->j->id, stem->name);
-    uint8_t *wav;
-    size_t size;
+    uint8_t *wav = NULL;
+    size_t size = 0;
     double start = os_seconds();
-    status rc = stemforge_stem_wav(stem, &wav, &size, e);
+    status rc = facts_write(&r.facts, stem, e);
+    if (!rc) rc = stemforge_stem_wav(stem, &wav, &size, e);
     metrics_observe(m, "stemforge_job_encode_seconds", NULL, os_seconds() - start);
     blob_info info = {0};
     go_outside(x);
@@ -134,6 +137,7 @@ static status land_stem(run *x, const stemforge_stem *stem, err *e) {
         rc = record_stem(x, stem->name, &r, e);
     }
     come_back(x);
+    mem_free(r.facts);
     return rc;
 }
 

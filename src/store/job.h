@@ -24,7 +24,8 @@
 #define JOB_STEM_NAME_MAX 15
 #define JOB_REQUEST_MAX ((size_t)256 << 10)
 #define JOB_BODY_MAX ((size_t)512 << 10) // a rendered callback
-#define JOB_TEXT_MAX 500                 // error texts are cut to this
+#define JOB_FACTS_MAX ((size_t)64 << 10)
+#define JOB_TEXT_MAX 500 // error texts are cut to this
 
 typedef struct job_store job_store;
 
@@ -54,6 +55,7 @@ typedef struct {
     char etag[64];  // "" unknown
     int sample_rate, channels;
     double seconds;
+    char *facts; // JSON object of what else is known of it, at most JOB_FACTS_MAX; NULL: nothing
 } job_result;
 
 typedef struct {

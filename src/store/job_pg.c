@@ -138,7 +138,11 @@ static const char MIGRATION_3[] = "CREATE TABLE crew("
                                   " gone INTEGER NOT NULL,"
                                   " seen_ms BIGINT NOT NULL);";
 
-const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3};
+// What was heard in a stem: a JSON object, NULL for nothing.
+static const char MIGRATION_4[] = "ALTER TABLE stem ADD COLUMN facts TEXT;";
+
+const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3,
+                                                       MIGRATION_4};
 
 #define HOLDER "current_setting('stemforge.process')"
 

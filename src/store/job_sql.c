@@ -28,7 +28,8 @@ const char *const job_sql_shared[Q_COUNT] = {
     [Q_PROGRESS] = "UPDATE stem SET progress = ?3 WHERE seq = ?1 AND pos = ?2 AND done = 0",
     [Q_STEM_DONE] =
         "UPDATE stem SET done = 1, progress = 1, done_ms = ?3, key = ?4, size = ?5, md5 = ?6,"
-        " etag = ?7, sample_rate = ?8, channels = ?9, seconds = ?10 WHERE seq = ?1 AND name = ?2",
+        " etag = ?7, sample_rate = ?8, channels = ?9, seconds = ?10, facts = ?11"
+        " WHERE seq = ?1 AND name = ?2",
     [Q_ACHIEVED] = "UPDATE job SET attempt = 1 WHERE seq = ?1",
     [Q_UNDONE] = "SELECT count(*) FROM stem WHERE seq = ?1 AND done = 0",
     [Q_END] =
@@ -46,7 +47,7 @@ const char *const job_sql_shared[Q_COUNT] = {
         JOB_COLUMNS("NULL") "WHERE ((CAST(?1 AS INTEGER) >> j.state) & 1) <> 0 AND j.seq < ?2"
                             " ORDER BY j.seq DESC LIMIT ?3",
     [Q_STEMS] = "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
-                " seconds FROM stem WHERE seq = ?1 ORDER BY pos",
+                " seconds, facts FROM stem WHERE seq = ?1 ORDER BY pos",
     [Q_AHEAD] = "SELECT count(*), coalesce(sum(work), 0) FROM job WHERE state = 0 AND seq < ?1",
     [Q_RUNNING_WORK] = "SELECT coalesce(sum(j.work * (1.0 - (SELECT avg(progress) FROM stem"
                        " WHERE seq = j.seq))), 0) FROM job j WHERE j.state = 1",

@@ -60,8 +60,8 @@ typedef enum {
 } query;
 
 #define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
-#define JOB_SQLITE_VERSION 3
-#define JOB_PG_VERSION 3
+#define JOB_SQLITE_VERSION 4
+#define JOB_PG_VERSION 4
 extern const char *const job_sql_shared[Q_COUNT];
 extern const char *const job_sqlite_own[Q_COUNT], *const job_pg_own[Q_COUNT];
 extern const char *const job_sqlite_migrations[JOB_SQLITE_VERSION];

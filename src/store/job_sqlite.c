@@ -86,8 +86,11 @@ static const char MIGRATION_2[] =
 // What was said of the request when it was accepted: a JSON array, NULL for nothing.
 static const char MIGRATION_3[] = "ALTER TABLE job ADD COLUMN warnings TEXT;";
 
+// What was heard in a stem: a JSON object, NULL for nothing.
+static const char MIGRATION_4[] = "ALTER TABLE stem ADD COLUMN facts TEXT;";
+
 const char *const job_sqlite_migrations[JOB_SQLITE_VERSION] = {MIGRATION_1, MIGRATION_2,
-                                                               MIGRATION_3};
+                                                               MIGRATION_3, MIGRATION_4};
 
 const char *const job_sqlite_own[Q_COUNT] = {
     // At open: whoever ran or sent these is dead, since the database is ours alone.

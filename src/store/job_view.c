@@ -33,6 +33,7 @@ void job_deinit(job *j) {
     mem_free(j->trace);
     mem_free(j->error);
     mem_free(j->error_code);
+    for (size_t i = 0; i < j->stem_count; i++) mem_free(j->stems[i].result.facts);
     mem_free(j->stems);
     *j = (job){0};
 }
@@ -42,7 +43,7 @@ void job_list_free(job *list, size_t n) {
     mem_free(list);
 }
 
-static void read_result(db_query *q, job_result *r) {
+static status read_result(db_query *q, job_result *r, err *e) {
     sql_copy_text(q, 4, r->key, sizeof r->key);
     r->size = db_get_int(q, 5);
     sql_copy_text(q, 6, r->md5, sizeof r->md5);
@@ -50,6 +51,7 @@ static void read_result(db_query *q, job_result *r) {
     r->sample_rate = (int)db_get_int(q, 8);
     r->channels = (int)db_get_int(q, 9);
     r->seconds = db_get_real(q, 10);
+    return sql_dup_text(q, 11, &r->facts, e);
 }
 
 static status read_stems(db_tx *t, job *j, err *e) {
@@ -57,14 +59,14 @@ static status read_stems(db_tx *t, job *j, err *e) {
     if (!j->stems) return err_set(e, ERR_OOM, "job");
     db_query *q = db_stmt(t, Q_STEMS);
     db_bind_int(q, 1, j->seq);
-    status rc;
-    while ((rc = db_step(t, q, e)) == OK && j->stem_count < JOB_STEMS_MAX) {
+    status rc = OK;
+    while (!rc && j->stem_count < JOB_STEMS_MAX && (rc = db_step(t, q, e)) == OK) {
         job_stem *s = &j->stems[j->stem_count++];
         sql_copy_text(q, 0, s->name, sizeof s->name);
         s->done = (int)db_get_int(q, 1) != 0;
         s->progress = db_get_real(q, 2);
         s->done_ms = db_get_int(q, 3);
-        read_result(q, &s->result);
+        rc = read_result(q, &s->result, e);
     }
     return rc == ERR_NOT_FOUND ? OK : rc;
 }

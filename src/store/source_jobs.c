@@ -215,6 +215,7 @@ static status store_stem(db_tx *t, const run_args *a, err *e) {
     db_bind_int(q, 8, r->sample_rate);
     db_bind_int(q, 9, r->channels);
     db_bind_real(q, 10, r->seconds);
+    db_bind_text(q, 11, r->facts);
     status rc = db_exec(t, q, e);
     if (rc) return rc;
     return db_changes(t) == 1 ? OK : err_set(e, ERR_ARG, "the job has no stem '%.15s'", a->stem);

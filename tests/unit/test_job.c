@@ -362,6 +362,8 @@ Test(job, restart_gives_back_what_ran_and_keeps_finished_stems) {
     cr_assert(!claim_token_same(&again, &c));
     cr_assert(j.stems[0].done);
     cr_assert_str_eq(j.stems[0].result.md5, "bWQ1");
+    cr_assert_str_eq(j.stems[0].result.facts, "{\"measured\":{}}");
+    cr_assert_null(j.stems[1].result.facts);
     cr_assert_not(j.stems[1].done);
     cr_assert_eq(j.stems[1].progress, 0.25);
     job_deinit(&j);

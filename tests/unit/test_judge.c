@@ -3,8 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "audio/mix.h"
 #include "base/mem.h"
-#include "engine/judge.h"
+#include "engine/measure.h"
+#include "request/measured.h"
 
 enum { RATE = 44100, SECONDS = 16, N = RATE * SECONDS };
 
@@ -214,6 +216,99 @@ Test(judge, survives_each_failed_allocation) {
         mem_fail_after(-1);
         cr_assert(rc == OK || (rc == ERR_OOM && !j.beats.at && !j.bar && !j.chord));
         judge_close(&j);
+        if (rc == OK) break;
+    }
+    mem_free(x);
+}
+
+static stemforge_stem stem_of(const char *name, const float *x, const stemforge_request *r) {
+    return (stemforge_stem){
+        .name = name, .samples = x, .frames = N, .channels = 1, .sample_rate = RATE, .request = r};
+}
+
+Test(measure, a_stem_is_told_as_numbers_and_names) {
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 120), true);
+    stemforge_request r = stemforge_request_default();
+    r.bpm = 120;
+    const stemforge_stem s = stem_of("piano", x, &r);
+    measured m;
+    err e;
+    cr_assert_eq(measure_init(&m, &s, &e), OK, "%s", e.text);
+    cr_assert_lt(fabs(m.out.bpm / 120 - 1), 0.005);
+    cr_assert_lt(m.out.first_beat_seconds, 0.02);
+    cr_assert_eq(m.out.chord_count, 8u);
+    cr_assert_str_eq(m.out.chords[0], "Am");
+    cr_assert_str_eq(m.out.chords[3], "G");
+    cr_assert_lt(fabs(m.out.lufs + m.out.gain_db - MIX_TRACK_LUFS), 1e-9);
+    cr_assert_eq(m.out.fault_count, 0);
+    measure_deinit(&m), mem_free(x);
+}
+
+Test(measure, drums_have_no_harmony_and_silence_is_a_fault) {
+    float *x = mem_calloc(N, sizeof *x);
+    stemforge_request r = stemforge_request_default();
+    const stemforge_stem s = stem_of("drums", x, &r);
+    measured m;
+    cr_assert_eq(measure_init(&m, &s, NULL), OK);
+    cr_assert(!m.out.key && !m.out.chord_count && m.out.held_pitch < 0 && m.out.bpm == 0);
+    cr_assert_eq(m.out.fault_count, 1);
+    cr_assert_str_eq(m.out.faults[0], "silence");
+    json *j = measured_json(&m.out);
+    cr_assert_null(json_find(j, "lufs"));
+    cr_assert_null(json_find(j, "bpm"));
+    cr_assert_eq(json_len(json_find(j, "faults")), 1);
+    json_free(j), measure_deinit(&m), mem_free(x);
+}
+
+Test(measure, a_note_is_held_and_a_glide_is_not) {
+    stemforge_request r = stemforge_request_default();
+    double held[2];
+    for (int glide = 0; glide < 2; glide++) {
+        float *x = mem_calloc(N, sizeof *x);
+        double phase = 0;
+        for (int i = 0; i < N; i++) {
+            phase += 110 * exp2(glide * fmod((double)i / RATE, 0.5) * 4) / RATE; // 2 octaves a beat
+            x[i] = (float)(0.5 * turns(phase) + 0.2 * turns(2 * phase));
+        }
+        const stemforge_stem s = stem_of("bass", x, &r);
+        measured m;
+        cr_assert_eq(measure_init(&m, &s, NULL), OK);
+        held[glide] = m.out.held_pitch;
+        measure_deinit(&m), mem_free(x);
+    }
+    cr_assert(held[0] > 0.95 && held[1] < 0.2, "%g %g", held[0], held[1]);
+}
+
+Test(measure, a_clip_that_ends_early_or_clicks_is_told) {
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 120), false);
+    stemforge_request r = stemforge_request_default();
+    memset(x + N / 2, 0, N / 4 * sizeof *x);
+    memset(x + N / 4 * 3, 0, N / 4 * sizeof *x);
+    x[RATE] += 0.9f;
+    const stemforge_stem s = stem_of("other", x, &r);
+    measured m;
+    cr_assert_eq(measure_init(&m, &s, NULL), OK);
+    cr_assert_eq(m.out.fault_count, 2);
+    cr_assert_str_eq(m.out.faults[0], "early_end");
+    cr_assert_str_eq(m.out.faults[1], "clicks");
+    measure_deinit(&m), mem_free(x);
+}
+
+Test(measure, survives_each_failed_allocation) {
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 120), true);
+    stemforge_request r = stemforge_request_default();
+    r.bpm = 120;
+    const stemforge_stem s = stem_of("piano", x, &r);
+    for (int n = 0;; n++) {
+        measured m;
+        mem_fail_after(n);
+        status rc = measure_init(&m, &s, NULL);
+        mem_fail_after(-1);
+        cr_assert(rc == OK || (rc == ERR_OOM && !m.chord));
+        measure_deinit(&m);
         if (rc == OK) break;
     }
     mem_free(x);

@@ -26,6 +26,7 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
     char request[] = "{\"x\":1, \"parameters\" : {\"b\": 1.50, \"a\":\"\\u00e4\"} }";
     char warnings[] = "[{\"code\":\"assumed\",\"pointer\":\"/parameters/target_bpm\","
                       "\"detail\":\"no\"}]";
+    char facts[] = "{\"measured\":{\"bpm\":120.0}}";
     job_stem stems[2] = {{.name = "guitar",
                           .done = true,
                           .result = {.key = "f/generated/r/guitar.wav",
@@ -33,7 +34,8 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
                                      .md5 = "abc",
                                      .sample_rate = 44100,
                                      .channels = 2,
-                                     .seconds = 10}},
+                                     .seconds = 10,
+                                     .facts = facts}},
                          {.name = "bass"}};
     job j = {.id = "r",
              .audio_file_id = "f",
@@ -57,7 +59,8 @@ Test(view, a_callback_is_the_contracts_object_with_parameters_as_received) {
         "\"processing_time_seconds\":3.25,\"generated_stems\":[{\"stem_type\":\"guitar\","
         "\"blob_url\":\"http://host/files/f/generated/r/guitar.wav\",\"file_size_bytes\":2621440,"
         "\"format\":\"wav\",\"sample_rate\":44100,\"channels\":2,\"duration_seconds\":10.0,"
-        "\"content_md5\":\"abc\"}],\"error_message\":\"stem 'bass': no\","
+        "\"content_md5\":\"abc\",\"measured\":{\"bpm\":120.0}}],\"error_message\":\"stem 'bass': "
+        "no\","
         "\"error\":{\"code\":\"model_error\",\"detail\":\"stem 'bass': no\"},"
         "\"timestamp\":\"2026-03-04T05:06:07.890Z\",\"random_seed\":42,"
         "\"warnings\":[{\"code\":\"assumed\",\"pointer\":\"/parameters/target_bpm\","

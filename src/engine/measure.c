@@ -1,0 +1,92 @@
+// measure.c - see measure.h.
+#include "engine/measure.h"
+
+#include "audio/loudness.h"
+#include "audio/mix.h"
+#include "base/mem.h"
+#include "request/stems.h"
+
+#define SILENCE_SECONDS 1.0 // a longer one at the end is an early end
+#define SILENT_SHARE 0.5
+#define KEY_LEAD 0.05 // a key that is less ahead of the next is a guess
+
+static bool is_pitched(const stemforge_stem *s) {
+    int type = stems_find(s->name);
+    return type < 0 || stem_types[type].pitched;
+}
+
+static status name_chords(measured *m, err *e) {
+    size_t n = m->heard.bars;
+    if (!m->heard.chord || !n) return OK;
+    m->chord_text = mem_alloc(n * sizeof *m->chord_text);
+    m->chord = mem_alloc(n * sizeof *m->chord);
+    if (!m->chord_text || !m->chord) return err_set(e, ERR_OOM, "no memory for %zu chords", n);
+    for (size_t i = 0; i < n; i++) {
+        judge_chord_text(m->chord_text[i], &m->heard.chord[i]);
+        m->chord[i] = m->chord_text[i];
+    }
+    m->out.chords = m->chord;
+    m->out.chord_count = n;
+    return OK;
+}
+
+static void add_fault(measured *m, bool there, const char *name) {
+    if (there) m->fault[m->out.fault_count++] = name;
+    m->out.faults = m->fault;
+}
+
+static status find_faults(measured *m, const stemforge_stem *s, err *e) {
+    float *mono = mem_alloc((size_t)s->frames * sizeof *mono);
+    if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)s->frames);
+    analyse_mono(mono, s->samples, s->frames, s->channels);
+    analyse_defects d = analyse_find_defects(mono, s->frames, s->sample_rate);
+    mem_free(mono);
+    add_fault(m, d.silent_share > SILENT_SHARE, "silence");
+    add_fault(m, d.silence_end_s > SILENCE_SECONDS && d.silent_share <= SILENT_SHARE, "early_end");
+    add_fault(m, d.clipped_runs > 0, "flat_tops");
+    add_fault(m, d.clicks > 0, "clicks");
+    return OK;
+}
+
+static void set_rhythm(measured *m) {
+    const beat_track *b = &m->heard.beats;
+    if (b->bpm <= 0 || b->sure < JUDGE_TEMPO_SURE) return;
+    m->out.bpm = b->bpm;
+    m->out.first_beat_seconds = m->heard.first_beat;
+}
+
+static void set_key(measured *m) {
+    if (!m->heard.has_key || m->heard.key_lead < KEY_LEAD) return;
+    chords_key_text(m->key, m->heard.key);
+    m->out.key = m->key;
+}
+
+static void set_loudness(measured *m, const stemforge_stem *s) {
+    m->out.lufs = loudness_of(s->samples, s->frames, s->channels, s->sample_rate);
+    if (m->out.lufs > LOUDNESS_SILENCE) m->out.gain_db = MIX_TRACK_LUFS - m->out.lufs;
+}
+
+status measure_init(measured *m, const stemforge_stem *s, err *e) {
+    *m = (measured){0};
+    const judge_hint hint = {
+        .bpm = s->request->bpm, .from_one = s->request->bpm > 0, .unpitched = !is_pitched(s)};
+    status rc = judge_open(&m->heard, s->samples, s->frames, s->channels, s->sample_rate, &hint, e);
+    if (!rc) rc = name_chords(m, e);
+    if (!rc) rc = find_faults(m, s, e);
+    if (rc) {
+        measure_deinit(m);
+        return rc;
+    }
+    set_rhythm(m);
+    set_key(m);
+    set_loudness(m, s);
+    m->out.held_pitch = is_pitched(s) ? m->heard.held : -1;
+    return OK;
+}
+
+void measure_deinit(measured *m) {
+    judge_close(&m->heard);
+    mem_free(m->chord_text);
+    mem_free(m->chord);
+    *m = (measured){0};
+}
