@@ -23,7 +23,7 @@ const option config_table[] = {
     {"DEVICE", STR, FIELD(device), 0, 0, "",
      "auto, cpu, cuda or cuda:N; unset: cuda when USE_GPU is true, else cpu"},
     {"MODEL_THREADS", INT, FIELD(threads), 0, 1024, "0",
-     "threads that compute; 0: one a processor"},
+     "threads that compute; 0: one a processor, fewer under a CPU quota"},
     {"BATCH_MAX", INT, FIELD(batch_max), 0, 256, "0",
      "stems in the running step at most; 0: the engine's default"},
     {"BATCH_MEMORY_MB", INT, FIELD(memory_max_mb), 0, 1048576, "0",

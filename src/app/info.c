@@ -4,7 +4,9 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "app/shipped.h"
+#include "base/cgroup.h"
 #include "base/json.h"
+#include "base/os.h"
 #include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/family.h"
@@ -45,7 +47,8 @@ static void gpu_text(char *out, size_t cap) {
 static status describe(const char *model, bool as_json, err *e) {
     family *f = NULL;
     buf text;
-    char kernels[64], gpu[640];
+    char kernels[64], gpu[640], threads[80];
+    cgroup_text(threads, sizeof threads, cgroup_cpus(""), os_cpu_count());
     gpu_text(gpu, sizeof gpu);
     buf_init(&text, 1 << 16);
     json *members = json_new_object();
@@ -55,13 +58,15 @@ static status describe(const char *model, bool as_json, err *e) {
     bool ok = !rc && members && (!f->ops->describe || f->ops->describe(f, &text, members)) &&
               json_set_str(members, "digest", digest) &&
               json_set_int(members, "arithmetic", ARITHMETIC) &&
+              json_set_str(members, "threads", threads) &&
               json_set_str(members, "prefetch", kept_way()) && json_set_str(members, "gpu", gpu) &&
               json_set_str(members, "gpu_kernels", kernel_names(kernels));
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
     if (!rc && !as_json)
-        printf("%sdigest     %s\narithmetic %d\nprefetch   %s\nGPU        %s\nGPU code   %s\n",
-               buf_str(&text), *digest ? digest : "not known", ARITHMETIC, kept_way(), gpu,
+        printf("%sdigest     %s\narithmetic %d\nthreads    %s\nprefetch   %s\nGPU        %s\nGPU "
+               "code   %s\n",
+               buf_str(&text), *digest ? digest : "not known", ARITHMETIC, threads, kept_way(), gpu,
                kernel_names(kernels));
     json_free(members);
     buf_deinit(&text);

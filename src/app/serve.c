@@ -15,6 +15,7 @@
 #include "app/config.h"
 #include "app/serve_check.h"
 #include "app/serve_parts.h"
+#include "base/cgroup.h"
 #include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -251,8 +252,19 @@ static status open_engine(service *s, err *e) {
     return stemforge_open(&s->engine, &o, e);
 }
 
+static void log_threads(const stemforge_info *info) {
+    double quota = cgroup_cpus("");
+    char text[80];
+    cgroup_text(text, sizeof text, quota, os_cpu_count());
+    if (info->threads == cgroup_threads(quota, os_cpu_count()))
+        log_info("serve", "Threads that compute: %s (%s)", text, info->isa);
+    else // somebody chose
+        log_info("serve", "Threads that compute: %d (%s)", info->threads, info->isa);
+}
+
 static void log_loaded(const stemforge_info *info) {
     log_info("serve", "%s loaded successfully (model: %s)", info->title, info->name);
+    log_threads(info);
     if (info->gpu)
         log_info("serve", "Computing on the GPU: %s, %.1f GB", info->gpu,
                  (double)info->gpu_memory / 1e9);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/cgroup.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -65,10 +66,11 @@ static status scratch_open(compute *c, int threads, err *e) {
     return compute_reserve(c, 2048, e);
 }
 
-// Sets *out to STEMFORGE_THREADS, or else to the number of processors this process may use.
+// Sets *out to STEMFORGE_THREADS, or else to the processors that this process may use: fewer where
+// a container has a quota.
 static status default_threads(int *out, err *e) {
     const char *text = getenv("STEMFORGE_THREADS");
-    *out = MIN(os_cpu_count(), POOL_THREADS_MAX);
+    *out = MIN(cgroup_threads(cgroup_cpus(""), os_cpu_count()), POOL_THREADS_MAX);
     if (!text || !*text) return OK;
     char *end;
     long n = strtol(text, &end, 10);
