@@ -122,9 +122,9 @@ def build(case):
     return StableAudioPipeline(tokenizer=tokenizer, scheduler=scheduler, **parts), gen
 
 
-def encode(pipe, text, end):
+def encode(pipe, text, end, tokens=20):
     """(ids, rows, global): what the pipeline gives its transformer."""
-    ids = pipe.tokenizer(text, padding="max_length", max_length=20, truncation=True, return_tensors="pt")
+    ids = pipe.tokenizer(text, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt")
     embeds = pipe.encode_prompt(text, "cpu", False)
     start, stop = pipe.encode_duration(0.0, end, "cpu", False, 1)
     n = int(ids.attention_mask.sum())

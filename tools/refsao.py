@@ -51,7 +51,7 @@ def build(case):
         "seconds": StableAudioProjectionModel(24, dim, 0, case["range"]),
         "net": DiffusionTransformer(io_channels=4, embed_dim=64, depth=2, num_heads=2,
                                     diffusion_objective=case["objective"], **case["net"]),
-        "vae": AutoencoderOobleck(encoder_hidden_size=4, downsampling_ratios=RATIOS, channel_multiples=MULTIPLES,
+        "vae": AutoencoderOobleck(encoder_hidden_size=8, downsampling_ratios=RATIOS, channel_multiples=MULTIPLES,
                                   decoder_channels=4, decoder_input_channels=4, audio_channels=2, sampling_rate=8000),
     }
     with torch.no_grad():
@@ -98,6 +98,9 @@ def record(case, parts, gen, out):
     out["vae.x"] = x[0].T.contiguous()
     wave = parts["vae"].decode(x * case["scale"]).sample[0]
     out["vae.wave"] = torch.tanh(wave) if case["tanh"] else wave
+    sound = 0.3 * torch.randn(1, 2, FRAMES * 64, generator=gen)
+    out["sound"] = sound[0]
+    out["sound.latents"] = (parts["vae"].encode(sound).latent_dist.mode()[0] / case["scale"]).T
     noise = torch.randn(STEPS + 1, 1, 4, FRAMES, generator=gen)
     out["noise"] = noise[:, 0].transpose(1, 2).contiguous()
     record_runs(case, parts["net"], rows, whole, noise, out)
@@ -164,8 +167,8 @@ def original_name(name):
 
 
 def config_of(case):
-    coder = {"channels": 4, "c_mults": MULTIPLES, "strides": RATIOS, "use_snake": True}
-    decoder = {"out_channels": 2, "latent_dim": 4} | coder
+    coder = {"c_mults": MULTIPLES, "strides": RATIOS, "use_snake": True}
+    decoder = {"out_channels": 2, "channels": 4, "latent_dim": 4} | coder
     if not case["tanh"]:
         decoder["final_tanh"] = False
     number = {"min_val": 0, "max_val": case["range"]}
@@ -175,7 +178,7 @@ def config_of(case):
         "model": {
             "pretransform": {
                 "type": "autoencoder", "iterate_batch": True, "scale": case["scale"], "config": {
-                    "encoder": {"type": "oobleck", "config": {"in_channels": 2, "latent_dim": 8} | coder},
+                    "encoder": {"type": "oobleck", "config": {"in_channels": 2, "channels": 8, "latent_dim": 8} | coder},
                     "decoder": {"type": "oobleck", "config": decoder},
                     "bottleneck": {"type": "vae"}, "latent_dim": 4, "downsampling_ratio": 64, "io_channels": 2}},
             "conditioning": {

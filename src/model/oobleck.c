@@ -58,6 +58,7 @@ static status read_stages(oobleck_config *cfg, const json *j, err *e) {
     cfg->stages = (int64_t)n;
     cfg->hop = 1;
     for (size_t i = 0; i < n; i++) {
+        cfg->times[i] = times[i];
         cfg->strides[i] = ratios[n - 1 - i];
         cfg->widths[i] = cfg->width * times[n - 1 - i];
         cfg->hop *= cfg->strides[i];
@@ -73,12 +74,17 @@ static status read_stages(oobleck_config *cfg, const json *j, err *e) {
 }
 
 static status read_config(oobleck_config *cfg, const json *j, err *e) {
-    *cfg = (oobleck_config){
-        .sample_rate = 44100, .latent = 64, .channels = 2, .width = 128, .scale = 1};
+    *cfg = (oobleck_config){.sample_rate = 44100,
+                            .latent = 64,
+                            .channels = 2,
+                            .width = 128,
+                            .encoder_width = 128,
+                            .scale = 1};
     status rc = read_class(j, e);
     if (!rc) rc = json_opt_int(j, "sampling_rate", 1000, 384000, &cfg->sample_rate, e);
     if (!rc) rc = json_opt_int(j, "decoder_input_channels", 1, 4096, &cfg->latent, e);
     if (!rc) rc = json_opt_int(j, "decoder_channels", 1, 4096, &cfg->width, e);
+    if (!rc) rc = json_opt_int(j, "encoder_hidden_size", 1, 4096, &cfg->encoder_width, e);
     if (!rc) rc = json_opt_int(j, "audio_channels", 1, 64, &cfg->channels, e);
     if (!rc) rc = json_opt_num(j, "scale", 1e-6, 1e6, &cfg->scale, e);
     if (!rc) rc = json_opt_bool(j, "final_tanh", &cfg->tanh, e);
@@ -106,45 +112,44 @@ static float *bind_exp(weights *w, const char *prefix, const char *name, int64_t
     return v;
 }
 
-static void bind_snake(weights *w, oobleck_snake *s, int64_t n, const char *prefix) {
+void oobleck_bind_snake(weights *w, oobleck_snake *s, int64_t n, const char *prefix) {
     float *by = bind_exp(w, prefix, "beta", n);
     s->a = bind_exp(w, prefix, "alpha", n);
     for (int64_t i = 0; by && i < n; i++) by[i] = 1 / (by[i] + 1e-9f);
     s->by = by;
 }
 
-static void bind_conv(weights *w, sea_conv *l, const sea_conv *shape, const char *prefix) {
+void oobleck_bind_conv(weights *w, sea_conv *l, const sea_conv *shape, const char *prefix) {
     *l = *shape;
     sea_conv_bind(l, w, prefix);
 }
 
-static void bind_unit(weights *w, oobleck_unit *u, int64_t n, int64_t dilation,
-                      const char *prefix) {
+void oobleck_bind_unit(weights *w, oobleck_unit *u, int64_t n, int k, const char *prefix) {
+    static const int64_t dilations[OOBLECK_UNITS] = {1, 3, 9};
     char full[160];
-    const sea_conv wide = {.in = n, .out = n, .k = FIRST_TAPS, .stride = 1, .dilation = dilation};
+    const sea_conv wide = {
+        .in = n, .out = n, .k = FIRST_TAPS, .stride = 1, .dilation = dilations[k]};
     const sea_conv mix = {.in = n, .out = n, .k = 1, .stride = 1, .dilation = 1};
-    snprintf(full, sizeof full, "%s.snake1", prefix);
-    bind_snake(w, &u->snake1, n, full);
-    snprintf(full, sizeof full, "%s.conv1", prefix);
-    bind_conv(w, &u->conv1, &wide, full);
-    snprintf(full, sizeof full, "%s.snake2", prefix);
-    bind_snake(w, &u->snake2, n, full);
-    snprintf(full, sizeof full, "%s.conv2", prefix);
-    bind_conv(w, &u->conv2, &mix, full);
+    snprintf(full, sizeof full, "%s.res_unit%d.snake1", prefix, k + 1);
+    oobleck_bind_snake(w, &u->snake1, n, full);
+    snprintf(full, sizeof full, "%s.res_unit%d.conv1", prefix, k + 1);
+    oobleck_bind_conv(w, &u->conv1, &wide, full);
+    snprintf(full, sizeof full, "%s.res_unit%d.snake2", prefix, k + 1);
+    oobleck_bind_snake(w, &u->snake2, n, full);
+    snprintf(full, sizeof full, "%s.res_unit%d.conv2", prefix, k + 1);
+    oobleck_bind_conv(w, &u->conv2, &mix, full);
 }
 
 static void bind_stage(weights *w, oobleck_stage *s, const oobleck_config *cfg, int64_t i) {
-    static const int64_t dilations[OOBLECK_UNITS] = {1, 3, 9};
     char full[120];
     snprintf(full, sizeof full, "decoder.block.%d.snake1", (int)i);
-    bind_snake(w, &s->snake, cfg->widths[i], full);
+    oobleck_bind_snake(w, &s->snake, cfg->widths[i], full);
     s->up = (sea_up){.in = cfg->widths[i], .out = cfg->widths[i + 1], .stride = cfg->strides[i]};
     snprintf(full, sizeof full, "decoder.block.%d.conv_t1", (int)i);
     sea_up_bind(&s->up, w, full);
-    for (int k = 0; k < OOBLECK_UNITS; k++) {
-        snprintf(full, sizeof full, "decoder.block.%d.res_unit%d", (int)i, k + 1);
-        bind_unit(w, &s->unit[k], cfg->widths[i + 1], dilations[k], full);
-    }
+    snprintf(full, sizeof full, "decoder.block.%d", (int)i);
+    for (int k = 0; k < OOBLECK_UNITS; k++)
+        oobleck_bind_unit(w, &s->unit[k], cfg->widths[i + 1], k, full);
 }
 
 status oobleck_open(oobleck **out, weights *w, const json *config, arena *own, err *e) {
@@ -162,10 +167,10 @@ status oobleck_open(oobleck **out, weights *w, const json *config, arena *own, e
                            .stride = 1,
                            .dilation = 1,
                            .bare = true};
-    bind_conv(w, &m->first, &first, "decoder.conv1");
+    oobleck_bind_conv(w, &m->first, &first, "decoder.conv1");
     for (int64_t i = 0; i < cfg->stages; i++) bind_stage(w, &m->stage[i], cfg, i);
-    bind_snake(w, &m->snake, cfg->width, "decoder.snake1");
-    bind_conv(w, &m->last, &last, "decoder.conv2");
+    oobleck_bind_snake(w, &m->snake, cfg->width, "decoder.snake1");
+    oobleck_bind_conv(w, &m->last, &last, "decoder.conv2");
     *out = m;
     return OK;
 }
