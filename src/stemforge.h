@@ -106,6 +106,10 @@ typedef struct {
                                // from; audio is kept at the front as it is, without a fade at
                                // its end
     double more_seconds;       // 0.1 to 600 behind continue_from, in place of seconds; 0: not given
+    const char *init_audio; // audio file that a model that removes noise varies, or mends in part
+    double strength; // of the variation, 0.01 to 1: all is new; 0: 0.4, or 1 where a part is mended
+    double remake_from, remake_to; // seconds that are made anew, 0 to 600; -1: from the beginning,
+                                   // to the end
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 

@@ -11,6 +11,7 @@ flow. Versions: tools/requirements-diffusers.txt.
 import copy
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -103,13 +104,14 @@ def record(case, parts, gen, out):
     out["sound.latents"] = (parts["vae"].encode(sound).latent_dist.mode()[0] / case["scale"]).T
     noise = torch.randn(STEPS + 1, 1, 4, FRAMES, generator=gen)
     out["noise"] = noise[:, 0].transpose(1, 2).contiguous()
-    record_runs(case, parts["net"], rows, whole, noise, out)
+    record_runs(case, parts["net"], rows, whole, noise, out["sound.latents"].T.unsqueeze(0), out)
 
 
-def record_runs(case, net, rows, whole, noise, out):
-    """The samplers in double; guided by 4 away from zeros, but for ping-pong, which is not guided."""
+def record_runs(case, net, rows, whole, noise, given, out):
+    """The samplers in double; guided by 4 away from zeros, but for ping-pong, which is not guided. The varied ones start
+    from a given latent, of whose noise levels 0.6 are left out."""
     net = copy.deepcopy(net).double()
-    rows, whole, noise = rows.double(), whole.double(), noise.double()
+    rows, whole, noise, given = rows.double(), whole.double(), noise.double(), given.double()
 
     def v(x, t, context):
         return net._forward(x, t, cross_attn_cond=context, global_embed=whole)
@@ -132,6 +134,8 @@ def record_runs(case, net, rows, whole, noise, out):
         draws = iter(noise[1:])
         runs = {"3m": K.sample_dpmpp_3m_sde(denoised, noise[0] * sigmas[0], sigmas, disable=True, callback=keep("3m"),
                                             noise_sampler=lambda sigma, sigma_next: next(draws))}
+        sigmas = K.get_sigmas_polyexponential(STEPS, 0.3, math.exp(math.log(500) - 0.6 * math.log(500 / 0.3))).double()
+        runs["varied"] = K.sample_dpmpp_2m(denoised, given + noise[0] * sigmas[0], sigmas, disable=True)
     else:
         draws = iter(noise[1:])
         S.torch.randn_like = lambda x: next(draws)
@@ -139,6 +143,7 @@ def record_runs(case, net, rows, whole, noise, out):
                                         callback=keep("pingpong"))}
         for name, sampler in (("euler", "euler"), ("2m", "dpmpp")):
             runs[name] = S.sample_rf(guided, noise[0], steps=STEPS, sampler_type=sampler)
+        runs["varied"] = S.sample_rf(guided, noise[0], given, steps=STEPS, sampler_type="dpmpp", sigma_max=0.4)
     for name, last in runs.items():
         out[f"{name}.x{STEPS - 1}"] = last[0].T.contiguous().float()
 

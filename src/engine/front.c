@@ -4,6 +4,8 @@
 #include "audio/file.h"
 #include "audio/join.h"
 #include "base/mem.h"
+#include "request/fields.h"
+#include "request/length.h"
 
 #define SECONDS_MAX 600
 
@@ -38,6 +40,18 @@ status front_open(front *out, const stemforge_request *r, int rate, int channels
     mem_free(planes);
     if (rc) front_close(out);
     return rc;
+}
+
+status front_settle(stemforge_request *r, double given, err *e) {
+    double most = fields_find("seconds")->hi;
+    if (r->more_seconds > 0 && given + r->more_seconds > most)
+        return err_field(e, "more_seconds",
+                         "expected at most %g s behind the %.1f s of %s, found %g", most - given,
+                         given, r->continue_from, r->more_seconds);
+    if (r->more_seconds > 0) r->seconds = given + r->more_seconds;
+    if (given < length_seconds(r)) return OK;
+    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
+                     given, r->continue_from, length_seconds(r));
 }
 
 void front_close(front *f) {

@@ -16,4 +16,7 @@ typedef struct {
 // Reads r->continue_from. rate and channels are the model's.
 status front_open(front *out, const stemforge_request *r, int rate, int channels, warnings *said,
                   err *e);
+// The length of a stem that goes on from so many seconds: settles r's more_seconds. ERR_ARG when
+// there is nothing left to make.
+status front_settle(stemforge_request *r, double given, err *e);
 void front_close(front *f); // zeroed is fine

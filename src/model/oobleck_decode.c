@@ -1,8 +1,8 @@
 // oobleck_decode.c - latents to samples, piece by piece; see oobleck.h.
 //
 //     x = conv7(latents)
-//     each stage:  x = up(oobleck_snake_rows(x));  three times: x += conv1(oobleck_snake_rows(conv7(oobleck_snake_rows(x))))
-//     samples = conv7(oobleck_snake_rows(x))
+//     each stage:  x = up(snake(x));  three times: x += conv1(snake(conv7(snake(x))))
+//     samples = conv7(snake(x))
 //
 // A piece is a range of samples. Going back through the layers says which rows of each layer it
 // needs; rows outside the sequence are zero for every layer, as the reference pads each of them.

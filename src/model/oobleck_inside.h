@@ -27,8 +27,8 @@ struct oobleck {
     oobleck_stage stage[OOBLECK_STAGES_MAX];
 };
 
-// A transposed convolution drops so many samples in front of its output, and the encoder's other one
-// sees so many zeros in front of its input.
+// A transposed convolution drops so many samples in front of its output, and the encoder's other
+// one sees so many zeros in front of its input.
 static inline int64_t oobleck_trim(int64_t stride) {
     return (stride + 1) / 2;
 }

@@ -1,5 +1,5 @@
-// oobleck_layers.c - the layers that Oobleck's decoder and encoder share, over pieces of a sequence;
-// see oobleck_inside.h.
+// oobleck_layers.c - the layers that Oobleck's decoder and encoder share, over pieces of a
+// sequence; see oobleck_inside.h.
 #include <assert.h>
 #include <string.h>
 

@@ -15,8 +15,8 @@ static const tensor *nothing(const void *file, const char *name) {
 }
 
 static void run_schedule(const sa_schedule *s) {
-    const sa_course c = {s, s->sampler, 9};
-    (void)sa_course_start(&c);
+    const sa_course c = {s, s->sampler, 9, 0};
+    (void)sa_course_start(&c, NULL);
     for (int64_t i = 0; i < c.steps; i++) (void)sa_course_step(&c, i);
 }
 

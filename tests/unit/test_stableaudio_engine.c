@@ -183,8 +183,6 @@ Test(stableaudio_engine, what_it_cannot_do_is_refused_and_what_it_ignores_is_tol
     refused(g, &o, "seconds", "at most the 1.04 s of this model's canvas, found 1.5");
     o = request(g, 1), o.r.melody = "x.wav";
     refused(g, &o, "melody", "leave it out");
-    o = request(g, 1), o.r.continue_from = "x.wav";
-    refused(g, &o, "continue_from", "leave it out");
     o = request(g, 1), o.r.temperature = 0.5;
     refused(g, &o, "temperature", "found 0.5");
     o = request(g, 1), o.r.steps = 1;

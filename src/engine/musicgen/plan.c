@@ -72,20 +72,6 @@ static double given_seconds(const musicgen_plan *q) {
     return (double)q->given_n / pipeline_of(&q->base)->frame_rate;
 }
 
-// The length that is asked for in all, or behind what is given.
-static status settle_length(musicgen_plan *q, err *e) {
-    stemforge_request *r = &q->base.own;
-    double seconds = given_seconds(q), most = fields_find("seconds")->hi;
-    if (r->more_seconds > 0 && seconds + r->more_seconds > most)
-        return err_field(e, "more_seconds",
-                         "expected at most %g s behind the %.1f s of %s, found %g", most - seconds,
-                         seconds, r->continue_from, r->more_seconds);
-    if (r->more_seconds > 0) r->seconds = seconds + r->more_seconds;
-    if (seconds < length_seconds(r)) return OK;
-    return err_field(e, "seconds", "expected more than the %.1f s of %s to go on from, found %g",
-                     seconds, r->continue_from, length_seconds(r));
-}
-
 // The model goes on from whole frames. The last ones were encoded beside the silence behind the
 // end, so it makes them anew: what it heard as an end would be one.
 static status read_given_audio(musicgen_plan *q, err *e) {
@@ -114,7 +100,7 @@ static status read_given(musicgen_plan *q, err *e) {
     bool codes = dot && strcmp(dot, ".safetensors") == 0;
     status rc = codes ? read_given_codes(q, e) : read_given_audio(q, e);
     if (rc) err_about(e, "continue_from");
-    return rc ? rc : settle_length(q, e);
+    return rc ? rc : front_settle(&q->base.own, given_seconds(q), e);
 }
 
 // --- plans

@@ -72,8 +72,9 @@ status denoise_create(denoise **out, const sa_model *m, compute *c, denoise_room
     }
     dit_global(m->net, c, r->net, d->global, k->global);
     p->draw(p->arg, 0, d->x, (int64_t)n);
-    float start = sa_course_start(&p->course);
+    float sound = 0, start = sa_course_start(&p->course, p->given ? &sound : NULL);
     for (size_t i = 0; i < n; i++) d->x[i] = d->x[i] * start;
+    for (size_t i = 0; p->given && i < n; i++) d->x[i] = d->x[i] + sound * p->given[i];
     *out = d;
     return OK;
 }
@@ -104,6 +105,19 @@ static void direction(const denoise *d, compute *c, denoise_room *r, const sa_st
     for (size_t i = 0; i < n; i++) r->v[i] = r->null[i] + d->p.guidance * (r->v[i] - r->null[i]);
 }
 
+// Frames that are kept become what the given sound is at the level behind the step, always in the
+// same noise.
+static void keep_frames(denoise *d, denoise_room *r, const sa_step *s) {
+    int64_t width = dit_get_config(d->m->net)->channels, n = d->p.frames * width;
+    span fresh = {d->p.fresh.from * width, d->p.fresh.to * width};
+    if (!d->p.given || (fresh.from == 0 && fresh.to == n)) return;
+    d->p.draw(d->p.arg, 0, r->noise, n);
+    for (int64_t i = 0; i < n; i++) {
+        if (i >= fresh.from && i < fresh.to) continue;
+        d->x[i] = s->sound_next * d->p.given[i] + s->noise_next * r->noise[i];
+    }
+}
+
 void denoise_step(denoise *d, compute *c, denoise_room *r) {
     assert(d->done < d->p.course.steps);
     sa_step s = sa_course_step(&d->p.course, d->done);
@@ -119,6 +133,7 @@ void denoise_step(denoise *d, compute *c, denoise_room *r) {
         d->older[i] = d->estimate[i];
         d->estimate[i] = estimate;
     }
+    keep_frames(d, r, &s);
     d->done++;
 }
 

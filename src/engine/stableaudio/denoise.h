@@ -12,6 +12,8 @@ typedef struct {
     float guidance; // over 1: v = v_null + guidance (v - v_null)
     sa_draw draw;
     void *arg;
+    const float *given; // latent [frames, channels] that it starts from, in noise; or NULL
+    span fresh;         // frames that are made; the others become those of given
 } denoise_params;
 
 typedef struct denoise denoise;

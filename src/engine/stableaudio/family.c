@@ -91,16 +91,21 @@ static status make_conditions(take *base, denoise_conditions *k, float *global, 
 
 static status begin(take *base, err *e) {
     stableaudio_family *f = self(base);
-    const stableaudio_plan *q = (const stableaudio_plan *)base->of;
+    stableaudio_plan *q = (stableaudio_plan *)base->of;
+    status rc = check_values(f, e);
+    if (!rc) rc = sa_given_encode(&q->given, &f->m, f->base.c, e);
+    if (rc) return from_same_files(f, rc, e);
     const denoise_params p = {.course = q->course,
                               .frames = q->frames,
                               .guidance = q->guidance,
                               .draw = draw,
-                              .arg = base};
+                              .arg = base,
+                              .given = q->given.latents,
+                              .fresh = q->given.fresh};
     denoise_conditions k = {0};
     size_t width = (size_t)dit_get_config(f->m.net)->global;
     float *global = mem_alloc(width * sizeof *global);
-    status rc = global ? check_values(f, e) : err_set(e, ERR_OOM, "no memory for a stem");
+    if (!global) rc = err_set(e, ERR_OOM, "no memory for a stem");
     if (!rc) rc = make_conditions(base, &k, global, e);
     if (!rc)
         rc = denoise_create(&((stableaudio_take *)base)->run, &f->m, f->base.c, f->room, &p, &k, e);

@@ -24,7 +24,7 @@ static status bind_codec(sa_model *m, weights *w, const json *config, err *e) {
 }
 
 static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
-    weights_type once = type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
+    weights_type once = m->once = type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     const struct {
         const char *folder;
         const sa_part *part;
@@ -97,6 +97,7 @@ status sa_model_open(sa_model *out, const checkpoint *files, weights_type type, 
 
 void sa_model_close(sa_model *m) {
     arena_deinit(&m->own);
+    arena_deinit(&m->encoder_own);
     sa_files_close(&m->files);
     *m = (sa_model){0};
 }
@@ -135,4 +136,29 @@ status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_c
     status rc = condition(m, c, t, &work, context, global, e);
     arena_deinit(&work);
     return rc;
+}
+
+// --- given sounds
+
+static status bind_encoder(sa_model *m, compute *c, err *e) {
+    weights w;
+    oobleck_encoder *made;
+    weights_init(&w, m->files.vae.tensors, &m->encoder_own, m->once);
+    w.c = c;
+    status rc = oobleck_encoder_open(&made, &w, oobleck_get_config(m->codec), &m->encoder_own, e);
+    if (!rc) rc = weights_finish(&w, e);
+    if (!rc) rc = weights_check_values(w.kept, c, e);
+    if (rc) {
+        err_within(e, rc, "the codec's encoder");
+        arena_deinit(&m->encoder_own);
+        m->encoder_own = (arena){0};
+    } else {
+        m->encoder = made;
+    }
+    return rc;
+}
+
+status sa_model_encode(sa_model *m, compute *c, const oobleck_encode_args *a, err *e) {
+    status rc = m->encoder ? OK : bind_encoder(m, c, e);
+    return rc ? rc : oobleck_encode(m->encoder, c, a, e);
 }

@@ -17,7 +17,10 @@ typedef struct {
     dit *net;
     oobleck *codec;
     sa_schedule schedule;
-    int64_t tokens;              // of a text at most: the context has a row for each
+    int64_t tokens;           // of a text at most: the context has a row for each
+    oobleck_encoder *encoder; // NULL until somebody brings a sound
+    arena encoder_own;
+    weights_type once;           // of the networks that run once a stem
     const weights_kept *kept[4]; // tensors whose values nobody has read yet
     int64_t values;
     size_t size;
@@ -42,3 +45,7 @@ typedef struct {
 } sa_text;
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
                           float *global, err *e);
+
+// Latents of a sound. The first call binds the encoder; on the batch's thread, like
+// sa_model_condition.
+status sa_model_encode(sa_model *m, compute *c, const oobleck_encode_args *a, err *e);

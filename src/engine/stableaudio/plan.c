@@ -16,7 +16,6 @@ static const sa_model *model_of(const plan *p) {
 static status refuse(const stemforge_request *r, err *e) {
     static const char *const none = "expected none: Stable Audio cannot %s yet; leave it out";
     if (r->melody) return err_field(e, "melody", none, "follow a melody");
-    if (r->continue_from) return err_field(e, "continue_from", none, "go on from a sound");
     if (r->temperature > 0 && (r->temperature < 1 || r->temperature > 1))
         return err_field(e, "temperature",
                          "expected 1, each step adds noise, or 0, none does; found %g",
@@ -117,14 +116,30 @@ static status read_negative(stableaudio_plan *q, err *e) {
     return rc;
 }
 
+// What it goes on from, and so how long it is.
+static status read_front(stableaudio_plan *q, err *e) {
+    const oobleck_config *codec = oobleck_get_config(model_of(&q->base)->codec);
+    front *f = &q->base.front;
+    if (!q->base.r->continue_from) return OK;
+    status rc =
+        front_open(f, q->base.r, (int)codec->sample_rate, (int)codec->channels, &q->base.said, e);
+    if (rc) err_about(e, "continue_from");
+    double given = (double)f->samples / (double)codec->sample_rate;
+    return rc ? rc : front_settle(&q->base.own, given, e);
+}
+
 static status fill_plan(stableaudio_plan *q, err *e) {
     const stemforge_request *r = q->base.r;
     const sa_model *m = model_of(&q->base);
     status rc = refuse(r, e);
+    if (!rc) rc = sa_given_check(r, e);
+    if (!rc) rc = read_front(q, e);
     double seconds = length_made_seconds(r);
     if (!rc) rc = read_canvas(q, seconds, e);
     if (!rc) rc = read_course(q, e);
+    if (!rc) rc = sa_given_read(&q->given, m, r, &q->base.front, q->frames, e);
     if (rc) return rc;
+    q->course.kept = q->given.kept;
     int64_t rate = oobleck_get_config(m->codec)->sample_rate;
     int64_t most = oobleck_samples(m->codec, q->frames);
     q->samples = MIN(most, (int64_t)ceil(seconds * (double)rate - 1e-9));
@@ -151,6 +166,8 @@ void stableaudio_plan_free(plan *p) {
     if (!q) return;
     buf_deinit(&q->chords);
     tok_ids_deinit(&q->negative);
+    sa_given_deinit(&q->given);
+    front_close(&q->base.front);
     mem_free(q);
 }
 

@@ -1,6 +1,7 @@
 // plan.h - a request to Stable Audio: what its stems share, and the parameters of each.
 #pragma once
 #include "engine/stableaudio/denoise.h"
+#include "engine/stableaudio/given.h"
 
 typedef struct {
     family base;
@@ -18,6 +19,7 @@ typedef struct {
     int64_t frames;   // of the canvas
     sa_course course;
     float guidance;
+    sa_given given;
 } stableaudio_plan;
 
 typedef struct {

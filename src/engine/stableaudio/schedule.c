@@ -117,15 +117,10 @@ int64_t sa_steps_min(const sa_schedule *s) {
     return s->flow ? 1 : 2;
 }
 
-float sa_course_start(const sa_course *c) {
-    double most = c->s->sigma_max;
-    if (c->s->flow) return 1;
-    return (float)(c->s->unit ? sqrt(most * most + 1) : most);
-}
-
 // Rounded to f32, as the reference keeps it.
 static double sigma(const sa_course *c, int64_t i) {
-    double from = num_log2(c->s->sigma_max), to = num_log2(c->s->sigma_min);
+    double to = num_log2(c->s->sigma_min), from = num_log2(c->s->sigma_max);
+    from -= c->kept * (from - to);
     if (i >= c->steps) return 0;
     double share = (double)i / (double)(c->steps - 1);
     return (double)(float)num_exp(LN2 * (from + (to - from) * share));
@@ -135,9 +130,20 @@ static double sigma(const sa_course *c, int64_t i) {
 #define FLOW_TO 2.0
 
 static double flow_time(const sa_course *c, int64_t i) {
-    double at = FLOW_FROM + (FLOW_TO - FLOW_FROM) * (double)i / (double)c->steps;
-    if (i == 0) return 1;
+    double first = 1 - c->kept, from = FLOW_FROM;
+    if (i == 0) return first;
+    if (c->kept > 0) from = LN2 * num_log2(c->kept / first + 1e-6);
+    double to = MAX(FLOW_TO, from); // a weak variation begins behind the end
+    double at = from + (to - from) * (double)i / (double)c->steps;
     return i >= c->steps ? 0 : (double)(float)(1 / (1 + num_exp(at)));
+}
+
+float sa_course_start(const sa_course *c, float *sound) {
+    double most = c->s->sigma_max;
+    if (sound) *sound = c->s->flow ? (float)c->kept : 1;
+    if (c->s->flow) return (float)(1 - c->kept);
+    if (sound) return (float)sigma(c, 0);
+    return (float)(c->s->unit ? sqrt(most * most + 1) : most);
 }
 
 // --- diffusion
@@ -178,7 +184,9 @@ static sa_step diffusion_step(const sa_course *c, int64_t i) {
                    .in = (float)(1 / sqrt(square)),
                    .keep = (float)(1 / square),
                    .less = (float)(now / sqrt(square)),
-                   .now = 1};
+                   .now = 1,
+                   .sound_next = 1,
+                   .noise_next = (float)next};
     if (i == c->steps - 1) return out; // the estimate itself
     double ratio = next / now, back = noisy ? ratio * ratio : ratio;
     out.back = (float)back;
@@ -201,14 +209,20 @@ static double rise(const sa_course *c, int64_t i) {
 
 static sa_step flow_step(const sa_course *c, int64_t i) {
     double t = flow_time(c, i), next = flow_time(c, i + 1), back = next / t, slope = 0;
-    sa_step out = {.time = (float)t, .in = 1, .keep = 1, .less = (float)t};
+    sa_step out = {.time = (float)t,
+                   .in = 1,
+                   .keep = 1,
+                   .less = (float)t,
+                   .sound_next = (float)(1 - next),
+                   .noise_next = (float)next};
     if (samplers[c->sampler].noisy) {
         out.now = (float)(1 - next);
         out.noise = (float)next;
         return out;
     }
     // At t = 1 the logarithm is infinite: the step after it is of first order too.
-    if (samplers[c->sampler].order == 2 && i > 1 && i < c->steps - 1)
+    int64_t first = c->kept > 0 ? 1 : 2;
+    if (samplers[c->sampler].order == 2 && i >= first && i < c->steps - 1)
         slope = 0.5 * rise(c, i) / rise(c, i - 1);
     out.back = (float)back;
     out.now = (float)((1 - back) * (1 + slope));

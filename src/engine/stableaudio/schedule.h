@@ -39,15 +39,18 @@ typedef struct {
     const sa_schedule *s;
     sa_sampler sampler;
     int64_t steps; // at least sa_steps_min
+    double kept;   // of a given sound: the share of the levels that is left out, below 1
 } sa_course;
 
 typedef struct {
     float time;           // what the network is told
     float in, keep, less; // see above
     float back, now, before, older, noise;
+    float sound_next, noise_next; // what x of the next level is of a sound and of noise
 } sa_step;
 
 int64_t sa_steps_min(const sa_schedule *s);
-// The factor of the noise that a denoising starts from.
-float sa_course_start(const sa_course *c);
+// What a denoising starts from: the factor of the noise. *sound: that of a given sound, whose
+// latent is added; NULL: there is none.
+float sa_course_start(const sa_course *c, float *sound);
 sa_step sa_course_step(const sa_course *c, int64_t i);
