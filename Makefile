@@ -221,6 +221,11 @@ gpu: $(OUT)/tests/run_gpu $(BIN)
 	LD_LIBRARY_PATH=$(EMU_OUT) $(OUT)/tests/run_gpu
 	OUT=$(OUT) tests/gpu/program.sh
 
+# Faults planted into the kernels, one after another: a test must see each. Minutes.
+.PHONY: gpu-mutants
+gpu-mutants: $(OUT)/tests/run_gpu
+	CXX='$(CXX)' tests/gpu/mutants.sh $(OUT)
+
 # The kept inputs of every fuzz target, with a plain main, under any compiler.
 FUZZ_NAME := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 $(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay.o $(PARTS)

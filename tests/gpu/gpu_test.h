@@ -25,4 +25,5 @@ void test_gpu_kernels(void);
 void test_gpu_draw(void);
 void test_gpu_decoder(void);
 void test_gpu_codec(void);
+void test_gpu_faults(void);
 void test_gpu_shipped(void);

@@ -96,8 +96,8 @@ static const struct {
     bool orders; // once in each order of threads
 } tests[] = {
     {"kernels", test_gpu_kernels, true},  {"draw", test_gpu_draw, true},
-    {"decoder", test_gpu_decoder, false}, {"codec", test_gpu_codec, false},
-    {"shipped", test_gpu_shipped, false},
+    {"decoder", test_gpu_decoder, false}, {"faults", test_gpu_faults, false},
+    {"codec", test_gpu_codec, false},     {"shipped", test_gpu_shipped, false},
 };
 
 int main(int argc, char **argv) {
