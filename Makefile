@@ -4,6 +4,7 @@
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
 #   make gpu                 the GPU's path on an emulator: kernels, networks, and the program that ships
+#   make gpu-mutants         faults planted into the kernels, each of which a test must see
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
 #   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some

@@ -36,6 +36,8 @@ status cuda_load(cuda *out, err *e) {
         }
         memcpy(list[i].to, &f, sizeof f);
     }
+    void *f = dlsym(out->library, "cuLaunchKernelEx");
+    memcpy(&out->launch_with, &f, sizeof f);
     return OK;
 }
 

@@ -51,10 +51,29 @@ typedef uint64_t cuda_ptr; // an address in the device's memory
     X(ready_destroy, "cuGraphExecDestroy", (cuda_handle ready))                                    \
     X(get_error_string, "cuGetErrorString", (int error, const char **out))
 
+// cuLaunchKernelEx's description of a launch, and an attribute of it.
+typedef struct {
+    int id;
+    int unused;
+    union {
+        int flag;
+        char all[64];
+    } value;
+} cuda_attribute;
+typedef struct {
+    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared;
+    cuda_handle stream;
+    cuda_attribute *attributes;
+    unsigned count;
+} cuda_launch;
+#define CUDA_MAY_START_EARLY 6 // attribute: while the kernel before it still runs
+
 #define CUDA_FIELD(field, name, args) int(*field) args;
 typedef struct {
     CUDA_FUNCTIONS(CUDA_FIELD)
     void *library;
+    // Not in drivers before 520; NULL there.
+    int (*launch_with)(const cuda_launch *l, cuda_handle f, void **args, void **extra);
 } cuda;
 
 // Numbers of the driver's that device.c uses.

@@ -37,7 +37,19 @@ struct alignas(8) u32x2 {
 #endif
 #define LINE_HERE // the emulator names the line of a meeting
 #define LINE_PASS
-#define KERNEL(name) extern "C" GLOBAL void name(CONSTANT name##_args a)
+// A kernel begins when the one before it in the stream is done: `ahead` may only ask for memory
+// that no kernel writes, and runs while the other one still does.
+#define KERNEL_AHEAD(name, ahead)                                                                  \
+    DEVICE void name##_body(const name##_args &a);                                                 \
+    extern "C" GLOBAL void name(CONSTANT name##_args a) {                                          \
+        next_may_start();                                                                          \
+        ahead(&a);                                                                                 \
+        wait_for_kernel_before();                                                                  \
+        name##_body(a);                                                                            \
+    }                                                                                              \
+    DEVICE void name##_body(const name##_args &a)
+#define NOTHING_AHEAD(args)
+#define KERNEL(name) KERNEL_AHEAD(name, NOTHING_AHEAD)
 #define SHARED(type, name, count) alignas(16) static SHARED_MEMORY type name[count]
 
 #define DEV_REGISTER(word, reg)                                                                    \
@@ -51,6 +63,22 @@ DEV_REGISTER(thread_count, "ntid.x")
 DEV_REGISTER(block_x, "ctaid.x")
 DEV_REGISTER(block_y, "ctaid.y")
 
+// Cards of compute capability 9.0 and later can start a kernel before its predecessor is done, if
+// device.c asks for it. Every kernel waits, so what all kernels before it wrote is there.
+DEVICE void next_may_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+DEVICE void wait_for_kernel_before() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// Asks for the 128 bytes at p, so that they are near when they are loaded.
+DEVICE void fetch(const void *p) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+}
 DEVICE void block_sync() {
     asm volatile("bar.sync 0;" ::: "memory");
 }

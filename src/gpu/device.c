@@ -165,12 +165,30 @@ status device_zero(device *d, void *to, size_t n, err *e) {
 
 // ---- launches
 
+// Whether a kernel may start while the one before it still runs, up to its wait (dev.h). Graphs
+// keep that since CUDA 12.3.
+static bool starts_early(const device *d) {
+    return d->c.launch_with && d->info.capability >= 90 && d->info.driver >= 12030;
+}
+
 status device_launch(device *d, const device_run *r, err *e) {
     void *args[] = {(void *)(uintptr_t)r->args};
     if (!r->grid_x || !r->grid_y) return OK;
     assert(r->threads % 32 == 0 && r->grid_x <= INT32_MAX && r->grid_y <= UINT16_MAX);
-    int error = d->c.launch(d->kernel[r->kernel], (unsigned)r->grid_x, (unsigned)r->grid_y, 1,
-                            (unsigned)r->threads, 1, 1, 0, d->stream, args, NULL);
+    cuda_attribute early = {.id = CUDA_MAY_START_EARLY, .value = {.flag = 1}};
+    const cuda_launch l = {.grid_x = (unsigned)r->grid_x,
+                           .grid_y = (unsigned)r->grid_y,
+                           .grid_z = 1,
+                           .block_x = (unsigned)r->threads,
+                           .block_y = 1,
+                           .block_z = 1,
+                           .stream = d->stream,
+                           .attributes = &early,
+                           .count = 1};
+    cuda_handle f = d->kernel[r->kernel];
+    int error = starts_early(d) ? d->c.launch_with(&l, f, args, NULL)
+                                : d->c.launch(f, l.grid_x, l.grid_y, 1, l.block_x, 1, 1, 0,
+                                              d->stream, args, NULL);
     return check(d, error, gpu_kernel_name[r->kernel], e);
 }
 

@@ -118,7 +118,7 @@ KERNEL(chain_dots) {
         }
         block_sync();
     }
-    for (int i = 0; i < 16; i++) {
+    UNROLL for (int i = 0; i < 16; i++) {
         int64_t r = out + thread_id() % 8 * 4 + i % 4, j = row + thread_id() / 8 + 32 * (i / 4);
         if (r >= a.rows || j >= a.n) continue;
         if (a.parts > 1)

@@ -117,7 +117,23 @@ DEVICE void few_chain(few_shared *s, int n, int warps) {
     }
 }
 
-KERNEL(qdots_few) {
+DEVICE int64_t panel_size(const product_args *a) {
+    int64_t blocks = (a->cols + GPU_QBLOCK - 1) / GPU_QBLOCK, slices = (a->cols + 63) / 64;
+    return a->type == GPU_Q8 ? blocks * SCALES + slices * PANEL_SLICE_Q8
+                             : blocks * 2 * SCALES + slices * (PANEL_SLICE_Q8 / 2);
+}
+
+// Asks for the block's n bytes of weights at w, once for all rows.
+DEVICE void few_fetch(const uint8_t *w, int64_t n) {
+    for (int64_t i = thread_id() * 128; i < n && block_y() == 0; i += thread_count() * 128)
+        fetch(w + i);
+}
+
+DEVICE void panel_ahead(const product_args *a) {
+    few_fetch(a->w + block_x() * panel_size(a), panel_size(a));
+}
+
+KERNEL_AHEAD(qdots_few, panel_ahead) {
     SHARED(few_shared, s, 1);
     int64_t row = (int64_t)block_y() * GPU_FEW_ROWS,
             blocks = (a.cols + GPU_QBLOCK - 1) / GPU_QBLOCK;
@@ -126,7 +142,7 @@ KERNEL(qdots_few) {
         warps = thread_count() / 32;
     int64_t head = a.type == GPU_Q8 ? SCALES : 2 * SCALES;
     int64_t slice = a.type == GPU_Q8 ? PANEL_SLICE_Q8 : PANEL_SLICE_Q8 / 2;
-    const uint8_t *panel = a.w + block_x() * (blocks * head + (a.cols + 63) / 64 * slice);
+    const uint8_t *panel = a.w + block_x() * panel_size(&a);
     for (int i = thread_id(); i < GPU_FEW_ROWS * GPU_PANEL_ROWS; i += thread_count())
         s->acc[0][i] = 0.0f;
     stats_of_rows(s->stats, &a.in, row, n, a.cols);
@@ -185,8 +201,14 @@ DEVICE float pair_tree(float lo, float hi) {
     return lo + hi;
 }
 
+DEVICE void strips_ahead(const product_args *a) {
+    int64_t size = (a->cols + 15) / 16 * 128 * (a->type == GPU_F32 ? 4 : 2);
+    int64_t strips = a->count * padded_rows(a, GPU_STRIP_ROWS) / GPU_STRIP_ROWS;
+    few_fetch(a->w + 2 * block_x() * size, min64(2, strips - 2 * block_x()) * size);
+}
+
 // A warp has four weight rows, a lane two of a row's sixteen sums.
-KERNEL(dots_few) {
+KERNEL_AHEAD(dots_few, strips_ahead) {
     SHARED(float, tile, GPU_FEW_ROWS *TILE_COLS);
     SHARED(norm_stats, stats, GPU_FEW_ROWS);
     float(*xs)[TILE_COLS] = (float(*)[TILE_COLS])tile;

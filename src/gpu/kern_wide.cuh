@@ -97,7 +97,7 @@ KERNEL(qdots_many) {
     int64_t slice = a.type == GPU_Q8 ? PANEL_SLICE_Q8 : PANEL_SLICE_Q8 / 2;
     int64_t p = (int64_t)block_x() * (thread_count() / 32) + thread_id() / 32;
     int64_t last = a.count * padded / GPU_PANEL_ROWS - 1, real = min64(p, last);
-    const uint8_t *panel = a.w + real * (blocks * head + (a.cols + 63) / 64 * slice);
+    const uint8_t *panel = a.w + real * panel_size(&a);
     tile_chains acc[MANY_TILES] = {};
     for (int64_t b = 0; b < blocks; b++) {
         many_load(x, &a, row, b, blocks);

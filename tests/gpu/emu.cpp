@@ -287,7 +287,7 @@ void emu_run(const emu_launch *l, emu_order order) {
     if (m.stacks.empty()) m.stacks.resize(THREADS_MAX * STACK_SIZE);
     order_of(blocks, l->grid_x * l->grid_y, order);
     for (int b : blocks) {
-        emu = {0, l->threads, b % l->grid_x, b / l->grid_x};
+        emu = {0, l->threads, b % l->grid_x, b / l->grid_x, 0};
         run_block(order);
     }
 }

@@ -4,13 +4,22 @@
 #include <string.h>
 
 #define DEVICE static inline
-#define KERNEL(name) extern "C" void name(const name##_args &a)
+#define KERNEL_AHEAD(name, ahead)                                                                  \
+    DEVICE void name##_body(const name##_args &a);                                                 \
+    extern "C" void name(const name##_args &a) {                                                   \
+        ahead(&a);                                                                                 \
+        name##_body(a);                                                                            \
+    }                                                                                              \
+    DEVICE void name##_body(const name##_args &a)
+#define NOTHING_AHEAD(args)
+#define KERNEL(name) KERNEL_AHEAD(name, NOTHING_AHEAD)
 #define LINE_HERE , int line = __builtin_LINE()
 #define LINE_PASS , line
 
 // Where the fiber that runs stands.
 struct emu_place {
     int thread, threads, block_x, block_y;
+    uint8_t fetched; // so that the load stays
 };
 extern emu_place emu;
 
@@ -35,6 +44,9 @@ DEVICE int block_x() {
 }
 DEVICE int block_y() {
     return emu.block_y;
+}
+DEVICE void fetch(const void *p) { // the memory must be there
+    emu.fetched = *(const volatile uint8_t *)p;
 }
 DEVICE void block_sync(int line = __builtin_LINE()) {
     emu_block_sync(line);

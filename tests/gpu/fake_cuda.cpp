@@ -235,12 +235,8 @@ FAKE cuModuleGetFunction(void **out, void *, const char *name) {
     }
     return 500; // not found
 }
-FAKE cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty,
-                    unsigned tz, unsigned shared, void *, void **args, void **) {
-    BEGIN;
-    const emu_kernel *k = (const emu_kernel *)f;
-    if (!x || !y || y > 65535 || z != 1 || ty != 1 || tz != 1 || shared || k->size > 4096)
-        return ERROR_VALUE;
+static int launch(const emu_kernel *k, unsigned x, unsigned y, unsigned threads, void **args) {
+    if (!x || !y || y > 65535 || k->size > 4096) return ERROR_VALUE;
     emu_launch l = {k, args[0], (int)x, (int)y, (int)threads};
     if (!capture) {
         emu_run(&l, order);
@@ -249,6 +245,25 @@ FAKE cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned thread
     const uint8_t *from = (const uint8_t *)args[0];
     capture->push_back({l, std::vector<uint8_t>(from, from + k->size)});
     return 0;
+}
+FAKE cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty,
+                    unsigned tz, unsigned shared, void *, void **args, void **) {
+    BEGIN;
+    if (z != 1 || ty != 1 || tz != 1 || shared) return ERROR_VALUE;
+    return launch((const emu_kernel *)f, x, y, threads, args);
+}
+struct config { // the driver's CUlaunchConfig
+    unsigned grid[3], block[3], shared;
+    void *stream;
+    const int *attributes;
+    unsigned count;
+};
+FAKE cuLaunchKernelEx(const config *c, void *f, void **args, void **) {
+    BEGIN;
+    if (c->grid[2] != 1 || c->block[1] != 1 || c->block[2] != 1 || c->shared || c->count != 1 ||
+        c->attributes[0] != 6 || c->attributes[2] != 1)
+        return ERROR_VALUE;
+    return launch((const emu_kernel *)f, c->grid[0], c->grid[1], c->block[0], args);
 }
 FAKE cuStreamBeginCapture_v2(void *, int) {
     BEGIN;

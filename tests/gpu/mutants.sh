@@ -13,7 +13,9 @@ plant() { # file from to
     case $2 in
     SYNC*) awk -v n="${2#SYNC }" '/block_sync\(\);/ && ++k == n { sub(/block_sync\(\);/, "") } { print }' \
         "src/gpu/$1" >"$work/src/gpu/$1" ;;
-    *) sed "s@$2@$3@" "src/gpu/$1" >"$work/src/gpu/$1" ;;
+    *) FROM=$2 TO=$3 awk '!done && (i = index($0, ENVIRON["FROM"])) {
+            $0 = substr($0, 1, i - 1) ENVIRON["TO"] substr($0, i + length(ENVIRON["FROM"])); done = 1
+        } { print }' "src/gpu/$1" >"$work/src/gpu/$1" ;;
     esac
     ! cmp -s "src/gpu/$1" "$work/src/gpu/$1"
 }
