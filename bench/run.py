@@ -128,6 +128,27 @@ def measure_peer(args, peer, precision, rows):
         print(f"{found[0]['peer']} {found[0]['version']}, {precision}, {found[0]['threads']} threads", flush=True)
 
 
+def describe_machine():
+    """The processor and the kernel's huge pages; what was measured of the machine comes with our rows."""
+    with open("/proc/cpuinfo", encoding="utf-8") as f:
+        facts = dict(line.split(":", 1) for line in f if ":" in line)
+    names = {k.strip(): v.strip() for k, v in facts.items()}
+    name = names.get("model name") or f"part {names.get('CPU part', 'unknown')}"
+    try:
+        with open("/sys/kernel/mm/transparent_hugepage/enabled", encoding="utf-8") as f:
+            pages = f.read().strip()
+    except OSError:
+        pages = "not there"
+    print(f"{name}, family {names.get('cpu family', '?')} model {names.get('model', '?')}, {os.cpu_count()} processors; "
+          f"transparent huge pages {pages}", flush=True)  # fmt: skip
+
+
+def describe_run(rows):
+    """What our side found of the machine: bytes that it reads a second, and the weights' pages."""
+    rate, pages = value(rows, "memory read", 0, "GB/s"), value(rows, "huge pages", 0, "MB")
+    print(f"  memory read {rate:.1f} GB/s, {pages:.0f} MB in huge pages", flush=True)
+
+
 def measure(args):
     """({weights: our rows}, {peer: [(precision, row)]}), our side and theirs in turn."""
     mine, rows = {}, {peer: [] for peer in args.peers}
@@ -136,6 +157,7 @@ def measure(args):
         if weights:
             mine[weights], title = ours(args, weights)
             print(title, flush=True)
+            describe_run(mine[weights])
         if job:
             measure_peer(args, *job, rows)
     return mine, rows
@@ -155,6 +177,7 @@ def main():
     parser.add_argument("--cache", help="folder for ONNX Runtime's exported files, kept; of one checkpoint only")
     parser.add_argument("--out", default="bench.csv")
     args = parser.parse_args()
+    describe_machine()
     rounds = [measure(args) for _ in range(args.rounds)]
     report(args, rounds)
     save(args.out, rounds)

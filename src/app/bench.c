@@ -65,8 +65,9 @@ static status run_bench(bench *b, const options *o, err *e) {
     if (rc) return rc;
     tune_apply(b->c);
     char what[512];
-    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads, prefetch %s", b->model,
-             o->weights, compute_isa(b->c), compute_threads(b->c), tune_way_name(tune_used(b->c)));
+    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads, prefetch %s, %s pages",
+             b->model, o->weights, compute_isa(b->c), compute_threads(b->c),
+             tune_way_name(tune_used(b->c)), tune_huge(b->c) ? "huge" : "small");
     bench_table_title(&b->table, what);
     return measure(b, o, e);
 }

@@ -53,6 +53,7 @@ status bench_load(bench *b, int64_t stems, err *e) {
     b->text_gflops = roof_multiply(b->c, b->info.text);
     b->lm_gflops = roof_multiply(b->c, b->info.decoder);
     bench_add(b, "multiply-add decoder", 0, 0, b->lm_gflops, "GFLOP/s", 1);
+    bench_add(b, "huge pages", 0, 0, (double)os_memory_huge() / 1e6, "MB", 0);
     return OK;
 }
 

@@ -15,8 +15,15 @@
 
 // How weights are prefetched on this processor.
 static const char *kept_way(void) {
-    int way = tune_kept();
+    int way = tune_kept(NULL);
     return way < 0 ? "not measured yet" : tune_way_name(way);
+}
+
+// In what pages the weights of a file lie.
+static const char *kept_pages(void) {
+    bool huge = false;
+    if (tune_kept(&huge) < 0) return "4 KB (not measured yet)";
+    return huge ? "huge: large weights of files are copied" : "4 KB: files are used where they lie";
 }
 
 // The compilers that made kernels for GPUs.
@@ -59,15 +66,17 @@ static status describe(const char *model, bool as_json, err *e) {
               json_set_str(members, "digest", digest) &&
               json_set_int(members, "arithmetic", ARITHMETIC) &&
               json_set_str(members, "threads", threads) &&
-              json_set_str(members, "prefetch", kept_way()) && json_set_str(members, "gpu", gpu) &&
+              json_set_str(members, "prefetch", kept_way()) &&
+              json_set_str(members, "pages", kept_pages()) && json_set_str(members, "gpu", gpu) &&
               json_set_str(members, "gpu_kernels", kernel_names(kernels));
     if (!rc) rc = ok ? buf_status(&text, e) : err_set(e, ERR_OOM, "no memory to describe a model");
     if (!rc && as_json) rc = json_print(members, JSON_PRETTY, e);
     if (!rc && !as_json)
-        printf("%sdigest     %s\narithmetic %d\nthreads    %s\nprefetch   %s\nGPU        %s\nGPU "
+        printf("%sdigest     %s\narithmetic %d\nthreads    %s\nprefetch   %s\npages      %s\nGPU   "
+               "     %s\nGPU "
                "code   %s\n",
-               buf_str(&text), *digest ? digest : "not known", ARITHMETIC, threads, kept_way(), gpu,
-               kernel_names(kernels));
+               buf_str(&text), *digest ? digest : "not known", ARITHMETIC, threads, kept_way(),
+               kept_pages(), gpu, kernel_names(kernels));
     json_free(members);
     buf_deinit(&text);
     family_close(f);

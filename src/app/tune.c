@@ -8,16 +8,20 @@
 
 static status tune(const char *isa, err *e) {
     compute *c;
-    double rates[TUNE_WAYS];
+    tune_rates rates;
     status rc = compute_open(&c, 1, isa, e);
     if (rc) return rc;
-    rc = tune_measure(c, rates, e);
+    rc = tune_measure(c, &rates, e);
     if (!rc) rc = tune_keep(c, e);
     printf("%s, one thread, packed weights from memory\n", compute_isa(c));
     for (int i = 0; i < TUNE_WAYS && !rc; i++) {
-        printf("  %-18s %6.1f GB/s%s\n", tune_way_name(i), rates[i] * 1e-9,
+        printf("  %-18s %6.1f GB/s%s\n", tune_way_name(i), rates.way[i] * 1e-9,
                i == tune_used(c) ? "  kept" : "");
     }
+    if (!rc)
+        printf("  %-18s %6.1f GB/s\n  %-18s %6.1f GB/s%s\n", "pages of 4 KB", rates.small * 1e-9,
+               "huge pages", rates.huge * 1e-9,
+               tune_huge(c) ? "  kept: weights of files are copied into them" : "");
     compute_close(c);
     return rc;
 }

@@ -151,6 +151,16 @@ size_t os_memory_resident(void) {
     return (size_t)resident * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+size_t os_memory_huge(void) {
+    char line[200];
+    unsigned long long kb = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "re"); // Linux
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "AnonHugePages: %llu", &kb) == 1) break;
+    if (f) fclose(f);
+    return (size_t)kb << 10;
+}
+
 bool os_is_terminal(int fd) {
     return isatty(fd) == 1;
 }

@@ -59,6 +59,7 @@ double os_seconds(void);   // monotonic, for durations
 void os_sleep_ms(int ms);
 int os_cpu_count(void);          // processors this process may run on, at least 1
 size_t os_memory_resident(void); // those now; 0 when the system does not say
+size_t os_memory_huge(void);     // those of them that lie in huge pages; 0 likewise
 bool os_is_terminal(int fd);
 
 // A point in time as people and JSON read it, in UTC: "2026-03-04T05:06:07.890Z", or without the

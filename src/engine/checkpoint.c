@@ -147,7 +147,10 @@ static const tensor *find_tensor(const void *file, const char *name) {
 
 static void forget_tensor(const void *file, const tensor *t) {
     const checkpoint *m = file;
-    if (m->files) st_forget(m->files, t);
+    if (m->files)
+        st_forget(m->files, t);
+    else if (m->packed)
+        pack_forget_tensor(m->packed, t);
 }
 
 status checkpoint_open_tensors(checkpoint *m, err *e) {

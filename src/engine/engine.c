@@ -96,6 +96,7 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
                                   .places = places,
                                   .gpu = g->gpu,
                                   .gpu_only = gpu_only};
+    if (!rc) tune_find(g->c);
     if (!rc) rc = family_open(&g->f, &files, e);
     if (!rc && g->f->info.weight_bytes >= TUNE_BYTES) tune_apply(g->c);
     if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);

@@ -201,6 +201,10 @@ void pack_forget(const pack *p, const char *prefix) {
     if (short_name(shorter, prefix)) gguf_forget(p->file, shorter);
 }
 
+void pack_forget_tensor(const pack *p, const tensor *t) {
+    gguf_forget_data(p->file, (bytes){t->data, packed_size(t)});
+}
+
 status pack_check(const pack *p, const char *path, err *e) {
     return gguf_check(p->file, path, e);
 }

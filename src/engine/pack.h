@@ -33,6 +33,7 @@ const tensor *pack_find(const pack *p, const char *name);
 // The tensors whose names in the checkpoint begin with prefix leave memory until they are read
 // again.
 void pack_forget(const pack *p, const char *prefix);
+void pack_forget_tensor(const pack *p, const tensor *t);    // one that pack_find gave, likewise
 status pack_check(const pack *p, const char *path, err *e); // kept_check
 // One of the JSON documents: "config", "generation_config", "preprocessor_config", "tokenizer"; or
 // "digest".

@@ -427,6 +427,10 @@ void gguf_forget(const gguf_file *f, const char *prefix) {
     }
 }
 
+void gguf_forget_data(const gguf_file *f, bytes data) {
+    os_map_forget(&f->file.map, data);
+}
+
 status gguf_check(const gguf_file *f, const char *path, err *e) {
     return kept_check(&f->file, path, e);
 }

@@ -64,6 +64,7 @@ const gguf_tensor *gguf_at(const gguf_file *f, size_t i); // ordered by name
 const gguf_tensor *gguf_find(const gguf_file *f, const char *name);
 // The tensors whose names begin with prefix may leave memory: os_map_forget.
 void gguf_forget(const gguf_file *f, const char *prefix);
+void gguf_forget_data(const gguf_file *f, bytes data);           // a part of the file, likewise
 status gguf_check(const gguf_file *f, const char *path, err *e); // kept_check
 
 // Metadata, by key. Strings are borrowed and not NUL-terminated. ERR_NOT_FOUND when absent,

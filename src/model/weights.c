@@ -257,6 +257,31 @@ bool weight_convert(weight *out, const weight *m, dtype to, arena *own, compute 
     return true;
 }
 
+// Smaller ones lie in caches, and a model of such is open in milliseconds.
+#define COPY_MIN ((size_t)1 << 20)
+
+typedef struct {
+    uint8_t *to;
+    const uint8_t *from;
+    size_t size;
+} copy_job;
+
+static void copy_part(void *arg, int part, int parts) {
+    const copy_job *j = arg;
+    size_t from = j->size * (size_t)part / (size_t)parts;
+    size_t to = j->size * (size_t)(part + 1) / (size_t)parts;
+    memcpy(j->to + from, j->from + from, to - from);
+}
+
+static void copy_matrix(weights *w, weight *m) {
+    copy_job j = {.from = m->data, .size = weight_size(m)};
+    if (!w->copy || !w->c || j.size < COPY_MIN) return;
+    j.to = arena_alloc(w->own, j.size);
+    if (!j.to) return; // the arena says so in the end
+    op_parallel(w->c, 4 * compute_threads(w->c), copy_part, &j);
+    m->data = j.to;
+}
+
 static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const char *name,
                         unsigned kind) {
     static const dtype types[] = {[WEIGHTS_F32] = DT_F32,
@@ -271,6 +296,8 @@ static void bind_matrix(weights *w, const weight_spec *s, const tensor *t, const
         if (!weight_convert(&m, &m, want, w->own, w->c)) return;
         if (w->from.forget) w->from.forget(w->from.file, t);
     } else {
+        if (kind == BIND_MATRIX) copy_matrix(w, &m);
+        if (m.data != t->data && w->from.forget) w->from.forget(w->from.file, t);
         keep(w, &m, name);
     }
     weights_count(w, tensor_count(t), weight_size(&m));

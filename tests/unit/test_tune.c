@@ -58,15 +58,19 @@ Test(tune, what_is_kept_is_found_again) {
     compute *c, *later;
     err e;
     use_folder(dir);
-    cr_assert_eq(tune_kept(), -1);
+    cr_assert_eq(tune_kept(NULL), -1);
     cr_assert_eq(compute_open(&c, 1, NULL, NULL), OK);
-    for (int way = 0; way < TUNE_WAYS; way++) {
+    for (int i = 0; i < 2 * TUNE_WAYS; i++) {
+        int way = i / 2;
+        bool huge = i % 2 == 0;
         tune_use(c, way);
+        tune_use_huge(c, !huge);
         cr_assert_eq(tune_keep(c, &e), OK, "%s", e.text);
-        cr_assert_eq(tune_kept(), way);
+        cr_assert_eq(tune_kept(&huge), way);
+        cr_assert_eq(huge, tune_huge(c));
         cr_assert_eq(compute_open(&later, 1, NULL, NULL), OK);
         tune_apply(later);
-        cr_assert_eq(tune_used(later), way);
+        cr_assert(tune_used(later) == way && tune_huge(later) == huge);
         compute_close(later);
     }
     compute_close(c);
@@ -80,23 +84,24 @@ Test(tune, a_file_that_says_anything_else_is_no_file) {
     cr_assert_eq(tune_keep(c, NULL), OK);
     snprintf(command, sizeof command, "for f in %s/stemforge/*; do echo l2 >$f; done", dir);
     cr_assert_eq(system(command), 0);
-    cr_assert_eq(tune_kept(), -1);
+    cr_assert_eq(tune_kept(NULL), -1);
     snprintf(command, sizeof command, "for f in %s/stemforge/*; do : >$f; done", dir);
     cr_assert_eq(system(command), 0);
-    cr_assert_eq(tune_kept(), -1);
+    cr_assert_eq(tune_kept(NULL), -1);
     compute_close(c);
 }
 
 Test(tune, measures_every_way_and_says_when_it_has_no_memory) {
-    double rates[TUNE_WAYS] = {0};
+    tune_rates rates = {0};
     compute *c;
     err e;
     cr_assert_eq(compute_open(&c, 1, NULL, NULL), OK);
-    cr_assert_eq(tune_measure(c, rates, &e), OK);
-    for (int i = 0; i < TUNE_WAYS; i++) cr_assert(rates[i] > 0, "%s", tune_way_name(i));
+    cr_assert_eq(tune_measure(c, &rates, &e), OK);
+    for (int i = 0; i < TUNE_WAYS; i++) cr_assert(rates.way[i] > 0, "%s", tune_way_name(i));
+    cr_assert(rates.small > 0 && rates.huge > 0);
     tune_use(c, 3);
     mem_fail_after(0);
-    status rc = tune_measure(c, rates, &e);
+    status rc = tune_measure(c, &rates, &e);
     tune_apply(c); // does without
     mem_fail_after(-1);
     cr_assert_eq(rc, ERR_OOM);

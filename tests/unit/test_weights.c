@@ -59,6 +59,51 @@ Test(weights, matrices_stay_in_the_file_and_vectors_become_f32) {
     arena_deinit(&a);
 }
 
+// A file of one large and one small matrix, and how often it was told to forget one.
+#define LARGE_ROWS 520
+#define LARGE_COLS 512
+static float large[LARGE_ROWS * LARGE_COLS];
+static const entry FILE_LARGE[] = {
+    {"large", {DT_F32, 2, {LARGE_ROWS, LARGE_COLS}, large}},
+    {"small", {DT_F32, 2, {2, 2}, FOUR}},
+    {NULL, {0}},
+};
+static const tensor *forgotten;
+
+static void forget(const void *file, const tensor *t) {
+    (void)file;
+    cr_assert_null(forgotten);
+    forgotten = t;
+}
+
+Test(weights, large_matrices_are_copied_when_that_is_asked_for) {
+    const weights_source from = {.find = find, .file = FILE_LARGE, .forget = forget};
+    compute *c;
+    cr_assert_eq(compute_open(&c, 3, NULL, NULL), OK);
+    for (int i = 0; i < LARGE_ROWS * LARGE_COLS; i++) large[i] = (float)(i * 7919 % 2003);
+    for (int copy = 0; copy < 2; copy++) {
+        arena a;
+        weights w;
+        weight big = {0}, little = {0}, table = {0};
+        const weight_spec spec[] = {{"large", BIND_MATRIX, &big, {LARGE_ROWS, LARGE_COLS}},
+                                    {"small", BIND_MATRIX, &little, {2, 2}},
+                                    {"large", BIND_TABLE, &table, {LARGE_ROWS, LARGE_COLS}}};
+        arena_init(&a, 0);
+        weights_init(&w, from, &a, WEIGHTS_AS_STORED);
+        w.c = c;
+        w.copy = copy == 1;
+        weights_bind(&w, spec, ARRAY_LEN(spec), "%s", "");
+        cr_assert_eq(weights_finish(&w, NULL), OK);
+        cr_assert(little.data == FOUR && table.data == large);
+        cr_assert_eq(big.data != large, copy == 1);
+        cr_assert_eq(forgotten, copy ? &FILE_LARGE[0].t : NULL);
+        cr_assert_eq(memcmp(big.data, large, sizeof large), 0);
+        cr_assert_eq(weights_check_values(w.kept, c, NULL), OK);
+        arena_deinit(&a);
+    }
+    compute_close(c);
+}
+
 Test(weights, matrices_convert_to_the_type_asked_for_and_tables_do_not) {
     static const char *const names[] = {"a.weight", "b.weight", "c.weight"};
     for (int i = 0; i < 3; i++) {

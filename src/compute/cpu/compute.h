@@ -19,6 +19,7 @@ struct compute {
     const char *isa;
     int way;                // of tune.h,
     kern_prefetch prefetch; // and what it is
+    bool huge;              // of tune.h: weights of files are copied into huge pages
     qblock *qx;         // [COMPUTE_QBLOCKS] activations in 8 bits; more rows go in several rounds
     int64_t scores_max; // a multiple of 16
     thread_scratch *scratch; // [threads]

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -38,6 +39,14 @@ int tune_used(const compute *c) {
     return c->way;
 }
 
+void tune_use_huge(compute *c, bool huge) {
+    c->huge = huge;
+}
+
+bool tune_huge(const compute *c) {
+    return c->huge;
+}
+
 // ---- measuring ----
 
 // A decoder step in small: two rows of x times packed weights that no cache holds.
@@ -45,9 +54,11 @@ int tune_used(const compute *c) {
 #define BLOCKS (COLS / QUANT_BLOCK)
 #define ROWS_OUT 64 // weight rows of one kernel call
 #define SLICES 16
+#define SMALL_PAGE 4096
 #define SLICE_BYTES ((size_t)4 << 20)
 #define WEIGHT_BYTES (SLICES * SLICE_BYTES)
-#define BUDGET_SECONDS 0.08
+#define BUDGET_SECONDS 0.06
+#define BUDGET_PAGES_SECONDS 0.03
 
 // Processor time of this thread: time that other processes take does not count.
 static double spent(void) {
@@ -84,20 +95,44 @@ static void best_of_each(const kern_table *k, const uint8_t *w, double rates[TUN
     }
 }
 
-status tune_measure(compute *c, double rates[TUNE_WAYS], err *e) {
-    uint8_t *w = mem_aligned(WEIGHT_BYTES);
-    if (!w) return err_set(e, ERR_OOM, "no memory to measure prefetches");
-    memset(w, 1, WEIGHT_BYTES);
-    best_of_each(&c->k, w, rates);
-    mem_free(w);
-    int best = 0;
-    for (int i = 1; i < TUNE_WAYS; i++)
-        if (rates[i] > rates[best] * (best ? 1 : CLEARLY)) best = i;
-    tune_use(c, best);
+// The same bytes in pages of both kinds, in turn.
+static status measure_pages(compute *c, const uint8_t *huge, tune_rates *r, err *e) {
+    uint8_t *block = mem_alloc(WEIGHT_BYTES + SMALL_PAGE);
+    if (!block) return err_set(e, ERR_OOM, "no memory to measure pages");
+    uint8_t *small = block + (SMALL_PAGE - (uintptr_t)block % SMALL_PAGE);
+    madvise(small, WEIGHT_BYTES, MADV_NOHUGEPAGE); // advice: without it both are alike
+    memset(small, 1, WEIGHT_BYTES);
+    double until = spent() + BUDGET_PAGES_SECONDS;
+    r->small = r->huge = 0;
+    for (int i = 0; i < 2 || spent() < until; i++) {
+        size_t at = (size_t)(i / 2 % SLICES) * SLICE_BYTES;
+        double rate = read_slice(&c->k, (i % 2 ? huge : small) + at, c->prefetch);
+        double *best = i % 2 ? &r->huge : &r->small;
+        *best = MAX(*best, rate);
+    }
+    mem_free(block);
+    tune_use_huge(c, r->huge > r->small * CLEARLY);
     return OK;
 }
 
+status tune_measure(compute *c, tune_rates *rates, err *e) {
+    uint8_t *w = mem_aligned(WEIGHT_BYTES);
+    if (!w) return err_set(e, ERR_OOM, "no memory to measure prefetches");
+    memset(w, 1, WEIGHT_BYTES);
+    best_of_each(&c->k, w, rates->way);
+    int best = 0;
+    for (int i = 1; i < TUNE_WAYS; i++)
+        if (rates->way[i] > rates->way[best] * (best ? 1 : CLEARLY)) best = i;
+    tune_use(c, best);
+    status rc = measure_pages(c, w, rates, e);
+    mem_free(w);
+    return rc;
+}
+
 // ---- keeping ----
+
+#define KEPT_LINE "%s, %s pages\n"
+static const char *const page_names[] = {"small", "huge"};
 
 static status kept_path(char out[OS_PATH_MAX], bool make, err *e) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -116,31 +151,40 @@ static status kept_path(char out[OS_PATH_MAX], bool make, err *e) {
 }
 
 status tune_keep(const compute *c, err *e) {
-    char path[OS_PATH_MAX], line[40];
+    char path[OS_PATH_MAX], line[60];
     status rc = kept_path(path, true, e);
     if (rc) return rc;
-    int n = snprintf(line, sizeof line, "%s\n", ways[c->way].name);
+    int n = snprintf(line, sizeof line, KEPT_LINE, ways[c->way].name, page_names[c->huge]);
     return os_write_atomic(path, (bytes){(const uint8_t *)line, (size_t)n}, e);
 }
 
-int tune_kept(void) {
-    char path[OS_PATH_MAX];
+int tune_kept(bool *huge) {
+    char path[OS_PATH_MAX], line[60];
     os_file_map m;
     int found = -1;
     if (kept_path(path, false, NULL) || os_map_open(&m, path, NULL)) return -1;
-    for (int i = 0; i < TUNE_WAYS; i++) {
-        size_t n = strlen(ways[i].name);
-        if (m.data.n == n + 1 && !memcmp(m.data.p, ways[i].name, n)) found = i;
+    for (int i = 0; i < 2 * TUNE_WAYS; i++) {
+        int n = snprintf(line, sizeof line, KEPT_LINE, ways[i / 2].name, page_names[i % 2]);
+        if (m.data.n != (size_t)n || memcmp(m.data.p, line, m.data.n)) continue;
+        found = i / 2;
+        if (huge) *huge = i % 2;
     }
     os_map_close(&m);
     return found;
 }
 
+void tune_find(compute *c) {
+    bool huge = false;
+    int kept = tune_kept(&huge);
+    if (kept < 0) return;
+    tune_use(c, kept);
+    tune_use_huge(c, huge);
+}
+
 void tune_apply(compute *c) {
-    double rates[TUNE_WAYS];
-    int kept = tune_kept();
-    if (kept >= 0)
-        tune_use(c, kept);
-    else if (!tune_measure(c, rates, NULL))
+    tune_rates rates;
+    if (tune_kept(NULL) >= 0)
+        tune_find(c);
+    else if (!tune_measure(c, &rates, NULL))
         tune_keep(c, NULL);
 }

@@ -1,6 +1,7 @@
 // pipeline.c - see pipeline.h.
 #include "engine/musicgen/pipeline.h"
 
+#include "compute/tune.h"
 #include "engine/musicgen/sampler.h"
 
 // The type of keys and values in a model whose weights are of type `kept`.
@@ -15,8 +16,10 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
     if (rc) return rc;
     weights w = checkpoint_weights(files, &p->own, c);
     w.type = lm_type;
+    w.copy = c && tune_huge(c) && !files->record;
     rc = mg_open(&p->lm, &w, files->config, &p->own, e);
     if (rc) return rc;
+    w.copy = false; // the other networks run once a stem
     const mg_config *cfg = mg_get_config(p->lm);
     // Where narrow weights were asked for, the text encoder, which runs once a stem, is rounded to
     // bf16 only.
