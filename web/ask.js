@@ -3,7 +3,7 @@ import { el, $, button, later, say } from './dom.js';
 import { ask, post, Refused } from './api.js';
 import { chordsOf, newId } from './music.js';
 
-const PLACED = ['target_bpm', 'key', 'chord_progression', 'duration_seconds', 'bars', 'loop', 'style', 'prompt', 'random_seed', 'takes'];
+const PLACED = ['target_bpm', 'key', 'chord_progression', 'duration_seconds', 'bars', 'loop', 'style', 'prompt', 'random_seed', 'takes', 'time_signature', 'chords_per_bar'];
 let schemas = {}, stems = [], form, cells, submitted = () => {}, origin = 'page';
 
 // A label over an input, and under it what the service says of it.
@@ -43,7 +43,7 @@ function cell(text = '') {
 }
 function nameCells() {
   [...cells.children].forEach((c, i) => {
-    c.setAttribute('aria-label', `Chord of bar ${i + 1}`);
+    c.setAttribute('aria-label', `Chord ${i + 1}`);
     c.placeholder = i + 1;
     c.dataset.pointer = `/parameters/chord_progression/${i}`;
     c.setAttribute('aria-describedby', 'chords-said');
@@ -64,10 +64,10 @@ function chords() {
 // --- the form
 
 function chordField() {
-  cells = el('div', { class: 'cells', role: 'group', 'aria-label': 'Chords, one a bar, repeated' });
+  cells = el('div', { class: 'cells', role: 'group', 'aria-label': 'Chords, repeated to the end' });
   setCells([]);
-  return el('div', { class: 'field' }, el('span', { class: 'label' }, 'Chords, one a bar'),
-    el('div', { class: 'row' }, cells, button('+ bar', () => { addCell(); cells.lastChild.focus(); }, { class: 'small' })),
+  return el('div', { class: 'field' }, el('span', { class: 'label' }, 'Chords'),
+    el('div', { class: 'row' }, cells, button('+', () => { addCell(); cells.lastChild.focus(); }, { class: 'small', 'aria-label': '+ chord' })),
     el('p', { class: 'fault', id: 'chords-said', 'data-list': '/parameters/chord_progression' }));
 }
 
@@ -124,9 +124,10 @@ function build() {
   const others = Object.entries(schemas).filter(([n]) => !PLACED.includes(n)).map(([n, s]) => otherField(n, s)).filter(Boolean);
   form.replaceChildren(
     stemCards(),
-    el('div', { class: 'pair' }, tempoField(), field('/parameters/key', 'Key', keyName)),
+    el('div', { class: 'pair' }, tempoField(), schemas.time_signature ? field('/parameters/time_signature', 'Meter', el('input', { name: 'time_signature', maxLength: 8, placeholder: '4/4', autocomplete: 'off' })) : null),
+    el('div', { class: 'pair' }, field('/parameters/key', 'Key', keyName), field('/parameters/style', 'Style', style)),
     chordField(),
-    el('div', { class: 'pair' }, lengthField(), field('/parameters/style', 'Style', style)),
+    el('div', { class: 'pair' }, lengthField(), schemas.chords_per_bar ? field('/parameters/chords_per_bar', 'Chords a bar', number('chords_per_bar', { placeholder: '1' })) : null),
     loop,
     field('/parameters/prompt', 'Words', words),
     el('div', { class: 'pair' }, seedField(), schemas.takes ? field('/parameters/takes', 'Takes', number('takes', { placeholder: '1' })) : null),
@@ -173,7 +174,7 @@ function show(faults, warnings) {
     const e = inputs[0] || [...form.querySelectorAll('[data-pointer]')].find(x => x.dataset.pointer === whole);
     const place = e ? $(e.getAttribute('aria-describedby')) : form.querySelector(`[data-list="${CSS.escape(whole)}"]`);
     e?.setAttribute('aria-invalid', 'true');
-    const bar = e?.classList.contains('cell') ? `bar ${Number(at.split('/').pop()) + 1}: ` : '';
+    const bar = e?.classList.contains('cell') ? `chord ${Number(at.split('/').pop()) + 1}: ` : '';
     if (place) place.textContent += (place.textContent ? ' · ' : '') + bar + f.detail;
     else rest.push(`${at}: ${f.detail}`);
   }

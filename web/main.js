@@ -38,7 +38,7 @@ function shortcut(ev) {
   if (!p || !session.job) return false;
   if (ev.code === 'Space') p.toggle();
   else if (ev.code === 'Home') p.seek(0);
-  else if (ev.code === 'ArrowLeft' || ev.code === 'ArrowRight') session.line.step((ev.code === 'ArrowLeft' ? -1 : 1) * (ev.shiftKey ? 4 : 1));
+  else if (ev.code === 'ArrowLeft' || ev.code === 'ArrowRight') session.line.step((ev.code === 'ArrowLeft' ? -1 : 1) * (ev.shiftKey ? session.line.grid.beats : 1));
   else if (ev.code === 'KeyL') session.loopButton.click();
   else if (ev.key === '[' || ev.key === ']') session.loopEdge(ev.key === ']');
   else if (track) [...session.tracks.values()][track[1] - 1]?.[ev.shiftKey ? 'solo' : 'mute'].click();

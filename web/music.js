@@ -1,16 +1,20 @@
 // music.js - bars and beats of a job, and how a job is called.
 
-const BEATS = 4; // a bar
+// A tempo counts quarter notes in every meter; 6/8 is felt in two.
+const METERS = { '3/4': { beats: 3, quarters: 1 }, '6/8': { beats: 2, quarters: 1.5 } };
 
-// Where bars lie: those asked for, else those measured, else none. first: seconds of bar 1.
+// Where bars lie: those asked for, else those measured, else none. first: seconds of bar 1; per: chords a bar.
 export function gridOf(job) {
-  const p = job.parameters || {};
-  if (p.target_bpm > 0) return { bpm: p.target_bpm, beat: 60 / p.target_bpm, bar: BEATS * 60 / p.target_bpm, first: 0 };
-  for (const s of job.generated_stems || []) {
-    const m = s.measured;
-    if (m?.bpm > 0) return { bpm: m.bpm, beat: 60 / m.bpm, bar: BEATS * 60 / m.bpm, first: m.first_beat_seconds ?? m.first_beat ?? 0 };
-  }
-  return { bpm: 0, beat: 1, bar: BEATS, first: 0 };
+  const p = job.parameters || {}, { beats, quarters } = METERS[p.time_signature] || { beats: 4, quarters: 1 };
+  const m = (job.generated_stems || []).map(s => s.measured).find(x => x?.bpm > 0);
+  const bpm = p.target_bpm > 0 ? p.target_bpm : m?.bpm || 0, beat = bpm ? quarters * 60 / bpm : 1;
+  return { bpm, beats, beat, bar: beats * beat, first: p.target_bpm > 0 ? 0 : m?.first_beat_seconds || 0, per: p.chords_per_bar || 1 };
+}
+
+// The seconds at which chord i begins. Chords change at whole beats, the later ones being shorter, but in 6/8 at equal parts.
+export function chordTime(grid, i) {
+  const part = (i % grid.per) * grid.beats / grid.per;
+  return grid.first + Math.floor(i / grid.per) * grid.bar + (grid.beats === 2 ? part : Math.ceil(part - 1e-9)) * grid.beat;
 }
 
 export const snapBar = (grid, t) => Math.max(0, Math.round((t - grid.first) / grid.bar)) * grid.bar + grid.first;
@@ -19,7 +23,7 @@ export const barAt = (grid, t) => Math.floor((t - grid.first) / grid.bar + 1e-6)
 export function place(grid, t) {
   const beats = Math.max(0, Math.floor((t - grid.first) / grid.beat + 1e-6));
   const clock = `${Math.floor(t / 60)}:${(t % 60).toFixed(2).padStart(5, '0')}`;
-  return grid.bpm ? `${Math.floor(beats / BEATS) + 1}.${beats % BEATS + 1}  ${clock}` : clock;
+  return grid.bpm ? `${Math.floor(beats / grid.beats) + 1}.${beats % grid.beats + 1}  ${clock}` : clock;
 }
 
 export function chordsOf(parameters) {

@@ -1,6 +1,6 @@
 // timeline.js - the line of time over all stems: bars, chords, the loop's part, where it plays.
 import { el } from './dom.js';
-import { barAt, place, snapBar } from './music.js';
+import { barAt, chordTime, place, snapBar } from './music.js';
 
 const at = (t, seconds) => `${100 * t / seconds}%`;
 
@@ -8,7 +8,7 @@ export class Timeline {
   // player: what it shows and steers.
   constructor(player) {
     this.player = player;
-    this.grid = { bpm: 0, beat: 1, bar: 4, first: 0 };
+    this.grid = { bpm: 0, beats: 4, beat: 1, bar: 4, first: 0, per: 1 };
     this.seconds = 1;
     this.bars = el('div', { class: 'bars', 'aria-hidden': 'true' });
     this.chords = el('div', { class: 'chords', 'aria-hidden': 'true' });
@@ -46,10 +46,10 @@ export class Timeline {
   }
 
   key(ev) {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 4, PageDown: -4 }[ev.key];
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: this.grid.beats, PageDown: -this.grid.beats }[ev.key];
     if (ev.key === 'Home') this.player.seek(0);
     else if (ev.key === 'End') this.player.seek(this.seconds);
-    else if (step) this.step(step * (ev.shiftKey ? 4 : 1));
+    else if (step) this.step(step * (ev.shiftKey ? this.grid.beats : 1));
     else return;
     ev.preventDefault();
     ev.stopPropagation();
@@ -73,19 +73,20 @@ export class Timeline {
       b.style.width = at(grid.bar, this.seconds);
       return b;
     }));
-    this.spread(this.chords, chords.length ? Array.from({ length: n }, (_, i) => chords[i % chords.length]) : []);
+    this.spread(this.chords, chords.length ? Array.from({ length: n * grid.per }, (_, i) => chords[i % chords.length]) : [], grid);
     this.chords.append(...this.sections(sections || []));
     this.ruler.setAttribute('aria-valuemax', this.seconds.toFixed(2));
     this.tick();
     this.showLoop();
   }
 
-  // One name over each bar; none where they would not be read.
-  spread(to, names) {
-    to.replaceChildren(...(this.grid.bpm && this.count() <= 32 ? names.slice(0, this.count()) : []).map((name, i) => {
-      const e = el('span', {}, name);
-      e.style.left = at(this.grid.first + i * this.grid.bar, this.seconds);
-      e.style.width = at(this.grid.bar, this.seconds);
+  // A name over each bar, or where chords begin on that grid; none where they would not be read.
+  spread(to, names, grid = { ...this.grid, per: 1 }) {
+    const most = this.count() * grid.per;
+    to.replaceChildren(...(grid.bpm && most <= 32 ? names.slice(0, most) : []).map((name, i) => {
+      const e = el('span', {}, name), begin = chordTime(grid, i);
+      e.style.left = at(begin, this.seconds);
+      e.style.width = at(chordTime(grid, i + 1) - begin, this.seconds);
       return e;
     }));
   }

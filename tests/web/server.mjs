@@ -90,7 +90,7 @@ export class Server {
   async job(id) { return (await fetch(this.url + 'jobs/' + id)).json(); }
 
   async done(id) {
-    for (let i = 0; i < 600; i++) {
+    for (let i = 0; i < 3600; i++) {
       const job = await this.job(id);
       if (['completed', 'failed', 'canceled'].includes(job.status)) return job;
       await sleep(50);
