@@ -68,7 +68,7 @@ static status encode(const options *o, const codec *k, err *e) {
     if (rc) return rc;
     int64_t frames = sound_frames(k->p, n);
     int32_t *codes = mem_alloc((size_t)(books * frames) * sizeof *codes);
-    rc = codes ? sound_encode(k->p, k->c, planes, n, codes, e)
+    rc = codes ? sound_encode(k->p, &(sound_codec){.c = k->c}, planes, n, codes, e)
                : err_set(e, ERR_OOM, "no memory for codes");
     if (!rc) rc = checkpoint_check(&k->f->files, e);
     if (!rc) rc = sound_write_codes(k->p, o->out, codes, frames, e);

@@ -47,6 +47,11 @@ for model in mono stereo melody; do
         same "$model $weights" cpu gpu
     done
 done
+cp "$tmp/cpu/bass.wav" "$tmp/before.wav"
+set -- --model tests/parity/mono/model --duration 0.6 --continue "$tmp/before.wav"
+make_stems cpu "$@" --device cpu
+on_gpu gpu "$@" --device cuda || no "going on from sound: $(cat "$tmp/gpu.err")"
+same "going on from sound" cpu gpu
 set -- --model tests/parity/mono/model --weights q8 --duration 0.2
 make_stems cpu "$@" --device cpu
 on_gpu gpu "$@"

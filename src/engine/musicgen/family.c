@@ -75,8 +75,8 @@ static status open_model(family *base, const family_options *o, err *e) {
 
 static void close_model(family *base) {
     musicgen_family *f = (musicgen_family *)base;
-    texts_deinit(&f->texts);
     on_gpu_close(f);
+    texts_deinit(&f->texts);
     encodec_decoder_free(f->codec);
     arena_deinit(&f->work);
     mem_free(f->running);
@@ -102,7 +102,12 @@ static status encode_given(musicgen_plan *q, err *e) {
     int32_t *codes = mem_alloc((size_t)(books * frames) * sizeof *codes);
     if (!codes)
         return err_set(e, ERR_OOM, "no memory for the codes of %s", q->base.r->continue_from);
-    status rc = sound_encode(&f->p, f->base.c, given->planes, given->samples, codes, e);
+    sound_codec d = {.c = f->base.c, .gpu = f->gpu_codec};
+    status rc = sound_encode(&f->p, &d, given->planes, given->samples, codes, e);
+    if (rc == ERR_OOM && d.gpu) { // the CPU makes the same codes
+        d.gpu = NULL;
+        rc = sound_encode(&f->p, &d, given->planes, given->samples, codes, e);
+    }
     if (rc) {
         mem_free(codes);
         return rc;
@@ -175,6 +180,16 @@ static status make_room(const musicgen_family *f, take *t, err *e) {
     return t->planes ? OK : err_set(e, ERR_OOM, "no memory for the sound of a stem");
 }
 
+// A GPU without memory for this leaves it to the CPU, which makes the same samples.
+static status decode(musicgen_family *f, const sound_stem *stems, size_t n, err *e) {
+    sound_codec d = {f->base.c, NULL, f->gpu_codec};
+    status rc = d.gpu ? sound_decode_stems(&f->p, &d, stems, n, e) : OK;
+    if (d.gpu && rc != ERR_OOM) return rc;
+    rc = f->codec ? OK : encodec_decoder_create(&f->codec, f->p.codec, ENCODEC_STREAMS_MAX, e);
+    d = (sound_codec){f->base.c, f->codec, NULL};
+    return rc ? rc : sound_decode_stems(&f->p, &d, stems, n, e);
+}
+
 static status finish(family *base, take *const *list, size_t n, err *e) {
     musicgen_family *f = (musicgen_family *)base;
     sound_stem stems[FAMILY_TOGETHER];
@@ -188,9 +203,7 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
         if (rc) return rc;
         stems[i] = (sound_stem){codes, list[i]->length, list[i]->planes};
     }
-    status rc =
-        f->codec ? OK : encodec_decoder_create(&f->codec, f->p.codec, ENCODEC_STREAMS_MAX, e);
-    return rc ? rc : sound_decode_stems(&f->p, base->c, f->codec, stems, n, e);
+    return decode(f, stems, n, e);
 }
 
 static void end(take *base) {

@@ -5,6 +5,7 @@
 #include "engine/musicgen/pipeline.h"
 #include "engine/musicgen/run.h"
 #include "engine/musicgen/texts.h"
+#include "gpu/codec.h"
 
 typedef struct {
     family base;
@@ -12,7 +13,8 @@ typedef struct {
     // The batch's thread's.
     decoder *decoder; // NULL when no stems will be made
     texts texts;
-    encodec_decoder *codec; // NULL before the first stem ends
+    encodec_decoder *codec; // NULL before the first stem ends on the CPU
+    gpu_codec *gpu_codec;   // NULL: not on a GPU
     run **running;          // [places]
     seq **stepped;          // [places]
     arena work;             // of one call

@@ -73,6 +73,8 @@ static status set_budget(musicgen_family *f, device *gpu, err *e) {
 
 status on_gpu_open(musicgen_family *f, device *gpu, const decoder_limits *l, err *e) {
     status rc = decoder_open(&f->decoder, gpu, f->p.lm, f->base.c, l, e);
+    if (!rc) rc = gpu_codec_open(&f->gpu_codec, gpu, f->p.codec, e);
+    if (!rc) rc = gpu_text_open(&f->texts.gpu, gpu, f->p.text, e);
     if (!rc) rc = self_test(f, e);
     if (!rc) rc = set_budget(f, gpu, e);
     f->base.on_gpu = rc == OK;
@@ -82,6 +84,10 @@ status on_gpu_open(musicgen_family *f, device *gpu, const decoder_limits *l, err
 
 void on_gpu_close(musicgen_family *f) {
     decoder_close(f->decoder);
+    gpu_text_close(f->texts.gpu);
+    gpu_codec_close(f->gpu_codec);
     f->decoder = NULL;
+    f->gpu_codec = NULL;
+    f->texts.gpu = NULL;
     f->base.on_gpu = false;
 }

@@ -27,15 +27,23 @@ static status check_codes(const pipeline *p, const int32_t *codes, int64_t n, er
     return OK;
 }
 
-status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t n, int32_t *codes,
-                    err *e) {
+// Encodes one channel.
+static status encode(const pipeline *p, const sound_codec *d, const float *plane, int64_t n,
+                     int32_t *codes, err *e) {
+    const encodec_encoded to = {.codes = codes};
+    return d->gpu ? gpu_codec_encode(d->gpu, plane, n, &to, e)
+                  : encodec_encode(p->codec, d->c, plane, n, &to, e);
+}
+
+status sound_encode(const pipeline *p, const sound_codec *d, const float *planes, int64_t n,
+                    int32_t *codes, err *e) {
     const mg_config *cfg = mg_get_config(p->lm);
     int64_t books = cfg->codebooks / cfg->channels, frames = encodec_frame_count(p->codec, n);
     int32_t *one = mem_alloc((size_t)(books * frames) * sizeof *one);
     if (!one) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
     status rc = OK;
     for (int64_t ch = 0; !rc && ch < cfg->channels; ch++) {
-        rc = encodec_encode(p->codec, c, planes + ch * n, n, &(encodec_encoded){.codes = one}, e);
+        rc = encode(p, d, planes + ch * n, n, one, e);
         // The rows of the channels interleave.
         for (int64_t q = 0; !rc && q < books; q++) {
             memcpy(codes + (q * cfg->channels + ch) * frames, one + q * frames,
@@ -49,8 +57,8 @@ status sound_encode(const pipeline *p, compute *c, const float *planes, int64_t 
               : OK;
 }
 
-status sound_decode_stems(const pipeline *p, compute *c, encodec_decoder *d, const sound_stem *list,
-                          size_t n, err *e) {
+status sound_decode_stems(const pipeline *p, const sound_codec *d, const sound_stem *list, size_t n,
+                          err *e) {
     encodec_codes in[SOUND_TOGETHER];
     float *planes[2 * SOUND_TOGETHER], **plane = planes;
     int channels = (int)mg_get_config(p->lm)->channels;
@@ -60,16 +68,17 @@ status sound_decode_stems(const pipeline *p, compute *c, encodec_decoder *d, con
         for (int ch = 0; ch < channels; ch++)
             *plane++ = list[i].planes + ch * sound_samples(p, list[i].frames);
     }
-    return encodec_decoder_run(d, c, in, n, planes, e);
+    return d->gpu ? gpu_codec_decode(d->gpu, in, n, planes, e)
+                  : encodec_decoder_run(d->cpu, d->c, in, n, planes, e);
 }
 
 status sound_decode(const pipeline *p, compute *c, const int32_t *codes, int64_t frames,
                     float *planes, err *e) {
-    encodec_decoder *d;
-    status rc = encodec_decoder_create(&d, p->codec, (int)mg_get_config(p->lm)->channels, e);
+    sound_codec d = {.c = c};
+    status rc = encodec_decoder_create(&d.cpu, p->codec, (int)mg_get_config(p->lm)->channels, e);
     if (rc) return rc;
-    rc = sound_decode_stems(p, c, d, &(sound_stem){codes, frames, planes}, 1, e);
-    encodec_decoder_free(d);
+    rc = sound_decode_stems(p, &d, &(sound_stem){codes, frames, planes}, 1, e);
+    encodec_decoder_free(d.cpu);
     return rc;
 }
 

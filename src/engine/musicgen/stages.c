@@ -172,7 +172,8 @@ status stages_sound(stages *s, int64_t frames, double *spent, err *e) {
         codes[i] = (int32_t)(i * 2654435761u % (uint64_t)cfg->vocab);
     double from = os_seconds();
     if (!rc)
-        rc = sound_decode_stems(s->p, s->c, s->codec, &(sound_stem){codes, frames, wave}, 1, e);
+        rc = sound_decode_stems(s->p, &(sound_codec){s->c, s->codec, NULL},
+                                &(sound_stem){codes, frames, wave}, 1, e);
     *spent = os_seconds() - from;
     mem_free(codes);
     mem_free(wave);

@@ -71,7 +71,8 @@ status texts_encode(texts *t, compute *c, float *out, const int32_t *ids, int64_
         t->found++;
         return OK;
     }
-    status rc = t5_encode(t->p->text, c, out, ids, n, work, e);
+    status rc = t->gpu ? gpu_text_encode(t->gpu, out, ids, n, e)
+                       : t5_encode(t->p->text, c, out, ids, n, work, e);
     pipeline_rest_text(t->p);
     if (rc) return rc;
     t->encoded++;

@@ -5,6 +5,7 @@
 // for the longest time leaves first. The batch's thread alone uses it.
 #pragma once
 #include "engine/musicgen/pipeline.h"
+#include "gpu/text.h"
 
 #define TEXTS_MAX 64
 #define TEXTS_BYTES_MAX ((size_t)8 << 20) // of ids and states
@@ -18,6 +19,7 @@ typedef struct {
 
 typedef struct {
     const pipeline *p; // borrowed
+    gpu_text *gpu;     // the encoder on a GPU, borrowed; NULL: the CPU's
     texts_entry list[TEXTS_MAX];
     size_t count, bytes;
     uint64_t clock;

@@ -289,7 +289,8 @@ static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) 
     if (rc || !planes) return rc;
     *frames = encodec_frame_count(t->p->codec, n);
     *codes = ADD_I32(t, "prompt_codes", cfg->codebooks, *frames);
-    rc = *codes ? sound_encode(t->p, t->c, planes, n, *codes, e) : no_memory(e);
+    rc =
+        *codes ? sound_encode(t->p, &(sound_codec){.c = t->c}, planes, n, *codes, e) : no_memory(e);
     mem_free(planes);
     return rc;
 }
