@@ -110,6 +110,11 @@ typedef struct {
     double strength; // of the variation, 0.01 to 1: all is new; 0: 0.4, or 1 where a part is mended
     double remake_from, remake_to; // seconds that are made anew, 0 to 600; -1: from the beginning,
                                    // to the end
+    const char *const *follow;   // what of a recording the stems follow: "tempo" "chords" "melody";
+    size_t follow_count;         // chords need tempo. 0: nothing
+    const char *recording;       // its audio file, of at most 600 s
+    const void *recording_image; // or that file's bytes
+    size_t recording_size;
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 
@@ -133,6 +138,18 @@ typedef struct {
     size_t fault_count;
 } stemforge_measured;
 
+// What was heard in a recording that a request follows.
+typedef struct {
+    double bpm;               // 0: tempo was not followed
+    double tempo_sure;        // 0 to 1; under 0.3 the request fails
+    double first_bar_seconds; // where the first whole bar begins
+    size_t bars;
+    const char *const *chords; // one a bar from there on: "Am" "F"; "N": none is heard
+    size_t chord_count;        // 0: chords were not followed
+    double chords_sure;        // share of the bars whose chord is sure; under 0.5 the request fails
+    const char *key;           // "A minor"; NULL: none is heard
+} stemforge_heard;
+
 // A finished stem: resampled, folded (a loop) or faded, normalised, exactly as long as asked for.
 typedef struct {
     const char *name;     // "drums"
@@ -144,6 +161,7 @@ typedef struct {
     const char *model;                  // its name
     const stemforge_request *request;   // what was asked for; NULL: not known
     const stemforge_measured *measured; // NULL: it was not
+    const stemforge_heard *heard;       // in the recording it follows; NULL: it follows none
     double temperature;   // drawn with: the request's times the model's for this type of stem
     double seconds_spent; // wall time from the call to here
 } stemforge_stem;

@@ -18,6 +18,7 @@
 #include "engine/metadata.h"
 #include "request/chords.h"
 #include "request/fields.h"
+#include "request/heardjson.h"
 #include "request/length.h"
 #include "request/measured.h"
 #include "stemforge.h"
@@ -25,6 +26,7 @@
 #define OPTIONS_MAX 48
 #define FIELDS_MAX 32
 #define CHORDS_SHOWN 8
+#define HEARD_MAX 8192
 #define FADE_IN_SECONDS 0.003 // a stem begins on a beat: its attack stays
 #define FADE_OUT_SECONDS 0.1
 
@@ -34,7 +36,7 @@ typedef struct {
     const recipe_file *made;                  // the recipe; NULL: none
     recipe_defaults model_own;                // of the recipe
     double temperatures[STEMFORGE_STEMS_MAX]; // of the recipe
-    arg_list stems, chords;
+    arg_list stems, chords, follow;
     stemforge_request r;
     int64_t threads;
     bool json, quiet, overwrite;
@@ -53,6 +55,7 @@ typedef struct {
     json *measured; // object: what was heard in each stem
     json *warnings; // array of what the engine said
     bool no_memory; // for a warning
+    bool said_heard;
     double seconds; // until the last stem
 } output;
 
@@ -77,6 +80,17 @@ static void print_measured(const stemforge_measured *m) {
     printf("\n");
 }
 
+// What was heard in the recording, once.
+static void say_heard(output *out, const stemforge_heard *h) {
+    if (!h || out->said_heard || out->o->json || out->o->quiet) return;
+    buf line;
+    buf_init(&line, HEARD_MAX);
+    heardjson_say(&line, h);
+    if (line.n) printf("heard      %s\n", buf_str(&line));
+    buf_deinit(&line);
+    out->said_heard = true;
+}
+
 static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) {
     (void)index;
     output *out = arg;
@@ -85,6 +99,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     if (rc) return rc;
     out->seconds = s->seconds_spent;
     progress_end(&out->bar);
+    say_heard(out, s->heard);
     if (!out->o->json && !out->o->quiet) {
         printf("%s  %.1f s of audio in %.1f s\n", path, (double)s->frames / s->sample_rate,
                s->seconds_spent);
@@ -99,6 +114,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     json *heard = measured_json(s->measured);
     ok = json_set(j, "measured", json_copy_of(heard)) && ok;
     ok = json_set(out->measured, s->name, heard) && ok;
+    if (s->heard) ok = json_set(j, "heard", heardjson_write(s->heard)) && ok;
     ok = json_set_num(out->drawn, s->name, s->temperature) && ok;
     if (json_add(out->files, j) && ok) return OK;
     return err_set(e, ERR_OOM, "no memory for the report");
@@ -273,13 +289,14 @@ static void add_field(option_table *t, options *o, const field *f) {
         [FIELD_TEXT] = ARG_STR,   [FIELD_KEY] = ARG_STR,       [FIELD_METER] = ARG_STR,
         [FIELD_PATH] = ARG_STR,   [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,
         [FIELD_STEMS] = ARG_LIST, [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS,
-        [FIELD_FLAG] = ARG_FLAG};
+        [FIELD_FLAG] = ARG_FLAG,  [FIELD_FOLLOW] = ARG_LIST};
     buf *help = &t->help[t->n];
     buf_init(help, 400);
     field_add_help(help, f);
     void *to = (char *)&o->r + f->at;
     if (f->kind == FIELD_STEMS) to = &o->stems;
     if (f->kind == FIELD_CHORDS) to = &o->chords;
+    if (f->kind == FIELD_FOLLOW) to = &o->follow;
     bool *given = &o->given[f - field_rows];
     add(t,
         &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, f->value, buf_str(help), given});
@@ -431,7 +448,8 @@ static status open_take(take *t, const options *o, err *e) {
 // What is not said is written down, so that the recipe has it. A recipe without fades was made with
 // those of the service.
 static void fill_in(stemforge_request *r, bool again) {
-    if (r->seconds < 0 && r->bars == 0 && r->more_seconds == 0) r->seconds = LENGTH_SECONDS_DEFAULT;
+    if (r->seconds < 0 && r->bars == 0 && r->more_seconds == 0 && !r->recording)
+        r->seconds = LENGTH_SECONDS_DEFAULT;
     if (r->loop || again) return;
     if (r->fade_in_seconds < 0) r->fade_in_seconds = FADE_IN_SECONDS;
     if (r->fade_out_seconds < 0) r->fade_out_seconds = FADE_OUT_SECONDS;
@@ -463,6 +481,18 @@ static int run_engine(options *o, err *e) {
     return rc ? fail(e->text) : 0;
 }
 
+// --follow FILE alone: its tempo, and its chords unless some are named.
+static void follow_recording(options *o) {
+    static const char *const both[] = {"tempo", "chords"};
+    if (o->follow.n) {
+        o->r.follow = o->follow.item;
+        o->r.follow_count = o->follow.n;
+    } else if (o->r.recording && !o->r.follow_count) {
+        o->r.follow = both;
+        o->r.follow_count = o->chords.n || o->r.chord_count ? 1 : 2;
+    }
+}
+
 int generate_main(int argc, char **argv) {
     os_stop_on_signals();
     static const char *chord_names[CHORDS_MAX];
@@ -482,6 +512,7 @@ int generate_main(int argc, char **argv) {
     }
     if (parse(&o, argc, argv, &code)) goto done;
     override(&o);
+    follow_recording(&o);
     if (o.stems.n) {
         o.r.stems = o.stems.item;
         o.r.stem_count = o.stems.n;
@@ -513,6 +544,7 @@ int generate_main(int argc, char **argv) {
     if (!code) code = run_engine(&o, &e);
 done:
     args_list_deinit(&o.stems);
+    args_list_deinit(&o.follow);
     args_list_deinit(&o.chords);
     mem_free(chord_text);
     recipe_deinit(&rec);

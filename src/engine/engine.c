@@ -13,6 +13,7 @@
 #include "compute/tune.h"
 #include "engine/batch.h"
 #include "engine/device_choice.h"
+#include "engine/followed.h"
 #include "engine/measure.h"
 #include "engine/metadata.h"
 #include "engine/prompt.h"
@@ -199,8 +200,10 @@ typedef struct {
     stemforge_engine *g;
     const stemforge_request *r; // of ours: says what the caller left to the model
     stemforge_request settled;
+    followed *followed; // what the request follows; NULL: nothing
     const stemforge_events *ev;
     plan *plan;
+    bool look; // nothing is made
     double started;
     batch_item items[STEMFORGE_STEMS_MAX]; // the stems to make; their takes are ours
     batch_job job;
@@ -217,11 +220,29 @@ static void settle_defaults(stemforge_request *r, const stemforge_info *info) {
     if (!r->steps) r->steps = info->steps;
 }
 
+// What a recording would say, for a look at a request whose recording comes later.
+static void stand_in(stemforge_request *r) {
+    static const char *const none[] = {"N"};
+    if (!followed_asks(r, "tempo")) return;
+    if (!(r->bpm > 0)) r->bpm = 120;
+    if (followed_asks(r, "chords")) r->chords = none, r->chord_count = 1;
+}
+
+static status settle_recording(request *q, err *e) {
+    stemforge_request *r = &q->settled;
+    if (!r->follow_count) return OK;
+    if (r->recording || r->recording_image) return followed_open(&q->followed, r, e);
+    if (!q->look) return err_field(e, "recording", "expected a recording to follow, found none");
+    stand_in(r);
+    return OK;
+}
+
 static status plan_stems(request *q, err *e) {
     const stemforge_request *r = q->r;
     const family_ops *ops = q->g->f->ops;
     status rc = check_first(r, e);
     settle_defaults(&q->settled, &q->g->f->info);
+    if (!rc) rc = settle_recording(q, e);
     if (!rc) rc = ops->plan(q->g->f, r, &q->plan, e);
     q->job.items = q->items;
     for (size_t i = 0; !rc && i < r->stem_count; i++) {
@@ -279,6 +300,7 @@ static status deliver(request *q, take *t, err *e) {
                                .prompt = t->line,
                                .model = q->g->f->info.name,
                                .request = q->plan->r,
+                               .heard = q->followed ? &q->followed->heard : NULL,
                                .temperature = t->temperature,
                                .seconds_spent = os_seconds() - q->started};
         rc = hand_over(q, t, &done, e);
@@ -318,6 +340,7 @@ static void request_close(request *q) {
     const family_ops *ops = q->g->f->ops;
     for (size_t i = 0; i < q->job.count; i++) ops->take_free(q->items[i].t);
     if (q->plan) ops->plan_free(q->plan);
+    followed_close(q->followed);
     mem_free(q);
 }
 
@@ -347,6 +370,7 @@ static status generate(stemforge_engine *g, const stemforge_request *r, const st
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->g = g;
     q->settled = *r;
+    q->look = look;
     q->r = &q->settled;
     q->ev = ev ? ev : &none;
     q->started = os_seconds();

@@ -68,8 +68,10 @@ static void set_loudness(measured *m, const stemforge_stem *s) {
 
 status measure_init(measured *m, const stemforge_stem *s, err *e) {
     *m = (measured){0};
-    const judge_hint hint = {
-        .bpm = s->request->bpm, .from_one = s->request->bpm > 0, .unpitched = !is_pitched(s)};
+    const judge_hint hint = {.bpm = s->request->bpm,
+                             .from_one = s->request->bpm > 0 && !s->request->beats,
+                             .unpitched = !is_pitched(s),
+                             .beats_per_bar = meter_of(s->request->meter)->quarters};
     status rc = judge_open(&m->heard, s->samples, s->frames, s->channels, s->sample_rate, &hint, e);
     if (!rc) rc = name_chords(m, e);
     if (!rc) rc = find_faults(m, s, e);

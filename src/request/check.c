@@ -81,6 +81,19 @@ static void check_chord(const checker *c, const char *name, size_t i) {
     if (chords_parse_chord(&read, name ? name : "", &e)) say(c, (int64_t)i, "%s", e.text);
 }
 
+static void check_follow(const checker *c, const char *const *names, size_t i) {
+    static const char *const known[] = {"tempo", "chords", "melody"};
+    const char *name = names[i] ? names[i] : "";
+    bool good = false;
+    for (size_t k = 0; k < ARRAY_LEN(known); k++) good |= strcmp(known[k], name) == 0;
+    if (!good) say(c, (int64_t)i, "expected tempo, chords or melody, found \"%.40s\"", name);
+    for (size_t k = 0; good && k < i; k++)
+        if (names[k] && strcmp(names[k], name) == 0) {
+            say(c, (int64_t)i, "%s is there twice", name);
+            return;
+        }
+}
+
 static void check_list(const checker *c, const stemforge_request *r) {
     size_t n;
     const char *const *names = field_list(c->f, r, &n);
@@ -92,6 +105,8 @@ static void check_list(const checker *c, const stemforge_request *r) {
     for (size_t i = 0; i < n; i++) {
         if (c->f->kind == FIELD_STEMS)
             check_stem(c, names, i);
+        else if (c->f->kind == FIELD_FOLLOW)
+            check_follow(c, names, i);
         else
             check_chord(c, names[i], i);
     }
@@ -128,6 +143,24 @@ static void check_bars(const checker *c, const stemforge_request *r, double most
             seconds / r->bars);
 }
 
+static bool follows(const stemforge_request *r, const char *what) {
+    for (size_t i = 0; i < r->follow_count; i++)
+        if (r->follow[i] && strcmp(r->follow[i], what) == 0) return true;
+    return false;
+}
+
+static void check_followed(const checker *c, const stemforge_request *r) {
+    if (follows(r, "chords") && !follows(r, "tempo"))
+        say(c, -1, "expected tempo beside chords, found chords alone: they are heard bar by bar");
+    else if (follows(r, "chords") && r->chord_count)
+        say(c, -1, "expected chords from the recording or from the request, found both");
+    else if (follows(r, "tempo") && r->bars > 0)
+        say(c, -1,
+            "expected a length in seconds, found bars: the recording says how long they are");
+    else if (follows(r, "melody") && r->melody)
+        say(c, -1, "expected a melody from the recording or from a file, found both");
+}
+
 static void check_more(const checker *c, const stemforge_request *r) {
     if (!r->continue_from)
         say(c, -1, "expected a file to go on from (continue_from) beside it, found none");
@@ -158,9 +191,11 @@ void check_together(const stemforge_request *r, double seconds_max, check_fault 
     const checker out = checker_of(AT(fade_out_seconds), fault, arg);
     const checker temperature = checker_of(AT(temperature), fault, arg);
     const checker more = checker_of(AT(more_seconds), fault, arg);
+    const checker follow = checker_of(AT(follow), fault, arg);
     double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
     check_temperatures(&temperature, r);
     if (r->more_seconds > 0) check_more(&more, r);
+    if (r->follow && r->follow_count <= 3) check_followed(&follow, r);
     if (r->bars > 0)
         check_bars(&bars, r, most);
     else if (!field_is_given(seconds.f, r))

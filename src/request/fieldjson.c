@@ -90,7 +90,8 @@ static void too_many(const reader *x, size_t n) {
     x->fault(x->arg, x->f, -1, text);
 }
 
-static void read_stems(const reader *x) {
+// Names as they stand.
+static void read_names(const reader *x, const char **names) {
     size_t n = json_len(x->value);
     if (n > STEMFORGE_STEMS_MAX) {
         too_many(x, n);
@@ -98,10 +99,10 @@ static void read_stems(const reader *x) {
     }
     for (size_t i = 0; i < n; i++) {
         const json *item = json_at(x->value, i);
-        x->lists->stems[i] = json_str_value(item);
+        names[i] = json_str_value(item);
         if (!json_is_str(item)) wrong_kind(x, (int64_t)i, "a string", item);
     }
-    field_set_list(x->f, x->r, x->lists->stems, n);
+    field_set_list(x->f, x->r, names, n);
 }
 
 // Puts the names that item i holds behind the n there are. Returns how many there are then, or
@@ -159,7 +160,7 @@ static status read_list(const reader *x, err *e) {
         return OK;
     }
     if (x->f->kind == FIELD_CHORDS) return read_chords(x, e);
-    read_stems(x);
+    read_names(x, x->f->kind == FIELD_STEMS ? x->lists->stems : x->lists->follow);
     return OK;
 }
 

@@ -6,7 +6,8 @@
 // What the lists of a request that was read from JSON point to. Zeroed before the first field;
 // it must stay where it is as long as the request lives.
 typedef struct {
-    const char *stems[STEMFORGE_STEMS_MAX], *chords[STEMFORGE_CHORDS_MAX];
+    const char *stems[STEMFORGE_STEMS_MAX], *follow[STEMFORGE_STEMS_MAX],
+        *chords[STEMFORGE_CHORDS_MAX];
     uint16_t chord_item[STEMFORGE_CHORDS_MAX]; // the item of the JSON array that chord i came from
     char *chord_text;                          // owned
 } field_lists;

@@ -61,6 +61,12 @@ const field field_rows[] = {
     {"fade_out_seconds", "parameters.fade_out_seconds", "fade-out", "fade_out", FIELD_NUMBER,
      ONE(fade_out_seconds), 0, 30, -1, false, "SECONDS", "fade at the end", "0.1, of a loop 0",
      "Fade out (s)", "0.1"},
+    {"recording", NULL, "follow", "recording", FIELD_PATH, ONE(recording), 0, 4096, 0, false,
+     "FILE", "recording whose beats and chords the stems follow", NULL, NULL, NULL},
+    {"follow", "parameters.follow", "follow-what", "follow", FIELD_FOLLOW,
+     LIST(follow, follow_count), 0, 3, 0, false, "NAME",
+     "tempo, chords, melody: what of the recording, once for each", NULL, "Follow of the recording",
+     "tempo"},
     {"melody", NULL, "melody", "melody", FIELD_PATH, ONE(melody), 0, 4096, 0, false, "FILE",
      "melody models: audio whose pitch classes to follow", NULL, NULL, NULL},
     {"continue_from", NULL, "continue", "continue", FIELD_PATH, ONE(continue_from), 0, 4096, 0,
@@ -163,7 +169,7 @@ bool field_is_text(const field *f) {
 }
 
 bool field_is_list(const field *f) {
-    return f->kind == FIELD_STEMS || f->kind == FIELD_CHORDS;
+    return f->kind == FIELD_STEMS || f->kind == FIELD_CHORDS || f->kind == FIELD_FOLLOW;
 }
 
 bool field_has_default(const field *f) {

@@ -19,6 +19,7 @@ typedef enum {
     FIELD_FLAG,    // bool
     FIELD_SEED,    // uint64_t
     FIELD_STEMS,   // const char *const *, lo to hi of stems.h's names, and how many
+    FIELD_FOLLOW,  // the same, of "tempo", "chords" and "melody"
     FIELD_CHORDS,  // the same, lo to hi names that chords_parse_chord reads
 } field_kind;
 

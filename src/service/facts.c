@@ -1,6 +1,7 @@
 // facts.c - see facts.h.
 #include "service/facts.h"
 
+#include "request/heardjson.h"
 #include "request/measured.h"
 
 status facts_write(char **out, const stemforge_stem *s, err *e) {
@@ -8,6 +9,7 @@ status facts_write(char **out, const stemforge_stem *s, err *e) {
     if (!s->measured) return OK;
     json *j = json_new_object();
     bool ok = json_set(j, "measured", measured_json(s->measured));
+    if (s->heard) ok = json_set(j, "heard", heardjson_write(s->heard)) && ok;
     buf text;
     buf_init(&text, JOB_FACTS_MAX);
     status rc =

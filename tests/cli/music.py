@@ -194,6 +194,23 @@ def continuations(tmp):
             check(max(steps[at - 3 : at + 3]) <= max(steps[: at - 3] + steps[at + 3 :]), f"continue {stem}: a jump at the join")
 
 
+def followed(tmp):
+    """Stems that follow a recording: its length, its tempo, its chords, and the same again from the recipe."""
+    parts = generate(tmp / "song", MINI, ["drums", "bass", "piano"], "--bpm", 113, "--chords", "Am F C G", "--duration", 12, "--seed", 5)
+    mix = tmp / "song.wav"
+    subprocess.run([BIN, "mix", *map(str, parts), "--out", str(mix)], check=True, capture_output=True)
+    out = tmp / "followed"
+    ran = subprocess.run([BIN, "generate", "--model", MINI, "--stem", "bass", "--follow", str(mix), "--seed", "1", "--json", "--overwrite",
+                          "--out", str(out)], capture_output=True, text=True)
+    check(ran.returncode == 0, f"follow: {ran.stderr}")
+    heard = json.loads(ran.stdout)["stems"][0]["heard"]
+    check(abs(heard["target_bpm"] - 113) < 1, f"follow: heard {heard}")
+    check([name[0] for name in heard["chord_progression"][:4]] == ["A", "F", "C", "G"], f"follow: heard {heard}")
+    check(len(left(out / "bass.wav")) == len(left(mix)), "follow: another length than the recording's")
+    (again,) = generate(tmp / "again", MINI, ["bass"], "--recipe", out / "recipe.json")
+    check(again.read_bytes() == (out / "bass.wav").read_bytes(), "follow: the recipe makes other bytes")
+
+
 def grids(tmp):
     out = tmp / "grid"
     (stem,) = generate(out, TINY, ["bass"], "--bpm", "97.3", "--bars", 3, "--chords", "Am D/F# N", "--seed", 1)
@@ -264,7 +281,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, facts_in_comments, continuations, grids, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

@@ -227,6 +227,10 @@ status "continue codes" 0 "$bin" generate --model $mono --stem guitar --continue
     --seed 8 --quiet --out "$tmp/codes"
 status "continue audio" 0 "$bin" generate --model $mono --stem guitar --continue "$tmp/a/drums.wav" --duration 2 \
     --seed 8 --quiet --out "$tmp/audio"
+fails "follow what" 2 "expected tempo, chords or melody" "$bin" generate --model $mono --stem guitar --follow "$tmp/a/drums.wav" \
+    --follow-what rhythm --out "$tmp/m"
+fails "follow no file" 1 "nowhere.wav" "$bin" generate --model $mono --stem guitar --follow "$tmp/nowhere.wav" --out "$tmp/m2"
+fails "follow no sound" 1 "README.md: expected a WAV" "$bin" generate --model $mono --stem guitar --follow README.md --out "$tmp/m2"
 fails "more than nothing" 2 "more_seconds: expected a file" "$bin" generate --model $mono --stem guitar --more 2 --out "$tmp/m"
 fails "more and a length" 2 "more_seconds: expected it alone, found seconds too" "$bin" generate --model $mono --stem guitar --more 2 \
     --duration 4 --continue "$tmp/a/drums.wav" --out "$tmp/m"

@@ -8,7 +8,7 @@ static int64_t rows_heard(const condition *k, int64_t n) {
     return MIN(chroma_frames(k->p->chroma, n), mg_get_config(k->p->lm)->chroma_length);
 }
 
-static status read_melody(condition *k, const char *path, err *e) {
+static status read_melody(condition *k, const condition_wish *w, err *e) {
     if (!k->p->chroma) {
         return err_field(e, "melody",
                          "%s was not made to follow one, expected a MusicGen-Melody model",
@@ -16,7 +16,8 @@ static status read_melody(condition *k, const char *path, err *e) {
     }
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
-    status rc = file_read(&clip, path, &limits, e);
+    status rc = w->melody ? file_read(&clip, w->melody, &limits, e)
+                          : file_decode(&clip, w->melody_image, &limits, e);
     int rate = (int)chroma_get_config(k->p->chroma)->sample_rate;
     if (!rc) rc = file_clip_planes(&k->wave, &k->n, &clip, rate, 1, e);
     file_clip_deinit(&clip);
@@ -56,8 +57,8 @@ status condition_open(condition *out, const pipeline *p, const condition_wish *w
     if (!(w->time.bpm > 0)) out->time.bpm = CONDITION_BPM;
     if (!w->time.meter) out->time = timing_even(out->time.bpm);
     status rc = OK;
-    if (w->melody)
-        rc = read_melody(out, w->melody, e);
+    if (w->melody || w->melody_image.p)
+        rc = read_melody(out, w, e);
     else if (p->has_grid)
         out->kind = CONDITION_GRID;
     else if (mg_get_config(p->lm)->melody && w->chord_count)

@@ -22,6 +22,7 @@ typedef struct {
     timing time;        // its bpm 0: not given
     size_t loop_bars;   // after so many bars the first chord comes again, at most CHORDS_MAX; 0: no
     const char *melody; // path of an audio file
+    bytes melody_image; // or its bytes
 } condition_wish;
 
 #define CONDITION_BPM 120 // the tempo of a request without one

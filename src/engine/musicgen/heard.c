@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "engine/followed.h"
 #include "request/stems.h"
 
 #define NAMES_SHOWN 4
@@ -180,6 +181,9 @@ void heard_of_request(warnings *w, const condition *k, const stemforge_request *
     else if (r->chord_count)
         warn_unheard_chords(w, k, r);
     warn_timing(w, k, r);
+    if (followed_asks(r, "melody") && !k->p->chroma)
+        warnings_add(w, WARNING_NOT_USED, "follow",
+                     "the recording's melody is not used: this model was not made to follow one");
     warn_denoising(w, r);
     warn_unknown(w, k->p, "style", r->style);
     warn_unknown(w, k->p, "prompt", r->prompt);

@@ -6,6 +6,7 @@
 
 #include "audio/post.h"
 #include "compute/rng.h"
+#include "engine/followed.h"
 #include "engine/musicgen/heard.h"
 #include "engine/musicgen/sound.h"
 #include "request/fields.h"
@@ -106,16 +107,20 @@ static status read_given(musicgen_plan *q, err *e) {
 // --- plans
 
 status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
-    const condition_wish wish = {.chords = r->chords,
-                                 .chord_count = r->chord_count,
-                                 .key = r->key,
-                                 .time = timing_of(r, 0),
-                                 .loop_bars = r->loop ? (size_t)r->bars : 0,
-                                 .melody = r->melody};
+    condition_wish wish = {.chords = r->chords,
+                           .chord_count = r->chord_count,
+                           .key = r->key,
+                           .time = timing_of(r, 0),
+                           .loop_bars = r->loop ? (size_t)r->bars : 0,
+                           .melody = r->melody};
     musicgen_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
     q->base = (plan){.f = f, .r = &q->base.own, .own = *r};
     const pipeline *p = pipeline_of(&q->base);
+    if (p->chroma && followed_asks(r, "melody")) {
+        wish.melody = r->recording;
+        wish.melody_image = (bytes){r->recording_image, r->recording_size};
+    }
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) rc = read_given(q, e);
     q->frames = (int64_t)ceil(length_made_seconds(q->base.r) * p->frame_rate - 1e-9);
