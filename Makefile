@@ -8,7 +8,8 @@
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
 #   make permutations        the same bytes for every isa x weights x threads x batch; P='avx2-*' picks some
-#   make api | torture | fuzz-api | bench-load    the service: contract, kill -9, schemathesis, load
+#   make api | torture | torture-pg | fuzz-api | bench-load | bench-queue   the service: contract, kill -9 (of many
+#                            processes on PostgreSQL), schemathesis, load (of the queue on PostgreSQL)
 #   make fuzz T=safetensors TIME=60       search for inputs that break a parser
 #   make fields              the documents that repeat src/request/fields.c and stems.c
 #   make lint | format | map | compile_commands.json
@@ -259,7 +260,7 @@ kern-neon-run: $(NEON_OUT)/run_kern
 endif
 
 # --- `stemforge serve` with one more family of models, which makes a tone; the blob store from the command line
-.PHONY: api torture fuzz-api bench-load
+.PHONY: api torture torture-pg fuzz-api bench-load bench-queue
 $(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c $(wildcard src/app/config*.c src/app/serve*.c) src/app/shipped.c) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 $(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(PARTS)
@@ -268,10 +269,16 @@ api:
 	tests/api/run-api.sh $(SAN)
 torture: $(OUT)/tests/tone_server
 	STEMFORGE_OUT=$(abspath $(OUT)) $(PYTHON) tests/api/torture.py --rounds $(or $(ROUNDS),1000)
+torture-pg: $(OUT)/tests/tone_server
+	STEMFORGE_OUT=$(abspath $(OUT)) $(PYTHON) tests/api/torture_pg.py --rounds $(or $(ROUNDS),1000)
 fuzz-api: $(OUT)/tests/tone_server
 	tests/api/fuzz-api.sh $(OUT)
 bench-load: $(OUT)/tests/tone_server
 	STEMFORGE_OUT=$(abspath $(OUT)) $(PYTHON) bench/load.py
+bench-queue: $(OUT)/tests/tone_server $(OUT)/tests/queue_tool
+	STEMFORGE_OUT=$(abspath $(OUT)) PYTHONPATH=tests/api $(PYTHON) bench/queue.py
+$(OUT)/tests/queue_tool: $(call obj,tests/api/queue_tool.c) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 
 # --- searching for inputs that break a parser: clang's libFuzzer and ASan. What is found lies in
 # build/fuzz/name; copy what matters to tests/fuzz/corpus/name.

@@ -31,7 +31,7 @@ def post(id):
             % len(body)) + body
 
 
-async def submit(port, rate, seconds, clients):
+async def submit(port, rate, seconds, clients, name="load"):
     """Open loop: each submission has its moment, whether or not earlier ones were answered."""
     waits, served, codes, start = [], [], {}, time.monotonic() + 0.5
     queue = asyncio.Queue()
@@ -46,7 +46,7 @@ async def submit(port, rate, seconds, clients):
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             sent = time.monotonic()
-            code = await exchange(reader, writer, post(f"load-{i}"))
+            code = await exchange(reader, writer, post(f"{name}-{i}"))
             now = time.monotonic()
             waits.append(now - due)  # lateness of this client counts too
             served.append(now - sent)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "store/job_sql.h"
@@ -133,6 +134,16 @@ static bool is_url(const char *place) {
     return strncmp(place, "postgres://", 11) == 0 || strncmp(place, "postgresql://", 13) == 0;
 }
 
+static status name_check(job_store *s, err *e) {
+    uint8_t random[16];
+    char hex[2 * sizeof random + 1];
+    status rc = random_bytes(random, sizeof random, e);
+    if (rc) return rc;
+    hex_encode(hex, random, sizeof random);
+    snprintf(s->check_id, sizeof s->check_id, "(check %s)", hex);
+    return OK;
+}
+
 status job_store_open(job_store **out, const char *place, const job_config *c, err *e) {
     *out = NULL;
     job_store *s = mem_calloc(1, sizeof *s);
@@ -141,7 +152,8 @@ status job_store_open(job_store **out, const char *place, const job_config *c, e
     s->schema = (db_schema){.application_id = JOB_APPLICATION_ID,
                             .statements = s->statements,
                             .statement_count = Q_COUNT};
-    status rc = is_url(place) ? open_pg(s, place, e) : open_sqlite(s, place, e);
+    status rc = name_check(s, e);
+    if (!rc) rc = is_url(place) ? open_pg(s, place, e) : open_sqlite(s, place, e);
     if (!rc) {
         *out = s;
         return OK;

@@ -73,6 +73,9 @@ struct job_store {
     const char *statements[Q_COUNT];
     job_config config;
     atomic_uint_fast64_t leases_lost, given_up;
+    // How many jobs waited, when that was counted, and what was submitted here since.
+    atomic_int_fast64_t counted, counted_ns, submitted;
+    char check_id[48];    // of what job_store_check stores for a moment
     job_news_heard heard; // set before its thread begins
     void *heard_arg;
 };

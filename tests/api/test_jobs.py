@@ -1,6 +1,6 @@
 """What is ours beside the contract: looking at jobs, steering them, events, files, limits."""
 import json, threading, time, unittest
-from lib import Case, Server, eventually, request
+from lib import SLOW, Case, Server, eventually, request
 
 
 class Jobs(Case):
@@ -64,7 +64,7 @@ class Jobs(Case):
         start = time.monotonic()
         self.assertEqual(self.s.ask("POST", f"/jobs/{id}/cancel").code, 202)
         self.s.wait_job(id, "canceled")
-        self.assertLess(time.monotonic() - start, 2)
+        self.assertLess(time.monotonic() - start, 2 * SLOW)
         got = r.wait()[0]
         self.assertEqual((got["status"], got["error"]["code"]), ("failed", "canceled"))
         self.assertEqual(self.s.ask("POST", f"/jobs/{id}/cancel").code, 200)  # again: it is
@@ -137,7 +137,7 @@ class Jobs(Case):
         eventually("500 streams", lambda: self.s.metric("stemforge_event_streams") == 500, 10)
         start = time.monotonic()
         self.assertEqual(self.s.ask("GET", "/health").code, 200)
-        self.assertLess(time.monotonic() - start, 0.5)
+        self.assertLess(time.monotonic() - start, 0.5 * SLOW)
         self.s.wait_job(id)
         for c in streams:
             c.settimeout(10)
@@ -239,7 +239,7 @@ class Limits(Case):
         start = time.monotonic()
         for id in [s.submit(parameters={"prompt": "slow:1000"}) for _ in range(4)]:
             s.wait_job(id)
-        self.assertLess(time.monotonic() - start, 3)
+        self.assertLess(time.monotonic() - start, 3 * SLOW)
 
     def test_old_jobs_are_forgotten(self):
         s = self.serve(JOB_RETENTION_DAYS=0.000005)  # half a second

@@ -10,6 +10,7 @@
 
 #include "base/os.h"
 #include "jobs.h"
+#include "store/job_news.h"
 
 typedef enum {
     PASS,
@@ -157,4 +158,38 @@ Test(pg, commit_that_never_arrived_did_not_take_place) {
 
 Test(pg, commit_that_arrives_after_it_was_looked_up_is_refused) {
     submit_with(LATE_COMMIT, ERR_BUSY, false);
+}
+
+static atomic_int heard_queued, heard_cancel;
+
+static void on_news(void *arg, job_news what, const char *id) {
+    (void)arg;
+    if (what == JOB_NEWS_QUEUED) atomic_fetch_add(&heard_queued, 1);
+    if (what == JOB_NEWS_CANCEL && strcmp(id, "a") == 0) atomic_fetch_add(&heard_cancel, 1);
+}
+
+static bool comes_true(atomic_int *count) {
+    for (int i = 0; i < 2000 && !atomic_load(count); i++) os_sleep_ms(10);
+    return atomic_load(count) > 0;
+}
+
+Test(pg, what_one_process_does_to_jobs_is_news_to_the_others) {
+    const char *place = new_queue();
+    if (place[0] == ':') return;
+    char url[200];
+    snprintf(url, sizeof url, "%s", place); // both stores in one schema
+    job_store *here = open_at(url), *there = open_at(url);
+    job_cancel_answer how;
+    cr_assert_eq(job_news_listen(here, on_news, NULL, NULL), OK);
+    cr_assert_eq(job_news_listen(there, on_news, NULL, NULL), OK);
+    submit(there, "a");
+    cr_assert(comes_true(&heard_queued));
+    claim(here, T0, "a");
+    cr_assert_eq(job_cancel(there, "a", T0, &how, NULL), OK);
+    cr_assert_eq(how, JOB_CANCEL_ASKED);
+    cr_assert(comes_true(&heard_cancel));
+    job_news_stop(here);
+    job_news_stop(there);
+    job_store_close(here);
+    job_store_close(there);
 }
