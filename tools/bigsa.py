@@ -4,8 +4,7 @@
   tools/bigsa.py make FOLDER            writes a random checkpoint of the published shape, F16, in shards
   tools/bigsa.py record MODEL OUT       what diffusers makes of MODEL, in f32: OUT/expect.safetensors, OUT/model
 
-Then STEMFORGE_TEST_SA_MODEL=OUT build/tests/run_unit --filter 'stableaudio_real/*' compares (make parity-sa does all
-three). record asks one pass on a canvas of FRAMES frames, and the codec for CODED frames. Versions:
+Then STEMFORGE_TEST_SA_MODEL=OUT build/tests/run_unit --filter 'stableaudio_real/*' compares. record asks one pass on a canvas of FRAMES frames, and the codec for CODED frames. Versions:
 tools/requirements-diffusers.txt.
 """
 import json

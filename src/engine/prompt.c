@@ -36,11 +36,11 @@ static void add_clean(buf *out, const char *text, bool lower) {
 }
 
 // At most one decimal, none when it is 0. The tempo was checked: it is positive and below 1e6.
-static void add_bpm(buf *out, double bpm) {
+static void add_bpm(buf *out, double bpm, const char *unit) {
     long long tenths = (long long)(bpm * 10 + 0.5);
     buf_printf(out, "%lld", tenths / 10);
     if (tenths % 10) buf_printf(out, ".%lld", tenths % 10);
-    buf_add_str(out, " bpm");
+    buf_add_str(out, unit);
 }
 
 // ", before TEXT after", or nothing when the text is empty.
@@ -77,6 +77,33 @@ static status read_key(char out[CHORDS_KEY_TEXT], const char *text, err *e) {
     return rc;
 }
 
+// What a sentence and a caption say behind the stem.
+static void add_facts(buf *out, bool sentence, const stem_type *stem, const prompt_parts *parts,
+                      const char *key_text) {
+    add_part(out, "", parts->style, true, sentence ? " style" : "");
+    if (parts->bpm > 0) {
+        buf_add_str(out, ", ");
+        add_bpm(out, parts->bpm, " bpm");
+    }
+    if (stem->pitched) add_part(out, sentence ? "in " : "", key_text, false, "");
+    if (stem->pitched && sentence) add_part(out, "chords ", parts->chords, false, "");
+    add_part(out, "", parts->words, false, "");
+}
+
+// Tags, key, bars and tempo, and the comma at the end.
+static void add_loop(buf *out, const stem_type *stem, const prompt_parts *parts,
+                     const char *key_text) {
+    add_part(out, "", parts->style, true, "");
+    add_part(out, "", parts->words, false, "");
+    if (stem->pitched) add_part(out, "", key_text, false, "");
+    if (parts->bars > 0) buf_printf(out, ", %d bars", parts->bars);
+    if (parts->bpm > 0) {
+        buf_add_str(out, ", ");
+        add_bpm(out, parts->bpm, "BPM");
+    }
+    buf_add_char(out, ',');
+}
+
 status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *e) {
     int i = parts->stem ? stems_find(parts->stem) : -1;
     if (i < 0) return unknown_stem(parts->stem, e);
@@ -88,14 +115,10 @@ status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *
     if (rc) return rc;
     bool sentence = form == PROMPT_SENTENCE;
     buf_add_str(out, sentence ? stem->description : stem->name);
-    add_part(out, "", parts->style, true, sentence ? " style" : "");
-    if (parts->bpm > 0) {
-        buf_add_str(out, ", ");
-        add_bpm(out, parts->bpm);
-    }
-    if (stem->pitched) add_part(out, sentence ? "in " : "", key_text, false, "");
-    if (stem->pitched && sentence) add_part(out, "chords ", parts->chords, false, "");
-    add_part(out, "", parts->words, false, "");
+    if (form == PROMPT_LOOP)
+        add_loop(out, stem, parts, key_text);
+    else
+        add_facts(out, sentence, stem, parts, key_text);
     return buf_status(out, e);
 }
 

@@ -8,6 +8,7 @@
 
 typedef enum {
     PROMPT_SENTENCE, // for Meta's models: "Isolated drum kit track, ..., rock style, 120 bpm, ..."
+    PROMPT_LOOP,     // for Foundation-1, as trained: "bass, warm, A minor, 4 bars, 120BPM,"
     PROMPT_CAPTION,  // for our own, exactly as trained: "piano, jazz, 96.5 bpm, Eb major, sparse"
 } prompt_form;
 
@@ -22,10 +23,12 @@ typedef struct {
     const char *chords; // "Am F C G": in sentences only, captions leave harmony to the grid
     const char *words;  // the user's own
     double bpm;         // written with at most one decimal
+    int bars;           // in loops only
 } prompt_parts;
 
 // Appends the line to out. Control characters and bytes that are not UTF-8 are dropped, runs of
-// blanks become one. Drums have no key and no chords. ERR_ARG for a stem or key that is none.
+// blanks become one. Drums have no key and no chords. A
+// loop has the words before the key. ERR_ARG for a stem or key that is none.
 status prompt_build(buf *out, prompt_form form, const prompt_parts *parts, err *e);
 
 // The chords of a request in one text, "Am F C G", into a buffer that it begins.

@@ -31,6 +31,7 @@
 
 static const char *const needed[] = {
     "config.json",
+    "model_config.json",
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer.json",
@@ -42,6 +43,22 @@ static const char *const needed[] = {
     "LICENSE*",
     "README.md",
 };
+
+// Of a repository with PIPELINE, which has a folder for each network. It may hold the same weights
+// a second time in one file: that one is left out.
+#define PIPELINE "model_index.json"
+#define IN_FOLDERS(name)                                                                           \
+    "*/" name ".safetensors", "*/" name ".safetensors.index.json", "*/" name "-*-of-*.safetensors"
+
+static const char *const needed_folders[] = {PIPELINE,
+                                             "*/config.json",
+                                             "*/scheduler_config.json",
+                                             "*/tokenizer.json",
+                                             "*/tokenizer_config.json",
+                                             IN_FOLDERS("diffusion_pytorch_model"),
+                                             IN_FOLDERS("model"),
+                                             "LICENSE*",
+                                             "README.md"};
 
 typedef struct {
     char name[FILE_NAME_MAX + 1];
@@ -163,9 +180,18 @@ static status file_url(buf *url, const job *w, const char *name, err *e) {
     return url_make(url, w, "/", between, name, e);
 }
 
-static bool wanted(const hub_options *o, const char *name) {
-    const char *const *patterns = o->include_count ? o->include : needed;
-    size_t n = o->include_count ? o->include_count : ARRAY_LEN(needed);
+static bool has_folders(const json *list) {
+    for (size_t i = 0; i < json_len(list); i++) {
+        const char *name = json_str_value(json_find(json_at(list, i), "rfilename"));
+        if (name && strcmp(name, PIPELINE) == 0) return true;
+    }
+    return false;
+}
+
+static bool wanted(const hub_options *o, bool folders, const char *name) {
+    const char *const *patterns = folders ? needed_folders : needed;
+    size_t n = folders ? ARRAY_LEN(needed_folders) : ARRAY_LEN(needed);
+    if (o->include_count) patterns = o->include, n = o->include_count;
     for (size_t i = 0; i < n; i++) {
         if (fnmatch(patterns[i], name, FNM_PATHNAME) == 0) return true;
     }
@@ -179,12 +205,12 @@ static status siblings_read(job *w, const json *list, err *e) {
     }
     w->files = mem_calloc(n, sizeof *w->files);
     if (!w->files) return err_set(e, ERR_OOM, "no memory for %zu files", n);
-    bool weights = false;
+    bool weights = false, folders = has_folders(list);
     for (size_t i = 0; i < n; i++) {
         const char *name;
         status rc = json_get_str(json_at(list, i), "rfilename", &name, e);
         if (rc) return rc;
-        if (!wanted(w->o, name)) continue;
+        if (!wanted(w->o, folders, name)) continue;
         if (!file_name_ok(name)) return err_set(e, ERR_FORMAT, "file name '%.100s'", name);
         weights |= strstr(name, ".safetensors") != NULL;
         memcpy(w->files[w->count++].name, name, strlen(name) + 1);

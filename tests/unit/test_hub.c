@@ -506,3 +506,32 @@ Test(hub, asks_nobody_when_it_is_to_be_offline) {
     unsetenv("HF_HUB_OFFLINE");
     world_close(w);
 }
+
+// A pipeline of diffusers: a folder for each network, and not the same weights in one file.
+Test(hub, fetches_the_folders_of_a_pipeline) {
+    world *w = world_open();
+    char path[OS_PATH_MAX], file[OS_PATH_MAX + 100];
+    static const char *const there[] = {"model_index.json", "transformer/config.json",
+                                        "transformer/diffusion_pytorch_model.safetensors",
+                                        "scheduler/scheduler_config.json",
+                                        "text_encoder/model.safetensors"};
+    static const char *const absent[] = {"model.safetensors", "tokenizer/spiece.model"};
+    w->siblings = "[{\"rfilename\":\"model_index.json\"},{\"rfilename\":\"model.safetensors\"},"
+                  "{\"rfilename\":\"transformer/config.json\"},"
+                  "{\"rfilename\":\"transformer/diffusion_pytorch_model.safetensors\"},"
+                  "{\"rfilename\":\"scheduler/scheduler_config.json\"},"
+                  "{\"rfilename\":\"tokenizer/spiece.model\"},"
+                  "{\"rfilename\":\"text_encoder/model.safetensors\"}]";
+    err e;
+    hub_options o = options_of(w);
+    cr_assert_eq(hub_pull(path, &o, &e), OK, "%s", e.text);
+    for (size_t i = 0; i < ARRAY_LEN(there); i++) {
+        snprintf(file, sizeof file, "%s/%s", path, there[i]);
+        cr_assert(os_exists(file), "%s", there[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
+        snprintf(file, sizeof file, "%s/%s", path, absent[i]);
+        cr_assert(!os_exists(file), "%s", absent[i]);
+    }
+    world_close(w);
+}

@@ -107,3 +107,20 @@ Test(prompt, wrong_parts_are_named) {
     cr_assert_eq(prompt_build(&b, PROMPT_CAPTION, &parts, &e), ERR_ARG);
     cr_assert_eq(b.n, 0);
 }
+
+// The prompts that the makers of Foundation-1 trained it with.
+Test(prompt, a_loop_has_its_bars_and_its_tempo_and_a_comma_at_the_end) {
+    buf b;
+    err e;
+    prompt_parts parts = {
+        .stem = "bass", .words = "warm, analog", .key = "a minor", .bpm = 128, .bars = 8};
+    buf_init(&b, PROMPT_LINE_MAX);
+    cr_assert_eq(prompt_build(&b, PROMPT_LOOP, &parts, &e), OK, "%s", e.text);
+    cr_assert_str_eq(buf_str(&b), "bass, warm, analog, A minor, 8 bars, 128BPM,");
+    buf_deinit(&b);
+    buf_init(&b, PROMPT_LINE_MAX);
+    parts = (prompt_parts){.stem = "drums", .style = "House", .key = "C"};
+    cr_assert_eq(prompt_build(&b, PROMPT_LOOP, &parts, &e), OK, "%s", e.text);
+    cr_assert_str_eq(buf_str(&b), "drums, house,");
+    buf_deinit(&b);
+}

@@ -148,6 +148,37 @@ static status open_model(const char *folder, err *e) {
     return rc;
 }
 
+static stemforge_status keep_line(void *arg, size_t i, const stemforge_stem *s,
+                                  stemforge_error *e) {
+    (void)i, (void)e;
+    snprintf(arg, 200, "%s", s->prompt);
+    return STEMFORGE_OK;
+}
+
+// The model's name alone says that it was taught loops: its text then is one.
+static void check_foundation(const char *folder) {
+    static const char *const stems[] = {"synth"};
+    char named[] = "/tmp/My-Foundation-1", line[200] = "";
+    stemforge_engine *g;
+    stemforge_error e;
+    stemforge_options opt = stemforge_options_default();
+    unlink(named);
+    cr_assert_eq(symlink(folder, named), 0);
+    opt.model = named, opt.threads = 2;
+    cr_assert_eq(stemforge_open(&g, &opt, &e), STEMFORGE_OK, "%s", e.text);
+    stemforge_request r = stemforge_request_default();
+    r.stems = stems, r.stem_count = 1, r.bpm = 400, r.bars = 1, r.steps = 1, r.key = "C";
+    r.seconds = -1;
+    const stemforge_events ev = {.arg = line, .stem_done = keep_line};
+    stemforge_status rc = stemforge_generate(g, &r, &ev, &e);
+    cr_assert(rc == STEMFORGE_ERR_ARG && strstr(e.text, "canvas"), "0.6 s on 0.55 s: %s", e.text);
+    r.bars = 0, r.seconds = 0.3;
+    cr_assert_eq(stemforge_generate(g, &r, &ev, &e), STEMFORGE_OK, "%s", e.text);
+    cr_assert_str_eq(line, "synth, C major, 400BPM,");
+    stemforge_close(g);
+    unlink(named);
+}
+
 Test(sa_original, the_text_encoder_is_beside_it_or_where_a_variable_says) {
     char folder[] = "/tmp/stemforge-sao-XXXXXX", root[300], from[500], to[500];
     static const char *const files[] = {"model_config.json", "model.safetensors"};
@@ -163,6 +194,7 @@ Test(sa_original, the_text_encoder_is_beside_it_or_where_a_variable_says) {
     cr_assert(strstr(e.text, "stemforge pull google-t5/t5-base"), "%s", e.text);
     setenv("STEMFORGE_TEXT_ENCODER", SMALL "/text_encoder", 1);
     cr_assert_eq(open_model(folder, &e), OK, "%s", e.text);
+    check_foundation(folder);
     setenv("STEMFORGE_TEXT_ENCODER", "/nowhere/at/all", 1);
     cr_assert_eq(open_model(folder, &e), ERR_NOT_FOUND, "%s", e.text);
     cr_assert(strstr(e.text, "STEMFORGE_TEXT_ENCODER"), "%s", e.text);
@@ -220,8 +252,7 @@ Test(sa_original, small_makes_stems_in_eight_steps_the_same_everywhere) {
 }
 
 Test(sa_original, the_original_runs_as_its_own_program_does) {
-    outcome own = made(ORIGINAL, NULL, 2, NULL),
-            named = made(ORIGINAL, "scalar", 1, "dpmpp-3m-sde");
+    outcome own = made(ORIGINAL, NULL, 2, NULL), named = made(ORIGINAL, NULL, 1, "dpmpp-3m-sde");
     cr_assert_eq(own.total, 100);
     cr_assert(same(&own, &named));
 }

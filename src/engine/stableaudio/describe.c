@@ -22,7 +22,8 @@ static void add_parts(buf *out, const sa_model *m) {
 }
 
 static void add_limits(buf *out, const sa_model *m) {
-    buf_printf(out, "canvas     %.2f s; longer stems are refused\n", sa_model_seconds(m));
+    buf_printf(out, "canvas     %.2f s; longer stems are refused%s\n", sa_model_seconds(m),
+               m->loops ? "; as long as a loop, rounded up to seconds" : "");
     const sa_schedule *s = &m->schedule;
     buf_printf(out, "defaults   guidance %g, %lld steps of %s", s->guidance, (long long)s->steps,
                sa_sampler_name(s->sampler));

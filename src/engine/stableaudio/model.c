@@ -2,6 +2,8 @@
 #include "engine/stableaudio/model.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <strings.h>
 
 // --- binding
 
@@ -78,6 +80,23 @@ static status check_shapes(const sa_model *m, err *e) {
                    tok_vocab_size(m->files.tokenizer), (long long)text->vocab);
 }
 
+// Nothing in its files tells a model that was taught loops from others: its name does.
+#define FOUNDATION "foundation"
+
+static bool is_foundation(const char *name) {
+    for (; *name; name++)
+        if (strncasecmp(name, FOUNDATION, strlen(FOUNDATION)) == 0) return true;
+    return false;
+}
+
+// As its own program runs it.
+static void as_foundation(sa_model *m) {
+    m->loops = true;
+    if (!m->files.original) return;
+    m->schedule.steps = 75;
+    m->schedule.sigma_min = 0.03;
+}
+
 static status open_parts(sa_model *m, const checkpoint *files, weights_type type, compute *c,
                          err *e) {
     status rc = sa_files_open(&m->files, files, e);
@@ -85,6 +104,7 @@ static status open_parts(sa_model *m, const checkpoint *files, weights_type type
     if (rc) return rc;
     m->schedule = m->files.schedule;
     m->tokens = m->files.tokens;
+    if (is_foundation(files->name)) as_foundation(m);
     return check_shapes(m, e);
 }
 

@@ -17,6 +17,7 @@ typedef struct {
     dit *net;
     oobleck *codec;
     sa_schedule schedule;
+    bool loops;               // Foundation-1: its canvas and its text are those of a loop
     int64_t tokens;           // of a text at most: the context has a row for each
     oobleck_encoder *encoder; // NULL until somebody brings a sound
     arena encoder_own;

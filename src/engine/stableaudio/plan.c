@@ -41,6 +41,7 @@ static status read_canvas(stableaudio_plan *q, double seconds, err *e) {
         return err_field(e, "seconds",
                          "expected at most the %.2f s of this model's canvas, found %g",
                          round_down(most), seconds);
+    if (asked <= 0 && m->loops) asked = MIN(most, ceil(seconds));
     if (asked <= 0) return OK;
     double frames = ceil(asked * (double)codec->sample_rate / (double)codec->hop - 1e-9);
     if (frames > (double)q->frames)
@@ -181,10 +182,12 @@ static status write_line(stableaudio_take *t, err *e) {
                                 .bpm = r->bpm,
                                 .key = r->key,
                                 .chords = buf_str(&q->chords),
-                                .words = r->prompt};
+                                .words = r->prompt,
+                                .bars = r->bars};
+    prompt_form form = model_of(&q->base)->loops ? PROMPT_LOOP : PROMPT_SENTENCE;
     size_t cut = 0;
     buf_init(&t->line, PROMPT_LINE_MAX);
-    status rc = prompt_build(&t->line, PROMPT_SENTENCE, &parts, e);
+    status rc = prompt_build(&t->line, form, &parts, e);
     if (!rc) rc = read_text(model_of(&q->base), buf_str(&t->line), &t->ids, &cut, e);
     if (!rc) warn_cut(&q->base.said, "prompt", t->ids.count, cut);
     return rc;
