@@ -142,6 +142,8 @@ status codec_conv_run(gpu_codec *c, const codec_conv *l, const conv_io *io, err 
 
 // ---- residual blocks
 
+#define RES_ROWS ((int64_t)1 << 22) // rows of one launch: its grid has room for twice as many
+
 status codec_res_run(gpu_codec *c, const codec_res *l, const float *x, int64_t n, float *y,
                      err *e) {
     status rc = OK;
@@ -156,9 +158,14 @@ status codec_res_run(gpu_codec *c, const codec_res *l, const float *x, int64_t n
                         .act = ACT_ELU};
     assert(rc || codec_conv_rows(&l->narrow, n) == n);
     if (!rc) rc = codec_conv_run(c, &l->narrow, &io, e);
-    chain_dots_args a = products(&l->widen, hidden, n);
-    a.ldx = width, a.y = y, a.ldy = l->widen.out, a.bias = l->widen.bias, a.add = x;
-    return rc ? rc : launch_products(c, &a, e);
+    for (int64_t from = 0; from < n && !rc; from += RES_ROWS) {
+        int64_t at = from * l->widen.out;
+        const uint8_t *piece = (uint8_t *)hidden + (size_t)(from * width) * dtype_size(io.y_type);
+        chain_dots_args a = products(&l->widen, piece, MIN(RES_ROWS, n - from));
+        a.ldx = width, a.y = y + at, a.ldy = l->widen.out, a.bias = l->widen.bias, a.add = x + at;
+        rc = launch_products(c, &a, e);
+    }
+    return rc;
 }
 
 // ---- LSTM

@@ -127,6 +127,11 @@ status device_unused(device *d, size_t *out, err *e) {
 
 // ---- memory
 
+// Whichever thread calls, the driver works on this device.
+static int use(const device *d) {
+    return d->c.context_use(d->context);
+}
+
 static cuda_ptr address(const void *p) {
     return (cuda_ptr)(uintptr_t)p;
 }
@@ -137,30 +142,36 @@ status device_alloc(device *d, void **out, size_t n, err *e) {
     if (!n) return OK;
     char doing[64];
     snprintf(doing, sizeof doing, "%zu bytes of its memory", n);
-    status rc = check(d, d->c.context_use(d->context), doing, e); // the caller may be a new thread
-    if (!rc) rc = check(d, d->c.memory_alloc(&p, n), doing, e);
-    *out = (void *)(uintptr_t)p;
-    return rc;
+    int error = use(d);
+    if (!error) error = d->c.memory_alloc(&p, n);
+    *out = error ? NULL : (void *)(uintptr_t)p;
+    return check(d, error, doing, e);
 }
 
 void device_free(device *d, void *p) {
-    if (p) d->c.memory_free(address(p));
+    if (p && !use(d)) d->c.memory_free(address(p));
 }
 
 status device_upload(device *d, void *to, const void *from, size_t n, err *e) {
     if (!n) return OK;
-    return check(d, d->c.upload(address(to), from, n, d->stream), "copying to it", e);
+    int error = use(d);
+    if (!error) error = d->c.upload(address(to), from, n, d->stream);
+    return check(d, error, "copying to it", e);
 }
 
 status device_download(device *d, void *to, const void *from, size_t n, err *e) {
     if (!n) return OK;
-    status rc = check(d, d->c.download(to, address(from), n, d->stream), "copying from it", e);
-    return rc ? rc : check(d, d->c.stream_wait(d->stream), "waiting for it", e);
+    int error = use(d);
+    if (!error) error = d->c.download(to, address(from), n, d->stream);
+    if (!error) error = d->c.stream_wait(d->stream);
+    return check(d, error, "copying from it", e);
 }
 
 status device_zero(device *d, void *to, size_t n, err *e) {
     if (!n) return OK;
-    return check(d, d->c.set(address(to), 0, n, d->stream), "filling its memory", e);
+    int error = use(d);
+    if (!error) error = d->c.set(address(to), 0, n, d->stream);
+    return check(d, error, "filling its memory", e);
 }
 
 // ---- launches
@@ -186,9 +197,11 @@ status device_launch(device *d, const device_run *r, err *e) {
                            .attributes = &early,
                            .count = 1};
     cuda_handle f = d->kernel[r->kernel];
-    int error = starts_early(d) ? d->c.launch_with(&l, f, args, NULL)
-                                : d->c.launch(f, l.grid_x, l.grid_y, 1, l.block_x, 1, 1, 0,
-                                              d->stream, args, NULL);
+    int error = use(d);
+    if (!error && starts_early(d))
+        error = d->c.launch_with(&l, f, args, NULL);
+    else if (!error)
+        error = d->c.launch(f, l.grid_x, l.grid_y, 1, l.block_x, 1, 1, 0, d->stream, args, NULL);
     return check(d, error, gpu_kernel_name[r->kernel], e);
 }
 
@@ -216,7 +229,9 @@ status device_graph_end(device *d, device_graph **out, err *e) {
 }
 
 status device_graph_launch(device *d, const device_graph *g, err *e) {
-    return check(d, d->c.ready_launch(g->ready, d->stream), "launching a graph", e);
+    int error = use(d);
+    if (!error) error = d->c.ready_launch(g->ready, d->stream);
+    return check(d, error, "launching a graph", e);
 }
 
 void device_graph_free(device *d, device_graph *g) {

@@ -39,7 +39,7 @@ typedef struct {
     compute *c;
     device *dev;
     gpu_decoder *gpu;
-    int64_t feed;
+    int64_t feed, positions;
     // The table of steps as the device has it, and as it shall be.
     gpu_row *rows, *want_rows;       // [2 * sequences]
     gpu_seq_entry *seqs, *want_seqs; // [sequences]
@@ -191,6 +191,7 @@ static status create_branch(gpu_decoder_table *d, gpu_seq *s, branch *b, int64_t
     dtype type = s->base.p.cache_type;
     void *p;
     b->cap = decoder_cache_len(cfg, &s->base.p);
+    assert(text <= d->positions); // what the scores have room for
     status rc = device_alloc(d->dev, &p, mg_cache_bytes(cfg, b->cap, 0, type), e);
     b->self = p;
     if (rc || cfg->melody || !text) return rc;
@@ -236,6 +237,7 @@ static status feed_rows(gpu_decoder_table *d, const gpu_seq *s, branch *b, const
             d->fed[j].known = (int32_t)f->known;
         }
         b->len += part;
+        assert(b->len <= d->positions);
         rc = gpu_put_rows(d->gpu, GPU_FEED, d->fed, 0, part, &counts, e);
         const gpu_feed now = {.cache = s->base.p.cache_type,
                               .n = part,
@@ -375,6 +377,7 @@ static status gpu_step(decoder *base, seq *const *list, size_t count, err *e) {
         s[i]->column++;
         s[i]->stepped++;
         for (int null = 0; null < 2; null++) s[i]->branch[null].len++;
+        assert(s[i]->branch[0].len <= d->positions);
     }
     return OK;
 }
@@ -444,7 +447,8 @@ status decoder_gpu_open(decoder **out, device *dev, const musicgen *m, compute *
                              .m = m,
                              .c = c,
                              .dev = dev,
-                             .feed = l->prefill ? l->prefill : DECODER_PREFILL};
+                             .feed = l->prefill ? l->prefill : DECODER_PREFILL,
+                             .positions = l->positions};
     status rc = allocate(d, l, e);
     if (rc)
         gpu_close(&d->base);
