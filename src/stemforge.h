@@ -131,6 +131,9 @@ typedef struct {
     const char *key;           // "A minor"
     const char *const *chords; // one a bar: "Am" "F"; "A5" without a third, "N" without a chord
     size_t chord_count;
+    const char *type;  // the stem that it sounds like most; NULL: silent
+    double type_share; // of its energy, what is heard as that
+    double leak;       // what is heard as another group of drums, bass, and what plays chords
     double held_pitch; // share of the sounding time in which a pitch stands still; -1: drums
     double lufs;       // integrated loudness (EBU R128); -70: silent
     double gain_db;    // to the loudness that `stemforge mix` brings stems to

@@ -167,6 +167,75 @@ def accuracy(model, data):
     return float((got == data["family"][:HELD]).mean())
 
 
+# What C reads: batch norms folded into the convolutions, weights in 8 bits with a scale for each output.
+
+
+def narrow(w):
+    """(int8 values, scale of each row) of [rows, ...]."""
+    flat = w.reshape(len(w), -1)
+    scale = np.abs(flat).max(1) / 127
+    return np.round(flat / scale[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def folded(model):
+    """[(weight, bias)] of the three convolutions and the head."""
+    out = []
+    for conv, norm in zip(model.convs, model.norms):
+        gain = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach()
+        weight = conv.weight.detach() * gain[:, None, None, None]
+        out.append((weight.numpy(), ((conv.bias.detach() - norm.running_mean) * gain + norm.bias.detach()).numpy()))
+    out.append((model.head.weight.detach().numpy(), model.head.bias.detach().numpy()))
+    return out
+
+
+def table(kind, name, values, form, width):
+    lines, line = [], "   "
+    for v in values:
+        word = " " + form % v + ","
+        if len(line) + len(word) > width:
+            lines.append(line)
+            line = "   "
+        line += word
+    return f"static const {kind} {name}[{len(values)}] = {{\n" + "\n".join([*lines, line]) + "\n};\n"
+
+
+@torch.no_grad()
+def export(work):
+    model = Kind()
+    model.load_state_dict(torch.load(os.path.join(work, "kind.pt")))
+    model.eval()
+    layers = [(*narrow(w), b) for w, b in folded(model)]
+    root = os.path.join(HERE, "..")
+    with open(os.path.join(root, "src/engine/judge_kind_tab.h"), "w") as f:
+        f.write("// judge_kind_tab.h - the weights of judge_kind.c; written by train/kind.py export\n#pragma once\n#include <stdint.h>\n\n")
+        f.write("// clang-format off\n")
+        for i, (q, scale, bias) in enumerate(layers):
+            name = f"conv{i}" if i < len(layers) - 1 else "head"
+            f.write(table("int8_t", name + "_weight", q.flatten().tolist(), "%d", 100))
+            f.write(table("float", name + "_scale", scale.tolist(), "%.9gf", 100))
+            f.write(table("float", name + "_bias", bias.tolist(), "%.9gf", 100))
+        f.write("// clang-format on\n")
+    fixture(os.path.join(root, "tests/unit/judge_kind_fixture.h"), layers)
+
+
+def fixture(path, layers):
+    """A made-up spectrum, and what torch says of it with the weights that C has."""
+    rng = np.random.default_rng(7)
+    p = np.round(10 ** rng.uniform(-4, 1, (BANDS, 21)), 5).astype(np.float32)
+    h = level(torch.from_numpy(p)[None])
+    for q, scale, bias in layers[:-1]:
+        w = torch.from_numpy(q.astype(np.float32) * scale[:, None]).reshape(len(q), -1, 3, 3)
+        h = functional.conv2d(h, w, torch.from_numpy(bias), 2, 1).relu()
+    h = torch.cat([h.mean(3), h.amax(3)], 1).flatten(1)
+    q, scale, bias = layers[-1]
+    out = torch.softmax(h @ torch.from_numpy(q.astype(np.float32) * scale[:, None]).T + torch.from_numpy(bias), 1)[0]
+    with open(path, "w") as f:
+        f.write("// judge_kind_fixture.h - a spectrum and PyTorch's answer; written by train/kind.py export\n#pragma once\n\n// clang-format off\n")
+        f.write(table("float", "kind_power", [x if "." in (x := "%.6g" % v) or "e" in x else x + "." for v in p.flatten()], "%sf", 100))
+        f.write(table("double", "kind_share", out.tolist(), "%.9g", 100))
+        f.write("// clang-format on\n")
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("stage", choices=["features", "train", "export"])

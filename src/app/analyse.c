@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/judge.h"
 #include "request/chords.h"
+#include "request/stems.h"
 
 #define FILES_MAX 256
 #define BARS_MAX 4096
@@ -146,6 +147,10 @@ static void print_text(const char *file, const report *r, const options *o) {
     printf("  tempo    %.2f bpm, strength %.2f, sure %.2f, first beat at %.3f s, %zu onsets\n",
            j->beats.bpm, r->strength, j->beats.sure, j->first_beat, r->onsets);
     print_bars(j);
+    if (r->lufs > LOUDNESS_SILENCE)
+        printf("  type     %s, %.0f %% of the energy; leak %.0f %%\n",
+               stem_types[judge_type(j)].name, j->share[judge_type(j)] * 100,
+               judge_leak(j, judge_type(j)) * 100);
     if (o->bpm > 0)
         printf("  asked    %g bpm: nearest %.2f (%+.2f %%), strength %.2f\n", o->bpm, r->near.bpm,
                r->near.bpm > 0 ? (r->near.bpm / o->bpm - 1) * 100 : 0, r->near.strength);
@@ -192,6 +197,10 @@ static bool set_heard(json *to, const report *r) {
     const analyse_tempo tempo = {j->beats.bpm, r->strength, j->first_beat};
     return set_tempo(to, "tempo", &tempo) &&
            json_set_num(to, "tempo_sure", rounded(j->beats.sure, 3)) &&
+           json_set_str(to, "type", stem_types[judge_type(j)].name) &&
+           json_set_num(to, "type_share", rounded(j->share[judge_type(j)], 3)) &&
+           json_set_num(to, "leak", rounded(judge_leak(j, judge_type(j)), 3)) &&
+           json_set_num(to, "held_pitch", rounded(j->held, 2)) &&
            set_times(to, "beats", j->beats.at, j->beats.n) &&
            set_times(to, "bars", j->bar, j->bars ? j->bars + 1 : 0) && set_chords(to, j) &&
            (!j->has_key || (json_set_str(to, "key", name) &&
@@ -260,7 +269,9 @@ int analyse_main(int argc, char **argv) {
         "between them. bars: the chord heard in each, A5 where no third is heard; with --bpm\n"
         "bar 1 begins at 0 s. purity: the share of energy in the tones of the chords asked\n"
         "for, and of the same chords moved to wrong keys, which is what chance gives; it\n"
-        "falls with noise and overtones and says little of harmony. Flat tops are runs of\n"
+        "falls with noise and overtones and says little of harmony. type: the stem it\n"
+        "sounds like most, by share of energy; leak: the share of another group than that\n"
+        "(drums, bass, what plays chords). Flat tops are runs of\n"
         "three samples at the peak; a click is a jump where the sound is smooth.\n",
         1,
         FILES_MAX};

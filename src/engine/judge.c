@@ -54,6 +54,7 @@ status judge_open(judged *out, const float *x, int64_t frames, int channels, int
     if (!rc) rc = find_tempo(out, &l, h, e);
     if (!rc) rc = judge_find_bars(out, &l, h, e);
     if (!rc && !h->unpitched) rc = find_harmony(out, &l, h, e);
+    if (!rc) rc = kind_hear(out->share, &l, e);
     listen_close(&l);
     if (rc) judge_close(out);
     return rc;
@@ -64,6 +65,25 @@ void judge_close(judged *j) {
     mem_free(j->bar);
     mem_free(j->chord);
     *j = (judged){0};
+}
+
+int judge_type(const judged *j) {
+    int type = 0;
+    for (int k = 1; k < KIND_COUNT; k++)
+        if (j->share[k] > j->share[type]) type = k;
+    return type;
+}
+
+// Drums, bass, and what plays chords.
+static int group_of(int type) {
+    return MIN(type, 2);
+}
+
+double judge_leak(const judged *j, int type) {
+    double sum = 0;
+    for (int k = 0; k < KIND_COUNT; k++)
+        if (group_of(k) != group_of(type)) sum += j->share[k];
+    return sum;
 }
 
 void judge_chord_text(char out[CHORDS_KEY_TEXT], const harmony_chord *c) {

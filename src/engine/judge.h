@@ -5,6 +5,7 @@
 #pragma once
 #include "audio/beats.h"
 #include "audio/harmony.h"
+#include "engine/judge_kind.h"
 #include "request/chords.h"
 
 typedef struct {
@@ -29,14 +30,21 @@ typedef struct {
     size_t bars;
     bool has_key;
     key key;
-    double key_lead; // how far ahead of the next key
-    double held;     // share of the time that a pitch is held (harmony.h)
+    double key_lead;          // how far ahead of the next key
+    double share[KIND_COUNT]; // of its energy, what each stem has (judge_kind.h)
+    double held;              // share of the time that a pitch is held (harmony.h)
 } judged;
 
 // Measures x [frames, channels] at rate Hz (8000 to 192000).
 status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
                   const judge_hint *h, err *e);
 void judge_close(judged *j);
+
+// The stem that has the largest share.
+int judge_type(const judged *j);
+// What share is heard as stems of another group than type's: drums, bass, and what plays chords. A
+// guitar that may be a piano is one sound; a drum in it is a second one.
+double judge_leak(const judged *j, int type);
 
 // "Am", "Eb", "A5" where no third is heard, "N".
 void judge_chord_text(char out[CHORDS_KEY_TEXT], const harmony_chord *c);

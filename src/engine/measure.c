@@ -61,6 +61,14 @@ static void set_key(measured *m) {
     m->out.key = m->key;
 }
 
+static void set_type(measured *m, const stemforge_stem *s) {
+    int asked = stems_find(s->name), type = judge_type(&m->heard);
+    if (m->out.lufs <= LOUDNESS_SILENCE) return;
+    m->out.type = stem_types[type].name;
+    m->out.type_share = m->heard.share[type];
+    m->out.leak = judge_leak(&m->heard, asked < 0 ? type : asked);
+}
+
 static void set_loudness(measured *m, const stemforge_stem *s) {
     m->out.lufs = loudness_of(s->samples, s->frames, s->channels, s->sample_rate);
     if (m->out.lufs > LOUDNESS_SILENCE) m->out.gain_db = MIX_TRACK_LUFS - m->out.lufs;
@@ -82,6 +90,7 @@ status measure_init(measured *m, const stemforge_stem *s, err *e) {
     set_rhythm(m);
     set_key(m);
     set_loudness(m, s);
+    set_type(m, s);
     m->out.held_pitch = is_pitched(s) ? m->heard.held : -1;
     return OK;
 }

@@ -28,6 +28,12 @@ static bool set_harmony(json *j, const stemforge_measured *m) {
     return ok;
 }
 
+static bool set_type(json *j, const stemforge_measured *m) {
+    return !m->type || (json_set_str(j, "type", m->type) &&
+                        json_set_num(j, "type_share", rounded(m->type_share, 1000)) &&
+                        json_set_num(j, "leak", rounded(m->leak, 1000)));
+}
+
 static bool set_loudness(json *j, const stemforge_measured *m) {
     if (m->lufs <= SILENT) return true;
     return json_set_num(j, "lufs", rounded(m->lufs, 10)) &&
@@ -36,7 +42,7 @@ static bool set_loudness(json *j, const stemforge_measured *m) {
 
 json *measured_json(const stemforge_measured *m) {
     json *j = json_new_object();
-    bool ok = j && set_rhythm(j, m) && set_harmony(j, m) &&
+    bool ok = j && set_rhythm(j, m) && set_harmony(j, m) && set_type(j, m) &&
               (m->held_pitch < 0 || json_set_num(j, "held_pitch", rounded(m->held_pitch, 100))) &&
               set_loudness(j, m) &&
               (!m->fault_count || set_names(j, "faults", m->faults, m->fault_count));

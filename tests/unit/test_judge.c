@@ -6,7 +6,9 @@
 #include "audio/mix.h"
 #include "base/mem.h"
 #include "engine/measure.h"
+#include "judge_kind_fixture.h"
 #include "request/measured.h"
+#include "request/stems.h"
 
 enum { RATE = 44100, SECONDS = 16, N = RATE * SECONDS };
 
@@ -312,4 +314,45 @@ Test(measure, survives_each_failed_allocation) {
         if (rc == OK) break;
     }
     mem_free(x);
+}
+
+Test(kind, the_network_is_pytorchs) {
+    double share[KIND_COUNT];
+    cr_assert_eq(kind_run(share, kind_power, ARRAY_LEN(kind_power) / KIND_BANDS, NULL), OK);
+    for (int k = 0; k < KIND_COUNT; k++)
+        cr_assert_lt(fabs(share[k] - kind_share[k]), 1e-5, "%d: %g", k, share[k]);
+}
+
+Test(kind, drums_are_heard_as_drums_and_a_low_line_as_a_bass) {
+    const char *const want[] = {"drums", "bass"};
+    for (int kind = 0; kind < 2; kind++) {
+        float *x = mem_calloc(N, sizeof *x);
+        uint32_t seed = 7;
+        for (int b = 0; b < 32; b++) {
+            if (kind == 0) add_hit(x, b * 0.5, b % 2 == 0, &seed);
+            if (kind == 1) add_note(x, b * 0.5, b * 0.5 + 0.45, 33 + b / 4 % 3 * 5, 0.3);
+        }
+        judged j = judge(x, &(judge_hint){.bpm = 120, .from_one = true});
+        cr_assert_str_eq(stem_types[judge_type(&j)].name, want[kind]);
+        cr_assert_lt(judge_leak(&j, kind), 0.5);
+        cr_assert_gt(judge_leak(&j, 1 - kind), 0.5);
+        judge_close(&j), mem_free(x);
+    }
+}
+
+Test(kind, survives_each_failed_allocation_and_the_shortest_sound) {
+    float x[3000] = {1, 0, 1};
+    double share[KIND_COUNT], sum = 0;
+    listened l = {x, 3000, 22050, 0.1};
+    for (int n = 0;; n++) {
+        mem_fail_after(n);
+        status rc = kind_hear(share, &l, NULL);
+        mem_fail_after(-1);
+        if (rc == OK) break;
+        cr_assert_eq(rc, ERR_OOM);
+    }
+    l.n = 1;
+    cr_assert_eq(kind_hear(share, &l, NULL), OK);
+    for (int k = 0; k < KIND_COUNT; k++) sum += share[k];
+    cr_assert_lt(fabs(sum - 1), 1e-12);
 }
