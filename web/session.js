@@ -43,7 +43,7 @@ export class Session {
     this.toBar = number('Loop to the end of bar', { value: 1 });
     this.clock = el('output', { class: 'clock', 'aria-label': 'Position' });
     this.meter = el('meter', { min: -60, max: 0, high: -1, value: -60, 'aria-label': 'Level' });
-    const volume = el('input', { type: 'range', min: -40, max: 6, step: 0.5, value: -6, 'aria-label': 'Volume', title: 'Volume', oninput: ev => p.setVolume(Number(ev.target.value)) });
+    const volume = this.volume = el('input', { type: 'range', min: -40, max: 6, step: 0.5, value: -6, 'aria-label': 'Volume', title: 'Volume', oninput: ev => p.setVolume(Number(ev.target.value)) });
     const zoom = el('input', { type: 'range', min: 1, max: 8, step: 0.25, value: 1, 'aria-label': 'Zoom', title: 'Zoom', oninput: ev => { this.scroller.style.setProperty('--zoom', ev.target.value); this.draw(); } });
     this.transport = el('div', { class: 'transport', role: 'group', 'aria-label': 'Transport' }, this.playButton, this.clock,
       this.loopButton, el('span', { class: 'row' }, this.fromBar, '–', this.toBar),
@@ -185,6 +185,14 @@ export class Session {
       this.more.set(id, job);
       this.showTakes();
     }, this.stop.signal).catch(e => this.fail(e));
+  }
+
+  // Stems that are brought into balance are far from full scale together: no headroom is needed.
+  balanced() {
+    if (this.inBalance) return;
+    this.inBalance = true;
+    this.volume.value = 0;
+    this.player.setVolume(0);
   }
 
   // A sound has arrived.

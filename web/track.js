@@ -179,6 +179,7 @@ export class Track {
     const gain = t.result.measured?.gain_db ?? t.result.gain_db; // brings stems into balance
     if (typeof gain === 'number' && !t.balanced) {
       t.balanced = true; // what the user moves afterwards stays
+      this.session.balanced();
       this.gain.value = gain;
       this.gain.dispatchEvent(new Event('input'));
     }
