@@ -12,6 +12,9 @@ COPY Makefile ./
 COPY src src
 COPY web web
 COPY tools tools
+# GPU=1: the kernels for GPUs too; nvcc from PyPI and clang-19 stay in this stage.
+ARG GPU=1
+RUN [ "$GPU" = 0 ] || { apt-get update && tools/install.sh gpu && rm -rf /var/lib/apt/lists/*; }
 RUN make -j"$(nproc)" build/stemforge && strip build/stemforge
 
 FROM ${BASE}
@@ -25,7 +28,8 @@ COPY models/stemforge-mini /usr/local/share/stemforge/models/stemforge-mini
 COPY LICENSE /usr/local/share/doc/stemforge/
 USER 10001:10001
 WORKDIR /data
-ENV LISTEN_ADDR=* PORT=8080 DATA_DIR=/data HF_HOME=/models \
+ENV LISTEN_ADDR=* PORT=8080 DATA_DIR=/data HF_HOME=/models CUDA_CACHE_PATH=/data/nv \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     MODEL=/usr/local/share/stemforge/models/stemforge-mini
 VOLUME ["/data", "/models"]
 EXPOSE 8080
