@@ -261,6 +261,19 @@ static status name_process(db_pg *d, err *e) {
     return rc;
 }
 
+// Gives a server that is still starting some time.
+static status wait_server(db_pg *d, err *e) {
+    int64_t deadline = os_clock_ns() + INT64_C(1000000) * OPEN_MS;
+    err why;
+    for (bool said = false;; said = true) {
+        status rc = pg_schema_open(d, &why);
+        if (rc != ERR_BUSY || os_clock_ns() >= deadline || os_stop_requested())
+            return rc ? err_set(e, rc, "%s", why.text) : OK;
+        if (!said) log_warn("store", "%s; trying for %d s", why.text, OPEN_MS / 1000);
+        os_sleep_ms(500);
+    }
+}
+
 status db_pg_open(db **out, const db_pg_config *c, const db_schema *s, err *e) {
     *out = NULL;
     db_pg *d = mem_calloc(1, sizeof *d);
@@ -273,12 +286,7 @@ status db_pg_open(db **out, const db_pg_config *c, const db_schema *s, err *e) {
     os_cond_init(&d->free);
     d->url = mem_strndup(c->url, strlen(c->url));
     status rc = d->url ? name_process(d, e) : err_set(e, ERR_OOM, "database handle");
-    int64_t deadline = os_clock_ns() + INT64_C(1000000) * OPEN_MS;
-    while (!rc && (rc = pg_schema_open(d, e)) == ERR_BUSY && os_clock_ns() < deadline &&
-           !os_stop_requested()) {
-        os_sleep_ms(500);
-        rc = OK;
-    }
+    if (!rc) rc = wait_server(d, e);
     if (rc) {
         pg_close(&d->base);
         return rc;

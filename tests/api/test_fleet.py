@@ -1,6 +1,6 @@
 """Many machines: processes of every role on one queue in PostgreSQL, with stems in one folder."""
-import json, os, shutil, signal, subprocess, tempfile, threading, time, unittest
-from lib import Case, Receiver, Server, eventually, request, wav
+import os, shutil, subprocess, tempfile, threading, unittest
+from lib import Case, Server, eventually, request, wav
 from postgres import Postgres
 
 STEMS = ["drums", "bass", "guitar"]
@@ -135,6 +135,29 @@ class Fleet(Case):
         eventually("jobs are taken again", lambda: a.ask("POST", "/generate", request()).code == 202, 15)
         queued, done = self.rows("SELECT sum(jobs[0]), sum(jobs[2]) FROM session")[0]
         self.assertEqual(int(queued) + int(done) >= 6, True, (queued, done))
+
+    def test_the_database_is_asked_for_its_certificate(self):
+        def certificate(name):
+            files = [f"{self.stems}/{name}.crt", f"{self.stems}/{name}.key"]
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2",
+                            "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+            return files
+        good, other = certificate("good"), certificate("other")
+        server = Postgres(fsync=False, ssl=good)
+        self.addCleanup(server.close)
+        url = server.url().replace("127.0.0.1", "localhost")
+        secret = os.path.join(self.stems, "url")
+        with open(secret, "w", encoding="utf-8") as f:
+            f.write(f"{url}?sslmode=verify-full&sslrootcert={good[0]}\n")
+        s = self.serve(ready=False, QUEUE_URL_FILE=secret, ROLE="api", STORAGE_DIR=self.stems)
+        eventually("it answers", lambda: "Listening on" in s.log(), 20)
+        self.assertEqual(server.sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                                    " WHERE application_name = 'stemforge'"), [["t"]])
+        s = self.serve(ready=False, QUEUE_URL=f"{url}?sslmode=verify-full&sslrootcert={other[0]}", ROLE="api",
+                       STORAGE_DIR=self.stems)
+        eventually("it refuses", lambda: "certificate verify failed" in s.log(), 20)
+        s.kill()
 
     def test_what_processes_share_must_be_seen_by_all(self):
         def faults(**env):
