@@ -47,7 +47,7 @@ typedef struct {
     int threads;       // 0: as many as the process may use
     const char *isa;   // NULL: the best this machine has; "scalar" "avx2" "avx512" "amx" "neon"
     stemforge_weights weights; // how weights are kept (decoder, codec); narrower is faster
-    int batch_max;             // sequences (stems) in the running step at most; 0: 16
+    int batch_max;             // sequences (stems) in the running step at most, to 1024; 0: 16
     size_t memory_max;         // bytes the caches of running stems may take in all; 0: no limit
     const char *device;        // "auto" (also NULL): a GPU that can, else the CPU; "cpu"; "cuda" or
                                // "cuda:1": an error without that GPU. The samples are the same

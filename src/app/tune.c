@@ -1,4 +1,4 @@
-// tune.c - `stemforge tune`: which way to prefetch weights is the fastest on this processor.
+// tune.c - `stemforge tune`: how this processor reads weights fastest: prefetches and pages.
 #include <stdio.h>
 
 #include "app/args.h"

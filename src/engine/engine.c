@@ -22,6 +22,7 @@
 #include "stemforge.h"
 
 #define PLACES_DEFAULT 16
+#define PLACES_MAX 1024
 #define WAV_MAX ((size_t)1 << 30)
 #define WAIT_MS 100 // between looks at cancellation and progress
 
@@ -70,6 +71,8 @@ static void plain_arithmetic(fenv_t *kept) {
 
 static status check_options(const stemforge_options *o, err *e) {
     if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
+    if (o->batch_max < 0 || o->batch_max > PLACES_MAX)
+        return err_field(e, "batch_max", "expected 0 to %d, found %d", PLACES_MAX, o->batch_max);
     int kind = (int)o->weights;
     if (kind >= (int)WEIGHTS_AS_STORED && kind <= (int)WEIGHTS_Q4) return OK;
     return err_field(e, "weights", "expected stored, f32, bf16, q8 or q4 (0 to %d), found %d",

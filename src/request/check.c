@@ -97,7 +97,10 @@ static void check_follow(const checker *c, const char *const *names, size_t i) {
 static void check_list(const checker *c, const stemforge_request *r) {
     size_t n;
     const char *const *names = field_list(c->f, r, &n);
-    if (!names) n = 0;
+    if (!names && n) {
+        say(c, -1, "expected %zu names, found no list (NULL)", n);
+        return;
+    }
     if ((double)n < c->f->lo || (double)n > c->f->hi) {
         say(c, -1, "expected %g to %g names, found %zu", c->f->lo, c->f->hi, n);
         return;

@@ -11,8 +11,8 @@ static int64_t nearest(double frames) {
     return (int64_t)floor(frames + 0.5);
 }
 
-static int beats_of(const stemforge_request *r) {
-    return r->bars * meter_of(r->meter)->quarters;
+static double beats_of(const stemforge_request *r) { // bars may be any number before the checks
+    return (double)r->bars * meter_of(r->meter)->quarters;
 }
 
 double length_seconds(const stemforge_request *r) {

@@ -65,6 +65,31 @@ Test(library, members_that_are_no_numbers_are_refused_by_name) {
     }
 }
 
+Test(library, lists_and_batches_that_cannot_be_are_refused) {
+    stemforge_error e;
+    stemforge_request r = small_request();
+    r.chord_count = 3; // and no chords
+    cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG);
+    cr_assert_str_eq(e.where, "chords");
+    r = small_request();
+    r.stems = NULL;
+    cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG);
+    cr_assert_str_eq(e.where, "stems");
+    r = small_request();
+    r.seconds = -1, r.bpm = 120, r.bars = 1 << 30;
+    cr_assert_eq(stemforge_request_check(&r, &e), STEMFORGE_ERR_ARG);
+    cr_assert_str_eq(e.where, "bars");
+    static const int wrong[] = {-1, 1025, 1 << 30};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        stemforge_engine *g;
+        stemforge_options o = stemforge_options_default();
+        o.model = MONO;
+        o.batch_max = wrong[i];
+        cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_ERR_ARG);
+        cr_assert_str_eq(e.where, "batch_max");
+    }
+}
+
 typedef struct {
     stemforge_engine *g;
     const char *path;
