@@ -149,7 +149,7 @@ typedef struct {
     size_t bars;
     const char *const *chords; // one a bar from there on: "Am" "F"; "N": none is heard
     size_t chord_count;        // 0: chords were not followed
-    double chords_sure;        // share of the bars whose chord is sure; under 0.5 the request fails
+    double chords_sure;        // share of bars whose chord is sure; under 0.35 the request fails
     const char *key;           // "A minor"; NULL: none is heard
 } stemforge_heard;
 

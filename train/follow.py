@@ -4,7 +4,7 @@
 
 Piece i is always the same: three to five stems of one style, tempo, key and progression, mixed, that begin anywhere in a bar. Every
 second piece speeds up and slows down by one per cent (a slow warp of time, so its pitch moves by 17 cents). Beats count as found within
-70 ms (F-measure); chords by time, root and third. What is not sure enough to be followed (0.3 for beats, half of the bars for chords) is
+70 ms (F-measure); chords by time, root and third. What is not sure enough to be followed (0.3 for beats, 35 % of the bars for chords) is
 counted, and left out of the second figure.
 """
 
@@ -22,7 +22,7 @@ import music
 from synth import RATE
 
 SERIES, SECONDS, WINDOW = 775, 24, 0.07
-TEMPO_SURE, CHORD_SURE = 0.3, 0.5
+TEMPO_SURE, CHORD_SURE = 0.3, 0.35
 
 
 def piece(index):

@@ -23,8 +23,8 @@
 #include "request/measured.h"
 #include "stemforge.h"
 
-#define OPTIONS_MAX 48
-#define FIELDS_MAX 32
+#define OPTIONS_MAX 64
+#define FIELDS_MAX 48
 #define CHORDS_SHOWN 8
 #define HEARD_MAX 8192
 #define FADE_IN_SECONDS 0.003 // a stem begins on a beat: its attack stays

@@ -5,8 +5,8 @@
 #pragma once
 #include "engine/judge.h"
 
-#define FOLLOW_SECONDS_MAX 600 // of a recording
-#define FOLLOW_CHORDS_SURE 0.5 // share of the bars whose chord is sure (judge.h)
+#define FOLLOW_SECONDS_MAX 600  // of a recording
+#define FOLLOW_CHORDS_SURE 0.35 // share of the bars whose chord is sure (judge.h)
 #define FOLLOW_BEATS_MAX 8192
 
 typedef struct {

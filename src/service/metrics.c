@@ -113,15 +113,12 @@ static void begin_labelled(metrics *m) {
                                            "reason=\"invalid\"",    "reason=\"conflict\"",
                                            "reason=\"busy\"",       "reason=\"io\"",
                                            "reason=\"oom\"",        NULL};
-    static const char *const finished[] = {"status=\"completed\",reason=\"ok\"",
-                                           "status=\"canceled\",reason=\"canceled\"",
-                                           "status=\"failed\",reason=\"model_error\"",
-                                           "status=\"failed\",reason=\"invalid\"",
-                                           "status=\"failed\",reason=\"out_of_memory\"",
-                                           "status=\"failed\",reason=\"upload_failed\"",
-                                           "status=\"failed\",reason=\"timeout\"",
-                                           "status=\"failed\",reason=\"poison\"",
-                                           NULL};
+    static const char *const finished[] = {
+        "status=\"completed\",reason=\"ok\"",         "status=\"canceled\",reason=\"canceled\"",
+        "status=\"failed\",reason=\"model_error\"",   "status=\"failed\",reason=\"invalid\"",
+        "status=\"failed\",reason=\"out_of_memory\"", "status=\"failed\",reason=\"upload_failed\"",
+        "status=\"failed\",reason=\"recording\"",     "status=\"failed\",reason=\"timeout\"",
+        "status=\"failed\",reason=\"poison\"",        NULL};
     static const char *const uploads[] = {
         "outcome=\"ok\"",       "outcome=\"busy\"",     "outcome=\"io\"",
         "outcome=\"oom\"",      "outcome=\"argument\"", "outcome=\"format\"",

@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "request/length.h"
 #include "service/facts.h"
+#include "service/recording.h"
 #include "service/request.h"
 #include "service/stem_file.h"
 #include "service/view.h"
@@ -280,8 +281,46 @@ static void settle(run *x, status rc, const err *why) {
     }
 }
 
-static void generate(run *x) {
+// While storage is away the job waits, as it does with a finished stem.
+static status fetch_recording(run *x, buf *out, err *e) {
     worker *w = x->w;
+    int64_t start = os_clock_ns();
+    for (int tries = 0;;) {
+        buf_clear(out);
+        status rc = recording_fetch(out, w->config.blobs, x->j->audio_file_id, stopped, x, e);
+        double waited = (double)(os_clock_ns() - start) / NS;
+        bool away = rc == ERR_BUSY || rc == ERR_IO;
+        if (!away || waited > w->config.storage_seconds_max) return rc;
+        upkeep_storage_away(w->config.upkeep);
+        log_warn("worker", "storage refuses the recording %s, its job waits: %s",
+                 x->j->audio_file_id, e->text);
+        if (!pause_retry(x, &tries)) return err_set(e, ERR_CANCELED, "stopped while fetching");
+    }
+}
+
+// Makes what is left of the job; a request that follows a recording with that recording.
+static status make(run *x, const bool *skip, err *why) {
+    stemforge_request q = x->r->ask;
+    buf recording;
+    buf_init(&recording, (size_t)RECORDING_BYTES_MAX);
+    q.seed = x->j->seed;
+    q.skip = skip;
+    stemforge_events ev = {
+        .arg = x, .stem_done = on_stem, .progress = on_progress, .canceled = stopped};
+    go_outside(x);
+    status rc = q.follow_count ? fetch_recording(x, &recording, why) : OK;
+    come_back(x);
+    if (rc) err_about(why, "recording");
+    q.recording_image = recording.p;
+    q.recording_size = recording.n;
+    if (!rc) rc = stemforge_generate(x->w->engine, &q, &ev, why);
+    bool about_it = strcmp(why->where, "recording") == 0 || strncmp(why->where, "follow", 6) == 0;
+    if (rc && about_it) x->code = "recording";
+    buf_deinit(&recording);
+    return rc;
+}
+
+static void generate(run *x) {
     const job *j = x->j;
     bool skip[JOB_STEMS_MAX] = {0};
     size_t left = 0;
@@ -298,14 +337,7 @@ static void generate(run *x) {
     }
     err why = {0};
     status rc = OK;
-    if (left) {
-        stemforge_request q = x->r->ask;
-        q.seed = j->seed;
-        q.skip = skip;
-        stemforge_events ev = {
-            .arg = x, .stem_done = on_stem, .progress = on_progress, .canceled = stopped};
-        rc = stemforge_generate(w->engine, &q, &ev, &why);
-    }
+    if (left) rc = make(x, skip, &why);
     settle(x, rc, &why);
 }
 

@@ -82,7 +82,7 @@ typedef struct {
     int64_t created_ms, started_ms, ended_ms; // wall; 0: not yet. started_ms: the latest claim
     double run_seconds; // time under claims, summed; for processing_time_seconds
     char *error;        // one readable sentence
-    char *error_code;   // "model_error" "timeout" "poison" "upload_failed" "canceled" ...
+    char *error_code;   // "model_error" "timeout" "poison" "recording" "canceled" ...
     job_stem *stems;    // [stem_count], in the order asked for
     size_t stem_count;
     struct {

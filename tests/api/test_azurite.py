@@ -41,6 +41,40 @@ class WithAzurite(Case):
         base = f"/files/rec-7/generated/{b['generation_request_id']}"
         return {n: s.ask("GET", f"{base}/{n}.wav").body for n in b["target_stems"]}
 
+    def upload(self, container, key, data):
+        with tempfile.TemporaryDirectory() as d:
+            pathlib.Path(d + "/x").write_bytes(data)
+            subprocess.run(["node", str(HERE / "store_sdk.mjs"), "write", container, key, d + "/x"], check=True, capture_output=True,
+                           env={"PATH": os.environ["PATH"], "SDK_CONNECTION": self.azurite.connection()}, timeout=60)
+
+    def recording(self):
+        """Drums, bass and piano at 113 bpm, a mix of the shipped model's stems."""
+        with tempfile.TemporaryDirectory() as d:
+            subprocess.run([PROGRAM, "generate", "--stem", "drums", "--stem", "bass", "--stem", "piano", "--bpm", "113", "--chords", "Am F C G",
+                            "--duration", "12", "--seed", "5", "--quiet", "--out", d], check=True, cwd=ROOT)
+            subprocess.run([PROGRAM, "mix", *(f"{d}/{n}.wav" for n in ("drums", "bass", "piano")), "--out", d + "/mix.wav"], check=True,
+                           capture_output=True)
+            return pathlib.Path(d + "/mix.wav").read_bytes()
+
+    def test_stems_follow_a_recording_of_the_container(self):
+        self.upload("followed", "rec-7.wav", self.recording())
+        self.upload("followed", "rec-8", b"<html>no recording</html>")
+        s = self.real(AZURE_STORAGE_CONNECTION_STRING=self.azurite.connection(), BLOB_CONTAINER_NAME="followed")
+        ended = {}
+        for rec in ("rec-7", "rec-8", "rec-9"):
+            b = request(audio_file_id=rec, target_stems=["bass"], parameters={
+                "duration_seconds": 2.0, "random_seed": 3, "follow": ["tempo", "chords"]})
+            s.submit(b)
+            ended[rec] = s.wait_job(b["generation_request_id"], "completed", "failed", seconds=120)
+        self.assertEqual(ended["rec-7"]["status"], "completed", ended["rec-7"])
+        heard = ended["rec-7"]["generated_stems"][0]["heard"]
+        self.assertAlmostEqual(heard["target_bpm"], 113, delta=1)
+        self.assertEqual([name[0] for name in heard["chord_progression"][:4]], ["A", "F", "C", "G"])
+        self.assertGreater(heard["tempo_sure"], 0.3)
+        for rec, why in (("rec-8", "expected a WAV"), ("rec-9", "expected a recording named rec-9")):
+            self.assertEqual((ended[rec]["status"], ended[rec]["error"]["code"]), ("failed", "recording"), ended[rec])
+            self.assertIn(why, json.dumps(ended[rec]))
+
     def test_a_request_becomes_blobs_and_a_callback(self):
         r = self.receive()
         s = self.real(AZURE_STORAGE_CONNECTION_STRING=self.azurite.connection(), BLOB_CONTAINER_NAME="e2e-container")
