@@ -2,7 +2,7 @@
 """bigsa.py - Stable Audio Open at full size against diffusers: a checkpoint of 1.06 G random values, or a real one.
 
   tools/bigsa.py make FOLDER            writes a random checkpoint of the published shape, F16, in shards
-  tools/bigsa.py record MODEL OUT       what diffusers makes of MODEL, in f32: OUT/expect.safetensors, OUT/model
+  tools/bigsa.py record MODEL OUT       what diffusers makes of MODEL, in f32 (the codec in double): OUT/expect.safetensors, OUT/model
 
 Then STEMFORGE_TEST_SA_MODEL=OUT build/tests/run_unit --filter 'stableaudio_real/*' compares. record asks one pass on a canvas of FRAMES frames, and the codec for CODED frames. Versions:
 tools/requirements-diffusers.txt.
@@ -77,7 +77,7 @@ def record(model, folder):
     out["forward.x"], out["forward.t"] = x[0].T, t
     out["vae.x"] = x[0, :, :CODED].T
     start = time.time()
-    out["vae.wave"] = pipe.vae.decode(x[:, :, :CODED]).sample[0]
+    out["vae.wave"] = pipe.vae.double().decode(x[:, :, :CODED].double()).sample[0].float()
     print(f"codec, {CODED} frames: {time.time() - start:.1f} s", flush=True)
     save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(folder, "expect.safetensors"))
 

@@ -224,7 +224,7 @@ Test(stableaudio, narrow_weights_stay_near_the_reference) {
 }
 
 // The whole sound, of which pieces are made one by one, and the beginning alone.
-static void check_codec(const fixture *f) {
+static void check_codec(const fixture *f, double most) {
     int64_t n, all;
     float *x = recorded(f, "vae.x", &n), *want = recorded(f, "vae.wave", &all);
     int64_t frames = n / dit_get_config(f->m.net)->channels, samples = all / 2;
@@ -233,12 +233,13 @@ static void check_codec(const fixture *f) {
     cr_assert_eq(oobleck_samples(f->m.codec, frames), samples);
     oobleck_args a = {.latents = x, .frames = frames, .planes = planes, .samples = samples};
     cr_assert_eq(oobleck_decode(f->m.codec, f->c, &a, &e), OK, "%s", e.text);
-    agrees(f, "vae.wave", planes, 1e-5);
+    agrees(f, "vae.wave", planes, most);
     a.samples = 1501;
     cr_assert_eq(oobleck_decode(f->m.codec, f->c, &a, &e), OK, "%s", e.text);
     for (int64_t i = 0; i < a.samples; i++)
         for (int ch = 0; ch < 2; ch++)
-            cr_assert_float_eq(planes[ch * a.samples + i], want[ch * samples + i], 1e-4f);
+            cr_assert_float_eq(planes[ch * a.samples + i], want[ch * samples + i],
+                               (float)(10 * most));
     free(x), free(want), free(planes);
 }
 
@@ -246,7 +247,7 @@ Test(stableaudio, the_codec_agrees_with_diffusers_also_in_pieces) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         fixture f;
         fixture_open(&f, cases[i], 2);
-        check_codec(&f);
+        check_codec(&f, 1e-5);
         fixture_close(&f);
     }
 }
@@ -417,6 +418,6 @@ Test(stableaudio_real, a_full_size_model_agrees_with_diffusers) {
     fixture f;
     fixture_open(&f, folder, 0);
     check_forward(&f);
-    check_codec(&f);
+    check_codec(&f, 2e-4); // of random weights f32 itself, PyTorch's, is 5.5e-5 off
     fixture_close(&f);
 }
