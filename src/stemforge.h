@@ -69,6 +69,7 @@ void stemforge_close(stemforge_engine *g);
 
 #define STEMFORGE_STEMS_MAX 7
 #define STEMFORGE_CHORDS_MAX 256
+#define STEMFORGE_TAKES_MAX 8
 
 // What a request asks for. Zero or NULL means "not given" where a range does not include it.
 typedef struct {
@@ -115,6 +116,9 @@ typedef struct {
     const char *recording;       // its audio file, of at most 600 s
     const void *recording_image; // or that file's bytes
     size_t recording_size;
+    int takes;        // of each stem, 1 to STEMFORGE_TAKES_MAX, of which one is chosen; 0: 1
+    const int *take;  // [stem_count] the number of each stem's first take; NULL: 0. A chosen take
+                      // alone: takes 0, and its number here
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 
@@ -129,7 +133,7 @@ typedef struct {
     double bpm;                // of a tempo and its double, the one nearest to what was asked
     double first_beat_seconds; // when there is a tempo
     const char *key;           // "A minor"
-    const char *const *chords; // one a bar: "Am" "F"; "A5" without a third, "N" without a chord
+    const char *const *chords; // one a bar, 256 at most: "Am" "F"; "A5" has no third, "N": no chord
     size_t chord_count;
     const char *type;  // the stem that it sounds like most; NULL: silent
     double type_share; // of its energy, what is heard as that
@@ -167,6 +171,8 @@ typedef struct {
     const stemforge_heard *heard;       // in the recording it follows; NULL: it follows none
     double temperature;   // drawn with: the request's times the model's for this type of stem
     double seconds_spent; // wall time from the call to here
+    int take;             // its number. Take 0 is the stem that a request for one take makes
+    bool chosen;          // the best of its stem's takes; it comes last
 } stemforge_stem;
 
 // The stem as a WAV file of 16 bits that says what was asked for: prompt, model, settings, tempo,
@@ -188,8 +194,9 @@ typedef struct {
     void *arg;
     // Each warning, before the first step; it is valid during the call.
     void (*warning)(void *arg, const stemforge_warning *w);
-    // Each stem as soon as it is finished; the stem is valid during the call. Not STEMFORGE_OK ends
-    // the request with that code and e.
+    // Each stem as soon as it is finished; the stem is valid during the call. With several takes it
+    // comes once for each: one that was not chosen as soon as that is known, the chosen one last.
+    // Not STEMFORGE_OK ends the request with that code and e.
     stemforge_status (*stem_done)(void *arg, size_t index, const stemforge_stem *stem,
                                   stemforge_error *e);
     // done of total steps of stem index; about ten times a second while it runs.

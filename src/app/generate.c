@@ -35,6 +35,7 @@ typedef struct {
     const char *model, *recipe, *out, *format, *weights, *isa, *device, *name;
     const recipe_file *made;                  // the recipe; NULL: none
     recipe_defaults model_own;                // of the recipe
+    int takes[STEMFORGE_STEMS_MAX];           // of the recipe
     double temperatures[STEMFORGE_STEMS_MAX]; // of the recipe
     arg_list stems, chords, follow;
     stemforge_request r;
@@ -52,6 +53,7 @@ typedef struct {
     int64_t done[STEMFORGE_STEMS_MAX], total[STEMFORGE_STEMS_MAX];
     json *files;    // array of what was written
     json *drawn;    // object: the temperature of each stem
+    json *taken;    // object: the number of each stem's chosen take
     json *measured; // object: what was heard in each stem
     json *warnings; // array of what the engine said
     bool no_memory; // for a warning
@@ -103,6 +105,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
     if (!out->o->json && !out->o->quiet) {
         printf("%s  %.1f s of audio in %.1f s\n", path, (double)s->frames / s->sample_rate,
                s->seconds_spent);
+        if (out->r->takes > 1) printf("  take %d%s,", s->take, s->chosen ? ", chosen" : "");
         print_measured(s->measured);
         fflush(stdout);
     }
@@ -113,8 +116,15 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
               json_set_num(j, "seconds", s->seconds_spent);
     json *heard = measured_json(s->measured);
     ok = json_set(j, "measured", json_copy_of(heard)) && ok;
-    ok = json_set(out->measured, s->name, heard) && ok;
     if (s->heard) ok = json_set(j, "heard", heardjson_write(s->heard)) && ok;
+    if (s->chosen)
+        ok = json_set(out->measured, s->name, heard) && ok;
+    else
+        json_free(heard);
+    if (out->r->takes > 1 || s->take) {
+        ok = json_set_int(j, "take", s->take) && json_set_bool(j, "chosen", s->chosen) && ok;
+        if (s->chosen) ok = json_set_int(out->taken, s->name, s->take) && ok;
+    }
     ok = json_set_num(out->drawn, s->name, s->temperature) && ok;
     if (json_add(out->files, j) && ok) return OK;
     return err_set(e, ERR_OOM, "no memory for the report");
@@ -227,10 +237,12 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
                   .info = stemforge_engine_info(g),
                   .files = json_new_array(),
                   .drawn = json_new_object(),
+                  .taken = json_new_object(),
                   .measured = json_new_object(),
                   .warnings = json_new_array()};
     char what[128];
     t->recipe.drawn = out.drawn;
+    t->recipe.taken = out.taken;
     t->recipe.measured = out.measured;
     t->recipe.warnings = out.warnings;
     stemforge_request used = settle_defaults(o, t, &out.info);
@@ -256,6 +268,7 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
         printf("%s  seed %llu\n", t->recipe_path, (unsigned long long)r->seed);
     json_free(out.files);
     json_free(out.drawn);
+    json_free(out.taken);
     json_free(out.measured);
     json_free(out.warnings);
     return rc;
@@ -392,6 +405,17 @@ static void override(options *o) {
     if (!GIVEN(o, fade_out_seconds)) o->r.fade_out_seconds = -1;
 }
 
+// The recipe's chosen takes, made alone, unless a flag asks for takes.
+static void keep_takes(options *o, const recipe_file *rec) {
+    o->r.take = NULL;
+    if (!rec->request.take || GIVEN(o, takes)) return;
+    o->r.take = o->takes;
+    o->r.takes = 0;
+    for (size_t i = 0; i < o->r.stem_count; i++)
+        for (size_t k = 0; k < rec->request.stem_count; k++)
+            if (strcmp(o->r.stems[i], rec->request.stems[k]) == 0) o->takes[i] = rec->takes[k];
+}
+
 // What the recipe's stems were drawn with, unless flags say otherwise.
 static void keep_temperatures(options *o, const recipe_file *rec) {
     o->r.temperatures = NULL;
@@ -523,9 +547,11 @@ int generate_main(int argc, char **argv) {
         o.r.chords = chord_names;
     }
     o.r.temperatures = NULL;
+    o.r.take = NULL;
     if (!code && stemforge_request_check(&o.r, &e)) code = usage(e.text);
     if (o.model == rec.model) o.model_own = rec.model_own; // no other model was named
     if (!code) keep_temperatures(&o, &rec);
+    if (!code) keep_takes(&o, &rec);
     if (!code) fill_in(&o.r, o.recipe != NULL);
     stemforge_weights kept;
     if (!code && !stemforge_weights_parse(o.weights, &kept)) {

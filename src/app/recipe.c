@@ -48,6 +48,7 @@ static json *to_json(const recipe *r) {
     for (size_t i = 0; i < field_count && ok; i++) ok = set_field(j, &field_rows[i], r->request);
     ok = ok && set_model(j, r);
     if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
+    if (ok && json_len(r->taken)) ok = json_set(j, "stem_take", json_copy_of(r->taken));
     if (ok && r->measured) ok = json_set(j, "measured", json_copy_of(r->measured));
     if (ok && json_len(r->warnings)) ok = json_set(j, "warnings", json_copy_of(r->warnings));
     if (ok) return j;
@@ -149,6 +150,19 @@ static status read_temperatures(recipe_file *r, err *e) {
     return rc ? err_within(e, rc, "stem_temperature") : OK;
 }
 
+// The chosen take of each stem, by name.
+static status read_takes(recipe_file *r, err *e) {
+    const json *taken = json_find(r->doc, "stem_take");
+    status rc = OK;
+    for (size_t i = 0; i < r->request.stem_count && i < STEMFORGE_STEMS_MAX && !rc; i++) {
+        int64_t number = 0;
+        rc = json_opt_int(taken, r->request.stems[i], 0, STEMFORGE_TAKES_MAX - 1, &number, e);
+        r->takes[i] = (int)number;
+    }
+    if (taken && !rc) r->request.take = r->takes;
+    return rc ? err_within(e, rc, "stem_take") : OK;
+}
+
 static status read_members(recipe_file *r, err *e) {
     status rc = json_get_str(r->doc, "model", &r->model, e);
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
@@ -157,7 +171,8 @@ static status read_members(recipe_file *r, err *e) {
     if (!rc) rc = read_model(r, e);
     if (!rc) rc = check_arithmetic(r, e);
     if (!rc) rc = read_fields(r, e);
-    return rc ? rc : read_temperatures(r, e);
+    if (!rc) rc = read_temperatures(r, e);
+    return rc ? rc : read_takes(r, e);
 }
 
 status recipe_read(recipe_file *out, const char *path, err *e) {

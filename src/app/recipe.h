@@ -23,6 +23,7 @@ typedef struct {
     const stemforge_request *request;
     const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
+    const json *taken;    // object: a stem -> the number of its chosen take; empty: left out
     const json *measured; // object: a stem -> what was heard in it (request/measured.h); NULL: none
     const json *warnings; // array of {code, field, detail}; empty: left out
     recipe_defaults model_own;
@@ -39,7 +40,8 @@ typedef struct {
     stemforge_request request;
     const char *model, *format, *weights, *name; // name: stem_name.h's pattern
     recipe_defaults model_own;
-    recipe_model identity;                    // name NULL: an older recipe
+    recipe_model identity;          // name NULL: an older recipe
+    int takes[STEMFORGE_STEMS_MAX]; // the numbers of its stems' chosen takes; request.take or NULL
     double temperatures[STEMFORGE_STEMS_MAX]; // that its stems were drawn with; -1: not said
     json *doc;
     field_lists lists;

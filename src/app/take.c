@@ -11,12 +11,16 @@
 
 #define VALUE_MAX ((size_t)1 << 20)
 
+#define CHOSEN (-1)
+
+// number: of a take that was not chosen, else CHOSEN: "bass.take2.wav", "bass.wav".
 static status stem_path(char out[OS_PATH_MAX], const char *dir, const recipe *of, const char *stem,
-                        file_format f, err *e) {
-    char name[STEM_NAME_MAX + 1], file[STEM_NAME_MAX + 8];
+                        int number, file_format f, err *e) {
+    char name[STEM_NAME_MAX + 1], file[STEM_NAME_MAX + 24], end[16] = "";
     status rc = stem_name(name, of->name, of->request, stem, e);
     if (rc) return rc;
-    snprintf(file, sizeof file, "%s.%s", name, file_format_suffix(f));
+    if (number != CHOSEN) snprintf(end, sizeof end, ".take%d", number);
+    snprintf(file, sizeof file, "%s%s.%s", name, end, file_format_suffix(f));
     return os_path_join(out, OS_PATH_MAX, dir, file, e);
 }
 
@@ -50,6 +54,7 @@ static bool is_same_request(const stemforge_request *old, const stemforge_reques
     for (size_t i = 0; i < field_count; i++) {
         const field *f = &field_rows[i];
         bool given = field_is_given(f, new), before = field_is_given(f, old);
+        if (new->take && strcmp(f->name, "takes") == 0) continue; // those chosen of them
         if (!given && (f->draws || !before)) continue;
         if (given != before || !is_same_value(f, old, new)) return false;
     }
@@ -79,15 +84,26 @@ static status check_unread(const take *t, const char *path, err *e) {
     return OK;
 }
 
-static status check_new(const take *t, bool again, err *e) {
+// The numbers of the files of a stem: CHOSEN, and its takes when there are several.
+static int last_number(const stemforge_request *r) {
+    return r->takes > 1 ? r->takes - 1 : CHOSEN;
+}
+
+static status check_file(const take *t, size_t stem, int number, bool again, err *e) {
     char path[OS_PATH_MAX];
+    const char *name = t->recipe.request->stems[stem];
+    status rc = stem_path(path, t->dir, &t->recipe, name, number, t->format, e);
+    if (!rc) rc = check_unread(t, path, e);
+    if (!rc) rc = os_can_write(path, e);
+    if (!rc && !again && !t->overwrite) rc = check_free(path, e);
+    return rc;
+}
+
+static status check_new(const take *t, bool again, err *e) {
     status rc = os_can_write(t->recipe_path, e);
-    for (size_t i = 0; !rc && i < t->recipe.request->stem_count; i++) {
-        rc = stem_path(path, t->dir, &t->recipe, t->recipe.request->stems[i], t->format, e);
-        if (!rc) rc = check_unread(t, path, e);
-        if (!rc) rc = os_can_write(path, e);
-        if (!rc && !again && !t->overwrite) rc = check_free(path, e);
-    }
+    for (size_t i = 0; i < t->recipe.request->stem_count; i++)
+        for (int k = CHOSEN; !rc && k <= last_number(t->recipe.request); k++)
+            rc = check_file(t, i, k, again, e);
     return rc;
 }
 
@@ -98,9 +114,11 @@ static status with_old_stems(const take *t, const recipe_file *old,
     file_format format;
     const recipe of = {.request = &old->request, .name = old->name};
     status rc = file_format_parse(&format, old->format, e);
-    for (size_t i = 0; !rc && i < old->request.stem_count; i++) {
-        rc = stem_path(path, t->dir, &of, old->request.stems[i], format, e);
-        if (!rc) rc = f(t, path, e);
+    for (size_t i = 0; i < old->request.stem_count; i++) {
+        for (int k = CHOSEN; !rc && k <= last_number(&old->request); k++) {
+            rc = stem_path(path, t->dir, &of, old->request.stems[i], k, format, e);
+            if (!rc) rc = f(t, path, e);
+        }
     }
     return rc;
 }
@@ -168,7 +186,8 @@ static status begin(take *t, err *e) {
 status take_write(take *t, const stemforge_stem *s, const file_tags *tags, char path[OS_PATH_MAX],
                   err *e) {
     status rc = t->begun ? OK : begin(t, e);
-    if (!rc) rc = stem_path(path, t->dir, &t->recipe, s->name, t->format, e);
+    int number = s->chosen ? CHOSEN : s->take;
+    if (!rc) rc = stem_path(path, t->dir, &t->recipe, s->name, number, t->format, e);
     if (!rc)
         rc = file_write(path, t->format, s->samples, s->frames, s->channels, s->sample_rate, tags,
                         e);

@@ -12,9 +12,9 @@
 #include "compute/quant.h"
 #include "compute/tune.h"
 #include "engine/batch.h"
+#include "engine/choice.h"
 #include "engine/device_choice.h"
 #include "engine/followed.h"
-#include "engine/measure.h"
 #include "engine/metadata.h"
 #include "engine/prompt.h"
 #include "request/check.h"
@@ -24,7 +24,9 @@
 #define PLACES_DEFAULT 16
 #define PLACES_MAX 1024
 #define WAV_MAX ((size_t)1 << 30)
-#define WAIT_MS 100 // between looks at cancellation and progress
+#define ITEMS_MAX (STEMFORGE_STEMS_MAX * STEMFORGE_TAKES_MAX)
+#define TAKE_STEP UINT64_C(0x9e3779b97f4a7c15) // from the seed of a take to that of the next
+#define WAIT_MS 100                            // between looks at cancellation and progress
 
 struct stemforge_engine {
     compute *c;
@@ -208,8 +210,10 @@ typedef struct {
     plan *plan;
     bool look; // nothing is made
     double started;
-    batch_item items[STEMFORGE_STEMS_MAX]; // the stems to make; their takes are ours
+    batch_item items[ITEMS_MAX]; // the takes to make; they are ours
     batch_job job;
+    candidate *best[STEMFORGE_STEMS_MAX]; // of the takes that have ended
+    int ended[STEMFORGE_STEMS_MAX];       // takes of each stem
 } request;
 
 static const char *stem_name(const request *q, const take *t) {
@@ -240,6 +244,29 @@ static status settle_recording(request *q, err *e) {
     return OK;
 }
 
+static int takes_of(const stemforge_request *r) {
+    return MAX(r->takes, 1);
+}
+
+static status add_take(request *q, size_t stem, int number, err *e) {
+    take *t;
+    status rc = q->g->f->ops->take(q->plan, stem, &t, e);
+    if (rc) return rc;
+    t->number = number;
+    t->seed = q->r->seed + (uint64_t)number * TAKE_STEP;
+    q->items[q->job.count++].t = t;
+    return OK;
+}
+
+static status plan_takes(request *q, size_t stem, err *e) {
+    int first = q->r->take ? q->r->take[stem] : 0;
+    if (first < 0 || first >= STEMFORGE_TAKES_MAX)
+        return err_field(e, "take", "expected 0 to %d, found %d", STEMFORGE_TAKES_MAX - 1, first);
+    status rc = OK;
+    for (int k = 0; !rc && k < takes_of(q->r); k++) rc = add_take(q, stem, first + k, e);
+    return rc;
+}
+
 static status plan_stems(request *q, err *e) {
     const stemforge_request *r = q->r;
     const family_ops *ops = q->g->f->ops;
@@ -250,8 +277,7 @@ static status plan_stems(request *q, err *e) {
     q->job.items = q->items;
     for (size_t i = 0; !rc && i < r->stem_count; i++) {
         if (r->skip && r->skip[i]) continue;
-        rc = ops->take(q->plan, i, &q->items[q->job.count].t, e);
-        if (!rc) q->job.count++;
+        rc = plan_takes(q, i, e);
     }
     return rc;
 }
@@ -273,51 +299,74 @@ static status finish_sound(const request *q, const take *t, const post_shape *sh
     return post_finish(out, shape, t->planes, channels, t->samples, q->g->to_rate, e);
 }
 
-static status hand_over(request *q, const take *t, stemforge_stem *s, err *e) {
-    measured heard;
-    status rc = measure_init(&heard, s, e);
-    if (rc) return rc;
-    s->measured = &heard.out;
+// The finished sound of a take, heard.
+static status hear(candidate **out, request *q, take *t, err *e) {
+    const post_shape shape = shape_of(q->plan->r);
+    *out = NULL;
+    float *sound = mem_alloc((size_t)((shape.frames + shape.fold) * POST_CHANNELS) * sizeof *sound);
+    if (!sound) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
+    status rc = finish_sound(q, t, &shape, sound, e);
+    mem_free(t->planes);
+    t->planes = NULL;
+    if (rc) {
+        mem_free(sound);
+        return rc;
+    }
+    const stemforge_stem s = {.name = stem_name(q, t),
+                              .frames = shape.frames,
+                              .channels = POST_CHANNELS,
+                              .sample_rate = POST_RATE,
+                              .prompt = t->line,
+                              .model = q->g->f->info.name,
+                              .request = q->plan->r,
+                              .heard = q->followed ? &q->followed->heard : NULL,
+                              .temperature = t->temperature,
+                              .seconds_spent = os_seconds() - q->started,
+                              .take = t->number};
+    return choice_hear(out, &s, sound, e);
+}
+
+// Hands a take to the caller and lets go of it.
+static status tell(request *q, size_t stem, candidate *c, bool chosen, err *e) {
+    status rc = OK;
+    c->stem.chosen = chosen;
     *e = (err){0};
-    rc = q->ev->stem_done(q->ev->arg, t->stem, s, e);
+    if (q->ev->stem_done) rc = q->ev->stem_done(q->ev->arg, stem, &c->stem, e);
     e->code = rc;
-    measure_deinit(&heard);
+    choice_free(c);
     return rc;
 }
 
-// Hands the sound of a finished take to the caller.
+// Keeps the better one of a finished take and the best before it. The last one decides.
 static status deliver(request *q, take *t, err *e) {
-    const post_shape shape = shape_of(q->plan->r);
-    int64_t frames = shape.frames;
-    float *out = mem_alloc((size_t)((frames + shape.fold) * POST_CHANNELS) * sizeof *out);
-    if (!out) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));
-    status rc = finish_sound(q, t, &shape, out, e);
-    mem_free(t->planes);
-    t->planes = NULL;
-    if (!rc && q->ev->stem_done) {
-        stemforge_stem done = {.name = stem_name(q, t),
-                               .samples = out,
-                               .frames = frames,
-                               .channels = POST_CHANNELS,
-                               .sample_rate = POST_RATE,
-                               .prompt = t->line,
-                               .model = q->g->f->info.name,
-                               .request = q->plan->r,
-                               .heard = q->followed ? &q->followed->heard : NULL,
-                               .temperature = t->temperature,
-                               .seconds_spent = os_seconds() - q->started};
-        rc = hand_over(q, t, &done, e);
+    candidate *c, **best = &q->best[t->stem];
+    status rc = hear(&c, q, t, e);
+    if (rc) return rc;
+    candidate *other = *best;
+    bool better = !other || choice_is_better(c, other);
+    *best = better ? c : other;
+    if (other) rc = tell(q, t->stem, better ? other : c, false, e);
+    if (rc || ++q->ended[t->stem] < takes_of(q->r)) return rc;
+    c = *best;
+    *best = NULL;
+    return tell(q, t->stem, c, true, e);
+}
+
+// The steps of all takes of a stem. Those that wait are as long as those that run.
+static void report_stem(request *q, size_t stem) {
+    int64_t done = 0, longest = 0;
+    for (size_t i = 0; i < q->job.count; i++) {
+        int64_t d, t;
+        if (q->items[i].t->stem != stem) continue;
+        batch_progress(q->g->b, &q->job, i, &d, &t);
+        done += d;
+        longest = MAX(longest, t);
     }
-    mem_free(out);
-    return rc;
+    if (longest) q->ev->progress(q->ev->arg, stem, done, longest * takes_of(q->r));
 }
 
 static void report(request *q) {
-    for (size_t i = 0; i < q->job.count && q->ev->progress; i++) {
-        int64_t done, total;
-        batch_progress(q->g->b, &q->job, i, &done, &total);
-        if (total) q->ev->progress(q->ev->arg, q->items[i].t->stem, done, total);
-    }
+    for (size_t i = 0; i < q->r->stem_count && q->ev->progress; i++) report_stem(q, i);
 }
 
 static status follow(request *q, err *e) {
@@ -342,6 +391,7 @@ static status follow(request *q, err *e) {
 static void request_close(request *q) {
     const family_ops *ops = q->g->f->ops;
     for (size_t i = 0; i < q->job.count; i++) ops->take_free(q->items[i].t);
+    for (size_t i = 0; i < STEMFORGE_STEMS_MAX; i++) choice_free(q->best[i]);
     if (q->plan) ops->plan_free(q->plan);
     followed_close(q->followed);
     mem_free(q);

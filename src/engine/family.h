@@ -51,6 +51,8 @@ typedef struct {
 typedef struct {
     plan *of;
     size_t stem;        // its index in the request
+    int number;         // of the stem's takes; set by the engine after take, as is the seed
+    uint64_t seed;      // that it draws from, with the stem's name
     const char *line;   // the text that the model is given
     double temperature; // that it draws with
     size_t bytes;       // of memory that it takes from begin to end, for the budget

@@ -16,7 +16,7 @@ static bool is_pitched(const stemforge_stem *s) {
 }
 
 static status name_chords(measured *m, err *e) {
-    size_t n = m->heard.bars;
+    size_t n = MIN(m->heard.bars, (size_t)STEMFORGE_CHORDS_MAX);
     if (!m->heard.chord || !n) return OK;
     m->chord_text = mem_alloc(n * sizeof *m->chord_text);
     m->chord = mem_alloc(n * sizeof *m->chord);

@@ -22,6 +22,7 @@ static void add_comment(buf *out, const stemforge_stem *s) {
     buf_printf(out, "%s | model %s", s->prompt, s->model);
     for (size_t i = 0; i < field_count; i++)
         if (field_rows[i].draws) add_setting(out, &field_rows[i], s->request);
+    if (s->take) buf_printf(out, ", take %d", s->take);
     buf_printf(out, ", %g s", length_seconds(s->request));
 }
 

@@ -1,12 +1,20 @@
-// facts.h - what is kept of a stem besides its file: what was heard in it.
+// facts.h - what is kept of a stem besides its file: what was heard in it, and its other takes.
 //
-// One JSON object, {"measured": {...}}, which any job store keeps as a text. Its members are
-// members of the stem in a job and a callback.
+// One JSON object, {"measured": {...}, "take": 2, "takes": [...]}, which any job store keeps as a
+// text. Its members are members of the stem in a job and a callback; of a stem that was one take
+// the last two are left out.
 #pragma once
 #include "base/json.h"
+#include "store/blob.h"
 #include "store/job.h"
 
-// *out is the caller's (mem_free).
-status facts_write(char **out, const stemforge_stem *s, err *e);
-// Adds the members of facts to a stem's view. NULL adds nothing, as does a text that is no object.
-void facts_show(json *view, const char *facts);
+// What is kept of a take that was not chosen: its number, file and what was heard in it. NULL: no
+// memory.
+json *facts_of_take(const stemforge_stem *s, const job_result *r);
+// others: array of facts_of_take; NULL or empty: none. *out is the caller's (mem_free).
+status facts_write(char **out, const stemforge_stem *s, const json *others, err *e);
+// Adds the members of facts to a stem's view, a URL in place of each key. NULL adds nothing, as
+// does a text that is no object.
+void facts_show(json *view, const char *facts, blob_store *blobs);
+// The number of the chosen take; 0 when there was one take alone.
+int facts_take(const char *facts);

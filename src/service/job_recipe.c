@@ -1,6 +1,7 @@
 // job_recipe.c - see job_recipe.h.
 #include "service/job_recipe.h"
 
+#include "service/facts.h"
 #include "service/request.h"
 
 static bool set_fields(json *v, const stemforge_request *r) {
@@ -25,6 +26,18 @@ static bool set_model(json *v, const job_recipe_model *m) {
     return ok;
 }
 
+// The chosen take of each stem, where there were several.
+static bool set_takes(json *v, const job *j, const stemforge_request *r) {
+    if (r->takes <= 1) return true;
+    json *taken = json_new_object();
+    bool ok = true;
+    for (size_t i = 0; i < j->stem_count; i++) {
+        const job_stem *s = &j->stems[i];
+        if (s->done) ok = json_set_int(taken, s->name, facts_take(s->result.facts)) && ok;
+    }
+    return json_set(v, "stem_take", taken) && ok;
+}
+
 status job_recipe(json **out, const job *j, const job_recipe_model *m, err *e) {
     request r;
     *out = NULL;
@@ -33,7 +46,7 @@ status job_recipe(json **out, const job *j, const job_recipe_model *m, err *e) {
     if (rc) return rc;
     r.ask.seed = j->seed;
     json *v = json_new_object();
-    bool ok = v && set_model(v, m) && set_fields(v, &r.ask);
+    bool ok = v && set_model(v, m) && set_fields(v, &r.ask) && set_takes(v, j, &r.ask);
     request_deinit(&r);
     if (!ok) {
         json_free(v);

@@ -181,6 +181,11 @@ static void check_callback(checker *c, const json *root) {
     c->r->callback_url = url;
 }
 
+// Of all stems.
+static double takes_in(const request *r) {
+    return (double)r->ask.stem_count * MAX(r->ask.takes, 1);
+}
+
 static status parse(request *out, bytes text, const request_limits *l, bool draw_seed,
                     json **faults, err *e) {
     *out = (request){0};
@@ -199,7 +204,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     check_id(&c, out->tree, "audio_file_id", out->audio_file_id);
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
-    out->work = length_seconds(&out->ask) * (double)out->ask.stem_count;
+    out->work = length_seconds(&out->ask) * takes_in(out);
     if (!rc && !out->seed_given && draw_seed) rc = fields_draw_seed(&out->ask.seed, e);
     if (rc) {
         json_free(c.faults);
@@ -229,7 +234,7 @@ status request_reparse(request *out, bytes text, double work, err *e) {
     status rc = parse(out, text, &any, false, &faults, e);
     json_free(faults);
     if (rc || member(out->tree, "parameters.duration_seconds") || out->ask.bars > 0) return rc;
-    out->ask.seconds = floor(work / (double)out->ask.stem_count * 1000 + 0.5) / 1000;
+    out->ask.seconds = floor(work / takes_in(out) * 1000 + 0.5) / 1000;
     out->work = work;
     return OK;
 }

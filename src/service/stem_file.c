@@ -5,12 +5,20 @@
 #include <string.h>
 
 #include "service/request.h"
+#include "store/job.h"
 
 #define FOLDER "generated"
 
 void stem_file_key(char *out, size_t cap, const char *audio_file_id, const char *id,
                    const char *stem) {
     snprintf(out, cap, "%s/" FOLDER "/%s/%s." STEM_FILE_FORMAT, audio_file_id, id, stem);
+}
+
+void stem_file_take_key(char *out, size_t cap, const char *audio_file_id, const char *id,
+                        const char *stem, int number) {
+    char name[JOB_STEM_NAME_MAX + 16];
+    snprintf(name, sizeof name, "%.*s.take%d", JOB_STEM_NAME_MAX, stem, number);
+    stem_file_key(out, cap, audio_file_id, id, name);
 }
 
 bool stem_file_is_key(const char *key) {

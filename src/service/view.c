@@ -35,7 +35,7 @@ static json *result_json(const job_stem *s, blob_store *blobs) {
     json_set_int(j, "channels", r->channels);
     json_set_num(j, "duration_seconds", r->seconds);
     if (r->md5[0]) json_set_str(j, "content_md5", r->md5);
-    facts_show(j, r->facts);
+    facts_show(j, r->facts, blobs);
     return j;
 }
 

@@ -29,9 +29,10 @@ typedef struct {
     atomic_int_fast64_t outside_ns;
     atomic_int_fast64_t outside_since_ns; // when the stay that goes on now began; 0: none does
     bool timed_out;
-    bool landed[JOB_STEMS_MAX]; // of this time
-    double made;                // seconds of audio this time
-    const char *code;           // why, when it was not the model
+    bool landed[JOB_STEMS_MAX];  // of this time
+    json *others[JOB_STEMS_MAX]; // array: the takes of a stem that were not chosen, this time
+    double made;                 // seconds of audio this time
+    const char *code;            // why, when it was not the model
 } run;
 
 static int64_t deadline_after(int64_t ms) {
@@ -113,30 +114,46 @@ static status record_stem(run *x, const char *stem, const job_result *r, err *e)
     }
 }
 
-static status land_stem(run *x, const stemforge_stem *stem, err *e) {
-    worker *w = x->w;
-    metrics *m = w->config.metrics;
+// Encodes and stores the take's file; r says where.
+static status store_file(run *x, const stemforge_stem *stem, job_result *r, err *e) {
+    const job *j = x->j;
+    if (stem->chosen)
+        stem_file_key(r->key, sizeof r->key, j->audio_file_id, j->id, stem->name);
+    else
+        stem_file_take_key(r->key, sizeof r->key, j->audio_file_id, j->id, stem->name, stem->take);
+    uint8_t *wav;
+    size_t size;
+    double start = os_seconds();
+    status rc = stemforge_stem_wav(stem, &wav, &size, e);
+    metrics_observe(x->w->config.metrics, "stemforge_job_encode_seconds", NULL,
+                    os_seconds() - start);
+    blob_info info = {0};
+    go_outside(x);
+    if (rc == OK) rc = store_stem(x, r->key, (bytes){wav, size}, &info, e);
+    come_back(x);
+    stemforge_free(wav);
+    if (rc) return rc;
+    log_info("worker", "Uploaded generated audio to blob storage");
+    r->size = (int64_t)size;
+    snprintf(r->md5, sizeof r->md5, "%s", info.md5);
+    snprintf(r->etag, sizeof r->etag, "%s", info.etag);
+    return OK;
+}
+
+// A take that was not chosen is kept in mind until the chosen one is recorded.
+static status land_stem(run *x, size_t i, const stemforge_stem *stem, err *e) {
     job_result r = {.sample_rate = stem->sample_rate,
                     .channels = stem->channels,
                     .seconds = (double)stem->frames / stem->sample_rate};
-    stem_file_key(r.key, sizeof r.key, x->j->audio_file_id, x->j->id, stem->name);
-    uint8_t *wav = NULL;
-    size_t size = 0;
-    double start = os_seconds();
-    status rc = facts_write(&r.facts, stem, e);
-    if (!rc) rc = stemforge_stem_wav(stem, &wav, &size, e);
-    metrics_observe(m, "stemforge_job_encode_seconds", NULL, os_seconds() - start);
-    blob_info info = {0};
-    go_outside(x);
-    if (rc == OK) rc = store_stem(x, r.key, (bytes){wav, size}, &info, e);
-    r.size = (int64_t)size;
-    stemforge_free(wav);
-    if (rc == OK) {
-        log_info("worker", "Uploaded generated audio to blob storage");
-        snprintf(r.md5, sizeof r.md5, "%s", info.md5);
-        snprintf(r.etag, sizeof r.etag, "%s", info.etag);
-        rc = record_stem(x, stem->name, &r, e);
+    status rc = store_file(x, stem, &r, e);
+    if (!rc && !stem->chosen) {
+        if (!x->others[i]) x->others[i] = json_new_array();
+        bool ok = json_add(x->others[i], facts_of_take(stem, &r));
+        return ok ? OK : err_set(e, ERR_OOM, "no memory for a take");
     }
+    if (!rc) rc = facts_write(&r.facts, stem, x->others[i], e);
+    go_outside(x);
+    if (!rc) rc = record_stem(x, stem->name, &r, e);
     come_back(x);
     mem_free(r.facts);
     return rc;
@@ -151,12 +168,13 @@ static status take_stem(run *x, size_t i, const stemforge_stem *stem, err *e) {
     snprintf(label, sizeof label, "stem=\"%s\"", stem->name);
     metrics_add(w->config.metrics, "stemforge_audio_seconds_generated_total", label, seconds);
     x->made += seconds;
-    status rc = land_stem(x, stem, e);
+    status rc = land_stem(x, i, stem, e);
     if (rc) {
         x->code = "upload_failed";
         err_within(e, rc, "storing the stem");
         return rc;
     }
+    if (!stem->chosen) return OK;
     x->landed[i] = true;
     events_progress(w->config.events, x->j->id, i, 1);
     return OK;
@@ -360,6 +378,7 @@ static void run_job(slot *s, const job *j) {
         settle(&x, ERR_ARG, &e);
     } else {
         generate(&x);
+        for (size_t i = 0; i < JOB_STEMS_MAX; i++) json_free(x.others[i]);
         request_deinit(&r);
     }
     events_forget(w->config.events, j->id);

@@ -166,6 +166,24 @@ class Contract(Case):
         self.assertEqual(base64.b64encode(hashlib.md5(a.body).digest()).decode(), stem["content_md5"])
         self.assertEqual(wav(a.body), (2, 44100, 16, 66150))
 
+    def test_takes_are_kept_and_one_of_them_is_the_stem(self):
+        seed = {"random_seed": 11, "duration_seconds": 1}
+        one = self.s.wait_job(self.s.submit(target_stems=["bass"], parameters=seed))["generated_stems"][0]
+        id = self.s.submit(target_stems=["bass"], parameters=dict(seed, takes=3))
+        stem = self.s.wait_job(id)["generated_stems"][0]
+        md5 = {stem["take"]: stem["content_md5"]} | {t["take"]: t["content_md5"] for t in stem["takes"]}
+        self.assertEqual(sorted(md5), [0, 1, 2])
+        self.assertEqual(len(set(md5.values())), 3)
+        self.assertTrue(stem["blob_url"].endswith(f"/{id}/bass.wav"), stem)
+        for t in stem["takes"]:
+            self.assertTrue(t["blob_url"].endswith(f"/{id}/bass.take{t['take']}.wav"), t)
+            a = self.s.ask("GET", f"/jobs/{id}/stems/bass.take{t['take']}.wav")
+            self.assertEqual(base64.b64encode(hashlib.md5(a.body).digest()).decode(), t["content_md5"])
+            self.assertIn("lufs", t["measured"])
+        self.assertEqual(self.s.ask("GET", f"/jobs/{id}/recipe.json").json["stem_take"], {"bass": stem["take"]})
+        self.assertNotIn("takes", one)
+        self.assertEqual(md5[0], one["content_md5"])
+
     def test_the_same_seed_gives_the_same_bytes_and_a_missing_one_is_drawn(self):
         def bytes_of(**parameters):
             id = self.s.submit(parameters=parameters)

@@ -330,6 +330,14 @@ echo '{}' >"$tmp/broken/tokenizer.json"
 fails "wrong tokenizer" 1 "tokenizer.json" "$bin" info "$tmp/broken"
 head -c 60 "$tmp/a/drums.wav" >"$tmp/short.wav"
 fails "a WAV that lies" 1 "short.wav" "$bin" encode --model $mono "$tmp/short.wav" "$tmp/x.safetensors"
+# --- takes: all are kept, the chosen one is the stem, and its recipe makes it again alone
+status takes 0 "$bin" generate --model $mono --stem bass --seed 3 --duration 0.5 --takes 3 --quiet --out "$tmp/takes"
+if [ "$(ls "$tmp/takes" | grep -c '^bass')" = 3 ] && [ -e "$tmp/takes/bass.wav" ]; then ok; else no "takes: $(ls "$tmp/takes")"; fi
+status "a chosen take" 0 "$bin" generate --recipe "$tmp/takes/recipe.json" --quiet --out "$tmp/taken"
+if cmp -s "$tmp/takes/bass.wav" "$tmp/taken/bass.wav"; then ok; else no "a chosen take made alone differs"; fi
+status "takes again" 0 "$bin" generate --model $mono --stem bass --seed 3 --duration 0.5 --takes 3 --quiet --out "$tmp/takes"
+fails "nine takes" 2 "1 to 8" "$bin" generate --model $mono --stem bass --takes 9 --out "$tmp/nine"
+
 # Disk full: a file may not grow past 8 blocks of 512 bytes. Nothing half-written may be left.
 fails "disk full" 1 "cannot write" sh -c "trap '' XFSZ; ulimit -f 8; exec $bin generate --model $mono --stem drums \
     --duration 1 --quiet --out $tmp/full"

@@ -134,7 +134,7 @@ static status step(family *f, take *const *list, size_t n, err *e) {
 
 // A triangle wave whose pitch follows from the seed and the stem: same request, same bytes.
 static void fill(take *t, const char *name) {
-    uint64_t h = t->of->r->seed * 0x9e3779b97f4a7c15u;
+    uint64_t h = t->seed * 0x9e3779b97f4a7c15u;
     for (; *name; name++) h = (h ^ (uint64_t)*name) * 0x100000001b3u;
     int64_t period = 100 + (int64_t)(h >> 33) % 400;
     for (int64_t i = 0; i < 2 * t->samples; i++) {

@@ -52,7 +52,7 @@ run_params musicgen_take_params(const musicgen_take *t) {
                              .top_k = r->top_k >= 0 ? r->top_k : p->top_k,
                              .top_p = (float)r->top_p,
                              .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance)},
-                .seed = r->seed,
+                .seed = t->base.seed,
                 .stream = rng_stream(r->stems[t->base.stem]),
                 .frames = q->frames,
                 .given = q->given,

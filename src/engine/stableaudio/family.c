@@ -71,7 +71,7 @@ static status from_same_files(const stableaudio_family *f, status rc, err *e) {
 static void draw(void *arg, int64_t number, float *out, int64_t n) {
     const take *t = arg;
     const stemforge_request *r = t->of->r;
-    sa_noise(out, n, r->seed, rng_stream(r->stems[t->stem]), (uint64_t)number);
+    sa_noise(out, n, t->seed, rng_stream(r->stems[t->stem]), (uint64_t)number);
 }
 
 static status make_conditions(take *base, denoise_conditions *k, float *global, err *e) {
