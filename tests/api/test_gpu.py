@@ -40,7 +40,7 @@ class OnGpu(Case):
     def test_a_gpu_that_is_lost_hands_over_and_the_service_goes_on(self):
         cpu = self.on()
         want = made(cpu)
-        s = self.on(DEVICE="auto", LD_LIBRARY_PATH=DRIVER, FAKE_CUDA_FAIL=300)
+        s = self.on(DEVICE="auto", LD_LIBRARY_PATH=DRIVER, FAKE_CUDA_FAIL=1000)
         for _ in range(4):
             self.assertEqual(made(s), want)
         self.assertEqual(self.health(s), ("cpu", False))
