@@ -4,6 +4,7 @@
 #   make test                unit tests, kernels at every instruction set, fuzz corpora
 #   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
 #   make gpu                 the GPU's path on an emulator: kernels, networks, and the program that ships
+#   make gpu-asan            the kernels with the address sanitizer on device memory
 #   make gpu-mutants         faults planted into the kernels, each of which a test must see
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
@@ -222,6 +223,15 @@ $(OUT)/tests/run_gpu: $(call obj,$(EMU_SRC)) $(PARTS) $(EMU_OUT)/libcuda.so.1
 gpu: $(OUT)/tests/run_gpu $(BIN)
 	LD_LIBRARY_PATH=$(EMU_OUT) $(OUT)/tests/run_gpu
 	OUT=$(OUT) tests/gpu/program.sh
+
+# The emulator, its driver and the kernels with the address sanitizer, which then watches device memory.
+.PHONY: gpu-asan
+gpu-asan: $(OUT)/tests/run_gpu
+	@mkdir -p $(EMU_OUT)-asan
+	@$(EMU_CXX) -fsanitize=address -w -shared -o $(EMU_OUT)-asan/libcuda.so.1 -x c++ tests/gpu/emu.cpp \
+	    tests/gpu/fake_cuda.cpp src/gpu/kern.cu
+	for t in kernels draw codec; do LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	    LD_LIBRARY_PATH=$(EMU_OUT)-asan $(OUT)/tests/run_gpu $$t || exit 1; done
 
 # Faults planted into the kernels, one after another: a test must see each. Minutes.
 .PHONY: gpu-mutants

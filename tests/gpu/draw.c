@@ -47,6 +47,26 @@ static int32_t draw_on_cpu(const draw_case *t, const gpu_seq_entry *s, int k, co
     return code;
 }
 
+// The probabilities that the draw was made from, to the bit: list [room] has those above 0 in
+// rising order of their codes, among zeros.
+static void check_probs(const draw_case *t, const gpu_seq_entry *s, int k, const float *logits,
+                        const float *list) {
+    int64_t n = t->vocab, at = k * n, j = 0;
+    float *x = mem_calloc((size_t)n, 4), *scratch = mem_calloc((size_t)n, 4);
+    const sampler_params p = {t->temperature, t->top_k, t->top_p, t->guidance};
+    sampler_guide(x, logits + s->cond * BOOKS * n + at,
+                  s->null < 0 ? NULL : logits + s->null * BOOKS * n + at, t->guidance, n);
+    sampler_probs(x, n, &p, scratch);
+    for (int64_t i = 0; i < n; i++) {
+        if (!(x[i] > 0)) continue;
+        while (j < n && list[j] == 0) j++;
+        same(&x[i], &list[j < n ? j : 0], 1, "probability %lld of %lld", (long long)i,
+             (long long)n);
+        j++;
+    }
+    mem_free(x), mem_free(scratch);
+}
+
 static void test_draw(const draw_case *t, uint64_t seed) {
     int64_t size = (int64_t)BOOKS * t->vocab;
     int32_t room = 1, codes[SEQS * BOOKS * FRAMES];
@@ -71,9 +91,13 @@ static void test_draw(const draw_case *t, uint64_t seed) {
                    .room = room};
     dev_run(GPU_draw, BOOKS, SEQS, 256, &a);
     dev_read(codes, there, sizeof codes);
+    float *probs = mem_calloc(1, all);
+    dev_read(probs, a.probs, all);
     for (int i = 0; i < SEQS; i++) {
         for (int k = 0; k < BOOKS; k++) {
             int32_t want = draw_on_cpu(t, &s[i], k, logits);
+            if (want >= 0 && t->temperature >= 1e-4f)
+                check_probs(t, &s[i], k, logits, probs + (i * BOOKS + k) * room);
             int64_t f = want < 0 ? 0 : s[i].column - 1 - k;
             int32_t got = codes[(i * BOOKS + k) * FRAMES + s[i].start + f];
             expect(want == got || want < 0,
@@ -81,7 +105,7 @@ static void test_draw(const draw_case *t, uint64_t seed) {
                    t->top_k, (double)t->top_p, (int)want, (int)got);
         }
     }
-    mem_free(logits);
+    mem_free(logits), mem_free(probs);
     dev_reset();
 }
 
