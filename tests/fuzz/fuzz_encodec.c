@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "engine/musicgen/chroma.h"
-#include "model/encodec_inside.h"
+#include "model/encodec_weights.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -61,6 +61,8 @@ static int called() {
 
 // For tests in the same process.
 FAKE fake_cuda_set(int how, long fail) {
+    delete capture; // what a failed call has left half recorded ends with its stream
+    capture = nullptr;
     order = (emu_order)how, fail_at = fail, calls = 0;
     return (int)memory.size();
 }

@@ -1,6 +1,6 @@
 // main.c - run_gpu: the GPU's kernels and programs against the CPU's, to the bit, on an emulator.
 //
-//   LD_LIBRARY_PATH=build/tests/gpu build/tests/run_gpu [kernels|draw|...]
+//   LD_LIBRARY_PATH=build/tests/gpu build/tests/run_gpu [kernels] [draw] ...
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +100,13 @@ static const struct {
     {"codec", test_gpu_codec, false},     {"shipped", test_gpu_shipped, false},
 };
 
+// Whether a test is among those that were named; all are when none was.
+static bool named(int argc, char **argv, const char *name) {
+    bool found = argc == 1;
+    for (int i = 1; i < argc; i++) found = found || !strcmp(argv[i], name);
+    return found;
+}
+
 int main(int argc, char **argv) {
     static const char *const orders[] = {"rising", "falling", "shuffled"};
     err e;
@@ -109,7 +116,7 @@ int main(int argc, char **argv) {
     const device_info *info = device_get_info(gpu);
     printf("%s, kernels %s\n", info->name, info->image);
     for (size_t i = 0; i < ARRAY_LEN(tests); i++) {
-        if (argc > 1 && strcmp(argv[1], tests[i].name)) continue;
+        if (!named(argc, argv, tests[i].name)) continue;
         for (int order = 0; order < (tests[i].orders ? 3 : 1); order++) {
             long before = check_failed;
             fake_set(order, -1);
