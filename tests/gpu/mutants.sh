@@ -24,7 +24,10 @@ caught() { # test
         -Itests/gpu -x c++ -c "$work/src/gpu/kern.cu" -o "$work/kern.o" &&
         ${CXX:-g++} -shared -o "$work/libcuda.so.1" "$out/tests/gpu/emu.o" "$out/tests/gpu/fake_cuda.o" "$work/kern.o" ||
         return 1
-    ! LD_LIBRARY_PATH=$work timeout 300 "$out/tests/run_gpu" "$1" >"$work/log" 2>&1
+    LD_LIBRARY_PATH=$work timeout 600 "$out/tests/run_gpu" "$1" >"$work/log" 2>&1
+    rc=$?
+    [ $rc = 0 ] || [ $rc = 124 ] && return 1 # a busy machine's time-out proves nothing
+    return 0
 }
 while IFS='|' read -r file from to test; do
     case $file in '#'* | '') continue ;; esac
