@@ -138,7 +138,7 @@ test('asks, follows and plays what it has asked for', async t => {
   assert.match(await page.locator('.clock').textContent(), /^[1-4]\.[1-4]  0:0/);
   await page.getByRole('button', { name: 'Pause' }).click();
   assert.equal(await page.locator('.bars span').count(), 4);
-  assert.deepEqual(await page.locator('.chords span').allTextContents(), ['Am', 'F', 'C', 'G']);
+  assert.deepEqual(await page.locator('.ruler .chords span').allTextContents(), ['Am', 'F', 'C', 'G']);
 });
 
 test('four stems stay together to the sample: from the start, over loops, after changes', async t => {
