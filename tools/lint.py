@@ -33,8 +33,6 @@ TEST_ONLY = {
         "gguf_put_f32 gguf_put_i64 st_at st_count st_metadata st_name_at tok_find",
     "one row, one draw, one layout: the contract, in its shortest form":
         "bf16x8_pack quant_pack quant_row rng_f32 mg_position_row delay_columns",
-    "the GPU's decoder; the choice of a device comes next": "decoder_gpu_open device_open device_close device_get_info "
-        "gpu_codec_decode gpu_codec_encode gpu_codec_open gpu_text_encode gpu_text_open",
     "tests make weights of F16, which files may hold": "f32_to_f16",
     "the whole in one call, which the program makes in pieces":
         "encodec_decode encodec_decoder_room loudness_of",

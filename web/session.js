@@ -9,6 +9,16 @@ import { Track } from './track.js';
 
 const TAKES_SHOWN = 50; // jobs that are looked at for more takes of this one
 
+// The takes of a stem in one job, by their numbers: what the job gives as the stem is the one that was
+// chosen, and `takes` are the others.
+function takesOf(job, result) {
+  const others = result.takes ?? [];
+  const take = (r, number, chosen) => ({ job, result: r, number, chosen, best: chosen && others.length > 0,
+    file: r.blob_url.split('?')[0].split('/').pop().replace(/\.wav$/, '') });
+  const all = [take(result, result.take ?? 0, true), ...others.map(t => take(t, t.take, false))];
+  return all.sort((a, b) => a.number - b.number);
+}
+
 export class Session {
   // on: {changed(job), fill(job, seed)} of the page.
   constructor(id, on) {
@@ -147,20 +157,11 @@ export class Session {
   showTakes() {
     for (const [name, track] of this.tracks) {
       const list = [];
-      const add = (job, result) => {
-        const base = result.blob_url.split('?')[0].split('/').pop().replace(/\.wav$/, '');
-        const label = () => `Take ${list.length + 1}`;
-        const inner = Array.isArray(result.takes) ? result.takes : [];
-        if (!inner.length) list.push({ label: label(), job, file: base, result, chosen: !list.length });
-        inner.forEach((t, i) => list.push({
-          label: label() + (i === result.take || t.chosen ? ' ✓' : ''), job, result: { ...result, gain_db: t.gain_db ?? result.gain_db, measured: t.measured, ...t },
-          file: t.blob_url ? t.blob_url.split('?')[0].split('/').pop().replace(/\.wav$/, '') : base, chosen: t.chosen ?? i === (result.take ?? 0),
-        }));
-      };
       for (const job of [this.job, ...this.more.values()]) {
         const result = job.generated_stems?.find(s => s.stem_type === name);
-        if (result) add(job, result);
+        if (result) list.push(...takesOf(job, result));
       }
+      list.forEach((t, i) => { t.label = `Take ${i + 1}` + (t.best ? ' ✓' : ''); });
       const kept = list.map(t => track.takes.find(o => o.file === t.file && o.job.generation_request_id === t.job.generation_request_id) || t);
       kept.forEach((t, i) => Object.assign(t, { label: list[i].label, job: list[i].job, result: list[i].result }));
       if (kept.length) track.setTakes(kept, this.wanted === name);

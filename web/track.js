@@ -176,7 +176,7 @@ export class Track {
   }
 
   ready(t) {
-    const gain = t.result.measured?.gain_db ?? t.result.gain_db; // brings stems into balance
+    const gain = t.result.measured?.gain_db; // brings stems into balance
     if (typeof gain === 'number' && !t.balanced) {
       t.balanced = true; // what the user moves afterwards stays
       this.session.balanced();

@@ -224,7 +224,29 @@ test('one more take of a stem is kept by the service and chosen among the others
   assert.equal(await track(page, 'drums').getByLabel('Take of drums', { exact: true }).isHidden(), true);
 });
 
-test('takes and measures that the service tells are shown', async t => {
+test('the takes of one job are all there, and the chosen one is heard first', async t => {
+  await real.submit('takes', ['bass'], { ...SONG, bars: 1, takes: 3 });
+  const page = await open(t, real, { hash: 'takes' });
+  await page.waitForSelector(SAVE_ALL);
+  const stem = (await real.job('takes')).generated_stems[0];
+  const file = n => n === stem.take ? 'bass' : `bass.take${n}`;
+  const options = page.getByLabel('Take of bass', { exact: true }).locator('option');
+  assert.deepEqual(await options.allTextContents(), [0, 1, 2].map(n => `Take ${n + 1}` + (n === stem.take ? ' ✓' : '')));
+  assert.equal(await session(page, s => s.tracks.get('bass').chosen), stem.take);
+  for (const n of [0, 1, 2]) {
+    await page.getByLabel('Take of bass', { exact: true }).selectOption(String(n));
+    await page.waitForFunction(i => { const b = stemforge.session.tracks.get('bass'); return b.chosen === i && b.takes[i].blob; }, n);
+    const [kept, served, lufs] = await session(page, async (s, [i, url]) => {
+      const sum = async data => [...new Uint8Array(await crypto.subtle.digest('SHA-256', data))].join();
+      const take = s.tracks.get('bass').takes[i];
+      return [await sum(await take.blob.arrayBuffer()), await sum(await (await fetch(url)).arrayBuffer()), take.result.measured.lufs];
+    }, [n, `jobs/takes/stems/${file(n)}.wav`]);
+    assert.equal(kept, served);
+    assert.equal(lufs, n === stem.take ? stem.measured.lufs : stem.takes.find(o => o.take === n).measured.lufs);
+  }
+});
+
+test('measures that the service tells are shown', async t => {
   const page = await open(t, real, { hash: '' });
   await page.route('**/jobs/song/events', async route => {
     const job = await real.job('song'), bass = job.generated_stems[1];
