@@ -101,6 +101,26 @@ DEVICE int64_t keys_of(const attend_args *a, const gpu_row *row) {
     return a->which == ATTEND_SELF ? row->pos + 1 : row->text_n;
 }
 
+// What a block has to do: a head of a row.
+typedef struct {
+    const gpu_row *at;
+    const float *q;
+    float *s, *out; // scores, results
+    int64_t len;    // keys
+    cache_place kept;
+} head_work;
+
+DEVICE head_work head_of(const attend_args *a, int64_t row, int64_t head) {
+    const gpu_row *at = a->rows + row;
+    int64_t i = row * a->heads + head;
+    return head_work{at,
+                     a->q + row * a->ld + head * a->dh,
+                     a->scores + i * a->lds,
+                     a->out + i * a->dh,
+                     keys_of(a, at),
+                     cache_of(a, at, head)};
+}
+
 // Turns scores s [len] into exp(s - max), and returns 1 / their sum. s has room for a multiple of
 // sixteen and is 0 there afterwards. The whole block.
 DEVICE float softmax(float *s, int64_t len, float *shared) {
@@ -150,22 +170,18 @@ KERNEL(attend) {
     SHARED(float, by, 1);
     int64_t row = block_y(), head = block_x();
     if (a.n && row >= *a.n) return;
-    const gpu_row *at = a.rows + row;
-    int64_t len = keys_of(&a, at);
-    float *s = a.scores + (row * a.heads + head) * a.lds;
-    float *out = a.out + (row * a.heads + head) * a.dh;
-    cache_place c = cache_of(&a, at, head);
-    if (a.put) put_both(&a, at, row, head);
+    const head_work h = head_of(&a, row, head);
+    if (a.put) put_both(&a, h.at, row, head);
     block_sync();
-    plain_scores(s, &a, a.q + row * a.ld + head * a.dh, c.keys, len,
-                 a.bias ? a.bias + head * a.bias_step - at->pos : nullptr);
+    plain_scores(h.s, &a, h.q, h.kept.keys, h.len,
+                 a.bias ? a.bias + head * a.bias_step - h.at->pos : nullptr);
     block_sync();
-    float scale = softmax(s, len, by);
+    float scale = softmax(h.s, h.len, by);
     for (int64_t i = thread_id(); i < a.dh; i += thread_count()) {
         float sum = 0.0f;
-        for (int64_t j = 0; j < len; j++)
-            sum = fma32(s[j], kept_value(c.values, a.type, j * a.dh + i), sum);
-        out[i] = len ? sum * scale : 0.0f;
+        for (int64_t j = 0; j < h.len; j++)
+            sum = fma32(h.s[j], kept_value(h.kept.values, a.type, j * a.dh + i), sum);
+        h.out[i] = h.len ? sum * scale : 0.0f;
     }
 }
 
@@ -251,23 +267,19 @@ KERNEL(attend8) {
     SHARED(attend8_shared, t, 1);
     int64_t row = block_y(), head = block_x();
     if (a.n && row >= *a.n) return;
-    const gpu_row *at = a.rows + row;
-    int64_t len = keys_of(&a, at);
-    float *s = a.scores + (row * a.heads + head) * a.lds;
-    float *out = a.out + (row * a.heads + head) * a.dh;
-    cache_place c = cache_of(&a, at, head);
-    if (a.put) put_both(&a, at, row, head);
+    const head_work h = head_of(&a, row, head);
+    if (a.put) put_both(&a, h.at, row, head);
     if (thread_id() < 32) {
-        float unit = digits_of(t->hi, t->lo, a.q + row * a.ld + head * a.dh, a.dh);
+        float unit = digits_of(t->hi, t->lo, h.q, a.dh);
         if (thread_id() == 0) t->unit = unit;
     }
     for (int i = thread_id(); i < a.dh; i += thread_count()) t->total[i] = 0.0f;
     block_sync();
-    packed_scores(s, t, &a, c.keys, c.panels, len);
+    packed_scores(h.s, t, &a, h.kept.keys, h.kept.panels, h.len);
     block_sync();
-    float scale = softmax(s, len, &t->by);
-    for (int64_t from = 0; from < len; from += GPU_RUN)
-        packed_run(t, s, &a, c.values, c.panels, from, min64(GPU_RUN, len - from));
+    float scale = softmax(h.s, h.len, &t->by);
+    for (int64_t from = 0; from < h.len; from += GPU_RUN)
+        packed_run(t, h.s, &a, h.kept.values, h.kept.panels, from, min64(GPU_RUN, h.len - from));
     for (int i = thread_id(); i < a.dh; i += thread_count())
-        out[i] = len ? t->total[i] * scale : 0.0f;
+        h.out[i] = h.len ? t->total[i] * scale : 0.0f;
 }
