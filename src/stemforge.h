@@ -51,6 +51,8 @@ typedef struct {
     size_t memory_max;         // bytes the caches of running stems may take in all; 0: no limit
     const char *device;        // "auto" (also NULL): a GPU that can, else the CPU; "cpu"; "cuda" or
                                // "cuda:1": an error without that GPU. The samples are the same
+    stemforge_engine *beside;  // an open engine, whose threads this one shares in place of its own:
+                               // they compute by turns, in equal shares of time; NULL: none
 } stemforge_options;
 
 stemforge_options stemforge_options_default(void);

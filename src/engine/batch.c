@@ -16,11 +16,14 @@ typedef struct {
 struct batch {
     family *f;
     batch_limits limits;
+    turns *turns;      // borrowed
+    turns_member seat; // the thread's, in the turns
 
     // Used by the batch's thread alone.
     place *running;    // [places]
     take **takes;      // [places] the takes of the running places, in order
     bool handing_over; // the GPU failed: what runs begins again on the CPU at the end of the turn
+    bool has_turn;
 
     pthread_t thread;
     bool started;
@@ -111,6 +114,7 @@ static bool gpu_failed(batch *b, status rc, const err *e) {
 
 static status begin(batch *b, take *t, err *e) {
     t->done = 0;
+    turns_pass(b->turns, &b->seat);
     status rc = from_same_files(b, b->f->ops->begin(t, e), e);
     if (rc) b->f->ops->end(t);
     return rc;
@@ -168,6 +172,7 @@ static void prefill(batch *b) {
         take *const *others = list_takes(b);
         pthread_mutex_unlock(&b->mu);
         err e = {0};
+        turns_pass(b->turns, &b->seat);
         status rc = from_same_files(b, b->f->ops->prefill(t, others, n, &e), &e);
         bool again = gpu_failed(b, rc, &e);
         pthread_mutex_lock(&b->mu);
@@ -181,16 +186,17 @@ static void step(batch *b) {
     take *const *takes = list_takes(b);
     pthread_mutex_unlock(&b->mu);
     err e = {0};
+    turns_pass(b->turns, &b->seat);
     double from = os_seconds();
     status rc = from_same_files(b, b->f->ops->step(b->f, takes, n, &e), &e);
     double spent = os_seconds() - from;
     if (gpu_failed(b, rc, &e)) rc = OK;
     pthread_mutex_lock(&b->mu);
     b->stats.steps++;
-    b->stats.rows += n;
     b->stats.busy_seconds += spent;
     for (size_t i = b->count; i-- > 0;) {
         batch_item *it = b->running[i].item;
+        b->stats.rows += it->t->done > it->done;
         it->done = MAX(it->done, it->t->done); // of a take that began again: it does not go back
         if (rc) leave(b, i, rc, &e);
     }
@@ -216,6 +222,7 @@ typedef struct {
 static void end_together(batch *b, batch_item *const *it, size_t n, ending *out) {
     take *t[FAMILY_TOGETHER];
     for (size_t i = 0; i < n; i++) t[i] = it[i]->t;
+    turns_pass(b->turns, &b->seat);
     out[0].rc = from_same_files(b, b->f->ops->finish(b->f, t, n, &out[0].e), &out[0].e);
     for (size_t i = 1; i < n; i++) out[i] = out[0];
     for (size_t i = 0; i < n && n > 1 && out[i].rc; i++)
@@ -277,31 +284,47 @@ static bool idle(batch *b) {
     return !b->count && !choose(b, &p);
 }
 
+// Waits for the turn, or leaves it to others. The caller holds mu, which is released meanwhile.
+static void hold_turn(batch *b, bool hold) {
+    if (hold == b->has_turn) return;
+    b->has_turn = hold;
+    pthread_mutex_unlock(&b->mu);
+    if (hold)
+        turns_take(b->turns, &b->seat);
+    else
+        turns_leave(b->turns, &b->seat);
+    pthread_mutex_lock(&b->mu);
+}
+
 static void *thread_main(void *arg) {
     batch *b = arg;
     pthread_mutex_lock(&b->mu);
     while (!b->closing) {
-        if (idle(b))
-            pthread_cond_wait(&b->work_come, &b->mu);
-        else
+        bool work = !idle(b);
+        hold_turn(b, work);
+        if (work)
             turn(b);
+        else if (idle(b) && !b->closing)
+            pthread_cond_wait(&b->work_come, &b->mu);
     }
     for (batch_job *j = b->jobs; j; j = j->next) {
         j->canceled = true;
         fail_waiting(b, j);
     }
     drop_canceled(b);
+    hold_turn(b, false);
     pthread_mutex_unlock(&b->mu);
     return NULL;
 }
 
 // --- open and close
 
-status batch_open(batch **out, family *f, const batch_limits *l, err *e) {
+status batch_open(batch **out, family *f, turns *t, const batch_limits *l, err *e) {
     *out = NULL;
     batch *b = mem_calloc(1, sizeof *b);
     if (!b) return err_set(e, ERR_OOM, "no memory for a batch");
     b->f = f;
+    b->turns = t;
     b->limits = *l;
     b->running = mem_calloc((size_t)l->places, sizeof *b->running);
     b->takes = mem_calloc((size_t)l->places, sizeof *b->takes);

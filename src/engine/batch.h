@@ -4,10 +4,12 @@
 // Each turn it takes waiting items in as far as places and memory allow, prefills the takes that
 // want it, steps all running takes at once, and finishes those that are done. The next item is of
 // the job with the fewest running items, the older job first, so a job of one stem does not wait
-// behind a job of seven. The bytes of a stem do not depend on what it shares a step with. When the
-// family's GPU fails, what runs begins again on the CPU.
+// behind a job of seven. Batches that share a compute go by turns (turns.h). The bytes of a stem do
+// not depend on what it shares a step with. When the family's GPU fails, what runs begins again on
+// the CPU.
 #pragma once
 #include "engine/family.h"
+#include "engine/turns.h"
 
 typedef struct batch batch;
 
@@ -39,8 +41,8 @@ typedef struct {
     size_t memory_max; // bytes of running takes in all, 0: no limit
 } batch_limits;
 
-// f is borrowed until batch_close. Only the batch's thread computes with it.
-status batch_open(batch **out, family *f, const batch_limits *l, err *e);
+// f and t are borrowed until batch_close. Only the batch's thread computes with f, in its turns.
+status batch_open(batch **out, family *f, turns *t, const batch_limits *l, err *e);
 // Fails what is left as canceled and joins the thread. batch_enter then refuses.
 void batch_stop(batch *b);  // NULL is fine
 void batch_close(batch *b); // fails what is left as canceled, joins the thread; NULL is fine
@@ -54,7 +56,7 @@ void batch_progress(batch *b, batch_job *j, size_t i, int64_t *done, int64_t *to
 void batch_leave(batch *b, batch_job *j);
 
 typedef struct {
-    uint64_t steps, rows; // since open; rows counts takes
+    uint64_t steps, rows; // since open; rows counts takes that went on
     int running, waiting; // takes, now
     double busy_seconds;  // in steps
     int gpu_failures;

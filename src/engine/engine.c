@@ -29,6 +29,7 @@
 #define WAIT_MS 100                            // between looks at cancellation and progress
 
 struct stemforge_engine {
+    turns *turns; // on c; of several engines that share threads
     compute *c;
     device *gpu;       // NULL: the CPU computes
     char cpu_why[200]; // why
@@ -91,23 +92,43 @@ static status open_device(stemforge_engine *g, const char *name, bool *only, err
     return rc ? rc : choice_open(&choice, &g->gpu, g->cpu_why, sizeof g->cpu_why, e);
 }
 
-static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
+static status open_compute(stemforge_engine *g, const stemforge_options *o, err *e) {
+    status rc = OK;
+    if (o->beside)
+        g->turns = turns_share(o->beside->turns);
+    else
+        rc = turns_open(&g->turns, o->threads, o->isa, e);
+    if (!rc) g->c = turns_compute(g->turns);
+    return rc;
+}
+
+// With the turn.
+static status open_model(stemforge_engine *g, const stemforge_options *o, bool gpu_only, err *e) {
     int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
-    bool gpu_only;
-    status rc = open_device(g, o->device, &gpu_only, e);
-    if (!rc) rc = compute_open(&g->c, o->threads, o->isa, e);
     const family_options files = {.model = o->model,
                                   .weights = (weights_type)o->weights,
                                   .c = g->c,
                                   .places = places,
                                   .gpu = g->gpu,
                                   .gpu_only = gpu_only};
-    if (!rc) tune_find(g->c);
-    if (!rc) rc = family_open(&g->f, &files, e);
+    tune_find(g->c);
+    status rc = family_open(&g->f, &files, e);
     if (!rc && g->f->info.weight_bytes >= TUNE_BYTES) tune_apply(g->c);
     if (!rc) rc = resample_open(&g->to_rate, g->f->info.sample_rate, POST_RATE, e);
     const batch_limits limits = {.places = places, .memory_max = o->memory_max};
-    return rc ? rc : batch_open(&g->b, g->f, &limits, e);
+    return rc ? rc : batch_open(&g->b, g->f, g->turns, &limits, e);
+}
+
+static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
+    bool gpu_only;
+    status rc = open_device(g, o->device, &gpu_only, e);
+    if (!rc) rc = open_compute(g, o, e);
+    if (rc) return rc;
+    turns_member opening = {0};
+    turns_take(g->turns, &opening);
+    rc = open_model(g, o, gpu_only, e);
+    turns_leave(g->turns, &opening);
+    return rc;
 }
 
 stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
@@ -145,7 +166,7 @@ void stemforge_close(stemforge_engine *g) {
     batch_close(g->b);
     resample_close(g->to_rate);
     family_close(g->f);
-    compute_close(g->c);
+    turns_close(g->turns);
     device_close(g->gpu);
     pthread_cond_destroy(&g->left);
     pthread_mutex_destroy(&g->mu);

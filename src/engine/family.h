@@ -96,7 +96,8 @@ struct family_ops {
     status (*begin)(take *t, err *e);
     // For a take that wants it. others [n] are all takes that run, t among them. May be NULL.
     status (*prefill)(take *t, take *const *others, size_t n, err *e);
-    // One step of n takes. Allocates nothing. A failure ends all of them.
+    // One step of n takes, or of some of them: all come to their end by such calls. Allocates
+    // nothing. A failure ends all of them.
     status (*step)(family *f, take *const *t, size_t n, err *e);
     // The sound of n takes of equal length. After a failure it is called for each alone.
     status (*finish)(family *f, take *const *t, size_t n, err *e);

@@ -112,17 +112,30 @@ static status begin(take *base, err *e) {
     mem_free(global);
     rc = from_same_files(f, rc, e);
     if (rc) return rc;
+    ((stableaudio_take *)base)->moved = 0;
     base->total = q->course.steps;
     base->length = q->samples;
     return OK;
 }
 
+// The take that has waited longest. A step is seconds long and gains nothing from company, so each
+// take has its own: others that compute by turns, and cancellations, wait for one alone.
+static stableaudio_take *next_take(take *const *list, size_t n) {
+    stableaudio_take *next = NULL;
+    for (size_t i = 0; i < n; i++) {
+        stableaudio_take *t = (stableaudio_take *)list[i];
+        if (list[i]->done < list[i]->total && (!next || t->moved < next->moved)) next = t;
+    }
+    return next;
+}
+
 static status step(family *base, take *const *list, size_t n, err *e) {
     stableaudio_family *f = (stableaudio_family *)base;
-    for (size_t i = 0; i < n; i++) {
-        denoise *run = ((stableaudio_take *)list[i])->run;
-        if (list[i]->done < list[i]->total) denoise_step(run, base->c, f->room);
-        list[i]->done = denoise_done(run);
+    stableaudio_take *t = next_take(list, n);
+    if (t) {
+        denoise_step(t->run, base->c, f->room);
+        t->base.done = denoise_done(t->run);
+        t->moved = ++f->steps;
     }
     return from_same_files(f, OK, e);
 }

@@ -9,6 +9,7 @@ typedef struct {
     denoise_room *room; // the batch's thread's; NULL when no stems will be made
     bool values_read;   // the weights' values have been looked at
     err values;         // and what was found
+    uint64_t steps;     // made so far
 } stableaudio_family;
 
 typedef struct {
@@ -26,7 +27,8 @@ typedef struct {
     take base;
     buf line;
     tok_ids ids;
-    denoise *run; // from begin to end
+    denoise *run;   // from begin to end
+    uint64_t moved; // the number of its last step among all
 } stableaudio_take;
 
 // As engine/family.h has them.
