@@ -123,7 +123,7 @@ static status open_worker(service *s, err *e) {
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);
     if (rc) return rc;
-    worker_config w = {.source = source_jobs_open(&s->source, s->jobs),
+    worker_config w = {.source = source_jobs_open(&s->source, s->jobs, NULL),
                        .blobs = s->blobs,
                        .metrics = s->metrics,
                        .events = s->events,

@@ -95,6 +95,7 @@ static status insert_job(db_tx *t, submit_args *a, err *e) {
     db_bind_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
     db_bind_int(q, 9, a->now.wall_ms);
     db_bind_text(q, 10, n->warnings);
+    db_bind_text(q, 11, n->model ? n->model : "");
     status rc = db_step(t, q, e); // ERR_NOT_FOUND: somebody else has just inserted this id
     if (rc) return rc;
     *a->out = (job_submitted){.seq = db_get_int(q, 0), .state = JOB_QUEUED};
@@ -121,6 +122,7 @@ static status check_new(const job_store *s, const job_new *n, err *e) {
     for (size_t i = 0; i < n->stem_count; i++) {
         if (strlen(n->stems[i]) > JOB_STEM_NAME_MAX) return err_set(e, ERR_ARG, "stem name");
     }
+    if (n->model && strlen(n->model) > JOB_MODEL_MAX) return err_set(e, ERR_ARG, "model name");
     if (n->request.n > JOB_REQUEST_MAX) return err_set(e, ERR_LIMIT, "request is too long");
     if (!(n->work > 0 && n->work < 1e12)) return err_set(e, ERR_ARG, "work out of range");
     if (n->callback_url && !s->config.render) return err_set(e, ERR_ARG, "no callback renderer");

@@ -26,6 +26,7 @@
 #define JOB_BODY_MAX ((size_t)512 << 10) // a rendered callback
 #define JOB_FACTS_MAX ((size_t)64 << 10)
 #define JOB_TEXT_MAX 500 // error texts are cut to this
+#define JOB_MODEL_MAX 31
 
 typedef struct job_store job_store;
 
@@ -76,9 +77,10 @@ typedef struct {
     char *callback_url;
     char *trace; // traceparent or request id of the submission
     uint64_t seed;
-    double work;       // as submitted
-    int attempt;       // claims since something was last achieved; 1 during the first
-    bool cancel_asked; // running, and to be stopped
+    double work;                   // as submitted
+    char model[JOB_MODEL_MAX + 1]; // as submitted
+    int attempt;                   // claims since something was last achieved; 1 during the first
+    bool cancel_asked;             // running, and to be stopped
     int64_t created_ms, started_ms, ended_ms; // wall; 0: not yet. started_ms: the latest claim
     double run_seconds; // time under claims, summed; for processing_time_seconds
     char *error;        // one readable sentence
@@ -142,7 +144,8 @@ typedef struct {
     const char *callback_url; // NULL: none
     const char *trace;        // NULL: none
     uint64_t seed;
-    double work; // any measure of the effort, e.g. seconds of audio; > 0
+    const char *model; // the family that is to make it, "stable_audio"; NULL: whoever comes
+    double work;       // any measure of the effort, e.g. seconds of audio; > 0
 } job_new;
 
 typedef struct {
@@ -175,8 +178,9 @@ status job_purge(job_store *s, int64_t before_ms, int limit, int *count, err *e)
 // ---- looking
 
 status job_get(job_store *s, const char *id, job *out, err *e); // ERR_NOT_FOUND
-// Jobs in front of a queued one, and the sum of their work plus what is left of that of the running
-// ones (by their stems' progress). 0 and 0 when the job is not queued. ERR_NOT_FOUND.
+// Jobs in front of a queued one that the same model makes, and the sum of their work plus what is
+// left of that of the running ones (by their stems' progress). 0 and 0 when the job is not queued.
+// ERR_NOT_FOUND.
 status job_position(job_store *s, const char *id, int *ahead, double *work_ahead, err *e);
 
 typedef struct {

@@ -141,8 +141,11 @@ static const char MIGRATION_3[] = "CREATE TABLE crew("
 // What was heard in a stem: a JSON object, NULL for nothing.
 static const char MIGRATION_4[] = "ALTER TABLE stem ADD COLUMN facts TEXT;";
 
+// The family of models that is to make a job; '': whoever comes.
+static const char MIGRATION_5[] = "ALTER TABLE job ADD COLUMN model TEXT NOT NULL DEFAULT '';";
+
 const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3,
-                                                       MIGRATION_4};
+                                                       MIGRATION_4, MIGRATION_5};
 
 #define HOLDER "current_setting('stemforge.process')"
 
@@ -156,7 +159,7 @@ const char *const job_pg_own[Q_COUNT] = {
     [Q_EXPIRE] = "UPDATE job SET state = 0, wait_mono = 0 WHERE seq IN (SELECT seq FROM job"
                  " WHERE state = 1 AND lease_mono <= ?1 FOR UPDATE SKIP LOCKED)",
     [Q_NEXT] = "SELECT seq, attempt, cancel_asked FROM job WHERE state = 0 AND wait_mono <= ?1"
-               " ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED",
+               " AND " JOB_FITS " ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED",
     // Of this process: what a suspect may end is no other one.
     [Q_ALONE] =
         "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 AND holder = " HOLDER " LIMIT 1",

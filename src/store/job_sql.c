@@ -13,13 +13,13 @@
     "SELECT j.seq, j.id, j.audio_file_id, j.state, " request ", j.callback_url, j.trace, j.seed,"  \
     " j.work, j.attempt, j.cancel_asked, j.created_ms, j.started_ms, j.ended_ms, j.run_ms,"        \
     " j.error, j.error_code, h.state, h.webhook_id, h.attempts, h.last_code, h.due_ms, h.last_ms," \
-    " h.last_error, j.warnings FROM job j LEFT JOIN hook h ON h.seq = j.seq "
+    " h.last_error, j.warnings, j.model FROM job j LEFT JOIN hook h ON h.seq = j.seq "
 
 const char *const job_sql_shared[Q_COUNT] = {
     [Q_FIND_ID] = "SELECT seq, state, digest FROM job WHERE id = ?1",
     [Q_INSERT_JOB] =
         "INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed, work,"
-        " created_ms, warnings) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        " created_ms, warnings, model) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
         " ON CONFLICT(id) DO NOTHING RETURNING seq",
     [Q_INSERT_STEM] = "INSERT INTO stem(seq, pos, name) VALUES (?1, ?2, ?3)",
 
@@ -49,9 +49,12 @@ const char *const job_sql_shared[Q_COUNT] = {
                             " ORDER BY j.seq DESC LIMIT ?3",
     [Q_STEMS] = "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
                 " seconds, facts FROM stem WHERE seq = ?1 ORDER BY pos",
-    [Q_AHEAD] = "SELECT count(*), coalesce(sum(work), 0) FROM job WHERE state = 0 AND seq < ?1",
+    // Of those that the same model makes.
+    [Q_AHEAD] = "SELECT count(*), coalesce(sum(work), 0) FROM job WHERE state = 0 AND seq < ?1"
+                " AND model = (SELECT model FROM job WHERE seq = ?1)",
     [Q_RUNNING_WORK] = "SELECT coalesce(sum(j.work * (1.0 - (SELECT avg(progress) FROM stem"
-                       " WHERE seq = j.seq))), 0) FROM job j WHERE j.state = 1",
+                       " WHERE seq = j.seq))), 0) FROM job j WHERE j.state = 1"
+                       " AND j.model = (SELECT model FROM job WHERE seq = ?1)",
     [Q_OLDEST_QUEUED] = "SELECT created_ms FROM job WHERE state = 0 ORDER BY seq LIMIT 1",
     [Q_OLDEST_HOOK] = "SELECT queued_ms FROM hook WHERE state = 1 ORDER BY queued_ms LIMIT 1",
 

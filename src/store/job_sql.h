@@ -60,8 +60,10 @@ typedef enum {
 } query;
 
 #define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
-#define JOB_SQLITE_VERSION 4
-#define JOB_PG_VERSION 4
+#define JOB_SQLITE_VERSION 5
+#define JOB_PG_VERSION 5
+// Whether a job is for the model ?2; '' is for all.
+#define JOB_FITS "(?2 = '' OR model = '' OR model = ?2)"
 extern const char *const job_sql_shared[Q_COUNT];
 extern const char *const job_sqlite_own[Q_COUNT], *const job_pg_own[Q_COUNT];
 extern const char *const job_sqlite_migrations[JOB_SQLITE_VERSION];

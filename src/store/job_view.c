@@ -105,6 +105,7 @@ static status read_job(db_tx *t, db_query *q, job *j, err *e) {
     j->started_ms = db_get_int(q, 12);
     j->ended_ms = db_get_int(q, 13);
     j->run_seconds = (double)db_get_int(q, 14) / 1000;
+    sql_copy_text(q, 25, j->model, sizeof j->model);
     read_hook(q, j);
     status rc = read_texts(q, j, e);
     if (!rc) rc = read_stems(t, j, e);
@@ -161,6 +162,7 @@ static status position_work(db_tx *t, void *arg, err *e) {
     *a->ahead = (int)db_get_int(q, 0);
     *a->work = (double)db_get_int(q, 1) / 1000;
     q = db_stmt(t, Q_RUNNING_WORK);
+    db_bind_int(q, 1, seq);
     rc = db_step(t, q, e);
     if (!rc) *a->work += db_get_real(q, 0) / 1000;
     return rc;

@@ -39,13 +39,14 @@ struct source { // first member of every implementation
     const source_ops *ops;
 };
 
-// The jobs of the job store. Fills *s, which has nothing to close, and returns its
-// source.
+// The jobs of the job store that are for a model, and those that are for any. Fills *s, which has
+// nothing to close, and returns its source.
 typedef struct {
     source base;
-    job_store *jobs; // borrowed
+    job_store *jobs;   // borrowed
+    const char *model; // borrowed; NULL: jobs for whatever model
 } source_jobs;
-source *source_jobs_open(source_jobs *s, job_store *jobs);
+source *source_jobs_open(source_jobs *s, job_store *jobs, const char *model);
 
 static inline bool claim_token_same(const claim_token *a, const claim_token *b) {
     return memcmp(a, b, sizeof *a) == 0;

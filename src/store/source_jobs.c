@@ -30,12 +30,18 @@ static job_store *store_of(source *s) {
     return ((source_jobs *)s)->jobs;
 }
 
+static const char *model_of(source *s) {
+    const char *model = ((source_jobs *)s)->model;
+    return model ? model : "";
+}
+
 typedef struct {
     job_store *s;
     job_claim c;
     job_time now;
     union {
         struct { // claim
+            const char *model;
             claim_token *claim;
             job *out;
             bool found;
@@ -117,6 +123,7 @@ static status claim_work(db_tx *t, void *arg, err *e) {
     while (!rc) {
         db_query *q = db_stmt(t, Q_NEXT);
         db_bind_int(q, 1, a->now.mono_ms);
+        db_bind_text(q, 2, a->model);
         rc = db_step(t, q, e);
         if (rc) break;
         int64_t seq = db_get_int(q, 0);
@@ -137,7 +144,7 @@ static status claim_work(db_tx *t, void *arg, err *e) {
 
 static status jobs_claim(source *s, job_time now, claim_token *claim, job *out, err *e) {
     *out = (job){0};
-    run_args a = {.s = store_of(s), .now = now, .claim = claim, .out = out};
+    run_args a = {.s = store_of(s), .now = now, .model = model_of(s), .claim = claim, .out = out};
     status rc = db_write(a.s->d, claim_work, &a, e);
     if (rc) job_deinit(out); // the commit may have failed after it was filled
     if (!rc && !a.found) return err_set(e, ERR_NOT_FOUND, "no job is waiting");
@@ -305,7 +312,7 @@ static const source_ops source_jobs_ops = {.claim = jobs_claim,
                                            .finish = jobs_finish,
                                            .release = jobs_release};
 
-source *source_jobs_open(source_jobs *s, job_store *jobs) {
-    *s = (source_jobs){.base.ops = &source_jobs_ops, .jobs = jobs};
+source *source_jobs_open(source_jobs *s, job_store *jobs, const char *model) {
+    *s = (source_jobs){.base.ops = &source_jobs_ops, .jobs = jobs, .model = model};
     return &s->base;
 }

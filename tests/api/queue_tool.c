@@ -17,7 +17,7 @@ static double claim_one(job_store *s, err *e) {
     source_jobs from;
     claim_token c;
     job j;
-    source *jobs = source_jobs_open(&from, s);
+    source *jobs = source_jobs_open(&from, s, NULL);
     double start = os_seconds();
     if (source_claim(jobs, job_time_now(), &c, &j, e)) return -1;
     double took = os_seconds() - start;

@@ -15,7 +15,7 @@ static const job_time T0 = {.wall_ms = 1700000000000, .mono_ms = 5000};
 // The store's jobs as a worker gets them.
 static inline source *jobs_of(job_store *s) {
     static _Thread_local source_jobs local;
-    return source_jobs_open(&local, s);
+    return source_jobs_open(&local, s, NULL);
 }
 
 static inline job_time at(int64_t ms) {

@@ -103,6 +103,43 @@ Test(job, jobs_are_claimed_in_order_and_only_once) {
     job_store_close(s);
 }
 
+static void submit_for(job_store *s, const char *id, const char *model) {
+    job_new n = make(id);
+    job_submitted out;
+    n.model = model;
+    cr_assert_eq(job_submit(s, &n, T0, &out, NULL), OK);
+}
+
+Test(job, job_for_a_model_waits_for_it_and_holds_no_other_back) {
+    job_store *s = open_at(new_queue());
+    submit_for(s, "a1", "a");
+    submit_for(s, "a2", "a");
+    submit_for(s, "b1", "b");
+    submit_for(s, "any", NULL);
+    source_jobs from_a, from_b;
+    source *a = source_jobs_open(&from_a, s, "a"), *b = source_jobs_open(&from_b, s, "b");
+    static const char *const want[] = {"b1", "any", NULL};
+    claim_token c;
+    job j;
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        status rc = source_claim(b, at(1), &c, &j, NULL);
+        cr_assert_eq(rc, want[i] ? OK : ERR_NOT_FOUND);
+        if (want[i]) cr_assert_str_eq(j.id, want[i]);
+        job_deinit(&j);
+    }
+    int ahead;
+    double work;
+    cr_assert_eq(job_position(s, "a2", &ahead, &work, NULL), OK);
+    cr_assert_eq(ahead, 1);
+    cr_assert_float_eq(work, 20.5, 1e-9, "b1 and any run, by another model: %g", work);
+    cr_assert_eq(source_claim(a, at(2), &c, &j, NULL), OK);
+    cr_assert_str_eq(j.id, "a1");
+    cr_assert_str_eq(j.model, "a");
+    job_deinit(&j);
+    claim(s, at(3), "a2"); // who takes whatever comes takes it too
+    job_store_close(s);
+}
+
 Test(job, job_of_a_hung_worker_comes_back_and_the_old_claim_is_refused) {
     job_store *s = open_at(new_queue());
     submit(s, "a");

@@ -21,7 +21,7 @@ typedef enum { CUT_POWER, KILL, FAIL_IO, FAIL_FULL, FAIL_SYNC } fault;
 // The store's jobs as a worker gets them.
 static source *jobs_of(job_store *s) {
     static _Thread_local source_jobs local;
-    return source_jobs_open(&local, s);
+    return source_jobs_open(&local, s, NULL);
 }
 
 static struct {

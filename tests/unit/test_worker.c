@@ -32,7 +32,7 @@ typedef struct {
 } rig;
 
 static void open_worker(rig *g, double seconds_max) {
-    worker_config w = {.source = source_jobs_open(&g->source, g->jobs),
+    worker_config w = {.source = source_jobs_open(&g->source, g->jobs, NULL),
                        .blobs = g->blobs,
                        .metrics = g->metrics,
                        .events = g->events,
