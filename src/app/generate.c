@@ -9,7 +9,6 @@
 #include "app/commands.h"
 #include "app/progress.h"
 #include "app/shipped.h"
-#include "app/stem_name.h"
 #include "app/take.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -21,6 +20,7 @@
 #include "request/heardjson.h"
 #include "request/length.h"
 #include "request/measured.h"
+#include "request/stem_name.h"
 #include "stemforge.h"
 
 #define OPTIONS_MAX 64

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "app/shipped.h"
-#include "app/stem_name.h"
 #include "base/os.h"
 #include "compute/quant.h"
+#include "request/stem_name.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 

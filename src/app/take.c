@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app/stem_name.h"
 #include "base/buf.h"
 #include "request/fields.h"
+#include "request/stem_name.h"
 
 #define VALUE_MAX ((size_t)1 << 20)
 

@@ -1,5 +1,5 @@
 // stem_name.c - see stem_name.h.
-#include "app/stem_name.h"
+#include "request/stem_name.h"
 
 #include <stdio.h>
 #include <string.h>
