@@ -121,6 +121,8 @@ typedef struct {
     int takes;        // of each stem, 1 to STEMFORGE_TAKES_MAX, of which one is chosen; 0: 1
     const int *take;  // [stem_count] the number of each stem's first take; NULL: 0. A chosen take
                       // alone: takes 0, and its number here
+    const char *name; // pattern of its files' names, for whoever writes them:
+                      // "{style}_{bpm}bpm_{key}_{stem}"; NULL: "{stem}"
     const bool *skip; // [stem_count] true: do not make this stem (it exists); NULL: make all
 } stemforge_request;
 
@@ -182,6 +184,14 @@ typedef struct {
 stemforge_status stemforge_stem_wav(const stemforge_stem *s, uint8_t **wav, size_t *size,
                                     stemforge_error *e);
 void stemforge_free(void *p); // NULL is fine
+
+// What the stems of a request are made on, which is known exactly: a click on each beat as a WAV
+// file, and tempo, chords with their names, and beats as a MIDI file. As stemforge_stem_wav.
+// STEMFORGE_ERR_ARG: the request has no tempo, or its beats are a recording's.
+stemforge_status stemforge_click(const stemforge_request *r, uint8_t **wav, size_t *size,
+                                 stemforge_error *e);
+stemforge_status stemforge_midi(const stemforge_request *r, uint8_t **midi, size_t *size,
+                                stemforge_error *e);
 
 // What the model needs and the request does not say, or what the request says and the model does
 // not use. The request is good all the same.

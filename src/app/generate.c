@@ -20,7 +20,6 @@
 #include "request/heardjson.h"
 #include "request/length.h"
 #include "request/measured.h"
-#include "request/stem_name.h"
 #include "stemforge.h"
 
 #define OPTIONS_MAX 64
@@ -32,7 +31,7 @@
 
 // Everything the command line says.
 typedef struct {
-    const char *model, *recipe, *out, *format, *weights, *isa, *device, *name;
+    const char *model, *recipe, *out, *format, *weights, *isa, *device;
     const recipe_file *made;                  // the recipe; NULL: none
     recipe_defaults model_own;                // of the recipe
     int takes[STEMFORGE_STEMS_MAX];           // of the recipe
@@ -330,8 +329,6 @@ static void add_own_flags(option_table *t, options *o) {
          "replace another take in that folder (refused; the same one is made again)", NULL},
         {"format", ARG_STR, &o->format, 0, 0, "NAME",
          "wav wav24 wavf32 flac flac24 ogg (wav: 16 bits)", NULL},
-        {"name", ARG_STR, &o->name, 0, 0, "PATTERN",
-         "files' names, as \"{style}_{bpm}bpm_{key}_{stem}\"; also {seed} ({stem})", NULL},
         {"recipe", ARG_STR, &o->recipe, 0, 0, "FILE",
          "make again what a recipe.json says; other flags override it", NULL},
         {"json", ARG_FLAG, &o->json, 0, 0, NULL, "a report in JSON on stdout, no progress", NULL},
@@ -380,7 +377,6 @@ static status load_recipe(options *o, recipe_file *rec, int argc, char **argv, e
     o->model = rec->model;
     o->format = rec->format;
     o->weights = rec->weights;
-    o->name = rec->name;
     o->made = rec;
     return OK;
 }
@@ -457,13 +453,10 @@ static status split_chords(const arg_list *given, char **text, const char **name
 
 // The take that the options ask for, when its folder takes it.
 static status open_take(take *t, const options *o, err *e) {
-    *t = (take){.dir = o->out,
-                .recipe = {.request = &o->r,
-                           .model = o->model,
-                           .format = o->format,
-                           .weights = o->weights,
-                           .name = o->name},
-                .overwrite = o->overwrite};
+    *t = (take){
+        .dir = o->out,
+        .recipe = {.request = &o->r, .model = o->model, .format = o->format, .weights = o->weights},
+        .overwrite = o->overwrite};
     status rc = file_format_parse(&t->format, o->format, e);
     if (!rc) rc = take_check(t, e);
     return rc ? err_within(e, rc, "--out") : OK;
@@ -525,7 +518,6 @@ int generate_main(int argc, char **argv) {
                  .out = "out",
                  .format = "wav",
                  .weights = "stored",
-                 .name = STEM_NAME_PLAIN,
                  .r = stemforge_request_default()};
     recipe_file rec = {0};
     err e = {0};
@@ -560,11 +552,6 @@ int generate_main(int argc, char **argv) {
     if (!code) code = check_device(&o, &e);
     file_format format;
     if (!code && file_format_parse(&format, o.format, &e)) code = usage(e.text);
-    char name[STEM_NAME_MAX + 1];
-    if (!code && stem_name(name, o.name, &o.r, o.r.stems[0], &e)) {
-        err_within(&e, ERR_ARG, "--name");
-        code = usage(e.text);
-    }
     if (!code && !o.recipe && !GIVEN(&o, seed) && fields_draw_seed(&o.r.seed, &e))
         code = fail(e.text);
     if (!code) code = run_engine(&o, &e);

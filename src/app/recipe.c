@@ -9,7 +9,6 @@
 #include "app/shipped.h"
 #include "base/os.h"
 #include "compute/quant.h"
-#include "request/stem_name.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
@@ -44,7 +43,6 @@ static json *to_json(const recipe *r) {
               json_set_int(j, "arithmetic", ARITHMETIC) &&
               (shipped ? json_set_str(j, "model", r->model) : set_path(j, "model", r->model)) &&
               json_set_str(j, "weights", r->weights) && json_set_str(j, "format", r->format);
-    if (ok && strcmp(r->name, STEM_NAME_PLAIN) != 0) ok = json_set_str(j, "name", r->name);
     for (size_t i = 0; i < field_count && ok; i++) ok = set_field(j, &field_rows[i], r->request);
     ok = ok && set_model(j, r);
     if (ok && r->drawn) ok = json_set(j, "stem_temperature", json_copy_of(r->drawn));
@@ -167,7 +165,6 @@ static status read_members(recipe_file *r, err *e) {
     status rc = json_get_str(r->doc, "model", &r->model, e);
     if (!rc) rc = json_opt_str(r->doc, "weights", &r->weights, e);
     if (!rc) rc = json_opt_str(r->doc, "format", &r->format, e);
-    if (!rc) rc = json_opt_str(r->doc, "name", &r->name, e);
     if (!rc) rc = read_model(r, e);
     if (!rc) rc = check_arithmetic(r, e);
     if (!rc) rc = read_fields(r, e);
@@ -176,10 +173,8 @@ static status read_members(recipe_file *r, err *e) {
 }
 
 status recipe_read(recipe_file *out, const char *path, err *e) {
-    *out = (recipe_file){.request = stemforge_request_default(),
-                         .format = "wav",
-                         .weights = "stored",
-                         .name = STEM_NAME_PLAIN};
+    *out =
+        (recipe_file){.request = stemforge_request_default(), .format = "wav", .weights = "stored"};
     status rc = json_parse_file(&out->doc, path, RECIPE_MAX, e);
     if (rc) return rc;
     rc = read_members(out, e);

@@ -21,7 +21,7 @@ typedef struct {
 
 typedef struct {
     const stemforge_request *request;
-    const char *model, *format, *weights, *name; // name: stem_name.h's pattern
+    const char *model, *format, *weights;
     const json *drawn;    // object: a stem -> the temperature that it was drawn with; NULL: none
     const json *taken;    // object: a stem -> the number of its chosen take; empty: left out
     const json *measured; // object: a stem -> what was heard in it (request/measured.h); NULL: none
@@ -38,7 +38,7 @@ status recipe_write(const char *path, const recipe *r, err *e);
 // A recipe read back; the request's strings and lists live in it until recipe_deinit.
 typedef struct {
     stemforge_request request;
-    const char *model, *format, *weights, *name; // name: stem_name.h's pattern
+    const char *model, *format, *weights;
     recipe_defaults model_own;
     recipe_model identity;          // name NULL: an older recipe
     int takes[STEMFORGE_STEMS_MAX]; // the numbers of its stems' chosen takes; request.take or NULL

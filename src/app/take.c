@@ -17,7 +17,7 @@
 static status stem_path(char out[OS_PATH_MAX], const char *dir, const recipe *of, const char *stem,
                         int number, file_format f, err *e) {
     char name[STEM_NAME_MAX + 1], file[STEM_NAME_MAX + 24], end[16] = "";
-    status rc = stem_name(name, of->name, of->request, stem, e);
+    status rc = stem_name(name, of->request, stem, e);
     if (rc) return rc;
     if (number != CHOSEN) snprintf(end, sizeof end, ".take%d", number);
     snprintf(file, sizeof file, "%s%s.%s", name, end, file_format_suffix(f));
@@ -64,7 +64,7 @@ static bool is_same_request(const stemforge_request *old, const stemforge_reques
 static bool is_same_take(const recipe_file *old, const recipe *r) {
     bool model = strcmp(old->model, r->model) == 0 || is_same_file(old->model, r->model);
     return model && strcmp(old->format, r->format) == 0 && strcmp(old->weights, r->weights) == 0 &&
-           strcmp(old->name, r->name) == 0 && is_same_request(&old->request, r->request);
+           is_same_request(&old->request, r->request);
 }
 
 static status check_free(const char *path, err *e) {
@@ -112,7 +112,7 @@ static status with_old_stems(const take *t, const recipe_file *old,
                              status (*f)(const take *, const char *, err *), err *e) {
     char path[OS_PATH_MAX];
     file_format format;
-    const recipe of = {.request = &old->request, .name = old->name};
+    const recipe of = {.request = &old->request};
     status rc = file_format_parse(&format, old->format, e);
     for (size_t i = 0; i < old->request.stem_count; i++) {
         for (int k = CHOSEN; !rc && k <= last_number(&old->request); k++) {

@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "request/chords.h"
 #include "request/length.h"
+#include "request/stem_name.h"
 #include "request/stems.h"
 
 #define DETAIL_MAX 400
@@ -187,6 +188,17 @@ static void check_temperatures(const checker *c, const stemforge_request *r) {
                 r->temperatures[i]);
 }
 
+static void check_name(const checker *c, const stemforge_request *r) {
+    char name[STEM_NAME_MAX + 1];
+    err e;
+    size_t n = r->stems && r->stem_count <= STEMFORGE_STEMS_MAX ? r->stem_count : 0;
+    for (size_t i = 0; i < n; i++)
+        if (r->stems[i] && stem_name(name, r, r->stems[i], &e)) {
+            say(c, -1, "%s", e.text);
+            return;
+        }
+}
+
 void check_together(const stemforge_request *r, double seconds_max, check_fault fault, void *arg) {
     const checker seconds = checker_of(AT(seconds), fault, arg);
     const checker bars = checker_of(AT(bars), fault, arg), loop = checker_of(AT(loop), fault, arg);
@@ -196,7 +208,9 @@ void check_together(const stemforge_request *r, double seconds_max, check_fault 
     const checker more = checker_of(AT(more_seconds), fault, arg);
     const checker follow = checker_of(AT(follow), fault, arg);
     double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
+    const checker name = checker_of(AT(name), fault, arg);
     check_temperatures(&temperature, r);
+    if (r->name) check_name(&name, r);
     if (r->more_seconds > 0) check_more(&more, r);
     if (r->follow && r->follow_count <= 3) check_followed(&follow, r);
     if (r->bars > 0)

@@ -63,8 +63,9 @@ static status add_place(name *to, const char *place, size_t n, const stemforge_r
     return add(to, value, strlen(value), e);
 }
 
-status stem_name(char out[STEM_NAME_MAX + 1], const char *pattern, const stemforge_request *r,
-                 const char *stem, err *e) {
+status stem_name(char out[STEM_NAME_MAX + 1], const stemforge_request *r, const char *stem,
+                 err *e) {
+    const char *pattern = r->name ? r->name : STEM_NAME_PLAIN;
     name to = {.out = out};
     status rc = OK;
     if (!strstr(pattern, STEM_NAME_PLAIN))

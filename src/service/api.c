@@ -62,6 +62,18 @@ void api_reply_status(http_request *q, status rc, const err *e) {
     }
 }
 
+bool api_enter_reader(api *a, http_request *q) {
+    if (atomic_fetch_add(&a->readers, 1) < MAX(a->config.readers_max, 1)) return true;
+    atomic_fetch_sub(&a->readers, 1);
+    api_retry_after(q, 1);
+    http_reply_problem(q, 503, "busy", "Temporarily unable", "too many stems are being read", NULL);
+    return false;
+}
+
+void api_leave_reader(api *a) {
+    atomic_fetch_sub(&a->readers, 1);
+}
+
 typedef struct {
     // {id}: one segment; a last *: the rest, which the answer is given unless there is an {id}
     const char *method, *pattern;
@@ -89,6 +101,8 @@ static const route routes[] = {
     {"POST", "/jobs/{id}/redeliver", api_post_redeliver, false, false, false},
     {"GET", "/jobs/{id}/events", api_get_events, false, false, false},
     {"GET", "/jobs/{id}/recipe.json", api_get_recipe, false, false, false},
+    {"GET", "/jobs/{id}/click.wav", api_get_click, false, false, false},
+    {"GET", "/jobs/{id}/chords.mid", api_get_midi, false, false, false},
     {"GET", "/jobs/{id}/stems/*", api_get_stem, false, false, false},
     {"GET", "/files/*", api_get_file, false, false, false},
 };

@@ -2,6 +2,7 @@
 //
 // api.c         routes, keys, logging, and the helpers below
 // api_check.c   what POST /generate would say of a request
+// api_grid.c    the click and the MIDI of a job
 // api_jobs.c    the answers about jobs
 // api_list.c    the list of jobs, and its search
 // api_stems.c   finished stems: their sound and their peaks
@@ -42,6 +43,10 @@ void api_retry_after(http_request *q, int64_t seconds);
 // The answer to what the store says.
 void api_reply_status(http_request *q, status rc, const err *e);
 
+// What reads or makes whole files for somebody is counted, so that slow readers cannot hold every
+// thread. False: q is answered.
+bool api_enter_reader(api *a, http_request *q);
+void api_leave_reader(api *a);
 // False: q is answered.
 bool api_find_job(api *a, http_request *q, const char *id, job *j);
 bool api_take_json(http_request *q); // the body says it is JSON
@@ -56,6 +61,8 @@ void api_delete_job(api *a, http_request *q, const char *id);
 void api_post_redeliver(api *a, http_request *q, const char *id);
 void api_get_recipe(api *a, http_request *q, const char *id);
 void api_get_stem(api *a, http_request *q, const char *id);
+void api_get_click(api *a, http_request *q, const char *id);
+void api_get_midi(api *a, http_request *q, const char *id);
 void api_get_events(api *a, http_request *q, const char *id);
 void api_get_file(api *a, http_request *q, const char *key);
 void api_get_page(api *a, http_request *q, const char *unused);

@@ -14,20 +14,6 @@
 #define PEAKS_JSON_MAX ((size_t)128 << 10)
 #define NO_STEM "there is no such stem of this job, or it is not finished"
 
-// What reads whole files for somebody is counted, so that slow readers cannot hold every thread.
-// False: q is answered.
-static bool enter(api *a, http_request *q) {
-    if (atomic_fetch_add(&a->readers, 1) < MAX(a->config.readers_max, 1)) return true;
-    atomic_fetch_sub(&a->readers, 1);
-    api_retry_after(q, 1);
-    http_reply_problem(q, 503, "busy", "Temporarily unable", "too many stems are being read", NULL);
-    return false;
-}
-
-static void leave(api *a) {
-    atomic_fetch_sub(&a->readers, 1);
-}
-
 static void reply_unread(http_request *q, status rc) {
     bool absent = rc == ERR_NOT_FOUND || rc == ERR_ARG;
     if (!absent) api_retry_after(q, API_RETRY_SECONDS);
@@ -119,9 +105,9 @@ static bool send_elsewhere(api *a, http_request *q, const char *key) {
 static void send_stem(api *a, http_request *q, const char *key) {
     if (strcmp(blob_kind(a->config.blobs), "dir") == 0) {
         send_file(a, q, key);
-    } else if (!send_elsewhere(a, q, key) && enter(a, q)) {
+    } else if (!send_elsewhere(a, q, key) && api_enter_reader(a, q)) {
         send_blob(a, q, key);
-        leave(a);
+        api_leave_reader(a);
     }
 }
 
@@ -215,16 +201,16 @@ void api_get_stem(api *a, http_request *q, const char *id) {
     bool drawn = cut_end(name, ".peaks");
     bool known = (drawn || cut_end(name, "." STEM_FILE_FORMAT)) && request_id_ok(name);
     const job_stem *s = known ? find_stem(&j, name) : NULL;
-    stem_file_key(key, sizeof key, j.audio_file_id, j.id, name);
+    if (s) stem_file_other_key(key, sizeof key, s->result.key, name + strlen(s->name));
     if (!s) {
         http_reply_problem(q, 404, "not-found", "Not found", NO_STEM, NULL);
     } else if (!drawn) {
         send_stem(a, q, key);
     } else if (strcmp(name, s->name) == 0 && unchanged(q, s)) {
         http_reply(q, 304, NULL, (bytes){0});
-    } else if (enter(a, q)) {
+    } else if (api_enter_reader(a, q)) {
         send_peaks(a, q, key);
-        leave(a);
+        api_leave_reader(a);
     }
     job_deinit(&j);
 }

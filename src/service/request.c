@@ -9,14 +9,17 @@
 #include "base/near.h"
 #include "base/utf8.h"
 #include "request/length.h"
+#include "request/stem_name.h"
 
 #define URL_MAX 2048   // characters
+#define SHARP "sharp"  // a '#' would end the path of a URL
 #define UNKNOWN_MAX 20 // members that are warned of, so that the model's warnings have room
 
 typedef struct {
     request *r;
     const request_limits *limits;
     json *faults;
+    bool draw_seed; // of a request without one
     bool oom;
 } checker;
 
@@ -49,6 +52,30 @@ bool request_id_ok(const char *s) {
         if (!strchr(letters, s[i]) && !strchr("._-", s[i])) return false;
     }
     return !strstr(s, "..") && s[n - 1] != '.';
+}
+
+// Writes sharps out. False: there is no room.
+static bool write_sharps(char out[REQUEST_FILE_NAME_MAX + 1], const char *name) {
+    size_t n = 0;
+    for (; *name && n <= REQUEST_FILE_NAME_MAX; name++)
+        n += (size_t)snprintf(out + n, REQUEST_FILE_NAME_MAX + 1 - n, "%.*s",
+                              *name == '#' ? (int)strlen(SHARP) : 1, *name == '#' ? SHARP : name);
+    return n <= REQUEST_FILE_NAME_MAX;
+}
+
+status request_file_name(char out[REQUEST_FILE_NAME_MAX + 1], const stemforge_request *r,
+                         const char *stem, err *e) {
+    char name[STEM_NAME_MAX + 1];
+    status rc = stem_name(name, r, stem, e);
+    if (rc) return rc;
+    if (!write_sharps(out, name))
+        return err_set(e, ERR_ARG, "expected a name of at most %d characters, found more",
+                       REQUEST_FILE_NAME_MAX);
+    if (request_id_ok(out)) return OK;
+    return err_set(e, ERR_ARG,
+                   "expected a name that begins with a letter or digit, is without \"..\" and "
+                   "does not end with a dot, found \"%.60s\"",
+                   out);
 }
 
 // A member that may be absent. null is absent too.
@@ -139,6 +166,19 @@ static status check_one(checker *c, const json *root, const field *f, err *e) {
     return rc;
 }
 
+// A pattern that the command takes may still make a name that storage has no place for.
+static void check_file_names(checker *c) {
+    const stemforge_request *ask = &c->r->ask;
+    const field *f = fields_find("name");
+    char name[REQUEST_FILE_NAME_MAX + 1];
+    err e;
+    for (size_t i = 0; ask->name && i < ask->stem_count; i++) {
+        if (!request_file_name(name, ask, ask->stems[i], &e)) continue;
+        field_fault(c, f, -1, e.text);
+        return;
+    }
+}
+
 static status check_fields(checker *c, const json *root, err *e) {
     const json *p = member(root, "parameters");
     if (p && !json_is_object(p))
@@ -151,9 +191,11 @@ static status check_fields(checker *c, const json *root, err *e) {
         if (field_rows[i].wire) rc = check_one(c, root, &field_rows[i], e);
     if (ask->seconds < 0 && ask->bars == 0)
         ask->seconds = MIN(LENGTH_SECONDS_DEFAULT, c->limits->seconds_max);
-    if (!rc && json_len(c->faults) == before)
-        check_together(ask, c->limits->seconds_max, field_fault, c);
-    return rc;
+    if (!rc && !c->r->seed_given && c->draw_seed) rc = fields_draw_seed(&ask->seed, e);
+    if (rc || json_len(c->faults) != before) return rc;
+    check_together(ask, c->limits->seconds_max, field_fault, c);
+    if (json_len(c->faults) == before) check_file_names(c);
+    return OK;
 }
 
 static void check_callback(checker *c, const json *root) {
@@ -197,7 +239,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
         request_deinit(out);
         return rc;
     }
-    checker c = {.r = out, .limits = l, .faults = json_new_array()};
+    checker c = {.r = out, .limits = l, .draw_seed = draw_seed, .faults = json_new_array()};
     c.oom = !c.faults;
     check_twice(&c, text);
     check_id(&c, out->tree, "generation_request_id", out->id);
@@ -205,7 +247,6 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
     out->work = length_seconds(&out->ask) * takes_in(out);
-    if (!rc && !out->seed_given && draw_seed) rc = fields_draw_seed(&out->ask.seed, e);
     if (rc) {
         json_free(c.faults);
         request_deinit(out);

@@ -60,3 +60,9 @@ json *request_warnings_json(const warnings *w);
 // The contract's rule for ids: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, no
 // "..", no dot at the end.
 bool request_id_ok(const char *s);
+
+#define REQUEST_FILE_NAME_MAX 100
+// The name of the file of r's stem, without its end, by r's pattern: of the characters of ids, a
+// sharp written out. ERR_ARG: the pattern makes no such name.
+status request_file_name(char out[REQUEST_FILE_NAME_MAX + 1], const stemforge_request *r,
+                         const char *stem, err *e);

@@ -5,20 +5,24 @@
 #include <string.h>
 
 #include "service/request.h"
-#include "store/job.h"
 
 #define FOLDER "generated"
 
 void stem_file_key(char *out, size_t cap, const char *audio_file_id, const char *id,
-                   const char *stem) {
-    snprintf(out, cap, "%s/" FOLDER "/%s/%s." STEM_FILE_FORMAT, audio_file_id, id, stem);
+                   const char *name) {
+    snprintf(out, cap, "%s/" FOLDER "/%s/%s." STEM_FILE_FORMAT, audio_file_id, id, name);
 }
 
 void stem_file_take_key(char *out, size_t cap, const char *audio_file_id, const char *id,
-                        const char *stem, int number) {
-    char name[JOB_STEM_NAME_MAX + 16];
-    snprintf(name, sizeof name, "%.*s.take%d", JOB_STEM_NAME_MAX, stem, number);
-    stem_file_key(out, cap, audio_file_id, id, name);
+                        const char *name, int number) {
+    char file[REQUEST_FILE_NAME_MAX + 16];
+    snprintf(file, sizeof file, "%.*s.take%d", REQUEST_FILE_NAME_MAX, name, number);
+    stem_file_key(out, cap, audio_file_id, id, file);
+}
+
+void stem_file_other_key(char *out, size_t cap, const char *key, const char *end) {
+    int n = (int)(strlen(key) - strlen("." STEM_FILE_FORMAT));
+    snprintf(out, cap, "%.*s%s." STEM_FILE_FORMAT, MAX(n, 0), key, end);
 }
 
 bool stem_file_is_key(const char *key) {

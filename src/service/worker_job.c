@@ -114,17 +114,27 @@ static status record_stem(run *x, const char *stem, const job_result *r, err *e)
     }
 }
 
+static status name_file(const run *x, const stemforge_stem *stem, job_result *r, err *e) {
+    const job *j = x->j;
+    char name[REQUEST_FILE_NAME_MAX + 1];
+    stemforge_request asked = x->r->ask;
+    asked.seed = j->seed;
+    status rc = request_file_name(name, &asked, stem->name, e);
+    if (rc) return rc;
+    if (stem->chosen)
+        stem_file_key(r->key, sizeof r->key, j->audio_file_id, j->id, name);
+    else
+        stem_file_take_key(r->key, sizeof r->key, j->audio_file_id, j->id, name, stem->take);
+    return OK;
+}
+
 // Encodes and stores the take's file; r says where.
 static status store_file(run *x, const stemforge_stem *stem, job_result *r, err *e) {
-    const job *j = x->j;
-    if (stem->chosen)
-        stem_file_key(r->key, sizeof r->key, j->audio_file_id, j->id, stem->name);
-    else
-        stem_file_take_key(r->key, sizeof r->key, j->audio_file_id, j->id, stem->name, stem->take);
-    uint8_t *wav;
-    size_t size;
+    uint8_t *wav = NULL;
+    size_t size = 0;
     double start = os_seconds();
-    status rc = stemforge_stem_wav(stem, &wav, &size, e);
+    status rc = name_file(x, stem, r, e);
+    if (!rc) rc = stemforge_stem_wav(stem, &wav, &size, e);
     metrics_observe(x->w->config.metrics, "stemforge_job_encode_seconds", NULL,
                     os_seconds() - start);
     blob_info info = {0};

@@ -224,7 +224,7 @@ class Limits(Case):
             self.assertEqual(s.ask("GET", path).code, 200, path)
         for method, path in [("POST", "/generate"), ("GET", "/jobs"), ("GET", "/jobs/x"), ("GET", "/jobs/x/events"),
                              ("POST", "/check"), ("GET", "/jobs/x/stems/bass.wav"), ("GET", "/jobs/x/stems/bass.peaks"),
-                             ("GET", "/jobs/x/recipe.json"),
+                             ("GET", "/jobs/x/recipe.json"), ("GET", "/jobs/x/click.wav"), ("GET", "/jobs/x/chords.mid"),
                              ("DELETE", "/jobs/x"), ("GET", "/files/a/generated/b/c.wav")]:
             for headers in [{}, {"X-Api-Key": "third"}, {"Authorization": "Bearer firs"}, {"X-Api-Key": ""},
                             {"Authorization": "Basic first"}]:

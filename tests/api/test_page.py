@@ -45,6 +45,50 @@ class Local(Case):
         self.assertEqual(self.s.ask("GET", f"/jobs/{held}/stems/guitar.wav").code, 404)
         self.s.ask("POST", f"/jobs/{held}/cancel")
 
+    def test_a_click_and_midi_are_there_from_the_start(self):
+        asked = {"duration_seconds": None, "target_bpm": 90, "bars": 2, "time_signature": "3/4",
+                 "chord_progression": ["Am", "F"], "prompt": "slow:3000"}
+        id = self.s.submit(parameters=asked)
+        click, midi = (self.s.ask("GET", f"/jobs/{id}/{name}") for name in ["click.wav", "chords.mid"])
+        self.assertEqual((click.code, click.headers["Content-Type"]), (200, "audio/wav"))
+        self.assertEqual((midi.code, midi.headers["Content-Type"]), (200, "audio/midi"))
+        x = samples(click.body)[::2]
+        self.assertEqual(len(x), 6 * 29400)  # six beats of two thirds of a second
+        for beat in range(6):
+            self.assertTrue(x[beat * 29400] > 20000 and not any(x[beat * 29400 + 2000:(beat + 1) * 29400]), beat)
+        self.assertTrue(midi.body.startswith(b"MThd") and b"\x02Am" in midi.body and b"\x01F" in midi.body)
+        self.s.ask("POST", f"/jobs/{id}/cancel")
+        for none in [{"target_bpm": None}, {"target_bpm": 90, "follow": ["tempo"]}]:
+            id = self.s.submit(parameters=none)
+            a = self.s.ask("GET", f"/jobs/{id}/click.wav", check=False)
+            self.assertEqual((a.code, "expected a tempo" in a.json["detail"]), (404, True), none)
+        self.assertEqual(self.s.ask("GET", "/jobs/none/chords.mid").code, 404)
+
+    def test_files_have_the_names_that_were_asked_for(self):
+        asked = {"file_name": "{style}_{bpm}bpm_{key}_{stem}", "style": "Deep/House ✓", "target_bpm": 97.5,
+                 "key": "F# minor", "takes": 2}
+        id = self.made(parameters=asked, target_stems=["guitar", "bass"])
+        job = self.s.ask("GET", f"/jobs/{id}").json
+        urls = [s["blob_url"].split("/")[-1] for s in job["generated_stems"]]
+        name = "Deep-House-----97.5bpm_Fsharpm_"
+        self.assertEqual(urls, [name.replace("-----", "----_") + stem + ".wav" for stem in ["guitar", "bass"]])
+        for s in job["generated_stems"]:
+            path = f"/jobs/{id}/stems/{s['stem_type']}"
+            self.assertEqual(self.s.ask("GET", path + ".wav").body,
+                             urllib.request.urlopen(s["blob_url"]).read())
+            other = s["takes"][0]
+            self.assertEqual(self.s.ask("GET", f"{path}.take{other['take']}.wav").body,
+                             urllib.request.urlopen(other["blob_url"]).read())
+            self.assertEqual(self.s.ask("GET", path + ".peaks").code, 200)
+
+    def test_hostile_names_are_refused_before_anything_is_made(self):
+        for name, why in [("../{stem}", "dot"), ("a/../../{stem}", ".."), ("{stem}..", ".."), ("-{stem}", "begins"), ("stem", "{stem}"),
+                          ("{stem}{bpm}", "bpm"), ("{mood}{stem}", "mood"), ("{stem", "}"), ("{stem}" + "x" * 100, "100"),
+                          ("{stem}" + "x" * 300, "200"), ("{stem}.", "dot"), (7, "string")]:
+            a = self.s.ask("POST", "/generate", request(parameters={"file_name": name}))
+            self.assertEqual([a.code] + [e["pointer"] for e in a.json["errors"]], [422, "/parameters/file_name"], name)
+            self.assertIn(why, a.json["errors"][0]["detail"], name)
+
     def test_peaks_are_the_extremes_of_each_span(self):
         id = self.made(parameters={"duration_seconds": 1.5})
         path = f"/jobs/{id}/stems/guitar"

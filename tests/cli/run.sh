@@ -456,10 +456,10 @@ status "its recipe" 0 "$bin" generate --recipe "$tmp/named/recipe.json" --quiet 
 same "a pattern's recipe" "$tmp/named/deep-house_97.5bpm_F#m_bass.wav" "$tmp/named2/deep-house_97.5bpm_F#m_bass.wav"
 status "another name in its place" 0 named --name "{seed}-{stem}" --overwrite
 if [ "$(ls "$tmp/named" | tr '\n' ' ')" = "5-bass.wav 5-drums.wav recipe.json " ]; then ok; else no "another name: $(ls "$tmp/named")"; fi
-fails "a pattern without the stem" 2 '--name: expected {stem} in it, found "take"' named --name take
-fails "a pattern with an unknown place" 2 "--name: expected {stem}, {style}, {bpm}, {key} or {seed}, found {mood}" named --name "{mood}{stem}"
-fails "a pattern of what is not given" 2 "--name: {bpm} is not given" named --name "{bpm}{stem}"
-fails "a pattern with an open brace" 2 "--name: expected a } behind {bpm" named --name "{stem}{bpm"
+fails "a pattern without the stem" 2 'name: expected {stem} in it, found "take"' named --name take
+fails "a pattern with an unknown place" 2 "name: expected {stem}, {style}, {bpm}, {key} or {seed}, found {mood}" named --name "{mood}{stem}"
+fails "a pattern of what is not given" 2 "name: {bpm} is not given" named --name "{bpm}{stem}"
+fails "a pattern with an open brace" 2 "name: expected a } behind {bpm" named --name "{stem}{bpm"
 fails "a pattern that hides" 2 "begins with a dot" named --name "../{stem}"
 
 # Bars, loops, fades: what the finished files hold.
