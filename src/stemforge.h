@@ -63,6 +63,17 @@ bool stemforge_weights_parse(const char *name, stemforge_weights *out);
 // Loads a model. *out is the caller's (stemforge_close). NULL on failure, and e says why.
 stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
                                 stemforge_error *e);
+
+// The papers of a model: what stemforge_engine_check needs of its files, without weights, some
+// megabytes. *papers is the caller's (stemforge_free). NULL on failure.
+stemforge_status stemforge_papers(const char *model, void **papers, size_t *size,
+                                  stemforge_error *e);
+// Opens a model by its papers, for a program that has no model. The engine checks requests and
+// tells its info as the model's own does; stemforge_generate answers STEMFORGE_ERR_ARG. Files are
+// unpacked where temporary ones go ($TMPDIR, /tmp, /dev/shm), and removed before it returns.
+stemforge_status stemforge_open_papers(stemforge_engine **out, const void *papers, size_t size,
+                                       stemforge_error *e);
+
 // The family that a model is of, as people write it ("MusicGen"), from its documents alone. NULL:
 // none that the library knows.
 const char *stemforge_model_title(const char *model);

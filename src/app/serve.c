@@ -144,6 +144,9 @@ static status open_ties(service *s, err *e) {
                             .worker = s->worker,
                             .works = serve_works(c),
                             .slots = (int)c->workers,
+                            .model = serve_engine_options(c).model,
+                            .place = c->model,
+                            .weights = c->weights,
                             .kept_days = c->retention_days};
     const relay_config r = {
         .jobs = s->jobs, .blobs = s->blobs, .events = s->events, .worker = s->worker};

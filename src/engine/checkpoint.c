@@ -166,6 +166,7 @@ weights checkpoint_weights(checkpoint *m, arena *own, compute *c) {
     weights w;
     weights_init(&w, (weights_source){find_tensor, m, forget_tensor}, own, WEIGHTS_AS_STORED);
     w.c = c;
+    w.blank = m->blank;
     w.bound = m->record ? record_bound : NULL;
     w.bound_arg = m->record;
     return w;

@@ -28,6 +28,7 @@ typedef struct {
     st_file *files;            // tensors of a folder
     json *config;              // config.json; NULL: there is none
     checkpoint_record *record; // NULL: nobody wants to know
+    bool blank;                // made of papers (papers.h): tensors are zeros
 } checkpoint;
 
 // model: a folder, a packed .gguf file, or ORG/NAME in the Hugging Face cache. Finds it and reads

@@ -16,6 +16,7 @@
 #include "engine/device_choice.h"
 #include "engine/followed.h"
 #include "engine/metadata.h"
+#include "engine/papers.h"
 #include "engine/prompt.h"
 #include "request/check.h"
 #include "request/length.h"
@@ -34,7 +35,7 @@ struct stemforge_engine {
     device *gpu;       // NULL: the CPU computes
     char cpu_why[200]; // why
     family *f;
-    batch *b;
+    batch *b;           // NULL: opened by papers, nothing can be made
     resampler *to_rate; // the model's rate to POST_RATE
     pthread_mutex_t mu;
     pthread_cond_t left;
@@ -131,8 +132,10 @@ static status open_engine(stemforge_engine *g, const stemforge_options *o, err *
     return rc;
 }
 
-stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
-                                stemforge_error *e) {
+typedef status (*engine_opener)(stemforge_engine *g, const stemforge_options *o, err *e);
+
+static status open_with(engine_opener opener, stemforge_engine **out, const stemforge_options *o,
+                        err *e) {
     err unasked;
     if (!e) e = &unasked;
     *out = NULL;
@@ -144,12 +147,49 @@ stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options 
     plain_arithmetic(&kept);
     pthread_mutex_init(&g->mu, NULL);
     pthread_cond_init(&g->left, NULL);
-    rc = open_engine(g, o, e);
+    rc = opener(g, o, e);
     fesetenv(&kept);
     if (rc)
         stemforge_close(g);
     else
         *out = g;
+    return rc;
+}
+
+stemforge_status stemforge_open(stemforge_engine **out, const stemforge_options *o,
+                                stemforge_error *e) {
+    return open_with(open_engine, out, o, e);
+}
+
+stemforge_status stemforge_papers(const char *model, void **papers, size_t *size,
+                                  stemforge_error *e) {
+    buf all;
+    buf_init(&all, PAPERS_MAX);
+    status rc = papers_write(&all, model, e);
+    *size = rc ? 0 : all.n;
+    *papers = rc ? NULL : buf_take(&all);
+    buf_deinit(&all);
+    return rc;
+}
+
+// Weights of zeros, which nobody reads.
+static status open_to_look(stemforge_engine *g, const stemforge_options *o, err *e) {
+    status rc = compute_open(&g->c, 1, NULL, e);
+    const family_options files = {.model = o->model, .c = g->c, .blank = true};
+    return rc ? rc : family_open(&g->f, &files, e);
+}
+
+stemforge_status stemforge_open_papers(stemforge_engine **out, const void *papers, size_t size,
+                                       stemforge_error *e) {
+    char path[OS_PATH_MAX];
+    papers_folder at;
+    *out = NULL;
+    status rc = papers_folder_make(&at, e);
+    if (!rc) rc = papers_unpack(path, sizeof path, (bytes){papers, size}, at.path, e);
+    stemforge_options o = stemforge_options_default();
+    o.model = path;
+    if (!rc) rc = open_with(open_to_look, out, &o, e);
+    papers_folder_remove(&at); // what is mapped stays
     return rc;
 }
 
@@ -200,6 +240,7 @@ stemforge_status stemforge_engine_digest(const stemforge_engine *g, char out[STE
 }
 
 stemforge_stats stemforge_engine_stats(stemforge_engine *g) {
+    if (!g->b) return (stemforge_stats){0};
     batch_stats s = batch_get_stats(g->b);
     return (stemforge_stats){.steps = s.steps,
                              .rows = s.rows,
@@ -474,6 +515,8 @@ static status enter(stemforge_engine *g, const stemforge_request *r, const stemf
                     bool look, err *e) {
     err unasked;
     if (!e) e = &unasked;
+    if (!look && !g->b)
+        return err_set(e, ERR_ARG, "expected a model with its weights, found its papers alone");
     status rc = come_in(g, e);
     if (rc) return rc;
     fenv_t kept;

@@ -53,6 +53,7 @@ status family_open(family **out, const family_options *o, err *e) {
     }
     f->ops = ops;
     f->files = files;
+    f->files.blank = o->blank;
     f->c = o->c;
     family_options offered = *o;
     rc = offer_gpu(f, &offered, e);

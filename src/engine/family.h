@@ -72,6 +72,7 @@ typedef struct {
     int places;                // stems in a step at most; 0: none will be made, a tool looks
     checkpoint_record *record; // see checkpoint.h; NULL: nobody wants to know
     device *gpu;               // borrowed until family_close; NULL: the CPU computes
+    bool blank;                // the model is made of papers (papers.h)
     bool gpu_only;             // an error where the model cannot be brought to the GPU
 } family_options;
 

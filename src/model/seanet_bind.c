@@ -65,8 +65,9 @@ static bool bind_row(weights *w, const conv_tensors *t, const char *prefix, int6
     const char *broken;
     bool ok = read_normed(t, a, n, row, &broken);
     if (broken) weights_broken(w, "%s.%s", prefix, broken);
-    if (!ok) weights_problem(w, "%s.%s: row %lld has no length", prefix, t->v_name, (long long)a);
-    return ok;
+    if (!ok && !w->blank)
+        weights_problem(w, "%s.%s: row %lld has no length", prefix, t->v_name, (long long)a);
+    return ok || w->blank;
 }
 
 static const float *bind_bias(weights *w, const char *prefix, int64_t out, int64_t times) {

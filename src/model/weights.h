@@ -70,6 +70,7 @@ typedef struct {
     arena *own;
     weights_type type;
     compute *c; // its threads convert; NULL: the calling thread does
+    bool blank; // the file has zeros in place of values, which nobody will read
     bool copy;  // large matrices that stay as they are stored leave the file for huge pages
     // For a converter, else NULL: called with the matrix m that takes the place of the tensor
     // `name`; m is NULL when another tensor takes its place.

@@ -15,6 +15,7 @@
 #define WARNING_NOT_USED "not_used"      // the request says it and the model cannot use it
 #define WARNING_TEXT_CUT "text_cut"      // the model reads less text than there is
 #define WARNING_UNKNOWN "unknown_member" // nobody knows the member
+#define WARNING_UNCHECKED "not_checked"  // there was no model to ask
 
 typedef struct {
     const char *code;          // one of the above

@@ -12,6 +12,7 @@ api_model_state api_model(api *a, const char **name) {
     if (!a->config.works) {
         const fleet_state f = fleet_read(a->config.fleet);
         if (name) *name = f.model;
+        if (f.known && !f.judges) return API_MODEL_LOADING;
         return f.known ? API_MODEL_AVAILABLE : API_MODEL_NONE;
     }
     pthread_mutex_lock(&a->mu);
@@ -26,6 +27,21 @@ stemforge_engine *api_engine(api *a) {
     stemforge_engine *g = a->sources.engine;
     pthread_mutex_unlock(&a->mu);
     return g;
+}
+
+stemforge_engine *api_judge(api *a) {
+    return a->config.works ? api_engine(a) : fleet_read(a->config.fleet).judge;
+}
+
+status api_judge_request(api *a, request *r, warnings *said, json **faults, err *e) {
+    stemforge_engine *g = api_judge(a);
+    *faults = NULL;
+    request_warn_unknown(r, said);
+    if (g) return request_check_model(r, g, said, faults, e);
+    warnings_add(said, WARNING_UNCHECKED, "parameters",
+                 "the model's own limits were not checked: there is no model to ask yet; a job "
+                 "that passes them fails");
+    return OK;
 }
 
 void api_reply_json(http_request *q, int code, json *j) {

@@ -37,9 +37,7 @@ void api_post_check(api *a, http_request *q, const char *unused) {
     } else if (rc) {
         api_reply_status(q, rc, &e);
     } else {
-        request_warn_unknown(&r, &said);
-        stemforge_engine *g = api_engine(a);
-        if (g) rc = request_check_model(&r, g, &said, &faults, &e);
+        rc = api_judge_request(a, &r, &said, &faults, &e);
         if (rc && rc != ERR_ARG)
             api_reply_status(q, rc, &e);
         else

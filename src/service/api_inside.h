@@ -37,7 +37,11 @@ typedef void (*api_answer)(api *a, http_request *q, const char *id);
 // *name (may be NULL) gets the model's name, NULL while there is none. Where no jobs run: that of
 // the workers, which counts as available when one was heard of, be it some time ago: jobs wait.
 api_model_state api_model(api *a, const char **name);
-stemforge_engine *api_engine(api *a);                    // NULL while no model is loaded
+stemforge_engine *api_engine(api *a); // the one that runs here; NULL while no model is loaded
+stemforge_engine *api_judge(api *a);  // by which requests are judged; NULL likewise
+// All that is said of a request which request_parse let through, as request_check_model says it. A
+// warning tells when there is no model to ask.
+status api_judge_request(api *a, request *r, warnings *said, json **faults, err *e);
 void api_reply_json(http_request *q, int code, json *j); // takes j; NULL: 503
 void api_retry_after(http_request *q, int64_t seconds);
 // The answer to what the store says.

@@ -172,9 +172,7 @@ static void accept(api *a, http_request *q, request *r) {
     job_submitted done = {0};
     json *faults;
     err e;
-    request_warn_unknown(r, &said);
-    stemforge_engine *g = api_engine(a); // none: the worker that gets the job judges it
-    status rc = g ? request_check_model(r, g, &said, &faults, &e) : OK;
+    status rc = api_judge_request(a, r, &said, &faults, &e);
     if (rc == ERR_ARG) {
         reply_invalid(a, q, rc, &e, faults);
         return;
@@ -293,14 +291,17 @@ void api_post_redeliver(api *a, http_request *q, const char *id) {
 
 void api_get_recipe(api *a, http_request *q, const char *id) {
     job j = {0};
-    stemforge_engine *g = api_engine(a);
+    stemforge_engine *g = api_judge(a);
+    const fleet_state f = fleet_read(a->config.fleet);
+    bool far = !a->config.works && f.place && f.weights;
     if (!g) {
         api_retry_after(q, API_RETRY_SECONDS);
         http_reply_problem(q, 503, "not-ready", "Not ready", "no model is loaded yet", NULL);
         return;
     }
     if (!api_find_job(a, q, id, &j)) return;
-    const job_recipe_model m = {a->config.model_place, a->config.weights, stemforge_engine_info(g)};
+    const job_recipe_model m = {far ? f.place : a->config.model_place,
+                                far ? f.weights : a->config.weights, stemforge_engine_info(g)};
     json *recipe;
     err e;
     status rc = job_recipe(&recipe, &j, &m, &e);

@@ -24,8 +24,11 @@ struct fleet {
     pthread_mutex_t mu;               // guards what follows
     pthread_cond_t wake;
     fleet_state state;
-    const char *model, *family; // of this process's worker; NULL: not begun
-    bool gpu;                   // it computes on one
+    const char *model, *family;            // of this process's worker; NULL: not begun
+    bool gpu;                              // it computes on one
+    char papers[JOB_PAPERS_KEY_MAX + 1];   // the key of its model's; "": not left yet
+    char judge_by[JOB_PAPERS_KEY_MAX + 1]; // that of the model that requests are judged by
+    far_model *far;                        // NULL where jobs run
     char *words[WORDS_MAX];
     int word_count;
     bool closing;
@@ -52,8 +55,11 @@ static json *own_facts(fleet *f) {
     json_set_str(v, "model", f->model ? f->model : "");
     json_set_str(v, "family", f->family ? f->family : "");
     json_set_str(v, "device", f->gpu ? "gpu" : "cpu");
+    json_set_str(v, "papers", f->papers);
     pthread_mutex_unlock(&f->mu);
     json_set_str(v, "version", STEMFORGE_VERSION);
+    json_set_str(v, "place", c->place);
+    json_set_str(v, "weights", c->weights);
     json_set_int(v, "slots", c->slots);
     json_set_int(v, "busy", worker_busy(c->worker));
     json_set_num(v, "seconds_per_work", worker_seconds_per_work(c->worker));
@@ -92,7 +98,11 @@ static void count_member(fleet *f, fleet_state *s, const job_crew_member *m, int
     if (!s->known) {
         s->model = keep_word(f, word(v, "model"));
         s->family = keep_word(f, word(v, "family"));
+        s->place = keep_word(f, word(v, "place"));
+        s->weights = keep_word(f, word(v, "weights"));
         s->known = s->model != NULL;
+        const char *papers = word(v, "papers");
+        if (s->known) snprintf(f->judge_by, sizeof f->judge_by, "%s", papers ? papers : "");
     }
     if (!m->left && m->silent_ms < FLEET_SILENT_MS) {
         double rate = number(v, "seconds_per_work");
@@ -124,14 +134,37 @@ static void look(fleet *f) {
     job_crew_free(list, n);
 }
 
+// Of the worker that was heard of last.
+static void find_judge(fleet *f) {
+    char key[JOB_PAPERS_KEY_MAX + 1];
+    pthread_mutex_lock(&f->mu);
+    memcpy(key, f->judge_by, sizeof key);
+    pthread_mutex_unlock(&f->mu);
+    if (f->far && key[0]) far_model_use(f->far, key);
+}
+
+// Once; what fails is tried again.
+static void leave_papers(fleet *f) {
+    char key[JOB_PAPERS_KEY_MAX + 1] = "";
+    err e;
+    if (f->papers[0]) return; // set by this thread alone
+    status rc = far_model_publish(f->config.jobs, f->config.model, key, &e);
+    if (rc) log_warn("fleet", "The papers of the model cannot be left for others: %s", e.text);
+    pthread_mutex_lock(&f->mu);
+    if (!rc) memcpy(f->papers, key, sizeof key);
+    pthread_mutex_unlock(&f->mu);
+}
+
 static void *fleet_thread(void *arg) {
     fleet *f = arg;
     pthread_mutex_lock(&f->mu);
     while (!f->closing) {
         bool begun = f->model != NULL;
         pthread_mutex_unlock(&f->mu);
+        if (begun) leave_papers(f);
         if (begun) say(f, false);
         look(f);
+        find_judge(f);
         pthread_mutex_lock(&f->mu);
         if (!f->closing && begun == (f->model != NULL))
             os_cond_wait_ms(&f->wake, &f->mu, FLEET_SAY_MS);
@@ -157,6 +190,7 @@ status fleet_open(fleet **out, const fleet_config *c, err *e) {
     pthread_mutex_init(&f->mu, NULL);
     os_cond_init(&f->wake);
     status rc = make_name(f, e);
+    if (!rc && f->shared && !c->works) rc = far_model_open(&f->far, c->jobs, e);
     if (!rc && f->shared) {
         look(f);
         f->runs = pthread_create(&f->thread, NULL, fleet_thread, f) == 0;
@@ -182,6 +216,8 @@ fleet_state fleet_read(fleet *f) {
     fleet_state s = f->state;
     double own = worker_seconds_per_work(f->config.worker);
     if (s.seconds_per_work < 0) s.seconds_per_work = own; // newer than what was said
+    if (f->far) s.judge = far_model_engine(f->far);
+    s.judges = !f->far || s.judge || !f->judge_by[0] || far_model_refused(f->far);
     if (!f->shared) {
         bool begun = f->model != NULL;
         s = (fleet_state){.live = begun,
@@ -211,6 +247,7 @@ void fleet_close(fleet *f) {
         pthread_join(f->thread, NULL);
         if (f->model) say(f, true);
     }
+    far_model_close(f->far);
     for (int i = 0; i < f->word_count; i++) mem_free(f->words[i]);
     pthread_cond_destroy(&f->wake);
     pthread_mutex_destroy(&f->mu);

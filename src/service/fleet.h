@@ -2,9 +2,10 @@
 // who there is.
 //
 // A worker says every FLEET_SAY_MS that it lives, by a row in the database. Whoever answers
-// requests reads the rows, and so knows the model without having one. Where the queue is this
-// process's alone, its own worker is the fleet, and no thread runs.
+// requests reads the rows, and so knows the model without having one (far_model.h). Where the queue
+// is this process's alone, its own worker is the fleet, and no thread runs.
 #pragma once
+#include "service/far_model.h"
 #include "service/worker.h"
 #include "store/job_crew.h"
 
@@ -16,21 +17,26 @@ typedef struct fleet fleet;
 typedef struct {
     job_store *jobs; // borrowed until fleet_close, as is worker
     worker *worker;
-    bool works;       // this process runs jobs
-    int slots;        // jobs it runs at once
+    bool works;                  // this process runs jobs
+    int slots;                   // jobs it runs at once
+    const char *model;           // of its worker, as the engine is told
+    const char *place, *weights; // and as it was set, for recipes
     double kept_days; // what was said stays known so long after the last word; 0: for ever
 } fleet_config;
 
 typedef struct {
-    int live, slots, busy;      // workers that live, the jobs they can run, and do
-    bool known;                 // some worker was heard of, now or before
-    bool gpu;                   // one that lives computes on a GPU
+    int live, slots, busy;       // workers that live, the jobs they can run, and do
+    bool known;                  // some worker was heard of, now or before
+    bool gpu;                    // one that lives computes on a GPU
+    bool judges;                 // requests can be judged by the workers' model, now or never
+    stemforge_engine *judge;     // by which: its papers; NULL: none, or jobs run here
+    const char *place, *weights; // of the model, as that worker's settings say; or NULL
     const char *model, *family; // of whoever was heard of last; borrowed until fleet_close; or NULL
     double seconds_per_work;    // wall seconds of one slot, mean of those that know; negative: none
 } fleet_state;
 
 status fleet_open(fleet **out, const fleet_config *c, err *e);
-// This process's worker has begun to take jobs.
+// This process's worker has begun to take jobs. Leaves the papers of its model for others.
 void fleet_begin(fleet *f, const stemforge_info *model, bool gpu);
 fleet_state fleet_read(fleet *f);
 bool fleet_shared(const fleet *f); // there may be workers elsewhere

@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "store/db_pg_inside.h"
 
-#define BLOB_MAX ((size_t)4 << 20)
+#define BLOB_MAX ((size_t)32 << 20)
 #define TEXT_MAX ((size_t)4 << 20)
 
 static pg_query *query_of(db_query *q) {

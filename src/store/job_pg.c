@@ -144,8 +144,14 @@ static const char MIGRATION_4[] = "ALTER TABLE stem ADD COLUMN facts TEXT;";
 // The family of models that is to make a job; '': whoever comes.
 static const char MIGRATION_5[] = "ALTER TABLE job ADD COLUMN model TEXT NOT NULL DEFAULT '';";
 
+// What the models of workers are judged by, where there is no model (job_papers.h).
+static const char MIGRATION_6[] = "CREATE TABLE papers("
+                                  " key TEXT COLLATE \"C\" PRIMARY KEY,"
+                                  " body BYTEA NOT NULL,"
+                                  " seen_ms BIGINT NOT NULL);";
+
 const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3,
-                                                       MIGRATION_4, MIGRATION_5};
+                                                       MIGRATION_4, MIGRATION_5, MIGRATION_6};
 
 #define HOLDER "current_setting('stemforge.process')"
 
@@ -190,4 +196,10 @@ const char *const job_pg_own[Q_COUNT] = {
     [Q_CREW_FORGET] = "DELETE FROM crew WHERE seen_ms < ?1"
                       " AND seen_ms < (SELECT max(seen_ms) FROM crew)",
     [Q_CREW_LIST] = "SELECT name, facts, gone, seen_ms FROM crew ORDER BY seen_ms DESC LIMIT ?1",
+
+    [Q_PAPERS_PUT] = "INSERT INTO papers(key, body, seen_ms) VALUES (?1, ?2, ?3)"
+                     " ON CONFLICT (key) DO UPDATE SET seen_ms = ?3",
+    [Q_PAPERS_GET] = "SELECT body FROM papers WHERE key = ?1",
+    [Q_PAPERS_FORGET] = "DELETE FROM papers p WHERE seen_ms < ?1 AND NOT EXISTS"
+                        " (SELECT 1 FROM crew WHERE strpos(facts, p.key) > 0)",
 };

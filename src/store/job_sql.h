@@ -56,12 +56,15 @@ typedef enum {
     Q_CREW_SAY,
     Q_CREW_FORGET,
     Q_CREW_LIST,
+    Q_PAPERS_PUT,
+    Q_PAPERS_GET,
+    Q_PAPERS_FORGET,
     Q_COUNT,
 } query;
 
 #define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
 #define JOB_SQLITE_VERSION 5
-#define JOB_PG_VERSION 5
+#define JOB_PG_VERSION 6
 // Whether a job is for the model ?2; '' is for all.
 #define JOB_FITS "(?2 = '' OR model = '' OR model = ?2)"
 extern const char *const job_sql_shared[Q_COUNT];

@@ -105,6 +105,43 @@ class Fleet(Case):
         self.assertIn("Gave request_id=" + id, first.log())
         self.assertIn("Starting generation for request_id=" + id, second.log())
 
+    def test_a_replica_without_a_model_judges_as_the_worker_does(self):
+        self.start("worker", MODEL_WEIGHTS="q8")
+        a, alone = self.api(MODEL="of/another-name"), self.serve()
+        body = request(parameters={"prompt": "refuse", "duration_seconds": 1})
+        for path in ("/generate", "/check"):
+            here, there = (s.ask("POST", path, body) for s in (a, alone))
+            self.assertEqual((here.code, {**here.json, "instance": ""}), (there.code, {**there.json, "instance": ""}), path)
+        self.assertEqual((here.json["errors"][0]["pointer"], here.json["valid"]), ("/parameters/prompt", False))
+        body = request(parameters={"prompt": "hum", "duration_seconds": 0.1})
+        accepted = a.ask("POST", "/generate", body)
+        self.assertEqual(accepted.json["warnings"], alone.ask("POST", "/check", body).json["warnings"])
+        self.assertEqual([w["code"] for w in accepted.json["warnings"]], ["not_used"])
+        id = body["generation_request_id"]
+        self.assertEqual(a.wait_job(id)["warnings"], accepted.json["warnings"])
+        recipe = a.ask("GET", f"/jobs/{id}/recipe.json")
+        self.assertEqual(recipe.code, 200)
+        self.assertEqual((recipe.json["model_name"], recipe.json["weights"]), ("stemforge-mini", "q8"))
+        self.assertNotEqual(recipe.json["model"], "of/another-name")
+
+    def test_a_replica_knows_the_model_while_no_worker_lives(self):
+        self.start("worker").terminate()
+        a = self.api()
+        eventually("it is ready", lambda: a.ask("GET", "/readyz").code == 200, 10)
+        self.assertEqual(a.ask("POST", "/generate", request(parameters={"prompt": "refuse"})).code, 422)
+        self.assertEqual(a.ask("GET", "/health").code, 503)
+
+    def test_papers_that_do_not_open_are_said(self):
+        worker = self.start("worker")
+        eventually("papers are left", lambda: self.rows("SELECT 1 FROM papers"), 10)
+        self.rows("UPDATE papers SET body = 'nothing'")
+        a = self.api()
+        said = a.ask("POST", "/generate", request(parameters={"prompt": "refuse"}))
+        self.assertEqual((said.code, [w["code"] for w in said.json["warnings"]]), (202, ["not_checked"]))
+        self.assertIn("Requests are not judged", a.log())
+        self.assertEqual(a.ask("GET", "/readyz").code, 200)
+        worker.kill()
+
     def test_two_replicas_that_get_one_id_at_once_make_one_job(self):
         self.start("worker")
         replicas = [self.api(), self.api()]

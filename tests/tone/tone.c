@@ -70,6 +70,12 @@ static status plan_create(family *f, const stemforge_request *r, plan **out, err
     p->base = (plan){.f = f, .r = r};
     const char *ms = word(&p->base, "slow:");
     p->ms = ms ? strtol(ms, NULL, 10) : 0;
+    if (word(&p->base, "hum"))
+        warnings_add(&p->base.said, WARNING_NOT_USED, "prompt", "a tone does not hum");
+    if (word(&p->base, "refuse")) {
+        mem_free(p);
+        return err_field(e, "prompt", "expected a tone, found words");
+    }
     *out = &p->base;
     return OK;
 }

@@ -10,6 +10,8 @@
 //     device:bass   likewise, and it is the device that failed; "device" alone fails every stem
 //     nomemory:bass fails that stem when it begins
 //     step:bass     the step that this stem takes part in fails
+//     refuse        the request is refused when it is looked at, at its prompt
+//     hum           a warning of its prompt
 //     gpu-begin:bass, gpu-column:bass, gpu-end:bass
 //                   there the GPU fails, if the model was opened on one (tone_gpu)
 //

@@ -25,7 +25,7 @@ static status bind_codec(sa_model *m, weights *w, const json *config, err *e) {
     return oobleck_open(&m->codec, w, config, &m->own, e);
 }
 
-static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
+static status bind_all(sa_model *m, weights_type type, bool blank, compute *c, err *e) {
     weights_type once = m->once = type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
     const struct {
         const char *folder;
@@ -43,6 +43,7 @@ static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
     for (size_t i = 0; i < ARRAY_LEN(list) && !rc; i++) {
         weights w;
         weights_init(&w, list[i].part->tensors, &m->own, list[i].type);
+        w.blank = blank;
         w.c = c;
         rc = list[i].bind(m, &w, list[i].part->config, e);
         if (!rc) rc = weights_finish(&w, e);
@@ -100,7 +101,7 @@ static void as_foundation(sa_model *m) {
 static status open_parts(sa_model *m, const checkpoint *files, weights_type type, compute *c,
                          err *e) {
     status rc = sa_files_open(&m->files, files, e);
-    if (!rc) rc = bind_all(m, type, c, e);
+    if (!rc) rc = bind_all(m, type, files->blank, c, e);
     if (rc) return rc;
     m->schedule = m->files.schedule;
     m->tokens = m->files.tokens;
