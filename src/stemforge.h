@@ -254,7 +254,7 @@ typedef struct {
     size_t stem_bytes;     // cache memory per running stem of window_seconds
     int threads;
     const char *isa;
-    int arithmetic;      // the number of the arithmetic of narrow weights, which recipes name
+    int arithmetic;      // the number of the arithmetic, which recipes name
     const char *gpu;     // the name of the GPU that computes; NULL: the CPU does
     const char *cpu_why; // why no GPU computes; "" when none was asked for
     size_t gpu_memory;   // bytes

@@ -7,7 +7,7 @@
 #include "base/cgroup.h"
 #include "base/json.h"
 #include "base/os.h"
-#include "compute/quant.h"
+#include "compute/ops.h"
 #include "compute/tune.h"
 #include "engine/family.h"
 #include "gpu/device.h"

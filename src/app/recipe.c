@@ -8,7 +8,7 @@
 
 #include "app/shipped.h"
 #include "base/os.h"
-#include "compute/quant.h"
+#include "compute/ops.h"
 
 #define RECIPE_MAX ((size_t)1 << 20)
 
@@ -100,24 +100,21 @@ static status read_fields(recipe_file *r, err *e) {
     return rc;
 }
 
-// Whether weights of 8 or 4 bits may have made the stems: the codec has them beside bf16 too, and a
-// packed file may hold them.
-static bool may_be_narrow(const recipe_file *r) {
-    size_t n = strlen(r->model);
-    bool exact = strcmp(r->weights, "stored") == 0 || strcmp(r->weights, "f32") == 0;
-    return !exact || (n > 5 && strcmp(r->model + n - 5, ".gguf") == 0);
+// The program whose arithmetic has that number.
+static const char *maker_of(int64_t number) {
+    if (number == 1) return "stemforge " ARITHMETIC_1_VERSION;
+    return number < ARITHMETIC ? "A build between two releases" : "A newer stemforge";
 }
 
-// Other arithmetic would make other samples of narrow weights, without a word.
+// Other arithmetic would make other samples, without a word.
 static status check_arithmetic(const recipe_file *r, err *e) {
     int64_t number = 1; // recipes that name none
     status rc = json_opt_int(r->doc, "arithmetic", 1, INT32_MAX, &number, e);
-    if (rc || number == ARITHMETIC || !may_be_narrow(r)) return rc;
+    if (rc || number == ARITHMETIC) return rc;
     return err_set(e, ERR_FORMAT,
-                   "arithmetic: expected %d, found %lld: narrow weights give other samples now. "
-                   "%s makes the same bytes; or take the settings into a new request",
-                   ARITHMETIC, (long long)number,
-                   number < ARITHMETIC ? "stemforge " ARITHMETIC_1_VERSION : "A newer stemforge");
+                   "arithmetic: expected %d, found %lld: a seed gives other samples now. %s makes "
+                   "the same bytes; or take the settings into a new request",
+                   ARITHMETIC, (long long)number, maker_of(number));
 }
 
 static status read_model(recipe_file *r, err *e) {

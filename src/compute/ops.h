@@ -13,6 +13,12 @@
 #include "base/err.h"
 #include "compute/types.h"
 
+// The number of the arithmetic: recipes carry it, `info` shows it. It rises when a result of an op,
+// or of a draw (engine/musicgen/sampler.h), changes in one bit. 1 was ARITHMETIC_1_VERSION's; no
+// release had 2.
+#define ARITHMETIC 3
+#define ARITHMETIC_1_VERSION "0.1.0"
+
 // threads 0: STEMFORGE_THREADS, else as many as the process may use. isa: "scalar", "avx2",
 // "avx512", "amx" or "neon"; NULL: STEMFORGE_ISA, else the best this machine has. ERR_ARG when the
 // machine lacks it: the text lists what there is.

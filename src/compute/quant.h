@@ -27,12 +27,6 @@
 #pragma once
 #include "compute/types.h"
 
-// The number of this arithmetic: recipes and packed files carry it, `info` shows it. It rises when
-// a result of packed weights changes in one bit. 1, the last in ARITHMETIC_1_VERSION, had blocks of
-// 32 columns with scales of f16.
-#define ARITHMETIC 2
-#define ARITHMETIC_1_VERSION "0.1.0"
-
 #define QUANT_ROWS 16  // rows of a panel
 #define QUANT_SLICE 64 // columns of a slice
 

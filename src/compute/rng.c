@@ -23,10 +23,10 @@ uint64_t rng_stream(const char *name) { // FNV-1a
     return h;
 }
 
-float rng_f32(uint32_t bits) {
-    return (float)(bits >> 8) * 0x1p-24f;
+uint64_t rng_u64(const rng_u32x4 *r) {
+    return (uint64_t)r->v[0] << 32 | r->v[1];
 }
 
-double rng_f64(uint32_t hi, uint32_t lo) {
-    return (double)(((uint64_t)hi << 32 | lo) >> 11) * 0x1p-53;
+float rng_f32(uint32_t bits) {
+    return (float)(bits >> 8) * 0x1p-24f;
 }

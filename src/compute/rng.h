@@ -16,6 +16,8 @@ rng_u32x4 rng_draw(uint64_t key, uint64_t hi, uint64_t lo);
 // Names a stream: stems draw from (seed, name), so adding one changes no other.
 uint64_t rng_stream(const char *name);
 
-// Uniform in [0, 1), exact multiples of 2^-24 and 2^-53.
+// The first 64 bits of a number.
+uint64_t rng_u64(const rng_u32x4 *r);
+
+// Uniform in [0, 1), an exact multiple of 2^-24.
 float rng_f32(uint32_t bits);
-double rng_f64(uint32_t hi, uint32_t lo);

@@ -9,7 +9,7 @@
 #include "audio/file.h"
 #include "audio/join.h"
 #include "base/os.h"
-#include "compute/quant.h"
+#include "compute/ops.h"
 #include "compute/tune.h"
 #include "engine/batch.h"
 #include "engine/choice.h"

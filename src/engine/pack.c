@@ -6,13 +6,11 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "compute/quant.h"
+#include "compute/ops.h"
 #include "format/gguf.h"
 
 #define ARCHITECTURE "musicgen"
-#define TEXT_OF(number) #number
-#define TAG_OF(number) "panels16-arithmetic" TEXT_OF(number)
-#define PACKING TAG_OF(ARITHMETIC)
+#define PACKING "panels16-arithmetic2"
 #define VOCABULARY "tokenizer.vocab"
 
 // --- names

@@ -5,8 +5,8 @@
 //   general.architecture "musicgen", general.name, general.license (when the folder has one)
 //   stemforge.digest     of the folder that it was made of (digest.h)
 //   stemforge.weights    what the decoder was converted to: "stored", "f32", "bf16", "q8" or "q4"
-//   stemforge.packing    "panels16-arithmetic2": how matrices of the types below are laid out, and
-//                        the ARITHMETIC of compute/quant.h
+//   stemforge.packing    "panels16-arithmetic2": how matrices of the types below are laid out,
+//                        which is as arithmetic 2 had it
 //   stemforge.packed     one string for each packed matrix: "NAME TYPE ROWS COLS". Its tensor is
 //                        I8 and lies as the kernels read it, so it is mapped. TYPE q8, q4:
 //                        compute/quant.h; bf16x8: compute/bf16x8.h; c32, c16: f32 and bf16 of

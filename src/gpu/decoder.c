@@ -133,13 +133,10 @@ static void draw_codes(pass *p) {
                          .n = &d->table[p->table].counts->seqs,
                          .logits = d->logits,
                          .scores = d->guided,
-                         .probs = d->probs,
-                         .sorted = d->sorted,
-                         .ids = d->ids,
+                         .weights = d->weights,
                          .vocab = (int32_t)cfg->vocab,
                          .codebooks = (int32_t)cfg->codebooks,
-                         .channels = (int32_t)cfg->channels,
-                         .room = d->room};
+                         .channels = (int32_t)cfg->channels};
     launch(p, GPU_draw, cfg->codebooks, MIN(p->rows, d->sequences), 256, &a);
     const table_advance_args next = {.rows = d->table[p->table].rows,
                                      .seqs = d->table[p->table].seqs,

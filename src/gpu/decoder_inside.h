@@ -30,11 +30,9 @@ struct gpu_decoder {
     float *logits;                 // [rows, K, vocab]
     float *scores;                 // [rows, heads, lds]
     int64_t lds;
-    product_scratch wide;  // for inputs as wide as d or ffn
-    float *guided;         // [sequences, K, vocab]
-    float *probs, *sorted; // [sequences, K, room]
-    int32_t *ids;          // likewise
-    int32_t room;          // a power of two, at least vocab
+    product_scratch wide; // for inputs as wide as d or ffn
+    float *guided;        // [sequences, K, vocab]
+    uint32_t *weights;    // [sequences, K, vocab]
     struct {
         gpu_row *rows;
         gpu_seq_entry *seqs;

@@ -81,9 +81,8 @@ static status make_scratch(gpu_decoder *d, int64_t positions, err *e) {
     const mg_config *cfg = &d->cfg;
     int64_t draws = d->sequences * cfg->codebooks;
     d->lds = (positions + 15) / 16 * 16;
-    for (d->room = 1; d->room < cfg->vocab;) d->room *= 2;
     int64_t widest = MAX(cfg->d, cfg->ffn), blocks = (widest + GPU_QBLOCK - 1) / GPU_QBLOCK;
-    void *ids = NULL, *q = NULL;
+    void *drawn = NULL, *q = NULL;
     status rc = floats(d, &d->x, d->rows, cfg->d, e);
     if (!rc) rc = floats(d, &d->qkv, d->rows, 3 * cfg->d, e);
     if (!rc) rc = floats(d, &d->ctx, d->rows, cfg->d, e);
@@ -94,10 +93,9 @@ static status make_scratch(gpu_decoder *d, int64_t positions, err *e) {
     if (!rc) rc = device_alloc(d->dev, &q, (size_t)(d->rows * blocks) * sizeof *d->wide.q, e);
     d->wide.q = q;
     if (!rc) rc = floats(d, &d->guided, draws, cfg->vocab, e);
-    if (!rc) rc = floats(d, &d->probs, draws, d->room, e);
-    if (!rc) rc = floats(d, &d->sorted, draws, d->room, e);
-    if (!rc) rc = device_alloc(d->dev, &ids, (size_t)(draws * d->room) * sizeof *d->ids, e);
-    d->ids = ids;
+    size_t most = (size_t)(draws * cfg->vocab) * sizeof *d->weights;
+    if (!rc) rc = device_alloc(d->dev, &drawn, most, e);
+    d->weights = drawn;
     return rc;
 }
 
@@ -160,8 +158,7 @@ void gpu_decoder_close(gpu_decoder *d) {
     for (int64_t i = 0; d->layer && i < d->cfg.layers; i++) free_layer(d->dev, &d->layer[i]);
     void *const all[] = {d->embed.data, d->head.data, d->norm.w, d->norm.b, d->position,
                          d->x,          d->qkv,       d->ctx,    d->hidden, d->logits,
-                         d->scores,     d->wide.norm, d->wide.q, d->guided, d->probs,
-                         d->sorted,     d->ids};
+                         d->scores,     d->wide.norm, d->wide.q, d->guided, d->weights};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) device_free(d->dev, all[i]);
     for (int t = 0; t < GPU_TABLES; t++) {
         device_free(d->dev, d->table[t].rows);

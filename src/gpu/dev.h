@@ -150,6 +150,19 @@ DEVICE int32_t count_up(int32_t *p, int32_t by) {
     return atomicAdd(p, by);
 #endif
 }
+DEVICE void sum_up(uint64_t *p, uint64_t by) {
+#if defined(__clang__)
+    __atomic_fetch_add(p, by, __ATOMIC_RELAXED);
+#else
+    atomicAdd((unsigned long long *)p, (unsigned long long)by);
+#endif
+}
+// floor(a b / 2^64)
+DEVICE uint64_t high_product(uint64_t a, uint64_t b) {
+    uint64_t r;
+    asm("mul.hi.u64 %0, %1, %2;" : "=l"(r) : "l"(a), "l"(b));
+    return r;
+}
 DEVICE uint32_t bits_of(float f) {
     uint32_t u;
     asm("mov.b32 %0, %1;" : "=r"(u) : "f"(f));

@@ -195,10 +195,8 @@ typedef struct {
     const int32_t *n;
     const float *logits; // [rows, K, vocab]
     float *scores;       // [sequences, K, vocab] scratch
-    float *probs;        // [sequences, K, room] scratch; room: a power of two, at least vocab
-    float *sorted;       // likewise
-    int32_t *ids;        // likewise
-    int32_t vocab, codebooks, channels, room;
+    uint32_t *weights;   // likewise
+    int32_t vocab, codebooks, channels, unused;
 } draw_args;
 
 // ---- the codec: model/seanet.h for whole sequences

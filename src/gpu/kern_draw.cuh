@@ -6,7 +6,7 @@
 
 // ---- random numbers
 
-DEVICE double random_of(uint64_t key, uint64_t hi, uint64_t lo) {
+DEVICE uint64_t random_of(uint64_t key, uint64_t hi, uint64_t lo) {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     uint32_t c[4] = {(uint32_t)lo, (uint32_t)(lo >> 32), (uint32_t)hi, (uint32_t)(hi >> 32)};
     for (int i = 0; i < 10; i++) {
@@ -15,18 +15,18 @@ DEVICE double random_of(uint64_t key, uint64_t hi, uint64_t lo) {
         c[0] = n0, c[1] = (uint32_t)p1, c[2] = n2, c[3] = (uint32_t)p0;
         k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     }
-    return (double)(((uint64_t)c[0] << 32 | c[1]) >> 11) * 0x1p-53;
+    return (uint64_t)c[0] << 32 | c[1];
 }
 
 // ---- the whole block on one array
 
 struct draw_shared {
-    int32_t count[DRAW_THREADS]; // of scores by eight bits of their key; or of what a thread keeps
+    uint64_t sum[DRAW_THREADS]; // by eight bits of a key; or of a thread's weights and all before
     float best[DRAW_THREADS];
     int32_t at[DRAW_THREADS];
-    int32_t left, kept, flag;
+    int32_t flag;
     uint32_t key;
-    float scale, floor;
+    uint64_t above; // what larger keys sum to
 };
 
 // The index of the largest of s [n], the first of equal ones, in t->at[0]. None is NaN.
@@ -59,96 +59,78 @@ DEVICE float of_key(uint32_t k) {
     return float_of(k >> 31 ? k & 0x7fffffffu : ~k);
 }
 
-// The k-th largest of s [n], k from 1: eight bits of its key at a time, by counting.
+// Adds to each of t->sum all sums before it.
+DEVICE void draw_running(draw_shared *t) {
+    int id = thread_id();
+    for (int step = 1; step < DRAW_THREADS; step *= 2) {
+        uint64_t before = id < step ? 0 : t->sum[id - step];
+        block_sync();
+        t->sum[id] += before;
+        block_sync();
+    }
+}
+
+// Finds the next eight bits of a key from t->sum, which lists what keys with each eight bits there
+// sum to: the smallest key that has less than `need` in those above it.
+DEVICE void draw_digit(draw_shared *t, uint64_t need, int shift) {
+    int id = thread_id();
+    draw_running(t);
+    uint64_t all = t->above + t->sum[DRAW_THREADS - 1], with = id ? t->sum[id - 1] : 0;
+    uint64_t above = all - t->sum[id];
+    block_sync();
+    if (above < need && need <= all - with) t->key |= (uint32_t)id << shift, t->above = above;
+    block_sync();
+}
+
+// Whether the bits of a key above the eight from `shift` on are those found.
+DEVICE bool draw_same(const draw_shared *t, uint32_t key, int shift) {
+    return (uint64_t)(key ^ t->key) >> (shift + 8) == 0;
+}
+
+// The k-th largest of s [n], k from 1.
 DEVICE float draw_kth(draw_shared *t, const float *s, int n, int k) {
-    if (thread_id() == 0) t->left = k, t->key = 0;
+    t->key = 0, t->above = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        for (int i = thread_id(); i < 256; i += thread_count()) t->count[i] = 0;
+        t->sum[thread_id()] = 0;
         block_sync();
-        uint32_t key = t->key;
-        for (int i = thread_id(); i < n; i += thread_count()) {
-            uint32_t u = key_of(s[i]);
-            if (shift == 24 || u >> (shift + 8) == key >> (shift + 8))
-                count_up(&t->count[u >> shift & 255], 1);
+        for (int i = thread_id(); i < n; i += DRAW_THREADS) {
+            uint32_t key = key_of(s[i]);
+            if (draw_same(t, key, shift)) sum_up(&t->sum[key >> shift & 255], 1);
         }
         block_sync();
-        if (thread_id() == 0) {
-            int bin = 255, left = t->left;
-            for (; left > t->count[bin]; bin--) left -= t->count[bin];
-            t->left = left, t->key = key | (uint32_t)bin << shift;
-        }
-        block_sync();
+        draw_digit(t, (uint64_t)k, shift);
     }
     return of_key(t->key);
 }
 
-// Lists what is above 0 of p [n], in rising order: values to list, places to ids; t->kept of them.
-// list and p may be the same, and ids may hold the places of p's values (mapped).
-DEVICE void draw_compact(draw_shared *t, const float *p, int n, float *list, int32_t *ids) {
-    int each = (n + DRAW_THREADS - 1) / DRAW_THREADS, from = thread_id() * each, mine = 0;
-    for (int i = from; i < from + each && i < n; i++) mine += p[i] > 0.0f;
-    t->count[thread_id()] = mine;
-    block_sync();
-    if (thread_id() == 0) {
-        int sum = 0;
-        for (int i = 0; i < DRAW_THREADS; i++) {
-            int c = t->count[i];
-            t->count[i] = sum;
-            sum += c;
-        }
-        t->kept = sum;
+// The smallest of w [n] that top-p keeps: top_p_floor.
+DEVICE uint32_t draw_floor(draw_shared *t, const uint32_t *w, int n, uint64_t need) {
+    t->key = 0, t->above = 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        t->sum[thread_id()] = 0;
+        block_sync();
+        for (int i = thread_id(); i < n; i += DRAW_THREADS)
+            if (draw_same(t, w[i], shift)) sum_up(&t->sum[w[i] >> shift & 255], w[i]);
+        block_sync();
+        draw_digit(t, need, shift);
     }
-    block_sync();
-    int to = t->count[thread_id()];
-    for (int i = from; i < from + each && i < n; i++)
-        if (p[i] > 0.0f) list[to] = p[i], ids[to++] = i;
-    block_sync();
+    return t->key;
 }
 
-// Divides p [m] by its sum, in double and in order, as normalize does: what was 0 adds nothing.
-DEVICE void draw_normalize(draw_shared *t, float *p, int m) {
-    if (thread_id() == 0) {
-        double sum = 0;
-        for (int i = 0; i < m; i++) sum = sum + (double)p[i];
-        t->scale = (float)(1.0 / sum);
-    }
-    block_sync();
-    for (int i = thread_id(); i < m; i += thread_count()) p[i] = p[i] * t->scale;
-    block_sync();
+// The weights w [n] that a thread adds up lie together, `each` of them.
+DEVICE int draw_each(int n) {
+    return (n + DRAW_THREADS - 1) / DRAW_THREADS;
 }
 
-// Sorts x [room], a power of two, upwards.
-DEVICE void draw_sort(float *x, int room) {
-    for (int run = 2; run <= room; run *= 2) {
-        for (int step = run / 2; step; step /= 2) {
-            for (int i = thread_id(); i < room / 2; i += thread_count()) {
-                int lo = i / step * 2 * step + i % step, hi = lo + step;
-                bool down = (lo & run) != 0;
-                float a = x[lo], b = x[hi];
-                if ((a > b) != down && a != b) x[lo] = b, x[hi] = a;
-            }
-            block_sync();
-        }
-    }
-}
-
-// The smallest probability that top-p keeps of p [m]: top_p_floor.
-DEVICE void draw_floor(draw_shared *t, const float *p, int m, float top_p, float *sorted) {
-    int room = 1, zeros;
-    while (room < m) room *= 2;
-    zeros = room - m;
-    for (int i = thread_id(); i < room; i += thread_count()) sorted[i] = i < m ? p[i] : 0.0f;
+// Returns the sum of w [n]. t->sum gets the running sums of the threads.
+DEVICE uint64_t draw_sum(draw_shared *t, const uint32_t *w, int n) {
+    int from = thread_id() * draw_each(n);
+    uint64_t mine = 0;
+    for (int i = from; i < from + draw_each(n) && i < n; i++) mine += w[i];
+    t->sum[thread_id()] = mine;
     block_sync();
-    draw_sort(sorted, room);
-    if (thread_id() == 0) {
-        double below = 0;
-        int at = zeros;                               // the smallest that is kept
-        while (at < room && sorted[at] <= 0.0f) at++; // what scaling made 0
-        while (at + 1 < room && below + (double)sorted[at] <= 1.0 - (double)top_p)
-            below = below + (double)sorted[at++];
-        t->floor = at < room ? sorted[at] : 0.0f;
-    }
-    block_sync();
+    draw_running(t);
+    return t->sum[DRAW_THREADS - 1];
 }
 
 // ---- one codebook
@@ -169,44 +151,40 @@ DEVICE void draw_guide(draw_shared *t, float *s, const gpu_seq_entry *q, const d
     block_sync();
 }
 
-// The draw from probabilities p [m] of the codes ids.
-DEVICE int draw_code(const float *p, const int32_t *ids, int m, double u) {
-    double sum = 0;
-    int last = 0;
-    for (int i = 0; i < m; i++) {
-        if (p[i] <= 0.0f) continue;
-        sum = sum + (double)p[i];
-        last = ids[i];
-        if (u < sum) break;
-    }
-    return last;
+// The code at which weights w [n] sum to more than `at`. The thread that has it writes it.
+DEVICE void draw_code(const draw_shared *t, const uint32_t *w, int n, uint64_t at, int32_t *code) {
+    int id = thread_id(), i = id * draw_each(n);
+    uint64_t sum = id ? t->sum[id - 1] : 0;
+    if (at < sum || at >= t->sum[id]) return;
+    for (; sum + w[i] <= at; i++) sum += w[i];
+    *code = i;
 }
 
-// Draws from scores s [vocab]: sampler_draw. The result is thread 0's.
-DEVICE int draw_from(draw_shared *t, float *s, const gpu_seq_entry *q, const draw_args *a,
-                     double u) {
-    int64_t at = ((int64_t)block_y() * a->codebooks + block_x()) * a->room;
-    float *p = a->probs + at, floor = -INFINITE;
-    int n = a->vocab;
+// Draws from scores s [n] with 64 random bits: sampler_draw.
+DEVICE void draw_from(draw_shared *t, const float *s, uint32_t *w, int n, const gpu_seq_entry *q,
+                      uint64_t random, int32_t *code) {
+    float floor = -INFINITE;
     draw_best(t, s, n);
-    if (q->temperature < 1e-4f) return t->at[0];
+    if (q->temperature < 1e-4f) {
+        if (thread_id() == 0) *code = t->at[0];
+        return;
+    }
     float best = s[t->at[0]], inv = div32(1.0f, q->temperature);
     if (q->top_k > 0 && q->top_k < n) floor = draw_kth(t, s, n, q->top_k);
+    for (int i = thread_id(); i < n; i += DRAW_THREADS)
+        w[i] = s[i] >= floor ? (uint32_t)(exp32((s[i] - best) * inv) * 0x1p31f) : 0;
     block_sync();
-    for (int i = thread_id(); i < n; i += thread_count())
-        s[i] = s[i] >= floor ? exp32((s[i] - best) * inv) : 0.0f;
-    block_sync();
-    draw_compact(t, s, n, p, a->ids + at);
-    int m = t->kept;
-    draw_normalize(t, p, m);
+    uint64_t sum = draw_sum(t, w, n);
     if (q->top_p > 0.0f && q->top_p < 1.0f) {
-        draw_floor(t, p, m, q->top_p, a->sorted + at);
-        for (int i = thread_id(); i < m; i += thread_count())
-            if (p[i] < t->floor) p[i] = 0.0f;
+        uint64_t need = high_product((uint64_t)(q->top_p * 0x1p64f), sum);
         block_sync();
-        draw_normalize(t, p, m);
+        uint32_t least = draw_floor(t, w, n, need ? need : 1);
+        for (int i = thread_id(); i < n; i += DRAW_THREADS)
+            if (w[i] < least) w[i] = 0;
+        block_sync();
+        sum = draw_sum(t, w, n);
     }
-    return thread_id() == 0 ? draw_code(p, a->ids + at, m, u) : 0;
+    draw_code(t, w, n, high_product(random, sum), code);
 }
 
 KERNEL(draw) {
@@ -216,11 +194,13 @@ KERNEL(draw) {
     int k = block_x(), lag = q->parallel ? 0 : k / a.channels, f = q->column - 1 - lag;
     bool free = f >= 0 && f < q->window && f >= q->known;
     if (!free && !q->first) return;
-    float *s = a.scores + ((int64_t)block_y() * a.codebooks + k) * a.vocab;
+    int64_t at = ((int64_t)block_y() * a.codebooks + k) * a.vocab;
+    float *s = a.scores + at;
     draw_guide(t, s, q, &a);
     if (!t->flag && thread_id() == 0 && *q->broken == 0) *q->broken = q->start + q->column;
     if (!free || !t->flag) return;
     uint64_t number = (uint64_t)q->index << 40 | (uint64_t)q->column << 8 | (uint64_t)k;
-    int code = draw_from(t, s, q, &a, random_of(q->seed, q->stream, number));
-    if (thread_id() == 0) q->codes[(int64_t)k * q->frames + q->start + f] = code;
+    uint64_t random = random_of(q->seed, q->stream, number);
+    draw_from(t, s, a.weights + at, a.vocab, q, random,
+              q->codes + (int64_t)k * q->frames + q->start + f);
 }

@@ -32,80 +32,69 @@ static gpu_seq_entry entry_of(const draw_case *t, int i, int32_t *codes) {
     return s;
 }
 
-// What sampler.h draws for codebook k of sequence s; -1: nothing.
-static int32_t draw_on_cpu(const draw_case *t, const gpu_seq_entry *s, int k, const float *logits) {
+// What sampler.h draws for codebook k of sequence s, -1: nothing; and the weights that it draws
+// from. room [3 * vocab].
+static int32_t draw_on_cpu(const draw_case *t, const gpu_seq_entry *s, int k, const float *logits,
+                           float *x, uint32_t *room) {
     int64_t n = t->vocab, at = k * n, f = s->column - 1 - k;
     if (f < s->known || f >= s->window) return -1;
-    float *x = mem_calloc((size_t)n, 4), *scratch = mem_calloc((size_t)n, 4);
     const sampler_params p = {t->temperature, t->top_k, t->top_p, t->guidance};
     sampler_guide(x, logits + s->cond * BOOKS * n + at,
                   s->null < 0 ? NULL : logits + s->null * BOOKS * n + at, t->guidance, n);
     uint64_t number = (uint64_t)s->index << 40 | (uint64_t)s->column << 8 | (uint64_t)k;
     rng_u32x4 u = rng_draw(s->seed, s->stream, number);
-    int32_t code = sampler_draw(x, n, &p, rng_f64(u.v[0], u.v[1]), scratch);
-    mem_free(x), mem_free(scratch);
+    int32_t code = sampler_draw(x, n, &p, rng_u64(&u), room + n);
+    if (t->temperature >= 1e-4f) sampler_weights(room, x, n, &p, room + n);
     return code;
 }
 
-// The probabilities that the draw was made from, to the bit: list [room] has those above 0 in
-// rising order of their codes, among zeros.
-static void check_probs(const draw_case *t, const gpu_seq_entry *s, int k, const float *logits,
-                        const float *list) {
-    int64_t n = t->vocab, at = k * n, j = 0;
-    float *x = mem_calloc((size_t)n, 4), *scratch = mem_calloc((size_t)n, 4);
-    const sampler_params p = {t->temperature, t->top_k, t->top_p, t->guidance};
-    sampler_guide(x, logits + s->cond * BOOKS * n + at,
-                  s->null < 0 ? NULL : logits + s->null * BOOKS * n + at, t->guidance, n);
-    sampler_probs(x, n, &p, scratch);
-    for (int64_t i = 0; i < n; i++) {
-        if (!(x[i] > 0)) continue;
-        while (j < n && list[j] == 0) j++;
-        same(&x[i], &list[j < n ? j : 0], 1, "probability %lld of %lld", (long long)i,
-             (long long)n);
-        j++;
+// Compares what the device drew for one sequence, and the weights.
+static void check_draws(const draw_case *t, const gpu_seq_entry *s, const float *logits,
+                        const int32_t *codes, const uint32_t *weights) {
+    size_t n = (size_t)t->vocab;
+    float *x = mem_calloc(n, sizeof *x);
+    uint32_t *room = mem_calloc(3 * n, sizeof *room);
+    for (int k = 0; k < BOOKS; k++) {
+        int32_t want = draw_on_cpu(t, s, k, logits, x, room);
+        if (want < 0) continue;
+        int32_t got = codes[k * FRAMES + s->start + s->column - 1 - k];
+        expect(want == got, "draw of %d codes, k %d, top-p %g: expected %d, found %d",
+               (int)t->vocab, t->top_k, (double)t->top_p, (int)want, (int)got);
+        for (size_t i = 0; i < n && t->temperature >= 1e-4f; i++) {
+            uint32_t there = weights[(size_t)k * n + i];
+            expect(room[i] == there,
+                   "weight of code %zu of %d, k %d, top-p %g: expected %u, found %u", i,
+                   (int)t->vocab, t->top_k, (double)t->top_p, room[i], there);
+        }
     }
-    mem_free(x), mem_free(scratch);
+    mem_free(x), mem_free(room);
 }
 
 static void test_draw(const draw_case *t, uint64_t seed) {
     int64_t size = (int64_t)BOOKS * t->vocab;
-    int32_t room = 1, codes[SEQS * BOOKS * FRAMES];
-    while (room < t->vocab) room *= 2;
+    int32_t codes[SEQS * BOOKS * FRAMES];
     float *logits = mem_calloc((size_t)(2 * SEQS * size), sizeof *logits);
     scores_of(logits, 2 * SEQS * size, seed, t->flat);
     memset(codes, 0xff, sizeof codes);
     int32_t *there = dev_bytes(codes, sizeof codes);
     gpu_seq_entry s[SEQS];
     for (int i = 0; i < SEQS; i++) s[i] = entry_of(t, i, there);
-    size_t all = (size_t)room * SEQS * BOOKS * 4;
+    size_t all = (size_t)(SEQS * size) * sizeof(uint32_t);
     draw_args a = {.seqs = dev_bytes(s, sizeof s),
                    .n = dev_count(SEQS),
                    .logits = dev_floats(logits, 2 * SEQS * size),
                    .scores = dev_floats(NULL, SEQS * size),
-                   .probs = dev_bytes(NULL, all),
-                   .sorted = dev_bytes(NULL, all),
-                   .ids = dev_bytes(NULL, all),
+                   .weights = dev_bytes(NULL, all),
                    .vocab = t->vocab,
                    .codebooks = BOOKS,
-                   .channels = 1,
-                   .room = room};
+                   .channels = 1};
     dev_run(GPU_draw, BOOKS, SEQS, 256, &a);
     dev_read(codes, there, sizeof codes);
-    float *probs = mem_calloc(1, all);
-    dev_read(probs, a.probs, all);
-    for (int i = 0; i < SEQS; i++) {
-        for (int k = 0; k < BOOKS; k++) {
-            int32_t want = draw_on_cpu(t, &s[i], k, logits);
-            if (want >= 0 && t->temperature >= 1e-4f)
-                check_probs(t, &s[i], k, logits, probs + (i * BOOKS + k) * room);
-            int64_t f = want < 0 ? 0 : s[i].column - 1 - k;
-            int32_t got = codes[(i * BOOKS + k) * FRAMES + s[i].start + f];
-            expect(want == got || want < 0,
-                   "draw of %d codes, k %d, top-p %g: expected %d, found %d", (int)t->vocab,
-                   t->top_k, (double)t->top_p, (int)want, (int)got);
-        }
-    }
-    mem_free(logits), mem_free(probs);
+    uint32_t *weights = mem_calloc(1, all);
+    dev_read(weights, a.weights, all);
+    for (int i = 0; i < SEQS; i++)
+        check_draws(t, &s[i], logits, codes + i * BOOKS * FRAMES, weights + i * size);
+    mem_free(logits), mem_free(weights);
     dev_reset();
 }
 
@@ -115,7 +104,7 @@ void test_gpu_draw(void) {
         {2048, 1, 0, 3, 250, false},    {300, 0.7f, 0.9f, 2, 50, false},
         {64, 1.3f, 0.5f, 3, 0, false},  {100, 1, 0, 1.5f, 10, true},
         {64, 1, 0.3f, 3, 64, true},     {37, 1e-5f, 0, 3, 1, true},
-        {37, 1e-3f, 0.8f, 3, 5, false},
+        {37, 1e-3f, 0.8f, 3, 5, false}, {64, 1, 1e-30f, 3, 0, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (uint64_t seed = 0; seed < 3; seed++) test_draw(&cases[i], 100 * i + seed);

@@ -85,6 +85,13 @@ DEVICE int32_t count_up(int32_t *p, int32_t by) {
     *p = was + by;
     return was;
 }
+DEVICE void sum_up(uint64_t *p, uint64_t by) {
+    *p += by;
+}
+DEVICE uint64_t high_product(uint64_t a, uint64_t b) {
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)((wide)a * b >> 64);
+}
 DEVICE uint32_t bits_of(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);

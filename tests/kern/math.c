@@ -127,5 +127,6 @@ void test_rng(void) {
         expect(!memcmp(r.v, known[i].out, sizeof r.v), "philox vector %d", (int)i);
     }
     expect(rng_f32(0) == 0 && rng_f32(0xffffffffu) == 1 - 0x1p-24f, "rng_f32 range");
-    expect(rng_f64(0, 0) == 0 && rng_f64(0xffffffffu, 0xffffffffu) == 1 - 0x1p-53, "rng_f64 range");
+    const rng_u32x4 four = {{1, 2, 3, 4}};
+    expect(rng_u64(&four) == 0x100000002u, "rng_u64: the first number is the high half");
 }

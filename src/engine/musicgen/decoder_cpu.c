@@ -31,8 +31,9 @@ struct cpu_seq {
     mg_cache *cond, *null;
     int32_t *codes; // [K][frames]
     int32_t feed[MG_CODEBOOKS_MAX];
-    float *scores, *scratch; // [K, vocab]
-    float *first;            // [K, vocab] or NULL
+    float *scores;     // [K, vocab]
+    uint32_t *scratch; // [K, 2 * vocab]
+    float *first;      // [K, vocab] or NULL
     bool first_kept;
     // The window under way.
     int64_t index, start, known;
@@ -72,7 +73,7 @@ static status seq_allocate(cpu_seq *s, err *e) {
     size_t books = (size_t)cfg->codebooks, size = books * (size_t)cfg->vocab;
     s->codes = mem_calloc(books * (size_t)s->base.p.frames, sizeof *s->codes);
     s->scores = mem_calloc(size, sizeof *s->scores);
-    s->scratch = mem_calloc(size, sizeof *s->scratch);
+    s->scratch = mem_calloc(2 * size, sizeof *s->scratch);
     bool ok = s->codes && s->scores && s->scratch;
     if (s->base.p.keep_first) {
         s->first = mem_calloc(size, sizeof *s->first);
@@ -276,7 +277,7 @@ static void draw(const step_scores *in, int64_t k) {
     uint64_t number = (uint64_t)s->index << 40 | (uint64_t)s->column << 8 | (uint64_t)k;
     rng_u32x4 u = rng_draw(s->base.p.seed, s->base.p.stream, number);
     s->codes[k * s->base.p.frames + s->start + t] =
-        sampler_draw(scores, n, &s->base.p.sampling, rng_f64(u.v[0], u.v[1]), s->scratch + k * n);
+        sampler_draw(scores, n, &s->base.p.sampling, rng_u64(&u), s->scratch + k * 2 * n);
 }
 
 static void draw_part(void *arg, int part, int parts) {

@@ -2,7 +2,6 @@
 #include "engine/musicgen/sampler.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "compute/math.h"
@@ -23,17 +22,30 @@ static int64_t argmax(const float *x, int64_t n) {
     return best;
 }
 
+// Integers in the order of the floats, and back.
+static uint32_t key_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u >> 31 ? ~u : u | 0x80000000u;
+}
+static float of_key(uint32_t k) {
+    float x;
+    k = k >> 31 ? k & 0x7fffffffu : ~k;
+    memcpy(&x, &k, sizeof x);
+    return x;
+}
+
 // The k-th largest of x [n] (k from 1), by Hoare's selection with the middle as pivot. Reorders x.
-static float select_largest(float *x, int64_t n, int64_t k) {
+static uint32_t select_largest(uint32_t *x, int64_t n, int64_t k) {
     int64_t lo = 0, hi = n - 1, want = k - 1;
     while (lo < hi) {
-        float pivot = x[lo + (hi - lo) / 2];
+        uint32_t pivot = x[lo + (hi - lo) / 2];
         int64_t i = lo, j = hi;
         while (i <= j) {
             while (x[i] > pivot) i++;
             while (x[j] < pivot) j--;
             if (i > j) break;
-            float t = x[i];
+            uint32_t t = x[i];
             x[i++] = x[j];
             x[j--] = t;
         }
@@ -47,81 +59,87 @@ static float select_largest(float *x, int64_t n, int64_t k) {
     return x[want];
 }
 
-// Maps x to one of CLASSES classes, in the order of x: sign, exponent and three more bits.
-#define CLASSES 4096
-static uint32_t class_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return (u >> 31 ? ~u : u | 0x80000000u) / ((UINT32_MAX >> 12) + 1);
-}
-
-// The k-th largest of x [n] (k from 1). scratch [n]. Counting finds the class of the result without
-// a branch that the processor could mispredict; the selection then sees that class alone.
-static float kth_largest(const float *x, int64_t n, int64_t k, float *scratch) {
-    uint32_t count[CLASSES] = {0}, at = CLASSES - 1;
-    for (int64_t i = 0; i < n; i++) count[class_of(x[i])]++;
+// The k-th largest of x [n] (k from 1). scratch [n]. Counting finds the class of the result (sign,
+// exponent and three more bits) without a branch that the processor could mispredict; the selection
+// then sees that class alone.
+#define CLASS_BITS 12
+static float kth_largest(const float *x, int64_t n, int64_t k, uint32_t *scratch) {
+    uint32_t count[1 << CLASS_BITS] = {0}, at = (1 << CLASS_BITS) - 1;
+    for (int64_t i = 0; i < n; i++) count[key_of(x[i]) >> (32 - CLASS_BITS)]++;
     for (; k > count[at]; at--) k -= count[at];
     int64_t m = 0;
     for (int64_t i = 0; i < n; i++) {
-        scratch[m] = x[i];
-        m += class_of(x[i]) == at;
+        scratch[m] = key_of(x[i]);
+        m += scratch[m] >> (32 - CLASS_BITS) == at;
     }
-    return select_largest(scratch, m, k);
+    return of_key(select_largest(scratch, m, k));
 }
 
-static int descending(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x < y) - (x > y);
+// floor(a b / 2^64)
+static uint64_t high_product(uint64_t a, uint64_t b) {
+    uint64_t low = (a & UINT32_MAX) * (b & UINT32_MAX);
+    uint64_t mid = (a >> 32) * (b & UINT32_MAX) + (low >> 32); // at most (2^32 - 1) 2^32
+    uint64_t other = (a & UINT32_MAX) * (b >> 32) + (mid & UINT32_MAX);
+    return (a >> 32) * (b >> 32) + (mid >> 32) + (other >> 32);
 }
 
-// The smallest probability that top-p keeps; probs sum to 1. Codes leave from the smallest on, as
-// long as those that left sum to 1 - p at most. One code always stays.
-static float top_p_floor(const float *probs, int64_t n, float p, float *sorted) {
+// The smallest weight that top-p keeps: the smallest with less than `need` in the weights above it.
+// Eight bits of it at a time; `above` is what the weights whose bits so far are larger sum to.
+static uint32_t top_p_floor(const uint32_t *weight, int64_t n, uint64_t need, uint32_t *scratch) {
+    uint32_t floor = 0;
+    uint64_t above = 0;
     int64_t m = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (probs[i] > 0) sorted[m++] = probs[i];
+        scratch[m] = weight[i];
+        m += weight[i] > 0;
     }
-    qsort(sorted, (size_t)m, sizeof *sorted, descending);
-    double below = 0; // sum of the codes that left
-    int64_t keep = m;
-    while (keep > 1 && below + sorted[keep - 1] <= 1.0 - (double)p) below += sorted[--keep];
-    return m ? sorted[keep - 1] : 0;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+        uint64_t sum[256] = {0};
+        int digit = 255;
+        for (int64_t i = 0; i < m; i++) {
+            if ((uint64_t)(scratch[i] ^ floor) >> (shift + 8) == 0)
+                sum[scratch[i] >> shift & 255] += scratch[i];
+        }
+        for (; above + sum[digit] < need; digit--) above += sum[digit];
+        floor |= (uint32_t)digit << shift;
+    }
+    return floor;
 }
 
-static void normalize(float *x, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i];
-    float scale = (float)(1.0 / sum);
-    for (int64_t i = 0; i < n; i++) x[i] *= scale;
+// Takes the weights below top-p's floor away. Returns the sum of the others.
+static uint64_t keep_top_p(uint32_t *weight, int64_t n, float p, uint64_t sum, uint32_t *scratch) {
+    uint64_t need = high_product((uint64_t)(p * 0x1p64f), sum);
+    uint32_t floor = top_p_floor(weight, n, MAX(need, 1), scratch);
+    sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (weight[i] < floor) weight[i] = 0;
+        sum += weight[i];
+    }
+    return sum;
 }
 
-void sampler_probs(float *scores, int64_t n, const sampler_params *p, float *scratch) {
-    float floor = -INFINITY, best = scores[argmax(scores, n)];
+uint64_t sampler_weights(uint32_t *weight, const float *scores, int64_t n, const sampler_params *p,
+                         uint32_t *scratch) {
+    float floor = -INFINITY, best = scores[argmax(scores, n)], inv = 1.0f / p->temperature;
+    uint64_t sum = 0;
     if (p->top_k > 0 && p->top_k < n) floor = kth_largest(scores, n, p->top_k, scratch);
-    float inv = 1.0f / p->temperature;
     for (int64_t i = 0; i < n; i++) {
-        scores[i] = scores[i] >= floor ? math_exp((scores[i] - best) * inv) : 0;
+        weight[i] = 0;
+        if (scores[i] >= floor)
+            weight[i] = (uint32_t)(math_exp((scores[i] - best) * inv) * 0x1p31f);
+        sum += weight[i];
     }
-    normalize(scores, n);
-    if (p->top_p <= 0 || p->top_p >= 1) return;
-    floor = top_p_floor(scores, n, p->top_p, scratch);
-    for (int64_t i = 0; i < n; i++) {
-        if (scores[i] < floor) scores[i] = 0;
-    }
-    normalize(scores, n);
+    bool top_p = p->top_p > 0 && p->top_p < 1;
+    return top_p ? keep_top_p(weight, n, p->top_p, sum, scratch) : sum;
 }
 
-int32_t sampler_draw(float *scores, int64_t n, const sampler_params *p, double u, float *scratch) {
+int32_t sampler_draw(const float *scores, int64_t n, const sampler_params *p, uint64_t u,
+                     uint32_t *scratch) {
     // The division by a smaller temperature overflows, and the draw is the best code already.
     if (p->temperature < 1e-4f) return (int32_t)argmax(scores, n);
-    sampler_probs(scores, n, p, scratch);
-    double sum = 0;
-    int32_t last = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (scores[i] <= 0) continue;
-        sum += scores[i];
-        last = (int32_t)i;
-        if (u < sum) return last;
-    }
-    return last; // the sum was rounded to below 1, and u lies above it
+    uint32_t *weight = scratch + n;
+    uint64_t at = high_product(u, sampler_weights(weight, scores, n, p, scratch)), sum = 0;
+    int32_t code = 0;
+    for (; sum + weight[code] <= at; code++) sum += weight[code]; // at is less than all of them
+    return code;
 }

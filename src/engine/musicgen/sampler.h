@@ -1,8 +1,13 @@
 // sampler.h - scores to one code: guidance, temperature, top-k, top-p, and the draw.
 //
 // The order is that of both reference systems: guide the raw scores, divide them by the
-// temperature, keep the top k, keep the top p of the rest, take the softmax, draw. The arithmetic
-// is scalar and in a fixed order.
+// temperature, keep the top k, keep the top p of the rest, take the softmax, draw. A score becomes
+// an integer, its weight, so sums are exact in any order. W is the sum of the weights:
+//   weight  floor(math_exp((score - best) * (1 / temperature)) * 2^31); 0 outside the top k
+//   top-p   keeps the largest weights, as few as sum to max(1, floor(P W / 2^64)) at least, and
+//           those that equal the smallest of them; the others become 0. P = p * 2^64
+//   draw    the first code at which the weights up to it sum to more than floor(u W / 2^64), with
+//           64 random bits u
 #pragma once
 #include "base/base.h"
 
@@ -18,9 +23,10 @@ typedef struct {
 // Guided scores [n]: out = null + guidance (cond - null). With null NULL, out = cond.
 void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n);
 
-// Turns scores [n] into probabilities in place (excluded codes become 0); temperature > 0.
-// scratch [n].
-void sampler_probs(float *scores, int64_t n, const sampler_params *p, float *scratch);
+// Writes the weights of finite scores [n], and returns their sum; temperature > 0. scratch [n].
+uint64_t sampler_weights(uint32_t *weight, const float *scores, int64_t n, const sampler_params *p,
+                         uint32_t *scratch);
 
-// Draws from scores [n], which it overwrites. u in [0, 1). scratch [n].
-int32_t sampler_draw(float *scores, int64_t n, const sampler_params *p, double u, float *scratch);
+// Draws from finite scores [n]. scratch [2 * n].
+int32_t sampler_draw(const float *scores, int64_t n, const sampler_params *p, uint64_t u,
+                     uint32_t *scratch);
