@@ -195,8 +195,14 @@ class Server:
         assert code == 0, f"the server ended with {code}:\n{log[-6000:]}"
         assert "ERROR: AddressSanitizer" not in log and "WARNING: ThreadSanitizer" not in log, log[-6000:]
 
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), 10 * SLOW)
+    def connect(self, receive_buffer=None):
+        """A connection. receive_buffer: bytes that the kernel holds for a reader that is slow; it may double them."""
+        s = socket.socket()
+        if receive_buffer:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)  # before the handshake says how much fits
+        s.settimeout(10 * SLOW)
+        s.connect(("127.0.0.1", self.port))
+        return s
 
     def ask(self, method, path, body=None, headers=None, check=True):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * SLOW)
