@@ -154,8 +154,8 @@ $(GPU_OUT)/kern.ptx: $(KERN_PARTS)
 $(OUT)/gen/kernels.h: $(IMAGE_NVCC) $(IMAGE_CLANG) FORCE
 	@mkdir -p $(@D)
 	@{ echo '// Made by the Makefile.'; $(if $(IMAGE_NVCC),echo '#define KERNELS_NVCC "$(abspath $(IMAGE_NVCC))"';) \
-	    $(if $(IMAGE_CLANG),echo '#define KERNELS_CLANG "$(abspath $(IMAGE_CLANG))"';) } >$@.new
-	@if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
+	    $(if $(IMAGE_CLANG),echo '#define KERNELS_CLANG "$(abspath $(IMAGE_CLANG))"';) } >$@.$$PPID
+	@if cmp -s $@ $@.$$PPID; then rm $@.$$PPID; else mv $@.$$PPID $@; fi
 $(OUT)/src/gpu/images.o: $(OUT)/gen/kernels.h $(IMAGE_NVCC) $(IMAGE_CLANG)
 $(OUT)/fuzz/src/gpu/images.o: $(OUT)/gen/kernels.h
 
@@ -197,6 +197,11 @@ $(OUT)/tests/run_kern: $(call obj,$(KERN_SRC)) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -Wl,-t -o $@ $^ $(LIBS) >$@.linked
 kern: $(OUT)/tests/run_kern
 	$(OUT)/tests/run_kern
+
+# What tests of the program and of the service run: built before they run side by side.
+.PHONY: test-programs
+test-programs: $(OUT)/tests/run_unit $(OUT)/tests/run_kern $(OUT)/tests/tone_server $(OUT)/tests/blob_tool \
+    $(OUT)/tests/queue_tool $(OUT)/tests/gpu/libcuda.so.1
 
 determinism: $(BIN)
 	tests/determinism/run.sh

@@ -6,7 +6,8 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 san=${1:-}
 out=build${san:+/san-${san%%,*}}
-make -s -j"$(nproc)" SAN="$san" "$out/stemforge" "$out/tests/tone_server" "$out/tests/gpu/libcuda.so.1" || exit 1
+[ -n "${STEMFORGE_BUILT:-}" ] || make -s -j"$(nproc)" SAN="$san" "$out/stemforge" "$out/tests/tone_server" \
+    "$out/tests/gpu/libcuda.so.1" || exit 1
 if [ ! -d tests/api/node_modules/azurite ] || [ tests/api/package-lock.json -nt tests/api/node_modules/.package-lock.json ]; then
     (cd tests/api && npm ci --no-audit --no-fund --loglevel=error) || exit 1
 fi

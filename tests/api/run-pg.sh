@@ -3,7 +3,7 @@
 # api tests of jobs and callbacks, and many processes that are disturbed at random. ROUNDS=1000 for longer.
 set -eu
 cd "$(dirname "$0")/../.."
-make -s -j"$(nproc)" build/tests/run_unit build/tests/tone_server
+[ -n "${STEMFORGE_BUILT:-}" ] || make -s -j"$(nproc)" build/tests/run_unit build/tests/tone_server
 for suite in job outbox worker pg; do
     python3 tests/api/postgres.py build/tests/run_unit --filter "$suite/*" >build/tests/pg.log 2>&1 || {
         cat build/tests/pg.log

@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 san=${1:-}
 out=build${san:+/san-${san%%,*}}
-make -s -j"$(nproc)" SAN="$san" "$out/tests/blob_tool"
+[ -n "${STEMFORGE_BUILT:-}" ] || make -s -j"$(nproc)" SAN="$san" "$out/tests/blob_tool"
 cd tests/api
 if [ ! -d node_modules/azurite ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
     npm ci --no-audit --no-fund --loglevel=error
