@@ -77,6 +77,8 @@ stemforge_status stemforge_open_papers(stemforge_engine **out, const void *paper
 // The family that a model is of, as people write it ("MusicGen"), from its documents alone. NULL:
 // none that the library knows.
 const char *stemforge_model_title(const char *model);
+// The same as stemforge_info.key has it: "musicgen".
+const char *stemforge_model_key(const char *model);
 // Cancels what runs, waits for it, frees everything. NULL is fine.
 void stemforge_close(stemforge_engine *g);
 
@@ -241,6 +243,7 @@ stemforge_status stemforge_engine_check(stemforge_engine *g, const stemforge_req
 typedef struct {
     const char *name;      // the model's name: the last part of its path or hub name
     const char *family;    // "musicgen", "musicgen_melody"
+    const char *key;       // "musicgen" "stable_audio": the family, as a service's requests name it
     const char *title;     // the family as people write it: "MusicGen"
     int sample_rate;       // of the codec
     int channels;          // 1 or 2

@@ -20,7 +20,7 @@ typedef struct {
     bool use_gpu;
     int64_t workers;
     // model
-    char *model, *weights, *device;
+    char *model, *stable_audio, *weights, *device;
     int64_t threads, batch_max, memory_max_mb;
     // listening
     char *listen_addr, *public_url, *api_keys;

@@ -18,6 +18,8 @@ const option config_table[] = {
     {"Model", TITLE, 0, 0, 0, "", ""},
     {"MODEL", STR, FIELD(model), 0, 0, "models/stemforge-mini",
      "a model folder, or ORG/NAME in the Hugging Face cache"},
+    {"STABLE_AUDIO_MODEL", STR, FIELD(stable_audio), 0, 0, "",
+     "a Stable Audio model beside MODEL; a request's model says which of them makes it"},
     {"MODEL_WEIGHTS", STR, FIELD(weights), 0, 0, "stored",
      "how weights are kept: stored, f32, bf16, q8 or q4"},
     {"DEVICE", STR, FIELD(device), 0, 0, "",

@@ -14,9 +14,8 @@
 #include "app/commands.h"
 #include "app/config.h"
 #include "app/serve_check.h"
+#include "app/serve_models.h"
 #include "app/serve_parts.h"
-#include "base/cgroup.h"
-#include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -36,7 +35,6 @@
 typedef struct {
     const config *c;
     job_store *jobs;
-    source_jobs source; // of jobs
     blob_store *blobs;
     hook *hook;
     metrics *metrics;
@@ -48,12 +46,11 @@ typedef struct {
     upkeep *upkeep;
     api *api;
     http_server *http;
-    const char *title; // of the model's family; NULL: not known
-    stemforge_engine *engine;
+    served_models models;
     pthread_t loader;
     bool loader_runs;
     atomic_bool loaded, load_failed;
-    bool model_refused; // what MODEL names is no model; set before load_failed
+    bool model_refused; // what a setting names is no model; set before load_failed
 } service;
 
 static int64_t ms_of(double seconds) {
@@ -123,8 +120,7 @@ static status open_worker(service *s, err *e) {
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);
     if (rc) return rc;
-    worker_config w = {.source = source_jobs_open(&s->source, s->jobs, NULL),
-                       .blobs = s->blobs,
+    worker_config w = {.blobs = s->blobs,
                        .metrics = s->metrics,
                        .events = s->events,
                        .outbox = s->outbox,
@@ -169,6 +165,20 @@ static void log_address(const char *listen, int port) {
              bare ? "[" : "", host, bare ? "]" : "", port);
 }
 
+// Says of all models how far they are.
+static void set_models(service *s, api_model_state state) {
+    for (size_t i = 0; i < s->models.count; i++) {
+        const served_model *m = &s->models.list[i];
+        bool there = state == API_MODEL_AVAILABLE;
+        const api_model_set now = {.state = state,
+                                   .key = there ? m->info.key : m->key,
+                                   .name = there ? m->info.name : NULL,
+                                   .place = m->place,
+                                   .g = there ? m->engine : NULL};
+        api_set_model(s->api, i, &now);
+    }
+}
+
 static status open_http(service *s, err *e) {
     const config *c = s->c;
     api_config a = {.jobs = s->jobs,
@@ -191,13 +201,12 @@ static status open_http(service *s, err *e) {
                     .workers = (int)c->workers,
                     .readers_max = (int)c->http_threads / 2,
                     .redirect = strcmp(c->stem_delivery, "redirect") == 0,
-                    .model_place = c->model,
                     .weights = c->weights,
                     .gpu = strncmp(serve_device(c), "cuda", 4) == 0};
     status rc = api_open(&s->api, &a, e);
     if (rc) return rc;
-    s->title = stemforge_model_title(serve_engine_options(c).model);
-    api_set_model(s->api, &(api_model_set){.state = API_MODEL_LOADING, .title = s->title});
+    s->models = serve_models_of(c);
+    set_models(s, API_MODEL_LOADING);
     char listen[SERVE_LISTEN_MAX];
     serve_listen(c, listen);
     http_options o = http_options_default();
@@ -247,60 +256,37 @@ static void close_all(service *s) {
     job_store_close(s->jobs);
     blob_close(s->blobs);
     metrics_close(s->metrics);
-    stemforge_close(s->engine);
+    serve_models_close(&s->models);
 }
 
-static status open_engine(service *s, err *e) {
-    const stemforge_options o = serve_engine_options(s->c);
-    return stemforge_open(&s->engine, &o, e);
-}
-
-static void log_threads(const stemforge_info *info) {
-    double quota = cgroup_cpus("");
-    char text[80];
-    cgroup_text(text, sizeof text, quota, os_cpu_count());
-    if (info->threads == cgroup_threads(quota, os_cpu_count()))
-        log_info("serve", "Threads that compute: %s (%s)", text, info->isa);
-    else // somebody chose
-        log_info("serve", "Threads that compute: %d (%s)", info->threads, info->isa);
-}
-
-static void log_loaded(const stemforge_info *info) {
-    log_info("serve", "%s loaded successfully (model: %s)", info->title, info->name);
-    log_threads(info);
-    if (info->gpu)
-        log_info("serve", "Computing on the GPU: %s, %.1f GB", info->gpu,
-                 (double)info->gpu_memory / 1e9);
-    else if (info->cpu_why[0])
-        log_warn("serve", "Computing on the CPU: %s", info->cpu_why);
+static status start_worker(service *s, err *e) {
+    worker_model list[WORKER_MODELS_MAX];
+    stemforge_info infos[WORKER_MODELS_MAX];
+    size_t n = s->models.count;
+    for (size_t i = 0; i < n; i++) {
+        served_model *m = &s->models.list[i];
+        list[i] = (worker_model){m->engine, &m->source.base};
+        infos[i] = m->info;
+    }
+    status rc = worker_start(s->worker, list, n, e);
+    if (rc) log_error("serve", "%s", e->text);
+    bool gpu = !rc && stemforge_engine_stats(list[0].engine).on_gpu;
+    if (!rc) fleet_begin(s->fleet, infos, n, gpu);
+    return rc;
 }
 
 static void *load(void *arg) {
     service *s = arg;
     err e;
-    char asked[128];
-    hubdir_short_name(asked, sizeof asked, s->c->model);
-    const char *title = s->title ? s->title : "MusicGen"; // when nobody knows
-    log_info("serve", "Loading %s model (%s)...", title, asked);
-    status rc = open_engine(s, &e);
-    stemforge_info info = {0};
-    if (rc) {
-        log_error("serve", "%s model %s: %s", title, asked, e.text);
-    } else {
-        info = stemforge_engine_info(s->engine);
-        log_loaded(&info);
-        rc = worker_start(s->worker, s->engine, &e);
-        if (rc) log_error("serve", "%s", e.text);
-        if (!rc) fleet_begin(s->fleet, &info, stemforge_engine_stats(s->engine).on_gpu);
-    }
+    status rc = serve_models_load(&s->models, s->jobs, &e);
+    if (!rc) rc = start_worker(s, &e);
     if (rc) {
         log_error("serve", NO_MODEL);
-        api_set_model(s->api, &(api_model_set){.state = API_MODEL_NONE, .title = s->title});
+        set_models(s, API_MODEL_NONE);
         s->model_refused = rc == ERR_ARG || rc == ERR_NOT_FOUND || rc == ERR_FORMAT;
         atomic_store(&s->load_failed, true);
     } else {
-        const api_model_set there = {API_MODEL_AVAILABLE, info.title, info.name, s->engine};
-        api_set_model(s->api, &there);
+        set_models(s, API_MODEL_AVAILABLE);
         log_info("serve", "Models initialized successfully");
     }
     atomic_store(&s->loaded, true);
@@ -365,7 +351,8 @@ static void each_line(const buf *text, void (*say)(const char *line, size_t n)) 
 // A model that is not there is also said as operators know it.
 static void say_fault(const char *line, size_t n) {
     fprintf(stderr, "stemforge serve: %.*s\n", (int)n, line);
-    if (strncmp(line, "MODEL: ", 7) == 0) fprintf(stderr, "stemforge serve: " NO_MODEL "\n");
+    if (strncmp(line, "MODEL: ", 7) == 0 || strncmp(line, "STABLE_AUDIO_MODEL: ", 20) == 0)
+        fprintf(stderr, "stemforge serve: " NO_MODEL "\n");
 }
 
 static void say_warning(const char *line, size_t n) {

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/serve_models.h"
 #include "app/serve_parts.h"
-#include "app/shipped.h"
 #include "base/hubdir.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -273,21 +273,27 @@ static void check_storage(const config *c, bool data_ok, config_report *r) {
 
 // ---- the model
 
-static void check_model_place(const config *c, config_report *r) {
+static void check_models(const config *c, config_report *r) {
     err e;
     char path[OS_PATH_MAX];
-    if (hubdir_find_model(path, shipped_model(c->model), &e)) config_fault(r, "MODEL: %s", e.text);
+    const served_models m = serve_models_of(c);
+    for (size_t i = 0; i < m.count; i++)
+        if (hubdir_find_model(path, m.list[i].options.model, &e))
+            config_fault(r, "%s: %s", m.list[i].setting, e.text);
+    serve_models_check(&m, r);
 }
 
 void serve_check_model(const config *c, config_report *r) {
-    err e;
-    char path[OS_PATH_MAX];
-    stemforge_engine *g = NULL;
-    stemforge_options o = serve_engine_options(c);
-    if (!serve_works(c)) return;
-    if (hubdir_find_model(path, o.model, NULL)) return; // serve_check has said so
-    if (stemforge_open(&g, &o, &e)) config_fault(r, "MODEL: %s", e.text);
-    stemforge_close(g);
+    const served_models m = serve_models_of(c);
+    for (size_t i = 0; i < m.count && serve_works(c); i++) {
+        err e;
+        char path[OS_PATH_MAX];
+        stemforge_engine *g = NULL;
+        if (hubdir_find_model(path, m.list[i].options.model, NULL)) continue; // it has been said
+        if (stemforge_open(&g, &m.list[i].options, &e))
+            config_fault(r, "%s: %s", m.list[i].setting, e.text);
+        stemforge_close(g);
+    }
 }
 
 void serve_check(const config *c, config_report *r) {
@@ -295,7 +301,7 @@ void serve_check(const config *c, config_report *r) {
     check_device(c, r);
     check_key_count(c, r);
     check_queue(c, r);
-    if (serve_works(c)) check_model_place(c, r);
+    if (serve_works(c)) check_models(c, r);
     check_listen(c, r);
     check_public_url(c, r);
     bool data_ok = check_folder("DATA_DIR", c->data_dir, r);

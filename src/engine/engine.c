@@ -214,11 +214,18 @@ void stemforge_close(stemforge_engine *g) {
 }
 
 const char *stemforge_model_title(const char *model) {
-    return family_title(model);
+    const family_ops *ops = family_find(model);
+    return ops ? ops->title : NULL;
+}
+
+const char *stemforge_model_key(const char *model) {
+    const family_ops *ops = family_find(model);
+    return ops ? ops->key : NULL;
 }
 
 stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     stemforge_info info = g->f->info;
+    info.key = g->f->ops->key;
     info.title = g->f->ops->title;
     info.threads = compute_threads(g->c);
     info.isa = compute_isa(g->c);

@@ -85,10 +85,10 @@ status family_digest(char out[DIGEST_TEXT], const family *f, err *e) {
     return f->ops->tensors ? digest_tensors(out, sets, f->ops->tensors(f, sets), e) : OK;
 }
 
-const char *family_title(const char *model) {
+const family_ops *family_find(const char *model) {
     checkpoint files;
     if (checkpoint_open(&files, model, NULL, NULL)) return NULL;
     const family_ops *ops = find_ops(&files);
     checkpoint_close(&files);
-    return ops ? ops->title : NULL;
+    return ops;
 }

@@ -80,6 +80,7 @@ typedef struct {
 #define FAMILY_SETS_MAX 4 // sets of tensors of a model
 
 struct family_ops {
+    const char *key;     // by which requests and settings name it: "musicgen"
     const char *title;   // as people write it: "MusicGen"
     const char *expects; // for the error when no family recognises a model
     size_t size;         // of the family's struct
@@ -124,8 +125,8 @@ extern const size_t family_count;
 status family_open(family **out, const family_options *o, err *e);
 void family_close(family *f); // NULL is fine
 
-// The title of the family that would open it, from its documents alone. NULL: none would.
-const char *family_title(const char *model);
+// The family that would open it, from its documents alone. NULL: none would.
+const family_ops *family_find(const char *model);
 
 // Which model it is (digest.h); a packed file has that of the folder it was made of. "": not known.
 status family_digest(char out[DIGEST_TEXT], const family *f, err *e);

@@ -8,42 +8,6 @@
 #include "base/os.h"
 #include "service/api_inside.h"
 
-api_model_state api_model(api *a, const char **name) {
-    if (!a->config.works) {
-        const fleet_state f = fleet_read(a->config.fleet);
-        if (name) *name = f.model;
-        if (f.known && !f.judges) return API_MODEL_LOADING;
-        return f.known ? API_MODEL_AVAILABLE : API_MODEL_NONE;
-    }
-    pthread_mutex_lock(&a->mu);
-    api_model_state s = a->model;
-    if (name) *name = a->model_name;
-    pthread_mutex_unlock(&a->mu);
-    return s;
-}
-
-stemforge_engine *api_engine(api *a) {
-    pthread_mutex_lock(&a->mu);
-    stemforge_engine *g = a->sources.engine;
-    pthread_mutex_unlock(&a->mu);
-    return g;
-}
-
-stemforge_engine *api_judge(api *a) {
-    return a->config.works ? api_engine(a) : fleet_read(a->config.fleet).judge;
-}
-
-status api_judge_request(api *a, request *r, warnings *said, json **faults, err *e) {
-    stemforge_engine *g = api_judge(a);
-    *faults = NULL;
-    request_warn_unknown(r, said);
-    if (g) return request_check_model(r, g, said, faults, e);
-    warnings_add(said, WARNING_UNCHECKED, "parameters",
-                 "the model's own limits were not checked: there is no model to ask yet; a job "
-                 "that passes them fails");
-    return OK;
-}
-
 void api_reply_json(http_request *q, int code, json *j) {
     buf b;
     buf_init(&b, API_REPLY_MAX);
@@ -324,15 +288,6 @@ http_handler api_handler(api *a) {
 void api_set_server(api *a, http_server *s) {
     pthread_mutex_lock(&a->mu);
     a->sources.server = s;
-    pthread_mutex_unlock(&a->mu);
-}
-
-void api_set_model(api *a, const api_model_set *m) {
-    pthread_mutex_lock(&a->mu);
-    a->model = m->state;
-    a->model_title = m->title;
-    a->model_name = m->name;
-    a->sources.engine = m->g;
     pthread_mutex_unlock(&a->mu);
 }
 

@@ -34,12 +34,12 @@ typedef struct {
     request_limits limits;
     const char *keys; // API keys, comma-separated; NULL or "": none needed
     int queue_max, workers;
-    bool works;       // jobs run in this process: its model is what /health tells of
-    bool probes_only; // answers probes and metrics, nothing else
-    int readers_max;  // requests that read whole stems for somebody at once
-    bool redirect;    // stems in Azure by a signed link, not through us
-    bool gpu;         // what /health says until a model is loaded
-    const char *model_place, *weights; // as they were set, for recipes
+    bool works;          // jobs run in this process: its model is what /health tells of
+    bool probes_only;    // answers probes and metrics, nothing else
+    int readers_max;     // requests that read whole stems for somebody at once
+    bool redirect;       // stems in Azure by a signed link, not through us
+    bool gpu;            // what /health says until a model is loaded
+    const char *weights; // as they were set, for recipes
 } api_config;
 
 status api_open(api **out, const api_config *c, err *e); // c's strings are copied or constants
@@ -49,12 +49,14 @@ http_handler api_handler(api *a);
 // For the gauge of open connections; may be called before or after serving began.
 void api_set_server(api *a, http_server *s);
 
-// The model, and how far it is. Borrowed until api_close; name and g are NULL before it is there.
+// A model, and how far it is. Borrowed until api_close; name and g are NULL before it is there.
 typedef struct {
     api_model_state state;
-    const char *title; // of its family: "MusicGen"; NULL: not known
+    const char *key; // of its family: "musicgen"; NULL: not known
     const char *name;
+    const char *place;   // as it was set, for recipes
     stemforge_engine *g; // its numbers go to /metrics
 } api_model_set;
-void api_set_model(api *a, const api_model_set *m);
+// Model i of at most WORKER_MODELS_MAX. The first makes what requests leave open.
+void api_set_model(api *a, size_t i, const api_model_set *m);
 void api_set_draining(api *a); // no new jobs from now on

@@ -37,7 +37,9 @@ void api_post_check(api *a, http_request *q, const char *unused) {
     } else if (rc) {
         api_reply_status(q, rc, &e);
     } else {
-        rc = api_judge_request(a, &r, &said, &faults, &e);
+        char key[JOB_MODEL_MAX + 1];
+        rc = api_choose_model(a, &r, key, &faults, &e);
+        if (!rc) rc = api_judge_request(a, &r, key, &said, &faults, &e);
         if (rc && rc != ERR_ARG)
             api_reply_status(q, rc, &e);
         else

@@ -5,6 +5,7 @@
 // api_grid.c    the click and the MIDI of a job
 // api_jobs.c    the answers about jobs
 // api_list.c    the list of jobs, and its search
+// api_models.c  which models there are, and which one a request is for
 // api_stems.c   finished stems: their sound and their peaks
 // api_status.c  probes, metrics, the page
 #pragma once
@@ -24,9 +25,9 @@ struct api {
     scrape_sources sources;
     uint8_t keys[API_KEYS_MAX][SHA256_LEN];
     int key_count;
-    pthread_mutex_t mu; // guards what begins with model, sources.stats and sources.server
-    api_model_state model;
-    const char *model_title, *model_name;
+    pthread_mutex_t mu; // guards models, model_count and sources
+    api_model_set models[WORKER_MODELS_MAX];
+    size_t model_count;
     atomic_bool draining;
     atomic_int readers; // requests that read a whole stem for somebody
 };
@@ -37,11 +38,25 @@ typedef void (*api_answer)(api *a, http_request *q, const char *id);
 // *name (may be NULL) gets the model's name, NULL while there is none. Where no jobs run: that of
 // the workers, which counts as available when one was heard of, be it some time ago: jobs wait.
 api_model_state api_model(api *a, const char **name);
-stemforge_engine *api_engine(api *a); // the one that runs here; NULL while no model is loaded
-stemforge_engine *api_judge(api *a);  // by which requests are judged; NULL likewise
+// The model of that key, of "" the first. False where no jobs run, and when there is none such.
+bool api_find_model(api *a, const char *key, api_model_set *out);
+typedef struct {
+    const char *key, *name; // the name is NULL while it is loaded
+} model_names;
+// Those that there are, here or at the workers. The first makes what requests leave open.
+size_t api_list_models(api *a, model_names out[FLEET_MODELS_MAX]);
+// The key of the model that is to make a request. ERR_ARG: there is none of the name that it says,
+// *faults tells which there are.
+status api_choose_model(api *a, const request *r, char key[JOB_MODEL_MAX + 1], json **faults,
+                        err *e);
+// The engine by which requests for that model are judged, and with it what a recipe says of it:
+// where jobs run the one that runs here, else that of the papers of the workers' first model. NULL:
+// there is none.
+stemforge_engine *api_judge(api *a, const char *key, const char **place, const char **weights);
 // All that is said of a request which request_parse let through, as request_check_model says it. A
 // warning tells when there is no model to ask.
-status api_judge_request(api *a, request *r, warnings *said, json **faults, err *e);
+status api_judge_request(api *a, request *r, const char *key, warnings *said, json **faults,
+                         err *e);
 void api_reply_json(http_request *q, int code, json *j); // takes j; NULL: 503
 void api_retry_after(http_request *q, int64_t seconds);
 // The answer to what the store says.

@@ -13,7 +13,7 @@
 // workers.
 static int64_t seconds_to_place(api *a) {
     job_stats s;
-    const fleet_state f = fleet_read(a->config.fleet);
+    const fleet_state f = fleet_read(a->config.fleet, "");
     double rate = f.seconds_per_work;
     if (rate < 0 || job_read_stats(a->config.jobs, &s, NULL) || !s.jobs[JOB_QUEUED])
         return API_RETRY_SECONDS;
@@ -33,7 +33,7 @@ static void refresh_progress(api *a, job *j) {
 
 static view_live live_of(api *a, const job *j) {
     view_live v = {.seconds_left = -1};
-    const fleet_state f = fleet_read(a->config.fleet);
+    const fleet_state f = fleet_read(a->config.fleet, j->model);
     double rate = f.seconds_per_work, ahead = 0, left = 0;
     for (size_t i = 0; i < j->stem_count; i++) {
         const job_stem *s = &j->stems[i];
@@ -117,8 +117,8 @@ static bool was_same(api *a, const request *r, bytes canonical) {
     return same;
 }
 
-static status submit(api *a, http_request *q, const request *r, const warnings *said,
-                     job_submitted *done, err *e) {
+static status submit(api *a, http_request *q, const request *r, const char *model,
+                     const warnings *said, job_submitted *done, err *e) {
     buf canonical, sentences;
     buf_init(&canonical, JOB_REQUEST_MAX);
     buf_init(&sentences, JOB_REQUEST_MAX);
@@ -134,6 +134,7 @@ static status submit(api *a, http_request *q, const request *r, const warnings *
                      .warnings = sentences.n ? buf_str(&sentences) : NULL,
                      .callback_url = r->callback_url,
                      .trace = http_id(q),
+                     .model = model,
                      .seed = r->ask.seed,
                      .work = r->work};
         rc = job_submit(a->config.jobs, &n, job_time_now(), done, e);
@@ -172,12 +173,14 @@ static void accept(api *a, http_request *q, request *r) {
     job_submitted done = {0};
     json *faults;
     err e;
-    status rc = api_judge_request(a, r, &said, &faults, &e);
+    char key[JOB_MODEL_MAX + 1];
+    status rc = api_choose_model(a, r, key, &faults, &e);
+    if (!rc) rc = api_judge_request(a, r, key, &said, &faults, &e);
     if (rc == ERR_ARG) {
         reply_invalid(a, q, rc, &e, faults);
         return;
     }
-    if (!rc) rc = submit(a, q, r, &said, &done, &e);
+    if (!rc) rc = submit(a, q, r, key, &said, &done, &e);
     if (rc) {
         reply_rejected(a, q, rc, &e);
         return;
@@ -289,22 +292,28 @@ void api_post_redeliver(api *a, http_request *q, const char *id) {
     reply_job(a, q, id, 202);
 }
 
+// With the model that made the job. One that is not here cannot say what it stands for.
+static status write_recipe(json **out, api *a, const job *j, err *e) {
+    job_recipe_model m = {0};
+    stemforge_engine *g = api_judge(a, j->model, &m.model, &m.weights);
+    if (!g)
+        return err_set(e, ERR_CONFLICT,
+                       "expected a model of %s, which the job is for, found none here", j->model);
+    m.info = stemforge_engine_info(g);
+    return job_recipe(out, j, &m, e);
+}
+
 void api_get_recipe(api *a, http_request *q, const char *id) {
     job j = {0};
-    stemforge_engine *g = api_judge(a);
-    const fleet_state f = fleet_read(a->config.fleet);
-    bool far = !a->config.works && f.place && f.weights;
-    if (!g) {
+    if (!api_judge(a, "", NULL, NULL)) {
         api_retry_after(q, API_RETRY_SECONDS);
         http_reply_problem(q, 503, "not-ready", "Not ready", "no model is loaded yet", NULL);
         return;
     }
     if (!api_find_job(a, q, id, &j)) return;
-    const job_recipe_model m = {far ? f.place : a->config.model_place,
-                                far ? f.weights : a->config.weights, stemforge_engine_info(g)};
     json *recipe;
     err e;
-    status rc = job_recipe(&recipe, &j, &m, &e);
+    status rc = write_recipe(&recipe, a, &j, &e);
     if (rc)
         api_reply_status(q, rc, &e);
     else

@@ -79,21 +79,37 @@ void api_get_metrics(api *a, http_request *q, const char *unused) {
     buf_deinit(&b);
 }
 
-// A model of no family that is known stands under MusicGen.
-static bool is_stable_audio(api *a, const fleet_state *f) {
-    if (!a->config.works) return f->family && strcmp(f->family, "stable_audio") == 0;
-    pthread_mutex_lock(&a->mu);
-    bool is = a->model_title && strcmp(a->model_title, "Stable Audio") == 0;
-    pthread_mutex_unlock(&a->mu);
-    return is;
+// A model whose family is not known yet stands under MusicGen.
+static const char *service_word(api *a, const char *key, bool else_any) {
+    static const char *const words[] = {"not_loaded", "loading", "available"};
+    api_model_set m = {0};
+    if (!a->config.works)
+        m.state = fleet_read(a->config.fleet, key).live ? API_MODEL_AVAILABLE : API_MODEL_NONE;
+    else if (!api_find_model(a, key, &m) && !(else_any && api_find_model(a, "", &m) && !m.key))
+        m.state = API_MODEL_NONE;
+    return words[m.state];
 }
 
 // Whether a GPU computes; while a model loads, whether one will.
-static bool on_gpu(api *a, api_model_state model, const fleet_state *f) {
+static bool on_gpu(api *a, const fleet_state *f) {
+    api_model_set m;
     if (!a->config.works) return f->gpu;
-    return model == API_MODEL_AVAILABLE && api_engine(a)
-               ? stemforge_engine_stats(api_engine(a)).on_gpu
-               : a->config.gpu;
+    bool there = api_find_model(a, "", &m) && m.state == API_MODEL_AVAILABLE;
+    return there ? stemforge_engine_stats(m.g).on_gpu : a->config.gpu;
+}
+
+// What a request may say for "model".
+static json *models_json(api *a) {
+    json *list = json_new_array();
+    model_names names[FLEET_MODELS_MAX];
+    size_t n = api_list_models(a, names);
+    for (size_t i = 0; i < n; i++) {
+        json *one = json_new_object();
+        json_set_str(one, "model", names[i].key);
+        if (names[i].name) json_set_str(one, "name", names[i].name);
+        json_add(list, one);
+    }
+    return list;
 }
 
 static json *fleet_json(const fleet_state *f) {
@@ -106,10 +122,9 @@ static json *fleet_json(const fleet_state *f) {
 
 void api_get_health(api *a, http_request *q, const char *unused) {
     (void)unused;
-    static const char *const words[] = {"not_loaded", "loading", "available"};
     const char *name = NULL;
     api_model_state model = api_model(a, &name);
-    const fleet_state f = fleet_read(a->config.fleet);
+    const fleet_state f = fleet_read(a->config.fleet, "");
     if (!a->config.works && !f.live)
         model = API_MODEL_NONE; // one that is known is not one that is there
     bool healthy = model == API_MODEL_AVAILABLE && !worker_broken(a->config.worker);
@@ -119,16 +134,16 @@ void api_get_health(api *a, http_request *q, const char *unused) {
     json *v = json_new_object(), *s = json_new_object();
     json_set_str(v, "status", healthy ? "healthy" : "unhealthy");
     json_set_str(v, "timestamp", when);
-    bool diffusion = is_stable_audio(a, &f);
-    json_set_str(s, "musicgen", words[diffusion ? API_MODEL_NONE : model]);
-    json_set_str(s, "stable_audio", words[diffusion ? model : API_MODEL_NONE]);
+    json_set_str(s, "musicgen", service_word(a, "musicgen", true));
+    json_set_str(s, "stable_audio", service_word(a, "stable_audio", false));
     json_set_str(s, "storage", upkeep_storage_ok(a->config.upkeep) ? "connected" : "disconnected");
-    bool gpu = on_gpu(a, model, &f);
+    bool gpu = on_gpu(a, &f);
     json_set_str(s, "device", gpu ? "gpu" : "cpu");
     json_set(v, "services", s);
     json_set_bool(v, "gpu_available", gpu);
     json_set_str(v, "version", STEMFORGE_VERSION);
     if (name) json_set_str(v, "model", name);
+    json_set(v, "models", models_json(a));
     json_set_bool(v, "draining", atomic_load(&a->draining));
     if (fleet_shared(a->config.fleet)) json_set(v, "workers", fleet_json(&f));
     api_reply_json(q, healthy ? 200 : 503, v);

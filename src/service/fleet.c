@@ -17,16 +17,24 @@
 #define DAY_MS (24 * 3600 * 1000.0)
 #define FOR_EVER_MS (INT64_C(100) * 365 * 24 * 3600 * 1000)
 
+// A model of a worker, as it says.
+typedef struct {
+    const char *key, *name; // words that are kept
+} model_word;
+
 struct fleet {
     fleet_config config;
     bool shared;
     char name[JOB_CREW_NAME_MAX + 1]; // of this process
     pthread_mutex_t mu;               // guards what follows
     pthread_cond_t wake;
-    fleet_state state;
+    fleet_state state;                  // of all
+    const char *keys[FLEET_MODELS_MAX]; // of models that were heard of; NULL behind the last
+    fleet_state by_key[FLEET_MODELS_MAX];
     const char *model, *family;            // of this process's worker; NULL: not begun
+    model_word models[WORKER_MODELS_MAX];  // likewise
     bool gpu;                              // it computes on one
-    char papers[JOB_PAPERS_KEY_MAX + 1];   // the key of its model's; "": not left yet
+    char papers[JOB_PAPERS_KEY_MAX + 1];   // the key of its first model's; "": not left yet
     char judge_by[JOB_PAPERS_KEY_MAX + 1]; // that of the model that requests are judged by
     far_model *far;                        // NULL where jobs run
     char *words[WORDS_MAX];
@@ -48,6 +56,27 @@ static const char *keep_word(fleet *f, const char *text) {
 
 // ---- what this process says
 
+static int model_count(const fleet *f) {
+    int n = 0;
+    while (n < WORKER_MODELS_MAX && f->models[n].key) n++;
+    return n;
+}
+
+// Called with the lock.
+static json *own_models(fleet *f) {
+    json *list = json_new_array();
+    for (int i = 0; i < model_count(f); i++) {
+        json *one = json_new_object();
+        json_set_str(one, "key", f->models[i].key);
+        json_set_str(one, "model", f->models[i].name ? f->models[i].name : "");
+        json_set_int(one, "slots", f->config.slots);
+        json_set_num(one, "seconds_per_work",
+                     worker_seconds_per_work(f->config.worker, f->models[i].key));
+        json_add(list, one);
+    }
+    return list;
+}
+
 static json *own_facts(fleet *f) {
     const fleet_config *c = &f->config;
     json *v = json_new_object();
@@ -56,13 +85,14 @@ static json *own_facts(fleet *f) {
     json_set_str(v, "family", f->family ? f->family : "");
     json_set_str(v, "device", f->gpu ? "gpu" : "cpu");
     json_set_str(v, "papers", f->papers);
+    json_set(v, "models", own_models(f));
+    json_set_int(v, "slots", (int64_t)c->slots * MAX(model_count(f), 1));
     pthread_mutex_unlock(&f->mu);
     json_set_str(v, "version", STEMFORGE_VERSION);
     json_set_str(v, "place", c->place);
     json_set_str(v, "weights", c->weights);
-    json_set_int(v, "slots", c->slots);
     json_set_int(v, "busy", worker_busy(c->worker));
-    json_set_num(v, "seconds_per_work", worker_seconds_per_work(c->worker));
+    json_set_num(v, "seconds_per_work", worker_seconds_per_work(c->worker, ""));
     return v;
 }
 
@@ -91,9 +121,35 @@ static double number(const json *v, const char *name) {
     return json_num_value(json_member_of(v, name));
 }
 
+// Called with the lock. Where key stands in keys, or will; -1: there are too many.
+static int place_of(fleet *f, const char *key) {
+    int i = 0;
+    while (i < FLEET_MODELS_MAX && f->keys[i] && strcmp(f->keys[i], key) != 0) i++;
+    if (i == FLEET_MODELS_MAX) return -1;
+    if (!f->keys[i]) f->keys[i] = keep_word(f, key);
+    return f->keys[i] ? i : -1;
+}
+
+// Called with the lock. by_key [FLEET_MODELS_MAX], rates: how many said one.
+static void count_model(fleet *f, fleet_state *by_key, int *rates, const json *m, bool live) {
+    const char *key = word(m, "key");
+    int i = key && *key ? place_of(f, key) : -1;
+    if (i < 0) return;
+    fleet_state *s = &by_key[i];
+    double rate = number(m, "seconds_per_work");
+    if (!s->known) s->model = keep_word(f, word(m, "model"));
+    s->known = true;
+    if (!live) return;
+    s->live++;
+    s->slots += (int)number(m, "slots");
+    if (rate > 0) s->seconds_per_work += (rate - s->seconds_per_work) / ++rates[i];
+}
+
 // Called with the lock.
-static void count_member(fleet *f, fleet_state *s, const job_crew_member *m, int *rates) {
+static void count_member(fleet *f, fleet_state *s, const job_crew_member *m, int *rates,
+                         fleet_state *by_key, int *key_rates) {
     json *v = NULL;
+    bool live = !m->left && m->silent_ms < FLEET_SILENT_MS;
     if (json_parse_any(&v, bytes_of(m->facts), FACTS_MAX, NULL)) return;
     if (!s->known) {
         s->model = keep_word(f, word(v, "model"));
@@ -104,7 +160,10 @@ static void count_member(fleet *f, fleet_state *s, const job_crew_member *m, int
         const char *papers = word(v, "papers");
         if (s->known) snprintf(f->judge_by, sizeof f->judge_by, "%s", papers ? papers : "");
     }
-    if (!m->left && m->silent_ms < FLEET_SILENT_MS) {
+    const json *models = json_find(v, "models");
+    for (size_t i = 0; i < json_len(models); i++)
+        count_model(f, by_key, key_rates, json_at(models, i), live);
+    if (live) {
         double rate = number(v, "seconds_per_work");
         const char *device = word(v, "device");
         s->live++;
@@ -125,11 +184,16 @@ static void look(fleet *f) {
         return; // what was known stays
     }
     fleet_state s = {.seconds_per_work = 0};
-    int rates = 0;
+    fleet_state by_key[FLEET_MODELS_MAX] = {0};
+    int rates = 0, key_rates[FLEET_MODELS_MAX] = {0};
     pthread_mutex_lock(&f->mu);
-    for (size_t i = 0; i < n; i++) count_member(f, &s, &list[i], &rates);
+    for (size_t i = 0; i < n; i++) count_member(f, &s, &list[i], &rates, by_key, key_rates);
     if (!rates) s.seconds_per_work = -1;
     f->state = s;
+    for (int i = 0; i < FLEET_MODELS_MAX; i++) {
+        if (!key_rates[i]) by_key[i].seconds_per_work = -1;
+        f->by_key[i] = by_key[i];
+    }
     pthread_mutex_unlock(&f->mu);
     job_crew_free(list, n);
 }
@@ -202,35 +266,52 @@ status fleet_open(fleet **out, const fleet_config *c, err *e) {
     return rc;
 }
 
-void fleet_begin(fleet *f, const stemforge_info *model, bool gpu) {
+void fleet_begin(fleet *f, const stemforge_info *models, size_t n, bool gpu) {
     pthread_mutex_lock(&f->mu);
-    f->model = keep_word(f, model->name);
-    f->family = keep_word(f, model->family);
+    f->model = keep_word(f, models[0].name);
+    f->family = keep_word(f, models[0].family);
+    for (size_t i = 0; i < n; i++)
+        f->models[i] = (model_word){keep_word(f, models[i].key), keep_word(f, models[i].name)};
     f->gpu = gpu;
     pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->mu);
 }
 
-fleet_state fleet_read(fleet *f) {
+// Called with the lock. What this process alone is.
+static fleet_state own_state(fleet *f, const char *key, double rate) {
+    const model_word *m = &f->models[0];
+    while (key[0] && m < f->models + WORKER_MODELS_MAX && m->key && strcmp(m->key, key) != 0) m++;
+    bool begun = m < f->models + WORKER_MODELS_MAX && m->key;
+    return (fleet_state){.live = begun,
+                         .known = begun,
+                         .gpu = f->gpu,
+                         .slots = f->config.slots * (key[0] ? 1 : MAX(model_count(f), 1)),
+                         .busy = worker_busy(f->config.worker),
+                         .model = begun ? m->name : NULL,
+                         .family = begun ? f->family : NULL,
+                         .seconds_per_work = rate};
+}
+
+fleet_state fleet_read(fleet *f, const char *key) {
     pthread_mutex_lock(&f->mu);
+    double own = worker_seconds_per_work(f->config.worker, key);
     fleet_state s = f->state;
-    double own = worker_seconds_per_work(f->config.worker);
+    if (key[0]) s = (fleet_state){.seconds_per_work = -1};
+    for (int i = 0; i < FLEET_MODELS_MAX && key[0] && f->keys[i]; i++)
+        if (strcmp(f->keys[i], key) == 0) s = f->by_key[i];
     if (s.seconds_per_work < 0) s.seconds_per_work = own; // newer than what was said
     if (f->far) s.judge = far_model_engine(f->far);
     s.judges = !f->far || s.judge || !f->judge_by[0] || far_model_refused(f->far);
-    if (!f->shared) {
-        bool begun = f->model != NULL;
-        s = (fleet_state){.live = begun,
-                          .known = begun,
-                          .gpu = f->gpu,
-                          .slots = f->config.slots,
-                          .busy = worker_busy(f->config.worker),
-                          .model = f->model,
-                          .family = f->family,
-                          .seconds_per_work = own};
-    }
+    if (!f->shared) s = own_state(f, key, own);
     pthread_mutex_unlock(&f->mu);
     return s;
+}
+
+const char *fleet_key(fleet *f, size_t i) {
+    pthread_mutex_lock(&f->mu);
+    const char *key = i < FLEET_MODELS_MAX ? f->keys[i] : NULL;
+    pthread_mutex_unlock(&f->mu);
+    return key;
 }
 
 bool fleet_shared(const fleet *f) {

@@ -12,13 +12,15 @@
 #define FLEET_SAY_MS 2000
 #define FLEET_SILENT_MS 15000 // after that a worker counts as gone
 
+#define FLEET_MODELS_MAX 8 // families of models that are known of
+
 typedef struct fleet fleet;
 
 typedef struct {
     job_store *jobs; // borrowed until fleet_close, as is worker
     worker *worker;
     bool works;                  // this process runs jobs
-    int slots;                   // jobs it runs at once
+    int slots;                   // jobs of a model that it runs at once
     const char *model;           // of its worker, as the engine is told
     const char *place, *weights; // and as it was set, for recipes
     double kept_days; // what was said stays known so long after the last word; 0: for ever
@@ -36,8 +38,14 @@ typedef struct {
 } fleet_state;
 
 status fleet_open(fleet **out, const fleet_config *c, err *e);
-// This process's worker has begun to take jobs. Leaves the papers of its model for others.
-void fleet_begin(fleet *f, const stemforge_info *model, bool gpu);
-fleet_state fleet_read(fleet *f);
+// This process's worker has begun to take jobs for n models, at most WORKER_MODELS_MAX. Leaves the
+// papers of the first for others.
+void fleet_begin(fleet *f, const stemforge_info *models, size_t n, bool gpu);
+// key: of the workers that have such a model (stemforge_info.key), and of their slots for it. "":
+// of all, and the model is their first.
+fleet_state fleet_read(fleet *f, const char *key);
+// The i-th key that was heard of, the first what a worker makes of what nobody asked otherwise;
+// borrowed until fleet_close. NULL: there are no more.
+const char *fleet_key(fleet *f, size_t i);
 bool fleet_shared(const fleet *f); // there may be workers elsewhere
 void fleet_close(fleet *f);        // says that this one's worker ends; NULL is fine

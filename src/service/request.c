@@ -11,9 +11,10 @@
 #include "request/length.h"
 #include "request/stem_name.h"
 
-#define URL_MAX 2048   // characters
-#define SHARP "sharp"  // a '#' would end the path of a URL
-#define UNKNOWN_MAX 20 // members that are warned of, so that the model's warnings have room
+#define URL_MAX 2048       // characters
+#define MODEL_NAME_MAX 200 // bytes
+#define SHARP "sharp"      // a '#' would end the path of a URL
+#define UNKNOWN_MAX 20     // members that are warned of, so that the model's warnings have room
 
 typedef struct {
     request *r;
@@ -92,7 +93,7 @@ static void point_at(char *pointer, size_t cap, const char *wire) {
 }
 
 // The members of a body that are no fields.
-static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url",
+static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url", "model",
                                   "parameters"};
 
 // A member that we read may be there once; of those that are ignored we do not count.
@@ -223,6 +224,19 @@ static void check_callback(checker *c, const json *root) {
     c->r->callback_url = url;
 }
 
+// Which models there are is not ours to know.
+static void check_model(checker *c, const json *root) {
+    const json *j = member(root, "model");
+    const char *name = json_str_value(j);
+    if (!j) return;
+    size_t n = name ? strlen(name) : 0;
+    if (!name)
+        fault(c, "/model", "expected a string, found %s", json_kind(j));
+    else if (n == 0 || n > MODEL_NAME_MAX)
+        fault(c, "/model", "expected 1 to %d bytes, found %zu", MODEL_NAME_MAX, n);
+    c->r->model = name;
+}
+
 // Of all stems.
 static double takes_in(const request *r) {
     return (double)r->ask.stem_count * MAX(r->ask.takes, 1);
@@ -246,6 +260,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     check_id(&c, out->tree, "audio_file_id", out->audio_file_id);
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
+    check_model(&c, out->tree);
     out->work = length_seconds(&out->ask) * takes_in(out);
     if (rc) {
         json_free(c.faults);
@@ -402,19 +417,30 @@ static void point_at_field(char *pointer, size_t cap, const char *where) {
         snprintf(pointer, cap, "/parameters");
 }
 
+static status refuse(json **faults, const char *pointer, const char *detail, err *e) {
+    checker c = {.faults = json_new_array()};
+    fault(&c, pointer, "%s", detail);
+    *faults = c.faults;
+    if (!c.oom && c.faults) return ERR_ARG;
+    json_free(c.faults);
+    *faults = NULL;
+    return err_set(e, ERR_OOM, "no memory to check a request");
+}
+
 status request_check_model(request *r, stemforge_engine *g, warnings *w, json **faults, err *e) {
     const stemforge_events ev = {.arg = w, .warning = on_warning};
     char pointer[96];
     *faults = NULL;
     status rc = stemforge_engine_check(g, &r->ask, &ev, e);
     if (rc != ERR_ARG && rc != ERR_LIMIT) return rc;
-    checker c = {.r = r, .faults = json_new_array()};
     point_at_field(pointer, sizeof pointer, e->where);
     size_t n = strlen(e->where);
     bool named = n && strncmp(e->text, e->where, n) == 0 && strncmp(e->text + n, ": ", 2) == 0;
-    fault(&c, pointer, "%s", e->text + (named ? n + 2 : 0));
-    *faults = c.faults;
-    return c.oom ? err_set(e, ERR_OOM, "no memory to check a request") : ERR_ARG;
+    return refuse(faults, pointer, e->text + (named ? n + 2 : 0), e);
+}
+
+status request_refuse(json **faults, const char *pointer, err *e) {
+    return refuse(faults, pointer, e->text, e);
 }
 
 // A JSON pointer to a member that nobody knows: ~ and / are escaped.

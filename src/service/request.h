@@ -15,6 +15,7 @@
 typedef struct {
     char id[REQUEST_ID_MAX + 1], audio_file_id[REQUEST_ID_MAX + 1];
     const char *callback_url; // NULL: not given
+    const char *model;        // which is to make it, as the request says; NULL: not said
     stemforge_request ask;    // what the engine is to make
     bool seed_given;
     double work; // seconds of audio in all
@@ -54,6 +55,8 @@ void request_warn_unknown(const request *r, warnings *w);
 // Adds what the model assumes and does not use. ERR_ARG: the model cannot take it, *faults says why
 // as request_parse does.
 status request_check_model(request *r, stemforge_engine *g, warnings *w, json **faults, err *e);
+// ERR_ARG, and *faults says e's text of the member at pointer, as request_parse does; or ERR_OOM.
+status request_refuse(json **faults, const char *pointer, err *e);
 // An array of {"code", "pointer", "detail"}, the caller's. NULL: no memory.
 json *request_warnings_json(const warnings *w);
 

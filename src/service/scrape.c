@@ -42,36 +42,53 @@ static void jobs(const scrape_sources *s) {
     gauge(s, "stemforge_job_writes_total", (double)t.writes);
 }
 
-static void gpu(const scrape_sources *s, bool works) {
-    const stemforge_info info = stemforge_engine_info(s->engine);
-    if (!info.gpu) return;
+static void gpu(const scrape_sources *s, const stemforge_info *m, bool works) {
     char label[160];
-    snprintf(label, sizeof label, "name=\"%.80s\",cuda=\"%d.%d\"", info.gpu, info.gpu_driver / 1000,
-             info.gpu_driver % 1000 / 10);
+    snprintf(label, sizeof label, "name=\"%.80s\",cuda=\"%d.%d\"", m->gpu, m->gpu_driver / 1000,
+             m->gpu_driver % 1000 / 10);
     metrics_set(s->metrics, "stemforge_gpu_info", label, works);
-    gauge(s, "stemforge_gpu_memory_bytes", (double)info.gpu_memory);
+    gauge(s, "stemforge_gpu_memory_bytes", (double)m->gpu_memory);
 }
 
 // Of all processes that share the queue: each of them says the same.
 static void fleet_of(const scrape_sources *s) {
-    const fleet_state f = fleet_read(s->fleet);
+    const fleet_state f = fleet_read(s->fleet, "");
     gauge(s, "stemforge_fleet_workers", f.live);
     gauge(s, "stemforge_fleet_slots", f.slots);
     gauge(s, "stemforge_fleet_slots_busy", f.busy);
 }
 
-static void engine(const scrape_sources *s) {
-    if (!s->engine) return;
-    stemforge_stats t = stemforge_engine_stats(s->engine);
-    gauge(s, "stemforge_model_steps_total", (double)t.steps);
-    gauge(s, "stemforge_model_rows_total", (double)t.rows);
-    gauge(s, "stemforge_model_busy_seconds_total", t.busy_seconds);
-    gauge(s, "stemforge_batch_size", t.running);
-    gauge(s, "stemforge_batch_waiting", t.waiting);
-    gauge(s, "stemforge_batch_occupancy", t.steps ? (double)t.rows / (double)t.steps : 0);
+static void engine(const scrape_sources *s, stemforge_engine *g) {
+    const stemforge_info info = stemforge_engine_info(g);
+    stemforge_stats t = stemforge_engine_stats(g);
+    const struct {
+        const char *name;
+        double value;
+    } of_model[] = {
+        {"stemforge_model_loaded", s->model_loaded},
+        {"stemforge_model_steps_total", (double)t.steps},
+        {"stemforge_model_rows_total", (double)t.rows},
+        {"stemforge_model_busy_seconds_total", t.busy_seconds},
+        {"stemforge_batch_size", t.running},
+        {"stemforge_batch_waiting", t.waiting},
+        {"stemforge_batch_occupancy", t.steps ? (double)t.rows / (double)t.steps : 0},
+    };
+    char label[160];
+    snprintf(label, sizeof label, "model=\"%s\"", info.key);
+    for (size_t i = 0; i < ARRAY_LEN(of_model); i++)
+        metrics_set(s->metrics, of_model[i].name, label, of_model[i].value);
+    snprintf(label, sizeof label, "model=\"%s\",name=\"%.80s\"", info.key, info.name);
+    metrics_set(s->metrics, "stemforge_model_info", label, 1);
+    if (!info.gpu) return;
+    gpu(s, &info, t.on_gpu);
+}
+
+// Of the first model, the one that may be on a GPU.
+static void device(const scrape_sources *s) {
+    if (!s->engines[0]) return;
+    stemforge_stats t = stemforge_engine_stats(s->engines[0]);
     gauge(s, "stemforge_on_gpu", t.on_gpu);
     gauge(s, "stemforge_gpu_failures_total", t.gpu_failures);
-    gpu(s, t.on_gpu);
 }
 
 static void storage(const scrape_sources *s) {
@@ -113,19 +130,22 @@ void scrape_gauges(const scrape_sources *s) {
     snprintf(label, sizeof label, "version=\"%s\",model=\"%.80s\"", STEMFORGE_VERSION,
              s->model_name ? s->model_name : "");
     metrics_set(s->metrics, "stemforge_build_info", label, 1);
-    gauge(s, "stemforge_model_loaded", s->model_loaded);
     gauge(s, "stemforge_ready",
           s->model_loaded && !s->draining && !worker_broken(s->worker) &&
               upkeep_jobs_ok(s->upkeep));
     gauge(s, "stemforge_draining", s->draining);
     gauge(s, "stemforge_queue_max", s->queue_max);
-    gauge(s, "stemforge_slots", s->workers);
+    int models = 0;
+    for (size_t i = 0; i < WORKER_MODELS_MAX; i++) models += s->engines[i] != NULL;
+    gauge(s, "stemforge_slots", s->workers * MAX(models, 1));
     gauge(s, "stemforge_slots_busy", worker_busy(s->worker));
     gauge(s, "stemforge_event_streams", events_streams(s->events));
     if (s->server) gauge(s, "stemforge_http_connections", http_server_connections(s->server));
     jobs(s);
     fleet_of(s);
-    engine(s);
+    for (size_t i = 0; i < WORKER_MODELS_MAX; i++)
+        if (s->engines[i]) engine(s, s->engines[i]);
+    device(s);
     storage(s);
     process(s);
 }

@@ -16,9 +16,9 @@ typedef struct {
     worker *worker;
     fleet *fleet;
     upkeep *upkeep;
-    http_server *server;      // may be NULL
-    stemforge_engine *engine; // may be NULL
-    const char *model_name;   // may be NULL
+    http_server *server;                          // may be NULL
+    stemforge_engine *engines[WORKER_MODELS_MAX]; // may be NULL
+    const char *model_name;                       // may be NULL
     bool model_loaded, draining;
     int queue_max, workers;
     int64_t started_ms; // wall

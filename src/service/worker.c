@@ -1,4 +1,5 @@
 // worker.c - see worker.h: the slots that take jobs, and the leases on them.
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,7 +44,7 @@ static void *slot_thread(void *arg) {
         job j = {0};
         claim_token claim;
         err e;
-        status rc = source_claim(w->config.source, job_time_now(), &claim, &j, &e);
+        status rc = source_claim(s->m->source, job_time_now(), &claim, &j, &e);
         if (rc == OK) {
             slot_take(s, claim, &j);
             worker_run_job(s, &j);
@@ -72,7 +73,7 @@ static void renew(slot *s) {
     bool known = events_find(w->config.events, id, progress, JOB_STEMS_MAX), cancel = false;
     err e;
     status rc =
-        source_renew(w->config.source, claim, known ? progress : NULL, job_time_now(), &cancel, &e);
+        source_renew(s->m->source, claim, known ? progress : NULL, job_time_now(), &cancel, &e);
     pthread_mutex_lock(&w->mu);
     bool same = s->busy && claim_token_same(&s->claim, &claim);
     if (same && rc == OK && cancel) atomic_store(&s->canceled, true);
@@ -100,28 +101,47 @@ status worker_open(worker **out, const worker_config *c, err *e) {
     if (!w) return err_set(e, ERR_OOM, "worker");
     w->config = *c;
     if (w->config.beat_ms <= 0) w->config.beat_ms = MAX(c->lease_ms / 3, 50);
-    w->seconds_per_work = -1;
     pthread_mutex_init(&w->mu, NULL);
     os_cond_init(&w->wake);
     os_cond_init(&w->idle);
     os_cond_init(&w->beat);
-    w->slots = mem_calloc((size_t)c->workers, sizeof *w->slots);
+    w->slots = mem_calloc((size_t)c->workers * WORKER_MODELS_MAX, sizeof *w->slots);
     if (w->slots) return OK;
     worker_close(w);
     *out = NULL;
     return err_set(e, ERR_OOM, "workers");
 }
 
-status worker_start(worker *w, stemforge_engine *g, err *e) {
-    w->engine = g;
-    w->title = stemforge_engine_info(g).title;
+static status start_slots(worker *w, loaded_model *m, err *e) {
     for (int i = 0; i < w->config.workers; i++) {
-        slot *s = &w->slots[i];
+        slot *s = &w->slots[w->slot_count];
         s->w = w;
+        s->m = m;
         s->runs = pthread_create(&s->thread, NULL, slot_thread, s) == 0;
         if (!s->runs) return err_set(e, ERR_IO, "no more threads for workers");
+        pthread_mutex_lock(&w->mu);
         w->slot_count++;
+        pthread_mutex_unlock(&w->mu);
     }
+    return OK;
+}
+
+status worker_start(worker *w, const worker_model *models, size_t n, err *e) {
+    assert(n >= 1 && n <= WORKER_MODELS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const stemforge_info info = stemforge_engine_info(models[i].engine);
+        w->models[i] = (loaded_model){.engine = models[i].engine,
+                                      .source = models[i].source,
+                                      .key = info.key,
+                                      .title = info.title,
+                                      .seconds_per_work = -1};
+    }
+    pthread_mutex_lock(&w->mu);
+    w->model_count = n;
+    pthread_mutex_unlock(&w->mu);
+    status rc = OK;
+    for (size_t i = 0; i < n && !rc; i++) rc = start_slots(w, &w->models[i], e);
+    if (rc) return rc;
     w->lease_runs = pthread_create(&w->lease_thread, NULL, lease_thread, w) == 0;
     return w->lease_runs ? OK : err_set(e, ERR_IO, "no thread to renew leases");
 }
@@ -129,13 +149,13 @@ status worker_start(worker *w, stemforge_engine *g, err *e) {
 void worker_wake(worker *w) {
     pthread_mutex_lock(&w->mu);
     w->wakes++;
-    pthread_cond_signal(&w->wake);
+    pthread_cond_broadcast(&w->wake); // whose model it is for, the source knows
     pthread_mutex_unlock(&w->mu);
 }
 
 void worker_cancel(worker *w, const char *id) {
     pthread_mutex_lock(&w->mu);
-    for (int i = 0; i < w->config.workers; i++) {
+    for (int i = 0; i < w->slot_count; i++) {
         slot *s = &w->slots[i];
         if (s->busy && strcmp(s->id, id) == 0) atomic_store(&s->canceled, true);
     }
@@ -153,9 +173,11 @@ int worker_busy(worker *w) {
     return n;
 }
 
-double worker_seconds_per_work(worker *w) {
+double worker_seconds_per_work(worker *w, const char *key) {
+    double v = -1;
     pthread_mutex_lock(&w->mu);
-    double v = w->seconds_per_work;
+    for (size_t i = w->model_count; i-- > 0;)
+        if (!key[0] || strcmp(w->models[i].key, key) == 0) v = w->models[i].seconds_per_work;
     pthread_mutex_unlock(&w->mu);
     return v;
 }

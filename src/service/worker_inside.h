@@ -8,9 +8,18 @@
 
 #include "service/worker.h"
 
+// A model that is loaded. Guarded by worker.mu: seconds_per_work.
+typedef struct {
+    stemforge_engine *engine;
+    source *source;
+    const char *key, *title; // of its family; the title is for log lines
+    double seconds_per_work;
+} loaded_model;
+
 // A thread that runs one job at a time. Guarded by worker.mu: busy, id, claim, stem_count.
 typedef struct {
     worker *w;
+    loaded_model *m;
     pthread_t thread;
     bool runs, busy;
     char id[JOB_ID_MAX + 1];
@@ -21,15 +30,14 @@ typedef struct {
 
 struct worker {
     worker_config config;
-    stemforge_engine *engine; // NULL before worker_start
-    const char *title;        // of its family, for log lines
-    pthread_mutex_t mu;       // guards everything below that is not atomic
+    loaded_model models[WORKER_MODELS_MAX];
+    size_t model_count; // 0 before worker_start
+    pthread_mutex_t mu; // guards everything below that is not atomic
     pthread_cond_t wake, idle, beat;
     uint64_t wakes; // so that one that comes during a claim is not missed
     bool stopping;  // no more claims
     bool closing;   // the lease thread ends
     int busy;
-    double seconds_per_work;
     slot *slots;
     int slot_count;
     pthread_t lease_thread;

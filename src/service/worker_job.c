@@ -106,7 +106,7 @@ static status store_stem(run *x, const char *key, bytes wav, blob_info *info, er
 // The database may be full or read-only for a while: what was achieved is worth waiting for.
 static status record_stem(run *x, const char *stem, const job_result *r, err *e) {
     for (int tries = 0;;) {
-        status rc = source_landed(x->w->config.source, x->s->claim, stem, r, job_time_now(), e);
+        status rc = source_landed(x->s->m->source, x->s->claim, stem, r, job_time_now(), e);
         if (rc == ERR_CANCELED) atomic_store(&x->s->lost, true);
         if (rc != ERR_IO && rc != ERR_BUSY && rc != ERR_OOM) return rc;
         log_warn("worker", "database refuses a stem of %s, its job waits: %s", x->j->id, e->text);
@@ -172,7 +172,8 @@ static status land_stem(run *x, size_t i, const stemforge_stem *stem, err *e) {
 static status take_stem(run *x, size_t i, const stemforge_stem *stem, err *e) {
     worker *w = x->w;
     double seconds = (double)stem->frames / stem->sample_rate;
-    log_info("worker", "%s generated %.1fs of audio for stem '%s'", w->title, seconds, stem->name);
+    log_info("worker", "%s generated %.1fs of audio for stem '%s'", x->s->m->title, seconds,
+             stem->name);
     metrics_observe(w->config.metrics, "stemforge_job_predict_seconds", NULL, stem->seconds_spent);
     char label[40];
     snprintf(label, sizeof label, "stem=\"%s\"", stem->name);
@@ -225,7 +226,7 @@ static void end_job(run *x, job_state end, const char *code, const char *text) {
     int tries = 0;
     status rc;
     do {
-        rc = source_finish(w->config.source, x->s->claim, &how, job_time_now(), &ended, &e);
+        rc = source_finish(x->s->m->source, x->s->claim, &how, job_time_now(), &ended, &e);
         if (rc == OK || rc == ERR_CANCELED || rc == ERR_ARG || rc == ERR_LIMIT) break;
         log_warn("worker", "the end of %s cannot be recorded, trying on: %s", x->j->id, e.text);
         int64_t until = deadline_after(MIN(100LL << MIN(tries++, 10), RETRY_MS_MAX));
@@ -244,7 +245,7 @@ static void end_job(run *x, job_state end, const char *code, const char *text) {
 
 static void give_back(run *x, bool counted) {
     err e;
-    status rc = source_release(x->w->config.source, x->s->claim, counted, 0, job_time_now(), &e);
+    status rc = source_release(x->s->m->source, x->s->claim, counted, 0, job_time_now(), &e);
     log_info("worker", "Gave request_id=%s back to the queue%s%s", x->j->id, rc ? ": " : "",
              rc ? e.text : "");
 }
@@ -256,7 +257,7 @@ static void end_failed(run *x, const err *why) {
     snprintf(text, sizeof text, "stem '%s': %.460s", stem, why->text);
     log_fields before =
         log_set_fields((log_fields){.job = x->j->id, .stem = stem, .seconds = seconds_run(x)});
-    log_error("worker", "%s generation failed for stem '%s': %s", w->title, stem, why->text);
+    log_error("worker", "%s generation failed for stem '%s': %s", x->s->m->title, stem, why->text);
     log_set_fields(before);
     metrics_count(w->config.metrics, "stemforge_stem_errors_total", "stem=\"%s\"", stem);
     if (why->code == ERR_DEVICE) {
@@ -279,11 +280,14 @@ static void note_rate(run *x) {
     worker *w = x->w;
     double spent = seconds_run(x);
     if (x->made <= 0) return;
+    loaded_model *m = x->s->m;
     pthread_mutex_lock(&w->mu);
-    double now = spent / x->made, old = w->seconds_per_work;
-    w->seconds_per_work = old < 0 ? now : old + RATE_WEIGHT * (now - old);
+    double now = spent / x->made, old = m->seconds_per_work;
+    m->seconds_per_work = old < 0 ? now : old + RATE_WEIGHT * (now - old);
     pthread_mutex_unlock(&w->mu);
-    metrics_set(w->config.metrics, "stemforge_real_time_factor", NULL, x->made / MAX(spent, 1e-9));
+    char label[48];
+    snprintf(label, sizeof label, "model=\"%s\"", m->key);
+    metrics_set(w->config.metrics, "stemforge_real_time_factor", label, x->made / MAX(spent, 1e-9));
 }
 
 static void settle(run *x, status rc, const err *why) {
@@ -299,7 +303,7 @@ static void settle(run *x, status rc, const err *why) {
     } else if (rc == ERR_CANCELED && x->timed_out) {
         err late;
         err_set(&late, rc, "not finished within %.0f seconds", x->w->config.job_seconds_max);
-        log_error("worker", "%s generation failed for stem '%s': %s", x->w->title,
+        log_error("worker", "%s generation failed for stem '%s': %s", x->s->m->title,
                   failed_stem(x, &late), late.text);
         end_job(x, JOB_FAILED, "timeout", late.text);
     } else if (rc == ERR_CANCELED && atomic_load(&x->w->give_back)) {
@@ -341,7 +345,7 @@ static status make(run *x, const bool *skip, err *why) {
     if (rc) err_about(why, "recording");
     q.recording_image = recording.p;
     q.recording_size = recording.n;
-    if (!rc) rc = stemforge_generate(x->w->engine, &q, &ev, why);
+    if (!rc) rc = stemforge_generate(x->s->m->engine, &q, &ev, why);
     bool about_it = strcmp(why->where, "recording") == 0 || strncmp(why->where, "follow", 6) == 0;
     if (rc && about_it) x->code = "recording";
     buf_deinit(&recording);

@@ -33,6 +33,69 @@ class StableAudio(Case):
         self.assertIn("Stable Audio generated 1.0s of audio for stem 'drums'", log)
 
 
+class TwoModels(Case):
+    """One worker with a model of each family."""
+    @classmethod
+    def setUpClass(cls):
+        cls.s = Server(binary=PROGRAM, flags=["serve", "--model", str(MODEL)],
+                       STABLE_AUDIO_MODEL=str(ROOT / "tests" / "parity" / "sa-f32" / "model"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.s.close()
+
+    def body(self, model, **more):
+        return request(target_stems=["drums"], model=model, parameters={"duration_seconds": 1, "random_seed": 4, **more})
+
+    def stem(self, b):
+        self.s.wait_job(b["generation_request_id"], seconds=60)
+        return self.s.ask("GET", f"/files/{b['audio_file_id']}/generated/{b['generation_request_id']}/drums.wav").body
+
+    def test_each_job_is_made_by_the_model_it_names_and_neither_holds_the_other_up(self):
+        long = self.body("stable_audio", steps=500)
+        long["target_stems"] = ["drums", "bass", "guitar", "vocals", "piano", "synth", "other"]
+        self.s.submit(long)
+        eventually("it runs", lambda: self.s.job(long["generation_request_id"])["status"] == "processing")
+        default, named = self.body(None), self.body(MODEL.name)
+        for b in (default, named):
+            self.s.submit(b)
+        self.assertEqual(self.stem(default), self.stem(named))
+        self.assertEqual(self.s.job(long["generation_request_id"])["status"], "processing")  # not first to its end
+        other = self.body("musicgen", duration_seconds=20)
+        self.s.submit(other)
+        self.s.ask("POST", f"/jobs/{long['generation_request_id']}/cancel")
+        self.s.wait_job(long["generation_request_id"], "canceled", seconds=60)
+        alone, beside = self.body("stable_audio", steps=6), self.body("stable_audio", steps=6)
+        self.s.submit(beside)
+        made = self.stem(beside)
+        self.s.wait_job(other["generation_request_id"], seconds=120)
+        self.s.submit(alone)
+        self.assertEqual(self.stem(alone), made)
+        recipes = [self.s.ask("GET", f"/jobs/{b['generation_request_id']}/recipe.json").json for b in (default, alone)]
+        self.assertTrue(recipes[0]["model"].endswith("mono/model"), recipes[0])
+        self.assertTrue(recipes[1]["model"].endswith("sa-f32/model"), recipes[1])
+        log = self.s.log_path.read_text()
+        for line in ("MusicGen generated 1.0s", "Stable Audio generated 1.0s", "Stable Audio loaded successfully"):
+            self.assertIn(line, log)
+
+    def test_health_and_metrics_tell_of_both(self):
+        h = self.s.ask("GET", "/health").json
+        self.assertEqual((h["services"]["musicgen"], h["services"]["stable_audio"]), ("available", "available"))
+        self.assertEqual([m["model"] for m in h["models"]], ["musicgen", "stable_audio"])
+        text = self.s.ask("GET", "/metrics").body.decode()
+        for key in ("musicgen", "stable_audio"):
+            self.assertIn(f'stemforge_model_loaded{{model="{key}"}} 1', text)
+
+    def test_a_model_that_is_not_there_is_refused_with_those_that_are(self):
+        a = self.s.ask("POST", "/generate", self.body("mystery"))
+        self.assertEqual((a.code, a.json["errors"][0]["pointer"]), (422, "/model"))
+        self.assertIn("expected musicgen (model) or stable_audio (model)", a.json["errors"][0]["detail"])
+        self.assertIn('"mystery"', a.json["errors"][0]["detail"])
+        for wrong in (7, "", "x" * 201):
+            a = self.s.ask("POST", "/generate", self.body(wrong))
+            self.assertEqual((a.code, a.json["errors"][0]["pointer"]), (422, "/model"), wrong)
+
+
 class Real(Case):
     @classmethod
     def setUpClass(cls):
@@ -149,8 +212,8 @@ class Real(Case):
 
     def test_the_batch_is_shared_and_measured(self):
         self.stems(self.body(5, ["drums", "bass", "guitar", "piano"]))
-        self.assertGreater(self.s.metric("stemforge_batch_occupancy"), 1)
-        self.assertGreater(self.s.metric("stemforge_model_steps_total"), 10)
+        self.assertGreater(self.s.metric('stemforge_batch_occupancy{model="musicgen"}'), 1)
+        self.assertGreater(self.s.metric('stemforge_model_steps_total{model="musicgen"}'), 10)
 
     def test_a_model_in_a_hub_cache_has_its_repositorys_name(self):
         with tempfile.TemporaryDirectory() as cache:

@@ -183,6 +183,7 @@ static status leave_gpu(family *f, err *e) {
 }
 
 const family_ops tone_family_ops = {
+    .key = "musicgen",
     .title = "MusicGen", // the word of the service's log lines
     .expects = "\"tone\"",
     .size = sizeof(family),

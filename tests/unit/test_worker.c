@@ -32,8 +32,7 @@ typedef struct {
 } rig;
 
 static void open_worker(rig *g, double seconds_max) {
-    worker_config w = {.source = source_jobs_open(&g->source, g->jobs, NULL),
-                       .blobs = g->blobs,
+    worker_config w = {.blobs = g->blobs,
                        .metrics = g->metrics,
                        .events = g->events,
                        .outbox = g->outbox,
@@ -44,7 +43,8 @@ static void open_worker(rig *g, double seconds_max) {
                        .storage_seconds_max = 10};
     err e;
     cr_assert_eq(worker_open(&g->worker, &w, &e), OK, "%s", e.text);
-    cr_assert_eq(worker_start(g->worker, g->engine, &e), OK, "%s", e.text);
+    const worker_model m = {g->engine, source_jobs_open(&g->source, g->jobs, NULL)};
+    cr_assert_eq(worker_start(g->worker, &m, 1, &e), OK, "%s", e.text);
 }
 
 static atomic_bool storage_away;

@@ -227,6 +227,7 @@ static status leave_gpu(family *base, err *e) {
 }
 
 const family_ops musicgen_family_ops = {
+    .key = "musicgen",
     .title = "MusicGen",
     .expects = "\"musicgen\" or \"musicgen_melody\"",
     .size = sizeof(musicgen_family),

@@ -181,6 +181,7 @@ static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
 }
 
 const family_ops stableaudio_family_ops = {
+    .key = "stable_audio",
     .title = "Stable Audio",
     .expects = "a Stable Audio folder: of a StableAudioPipeline, or with model_config.json",
     .size = sizeof(stableaudio_family),
