@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     status (*write)(db *d, db_work work, void *arg, err *e);
     status (*read)(db *d, db_work work, void *arg, err *e);
+    status (*write_one)(db *d, db_work work, void *arg, err *e); // NULL: not shared
     bool (*broken)(db *d);
     void (*counts)(db *d, uint64_t *commits, uint64_t *writes);
     status (*listen)(db *d, db_heard heard, void *arg, err *e); // NULL, as the next two: not shared
@@ -95,6 +96,14 @@ static inline status db_write(db *d, db_work work, void *arg, err *e) {
 // The same for work that only reads: nothing is written.
 static inline status db_read(db *d, db_work work, void *arg, err *e) {
     return d->ops->read(d, work, arg, e);
+}
+
+// For a shared database: work that steps one statement alone, once, as a transaction of its own:
+// one round trip. The statement says mark(session, turn) for each row that it gives, with its two
+// last parameters, which are not work's to bind; work may be run again. When the answer is lost it
+// is looked up, and OK without a row means that it is stored.
+static inline status db_write_one(db *d, db_work work, void *arg, err *e) {
+    return d->ops->write_one(d, work, arg, e);
 }
 
 // True once a sync to disk has failed: nothing more is written. Only a restart helps.

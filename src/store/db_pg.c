@@ -76,8 +76,8 @@ static status begin(pg_link *l, const char *how, err *e) {
     return OK;
 }
 
-// A link with a transaction begun. Idle links that turn out to be dead are replaced: nothing was
-// asked of them yet.
+// A link with a transaction begun; how NULL: with none, each statement is one. Idle links that turn
+// out to be dead are replaced: nothing was asked of them yet.
 static status open_tx(db_pg *d, const char *how, pg_link **out, err *e) {
     for (;;) {
         status rc = borrow(d, out, e);
@@ -89,7 +89,9 @@ static status open_tx(db_pg *d, const char *how, pg_link **out, err *e) {
             drop(d, NULL);
             return rc;
         }
-        if (!(*out)->lost) rc = begin(*out, how, e);
+        (*out)->one = how == NULL;
+        if (!how && !fresh && pg_link_is_dead(*out)) (*out)->lost = true;
+        if (!(*out)->lost && how) rc = begin(*out, how, e);
         if (!rc && !(*out)->lost) return OK;
         if (!(*out)->lost) pg_run(*out, NULL, NULL, "ROLLBACK");
         bool again = (*out)->lost && !fresh;
@@ -120,7 +122,8 @@ static status close_session(db_pg *d, const pg_link *dead, int64_t *turn, err *e
 }
 
 // After a commit without an answer. OK: it took place.
-static status find_out(db_pg *d, const pg_link *dead, int64_t turn, err *e) {
+// ERR_NOT_FOUND: it did not. ERR_BUSY: nobody can tell.
+static status look_up(db_pg *d, const pg_link *dead, int64_t turn, err *e) {
     int64_t deadline = os_clock_ns() + INT64_C(1000000) * FIND_OUT_MS, found;
     err why;
     status rc;
@@ -132,7 +135,13 @@ static status find_out(db_pg *d, const pg_link *dead, int64_t turn, err *e) {
     log_warn("store", "the connection was lost during a commit; looked up: it %s",
              found == turn ? "took place" : "did not take place");
     if (found == turn) return OK;
-    return err_set(e, ERR_BUSY, "database: the connection was lost; nothing was stored");
+    return err_set(e, ERR_NOT_FOUND, "database: the connection was lost; nothing was stored");
+}
+
+static status find_out(db_pg *d, const pg_link *dead, int64_t turn, err *e) {
+    status rc = look_up(d, dead, turn, e);
+    if (rc == ERR_NOT_FOUND && e) e->code = ERR_BUSY;
+    return rc == ERR_NOT_FOUND ? ERR_BUSY : rc;
 }
 
 static status commit(db_pg *d, pg_link *l, err *e) {
@@ -169,6 +178,40 @@ static status pg_write(db *base, db_work work, void *arg, err *e) {
     else if (!l->lost)
         pg_run(l, NULL, NULL, "ROLLBACK");
     give_back(d, l);
+    return rc;
+}
+
+// One try. *again: the link was dead, and it is certain that nothing was stored.
+static status write_at_once(db_pg *d, db_work work, void *arg, bool *again, err *e) {
+    pg_link *l;
+    *again = false;
+    status rc = open_tx(d, NULL, &l, e);
+    if (rc) return rc;
+    l->changed = false;
+    rc = work(&l->tx, arg, e);
+    if (rc && l->lost) {
+        rc = look_up(d, l, l->turn + 1, e);
+        *again = rc == ERR_NOT_FOUND;
+        if (*again) rc = ERR_BUSY;
+    } else if (rc && rc != ERR_NOT_FOUND) {
+        l->lost = true; // its session may be over
+    } else if (l->changed) {
+        l->turn++;
+        l->used_ns = os_clock_ns();
+    }
+    give_back(d, l);
+    return rc;
+}
+
+// After a restart of the server all idle links are dead, and a fresh one comes behind them.
+static status pg_write_one(db *base, db_work work, void *arg, err *e) {
+    db_pg *d = (db_pg *)base;
+    bool again = true;
+    status rc = ERR_BUSY;
+    for (int i = 0; again && i <= d->link_max; i++) rc = write_at_once(d, work, arg, &again, e);
+    if (rc == ERR_BUSY && e) e->code = rc;
+    atomic_fetch_add(&d->writes, 1);
+    if (!rc) atomic_fetch_add(&d->commits, 1);
     return rc;
 }
 
@@ -237,6 +280,7 @@ static void pg_close(db *base) {
 
 static const db_ops pg_ops = {.write = pg_write,
                               .read = pg_read,
+                              .write_one = pg_write_one,
                               .broken = pg_broken,
                               .counts = pg_counts,
                               .listen = pg_listen,

@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "store/db.h"
 
-#define PG_PARAMS_MAX 12
+#define PG_PARAMS_MAX 16
 #define PG_NAME_SIZE 64 // of a schema
 #define PG_ID_SIZE 33   // 16 random bytes in hex
 
@@ -47,6 +47,7 @@ struct pg_link {
     bool lost;         // nothing more can be asked of it
     pg_query *queries; // [statement_count]; NULL for a bare link
     int changes;       // rows that the last statement changed
+    bool one;          // the transaction is one statement, which marks itself
     bool changed;      // some statement of this transaction did
     int64_t now_ms;    // the database's clock when the transaction began
     char session[PG_ID_SIZE];
@@ -78,7 +79,8 @@ struct db_pg {
 
 // Connects. bare: without a session and without statements.
 status pg_link_open(pg_link **out, db_pg *d, bool bare, err *e);
-void pg_link_close(pg_link *l); // NULL is fine
+void pg_link_close(pg_link *l);   // NULL is fine
+bool pg_link_is_dead(pg_link *l); // whether the server has said so by now; asks nothing
 
 // Sends one or several statements and waits. *last (may be NULL) gets the last one's result, to be
 // cleared by the caller. The first that fails ends it: its status. When no answer comes the link is

@@ -212,3 +212,7 @@ void pg_link_close(pg_link *l) {
     PQfinish(l->conn);
     mem_free(l);
 }
+
+bool pg_link_is_dead(pg_link *l) {
+    return !PQconsumeInput(l->conn) || PQstatus(l->conn) != CONNECTION_OK;
+}

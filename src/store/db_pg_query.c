@@ -92,6 +92,10 @@ static status run(pg_query *q, err *e) {
     if (rc) return rc;
     // A parameter that another database's text for this statement has is left out here.
     int n = count_params(l->d->schema->statements[q->index]);
+    if (l->one) {
+        pg_bind(&q->base, n - 1, (db_value){.kind = DB_TEXT, .b = bytes_of(l->session)});
+        pg_bind(&q->base, n, (db_value){.kind = DB_INT, .i = l->turn + 1});
+    }
     for (int i = 0; i < n; i++) {
         db_value v = q->params[i].value;
         values[i] = v.kind == DB_NULL ? NULL : v.b.p ? (const char *)v.b.p : "";
@@ -103,7 +107,7 @@ static status run(pg_query *q, err *e) {
     if (rc) return rc;
     l->changes = (int)strtol(PQcmdTuples(q->rows), NULL, 10);
     bool read = strncmp(PQcmdStatus(q->rows), "SELECT", 6) == 0;
-    if (!read && l->changes > 0) l->changed = true;
+    if ((l->one || !read) && l->changes > 0) l->changed = true;
     return OK;
 }
 

@@ -49,17 +49,17 @@ static status find_existing(db_tx *t, submit_args *a, err *e) {
 // tenth more.
 #define COUNT_GOOD_NS INT64_C(1000000000)
 
-static bool has_room(db_tx *t, job_store *s) {
+static bool has_room(job_store *s) {
     int64_t most = s->config.queue_max, since = atomic_load(&s->submitted);
     int64_t counted_ns = atomic_load(&s->counted_ns), now = os_clock_ns();
     // Of those who come when it is too old one counts, and the others go by it once more.
     bool lately = now - counted_ns < COUNT_GOOD_NS ||
                   (counted_ns && !atomic_compare_exchange_strong(&s->counted_ns, &counted_ns, now));
-    return t->shared && lately && atomic_load(&s->counted) + since + most / 10 + 1 < most;
+    return s->d->shared && lately && atomic_load(&s->counted) + since + most / 10 + 1 < most;
 }
 
 static status check_room(db_tx *t, const submit_args *a, err *e) {
-    if (has_room(t, a->s)) return OK;
+    if (has_room(a->s)) return OK;
     db_query *q = db_stmt(t, Q_COUNT_QUEUED);
     status rc = db_step(t, q, e);
     if (rc) return rc;
@@ -82,9 +82,8 @@ static status insert_stems(db_tx *t, const job_new *n, int64_t seq, err *e) {
     return OK;
 }
 
-static status insert_job(db_tx *t, submit_args *a, err *e) {
+static void bind_job(db_query *q, const submit_args *a) {
     const job_new *n = a->n;
-    db_query *q = db_stmt(t, Q_INSERT_JOB);
     db_bind_text(q, 1, n->id);
     db_bind_text(q, 2, n->audio_file_id);
     db_bind_blob(q, 3, (bytes){a->digest, SHA256_LEN});
@@ -93,14 +92,38 @@ static status insert_job(db_tx *t, submit_args *a, err *e) {
     db_bind_text(q, 6, n->trace);
     db_bind_int(q, 7, (int64_t)n->seed);
     db_bind_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
-    db_bind_int(q, 9, a->now.wall_ms);
     db_bind_text(q, 10, n->warnings);
     db_bind_text(q, 11, n->model ? n->model : "");
+}
+
+static status insert_job(db_tx *t, submit_args *a, err *e) {
+    db_query *q = db_stmt(t, Q_INSERT_JOB);
+    bind_job(q, a);
+    db_bind_int(q, 9, a->now.wall_ms);
     status rc = db_step(t, q, e); // ERR_NOT_FOUND: somebody else has just inserted this id
     if (rc) return rc;
     *a->out = (job_submitted){.seq = db_get_int(q, 0), .state = JOB_QUEUED};
     rc = db_exec(t, q, e); // RETURNING statements want to be run to their end
-    return rc ? rc : insert_stems(t, n, a->out->seq, e);
+    return rc ? rc : insert_stems(t, a->n, a->out->seq, e);
+}
+
+// The same in one statement. ERR_NOT_FOUND: the id is taken.
+static status submit_at_once(db_tx *t, void *arg, err *e) {
+    submit_args *a = arg;
+    const job_new *n = a->n;
+    buf names;
+    buf_init(&names, JOB_STEMS_MAX * (JOB_STEM_NAME_MAX + 1));
+    for (size_t i = 0; i < n->stem_count; i++)
+        buf_printf(&names, "%s%s", i ? "," : "", n->stems[i]);
+    status rc = buf_status(&names, e);
+    db_query *q = db_stmt(t, Q_SUBMIT);
+    bind_job(q, a);
+    if (a->s->config.caller_time) db_bind_int(q, 9, a->now.wall_ms);
+    db_bind_text(q, 12, buf_str(&names));
+    if (!rc) rc = db_step(t, q, e);
+    if (!rc) a->out->seq = db_get_int(q, 0);
+    buf_deinit(&names);
+    return rc;
 }
 
 static status submit_work(db_tx *t, void *arg, err *e) {
@@ -134,7 +157,9 @@ status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *o
     submit_args a = {.s = s, .n = n, .now = now, .out = out};
     status rc = check_new(s, n, e);
     if (!rc) rc = hash_sha256(a.digest, n->canonical, e);
-    if (!rc) rc = db_write(s->d, submit_work, &a, e);
+    if (rc) return rc;
+    rc = has_room(s) ? db_write_one(s->d, submit_at_once, &a, e) : ERR_NOT_FOUND;
+    if (rc == ERR_NOT_FOUND) rc = db_write(s->d, submit_work, &a, e);
     if (!rc && !out->existed) atomic_fetch_add(&s->submitted, 1);
     if (!rc && !out->existed) job_news_tell(s, JOB_NEWS_QUEUED, "");
     return rc;

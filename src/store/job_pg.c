@@ -154,8 +154,22 @@ const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2,
                                                        MIGRATION_4, MIGRATION_5, MIGRATION_6};
 
 #define HOLDER "current_setting('stemforge.process')"
+#define NOW_MS "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 const char *const job_pg_own[Q_COUNT] = {
+    // A job with its stems, in one statement. No row: the id is taken.
+    [Q_SUBMIT] =
+        "WITH j AS (INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed,"
+        " work, created_ms, warnings, model) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+        " coalesce(?9, " NOW_MS "), ?10, ?11) ON CONFLICT(id) DO NOTHING RETURNING seq),"
+        " s AS (INSERT INTO stem(seq, pos, name) SELECT j.seq, n.pos - 1, n.name FROM j,"
+        " unnest(string_to_array(?12, ',')) WITH ORDINALITY n(name, pos))"
+        " SELECT seq, mark(?13, ?14) FROM j",
+    // Of the jobs whose numbers stand in ?1, separated by commas.
+    [Q_STEMS_OF] =
+        "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
+        " seconds, facts, seq FROM stem WHERE seq = ANY(string_to_array(?1, ',')::bigint[])"
+        " ORDER BY seq DESC, pos",
     [Q_COUNT_QUEUED] = "SELECT sum(jobs[0])::bigint FROM session",
     [Q_TALLY] = "SELECT 0, s, sum(jobs[s])::bigint, sum(work[s])::bigint FROM session,"
                 " generate_series(0, 4) s GROUP BY s UNION ALL"

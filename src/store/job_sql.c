@@ -47,6 +47,9 @@ const char *const job_sql_shared[Q_COUNT] = {
     [Q_LIST] =
         JOB_COLUMNS("NULL") "WHERE ((CAST(?1 AS INTEGER) >> j.state) & 1) <> 0 AND j.seq < ?2"
                             " ORDER BY j.seq DESC LIMIT ?3",
+    // Of one state, so that an index has them in order.
+    [Q_LIST_STATE] =
+        JOB_COLUMNS("NULL") "WHERE j.state = ?1 AND j.seq < ?2 ORDER BY j.seq DESC LIMIT ?3",
     [Q_STEMS] = "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
                 " seconds, facts FROM stem WHERE seq = ?1 ORDER BY pos",
     // Of those that the same model makes.

@@ -54,20 +54,48 @@ static status read_result(db_query *q, job_result *r, err *e) {
     return sql_dup_text(q, 11, &r->facts, e);
 }
 
-static status read_stems(db_tx *t, job *j, err *e) {
+static status make_stems(job *j, err *e) {
     j->stems = mem_calloc(JOB_STEMS_MAX, sizeof *j->stems);
-    if (!j->stems) return err_set(e, ERR_OOM, "job");
+    return j->stems ? OK : err_set(e, ERR_OOM, "job");
+}
+
+// Reads the stem in q's current row.
+static status read_stem(db_query *q, job *j, err *e) {
+    job_stem *s = &j->stems[j->stem_count++];
+    sql_copy_text(q, 0, s->name, sizeof s->name);
+    s->done = (int)db_get_int(q, 1) != 0;
+    s->progress = db_get_real(q, 2);
+    s->done_ms = db_get_int(q, 3);
+    return read_result(q, &s->result, e);
+}
+
+static status read_stems(db_tx *t, job *j, err *e) {
+    status rc = make_stems(j, e);
+    if (rc) return rc;
     db_query *q = db_stmt(t, Q_STEMS);
     db_bind_int(q, 1, j->seq);
+    while (!rc && j->stem_count < JOB_STEMS_MAX && (rc = db_step(t, q, e)) == OK)
+        rc = read_stem(q, j, e);
+    return rc == ERR_NOT_FOUND ? OK : rc;
+}
+
+// Of all jobs of a list, whose numbers fall, in one statement.
+static status read_stems_of(db_tx *t, job *list, size_t n, err *e) {
+    buf numbers;
+    buf_init(&numbers, JOB_LIST_MAX * 24);
     status rc = OK;
-    while (!rc && j->stem_count < JOB_STEMS_MAX && (rc = db_step(t, q, e)) == OK) {
-        job_stem *s = &j->stems[j->stem_count++];
-        sql_copy_text(q, 0, s->name, sizeof s->name);
-        s->done = (int)db_get_int(q, 1) != 0;
-        s->progress = db_get_real(q, 2);
-        s->done_ms = db_get_int(q, 3);
-        rc = read_result(q, &s->result, e);
+    for (size_t i = 0; i < n && !rc; i++) {
+        buf_printf(&numbers, "%s%lld", i ? "," : "", (long long)list[i].seq);
+        rc = make_stems(&list[i], e);
     }
+    if (!rc) rc = buf_status(&numbers, e);
+    db_query *q = db_stmt(t, Q_STEMS_OF);
+    db_bind_text(q, 1, buf_str(&numbers));
+    for (size_t i = 0; !rc && (rc = db_step(t, q, e)) == OK;) {
+        while (i < n && list[i].seq != db_get_int(q, 12)) i++;
+        if (i < n && list[i].stem_count < JOB_STEMS_MAX) rc = read_stem(q, &list[i], e);
+    }
+    buf_deinit(&numbers);
     return rc == ERR_NOT_FOUND ? OK : rc;
 }
 
@@ -91,8 +119,8 @@ static void read_hook(db_query *q, job *j) {
     sql_copy_text(q, 23, j->hook.last_error, sizeof j->hook.last_error);
 }
 
-// Reads the job in q's current row, whose columns are those of JOB_COLUMNS.
-static status read_job(db_tx *t, db_query *q, job *j, err *e) {
+// Reads the job in q's current row, whose columns are those of JOB_COLUMNS, but for its stems.
+static status read_row(db_query *q, job *j, err *e) {
     *j = (job){.seq = db_get_int(q, 0)};
     sql_copy_text(q, 1, j->id, sizeof j->id);
     sql_copy_text(q, 2, j->audio_file_id, sizeof j->audio_file_id);
@@ -107,7 +135,11 @@ static status read_job(db_tx *t, db_query *q, job *j, err *e) {
     j->run_seconds = (double)db_get_int(q, 14) / 1000;
     sql_copy_text(q, 25, j->model, sizeof j->model);
     read_hook(q, j);
-    status rc = read_texts(q, j, e);
+    return read_texts(q, j, e);
+}
+
+static status read_job(db_tx *t, db_query *q, job *j, err *e) {
+    status rc = read_row(q, j, e);
     if (!rc) rc = read_stems(t, j, e);
     if (rc) job_deinit(j);
     return rc;
@@ -180,20 +212,27 @@ typedef struct {
     size_t n;
 } list_args;
 
-static status list_work(db_tx *t, void *arg, err *e) {
-    list_args *a = arg;
-    const job_filter *f = a->filter;
-    db_query *q = db_stmt(t, Q_LIST);
-    db_bind_int(q, 1, f->states ? f->states : (1u << JOB_STATES) - 1);
+static db_query *list_query(db_tx *t, const job_filter *f) {
+    bool one = f->states && !(f->states & (f->states - 1));
+    db_query *q = db_stmt(t, one ? Q_LIST_STATE : Q_LIST);
+    int state = 0;
+    while (one && f->states >> state != 1) state++;
+    db_bind_int(q, 1, one ? state : f->states ? (int)f->states : (1 << JOB_STATES) - 1);
     db_bind_int(q, 2, f->below_seq > 0 ? f->below_seq : INT64_MAX);
     db_bind_int(q, 3, f->limit);
-    status rc;
-    while ((rc = db_step(t, q, e)) == OK && a->n < (size_t)f->limit) {
-        rc = read_job(t, q, &a->list[a->n], e);
-        if (rc) return rc;
-        a->n++;
-    }
-    return rc == ERR_NOT_FOUND ? OK : rc;
+    return q;
+}
+
+static status list_work(db_tx *t, void *arg, err *e) {
+    list_args *a = arg;
+    db_query *q = list_query(t, a->filter);
+    status rc = OK;
+    while (!rc && a->n < (size_t)a->filter->limit && (rc = db_step(t, q, e)) == OK)
+        rc = read_row(q, &a->list[a->n++], e);
+    if (rc == ERR_NOT_FOUND) rc = OK;
+    if (!rc && t->shared) return read_stems_of(t, a->list, a->n, e);
+    for (size_t i = 0; i < a->n && !rc; i++) rc = read_stems(t, &a->list[i], e);
+    return rc;
 }
 
 status job_list(job_store *s, const job_filter *f, job **out, size_t *n, err *e) {
