@@ -212,7 +212,9 @@ permutations: $(BIN)
 .PHONY: gpu
 CXX       ?= g++
 EMU_OUT   := $(OUT)/tests/gpu
-EMU_CXX    = $(CXX) -std=c++17 -O3 -g -fPIC -ffp-contract=off -fno-fast-math -fno-strict-aliasing -fno-plt \
+# Where the processor has it, the rounded multiply-add is an instruction; its bits are the same.
+EMU_FMA   := $(shell grep -qsw fma /proc/cpuinfo && echo -mfma)
+EMU_CXX    = $(CXX) -std=c++17 -O3 $(EMU_FMA) -g -fPIC -ffp-contract=off -fno-fast-math -fno-strict-aliasing -fno-plt \
              -fvisibility=hidden -Wall -Wextra -Isrc -Itests/gpu $(SANITIZE) -MMD -MP
 EMU_SRC   := $(sort $(wildcard tests/gpu/*.c)) tests/kern/check.c tests/kern/amx_in_c.c
 $(EMU_OUT)/%.o: tests/gpu/%.cpp

@@ -260,6 +260,7 @@ typedef struct {
     int arithmetic;      // the number of the arithmetic, which recipes name
     const char *gpu;     // the name of the GPU that computes; NULL: the CPU does
     const char *cpu_why; // why no GPU computes; "" when none was asked for
+    bool gpu_refused;    // a GPU, or its driver, is there, and cpu_why says what it lacks
     size_t gpu_memory;   // bytes
     int gpu_driver;      // 13000: the driver knows CUDA 13.0
 } stemforge_info;

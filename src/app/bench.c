@@ -38,17 +38,19 @@ static status numbers(double *out, size_t *n, const arg_list *l, const char *fla
 }
 
 static status measure(bench *b, const options *o, err *e) {
-    double stems[ARG_LIST_MAX] = {1, 4}, lengths[ARG_LIST_MAX], most = 1;
+    double cube, stems[ARG_LIST_MAX] = {1, 4}, lengths[ARG_LIST_MAX], most = 1;
     size_t stem_count = 0, length_count = 0;
     status rc = numbers(stems, &stem_count, &o->stems, "stems", 1, BENCH_STEMS_MAX, e);
     if (!rc) rc = numbers(lengths, &length_count, &o->lengths, "lengths", 1, LENGTH_MAX, e);
     if (rc) return rc;
     if (!o->stems.n) stem_count = 2;
     for (size_t i = 0; i < stem_count; i++) most = fmax(most, stems[i]);
-    b->read_gb = roof_read(b->c);
-    double cube = roof_multiply(b->c, NULL);
-    bench_add(b, "memory read", 0, 0, b->read_gb, "GB/s", 1);
-    bench_add(b, "multiply-add", 0, 0, cube, "GFLOP/s", 1);
+    if (!b->on.gpu) {
+        b->read_gb = roof_read(b->c);
+        cube = roof_multiply(b->c, NULL);
+        bench_add(b, "memory read", 0, 0, b->read_gb, "GB/s", 1);
+        bench_add(b, "multiply-add", 0, 0, cube, "GFLOP/s", 1);
+    }
     rc = bench_load(b, (int64_t)most, e);
     if (!rc) rc = bench_first(b, e);
     if (!rc) rc = bench_text(b, e);
@@ -60,25 +62,30 @@ static status measure(bench *b, const options *o, err *e) {
 static status run_bench(bench *b, const options *o, err *e) {
     if (!stemforge_weights_parse(o->weights, &b->weights))
         return err_set(e, ERR_ARG, "--weights: expected stored, f32, bf16, q8 or q4");
-    status rc = bench_table_open(&b->table, o->csv, o->compare, e);
+    device_choice choice;
+    status rc = choice_parse(&choice, b->device, e);
+    if (!rc) rc = bench_table_open(&b->table, o->csv, o->compare, e);
+    if (!rc) rc = choice_open(&choice, &b->on, e);
     if (!rc) rc = compute_open(&b->c, b->threads, b->isa, e);
     if (rc) return rc;
     tune_apply(b->c);
     char what[512];
-    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads, prefetch %s, %s pages",
+    const char *gpu = b->on.gpu ? device_get_info(b->on.gpu)->name : NULL;
+    snprintf(what, sizeof what, "%.100s, weights %s, %s, %d threads, prefetch %s, %s pages%s%.90s",
              b->model, o->weights, compute_isa(b->c), compute_threads(b->c),
-             tune_way_name(tune_used(b->c)), tune_huge(b->c) ? "huge" : "small");
+             tune_way_name(tune_used(b->c)), tune_huge(b->c) ? "huge" : "small", gpu ? ", " : "",
+             gpu ? gpu : "");
     bench_table_title(&b->table, what);
     return measure(b, o, e);
 }
 
 int bench_main(int argc, char **argv) {
     options o = {.weights = "stored"};
-    bench b = {.steps = 30, .position = 250};
+    bench b = {.steps = 30, .position = 250, .device = "cpu"};
     const arg_option table[] = {
         {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32, bf16, q8 or q4 (stored)",
          NULL},
-        {"stems", ARG_LIST, &o.stems, 0, 0, "LIST", "batch sizes, 1 to 64 each (1,4)", NULL},
+        {"stems", ARG_LIST, &o.stems, 0, 0, "LIST", "batch sizes, 1 to 256 each (1,4)", NULL},
         {"steps", ARG_INT, &b.steps, 1, 10000, "N", "steps to time (30)", NULL},
         {"position", ARG_INT, &b.position, 0, 30000, "N",
          "frames already made (250: the middle of 10 s)", NULL},
@@ -86,6 +93,8 @@ int bench_main(int argc, char **argv) {
          "make one stem of so many seconds each, whole (none)", NULL},
         {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
         {"isa", ARG_STR, &b.isa, 0, 0, "NAME", "scalar avx2 avx512 amx neon (the best)", NULL},
+        {"device", ARG_STR, &b.device, 0, 0, "NAME",
+         "auto, cpu, cuda or cuda:N: what computes; a GPU has no roofs here (cpu)", NULL},
         {"csv", ARG_FLAG, &o.csv, 0, 0, NULL, "as CSV, to save", NULL},
         {"compare", ARG_STR, &o.compare, 0, 0, "FILE",
          "hold each figure against a run that --csv saved", NULL},
@@ -112,6 +121,7 @@ int bench_main(int argc, char **argv) {
     bench_unload(&b);
     bench_table_close(&b.table);
     compute_close(b.c);
+    device_close(b.on.gpu);
     args_list_deinit(&o.stems);
     args_list_deinit(&o.lengths);
     if (rc) fprintf(stderr, "stemforge bench: %s\n", e.text);

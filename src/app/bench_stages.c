@@ -33,6 +33,7 @@ static status time_engine(bench *b, err *e) {
     o.threads = b->threads;
     o.isa = b->isa;
     o.weights = b->weights;
+    o.device = b->device;
     stemforge_engine *g;
     double from = os_seconds();
     status rc = stemforge_open(&g, &o, e);
@@ -47,9 +48,10 @@ status bench_load(bench *b, int64_t stems, err *e) {
         .model = b->model, .weights = (weights_type)b->weights, .c = b->c};
     status rc = time_engine(b, e);
     if (!rc) rc = family_open(&b->f, &files, e);
-    if (!rc) rc = stages_open(&b->s, b->f, stems, b->position + b->steps, e);
+    if (!rc) rc = stages_open(&b->s, b->f, b->on.gpu, stems, b->position + b->steps, e);
     if (rc) return rc;
     b->info = stages_get_info(b->s);
+    if (b->on.gpu) return OK;
     b->text_gflops = roof_multiply(b->c, b->info.text);
     b->lm_gflops = roof_multiply(b->c, b->info.decoder);
     bench_add(b, "multiply-add decoder", 0, 0, b->lm_gflops, "GFLOP/s", 1);
@@ -62,8 +64,9 @@ void bench_unload(bench *b) {
     family_close(b->f);
 }
 
-// Seconds that a stage takes at least: for what it reads, or for what it multiplies.
+// Seconds that a stage takes at least: for what it reads, or for what it multiplies. 0: unknown.
 static double least(const bench *b, stages_cost k, double gflops) {
+    if (b->on.gpu) return 0;
     return fmax(k.bytes / b->read_gb, 2 * k.products / gflops) / 1e9;
 }
 
@@ -90,6 +93,7 @@ static status first_token(bench *b, double *spent, err *e) {
     if (!rc) rc = stages_start(b->s, &k, e);
     if (!rc) rc = stages_prefill(b->s, e);
     if (!rc) rc = stages_step(b->s, e);
+    if (!rc) rc = stages_wait(b->s, e);
     *spent = os_seconds() - from;
     stages_stop(b->s);
     return rc;
@@ -143,16 +147,36 @@ static double sum(const double *v, int64_t n) {
     return all;
 }
 
-// A step is the median; steps a second are all of them over the time they took.
-static void report_steps(const bench *b, int64_t stems, timings *k) {
-    double rate = (double)b->steps / sum(k->spent, b->steps);
-    double step = median(k->spent, b->steps), share = median(k->share, k->groups);
+// Shares of the roof, and of what reading allows; 0: unknown.
+static void report_steps(const bench *b, int64_t stems, double step, double rate, double share,
+                         double of_reads) {
     double at = (double)b->position / b->info.frame_rate;
+    double moved = stages_step_cost(b->s, stems, b->position + b->steps / 2).bytes;
     bench_add(b, "step", stems, at, 1e3 * step, "ms", share);
     bench_add(b, "steps", stems, at, rate, "steps/s", share);
     bench_add(b, "audio", stems, at, (double)stems * rate / b->info.frame_rate, "x realtime", 0);
-    bench_add(b, "read", stems, at, k->cost.bytes / 1e9 / step, "GB/s",
-              median(k->of_reads, k->groups));
+    bench_add(b, "read", stems, at, moved / 1e9 / step, "GB/s", of_reads);
+}
+
+// A step is the median; steps a second are all of them over the time they took.
+static void report_timings(const bench *b, int64_t stems, timings *k) {
+    report_steps(b, stems, median(k->spent, b->steps), (double)b->steps / sum(k->spent, b->steps),
+                 median(k->share, k->groups), median(k->of_reads, k->groups));
+}
+
+#define WARM 4 // steps before those of a GPU are timed: the first of a kind are recorded
+
+// A GPU runs behind the host, so the steps are timed in one piece.
+static status time_ahead(const bench *b, int64_t stems, err *e) {
+    status rc = OK;
+    for (int64_t i = 0; i < WARM && !rc; i++) rc = stages_step(b->s, e);
+    if (!rc) rc = stages_wait(b->s, e);
+    double from = os_seconds();
+    for (int64_t i = 0; i < b->steps && !rc; i++) rc = stages_step(b->s, e);
+    if (!rc) rc = stages_wait(b->s, e);
+    double step = (os_seconds() - from) / (double)b->steps;
+    if (!rc) report_steps(b, stems, step, 1 / step, 0, 0);
+    return rc;
 }
 
 // Some steps, with a look at the roofs after them; of the one before and this one, the higher
@@ -184,8 +208,10 @@ static void report_prefill(const bench *b, const stages_stems *k, double spent) 
 static status time_steps(bench *b, const stages_stems *k, double *room, err *e) {
     double from = os_seconds();
     status rc = stages_prefill(b->s, e);
+    if (!rc) rc = stages_wait(b->s, e);
     if (rc) return rc;
     report_prefill(b, k, os_seconds() - from);
+    if (b->on.gpu) return time_ahead(b, k->stems, e);
     timings t = timings_of(b, k->stems, room);
     b->read_gb = roof_read(b->c);
     b->lm_gflops = roof_multiply(b->c, b->info.decoder);
@@ -193,14 +219,14 @@ static status time_steps(bench *b, const stages_stems *k, double *room, err *e) 
         rc = time_group(b, &t, t.spent + i, MIN(TOGETHER, b->steps - i), e);
     if (rc) return rc;
     add_memory(b, k->stems, (double)b->position / b->info.frame_rate);
-    report_steps(b, k->stems, &t);
+    report_timings(b, k->stems, &t);
     return OK;
 }
 
 // The stems have `position` frames behind them already, so that the cache is read as in the middle
 // of a stem.
 status bench_steps(bench *b, int64_t stems, err *e) {
-    int64_t frames = b->position + b->steps + 8;
+    int64_t frames = b->position + b->steps + 8 + WARM;
     const stages_stems k = {
         .stems = stems, .frames = frames, .made = b->position, .window = frames};
     double *room = mem_calloc((size_t)b->steps, 3 * sizeof *room);
@@ -216,7 +242,7 @@ status bench_steps(bench *b, int64_t stems, err *e) {
 
 status bench_codec(bench *b, err *e) {
     dtype type = b->info.codec_type;
-    double best = INFINITY, spent, multiply = roof_chain(b->c, type);
+    double best = INFINITY, spent, multiply = b->on.gpu ? 0 : roof_chain(b->c, type);
     int64_t frames = (int64_t)(SECONDS * b->info.frame_rate);
     status rc = OK;
     for (int i = 0; i < TIMES && !rc; i++) {
@@ -225,7 +251,7 @@ status bench_codec(bench *b, err *e) {
     }
     if (rc) return rc;
     const stages_cost cost = {.products = stages_sound_products(b->s, frames)};
-    double floor = least(b, cost, fmax(multiply, roof_chain(b->c, type)));
+    double floor = b->on.gpu ? 0 : least(b, cost, fmax(multiply, roof_chain(b->c, type)));
     bench_add(b, "codec", 1, SECONDS, best, "s", floor / best);
     bench_add(b, "codec", 1, SECONDS, SECONDS / best, "x realtime", floor / best);
     return OK;
@@ -241,6 +267,7 @@ static status run_piece(bench *b, int64_t frames, int64_t *steps, double *spent,
         rc = stages_prefill(b->s, e);
         if (!rc) rc = stages_step(b->s, e);
     }
+    if (!rc) rc = stages_wait(b->s, e);
     *spent = os_seconds() - from;
     *steps = rc ? 0 : stages_steps_total(b->s);
     if (!rc) add_memory(b, 1, (double)frames / b->info.frame_rate);

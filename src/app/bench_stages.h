@@ -1,13 +1,14 @@
 // bench_stages.h - what `stemforge bench` times, one function a stage. Each prints its rows.
 #pragma once
 #include "app/bench_table.h"
+#include "engine/device_choice.h"
 #include "engine/musicgen/stages.h"
 #include "stemforge.h"
 
 #define BENCH_STEMS_MAX STAGES_STEMS_MAX
 
 typedef struct {
-    const char *model, *isa;
+    const char *model, *isa, *device;
     stemforge_weights weights;
     int threads;
     int64_t steps, position; // to time; frames that are there already
@@ -16,6 +17,7 @@ typedef struct {
     // They are measured anew around steps and codec, since other users of the machine come and go.
     double read_gb, text_gflops, lm_gflops;
     compute *c;
+    device_chosen on; // a GPU has no roofs here
     family *f;
     stages *s;
     stages_info info;

@@ -478,6 +478,13 @@ static int check_device(const options *o, err *e) {
     return choice_parse(&choice, o->device, e) ? usage(e->text) : 0;
 }
 
+// A GPU that was not taken though there is one.
+static void say_refused(const options *o, const stemforge_engine *g) {
+    stemforge_info info = stemforge_engine_info(g);
+    if (info.gpu_refused && !o->quiet)
+        fprintf(stderr, "stemforge generate: the CPU computes, not the GPU: %s\n", info.cpu_why);
+}
+
 static int run_engine(options *o, err *e) {
     stemforge_options so = stemforge_options_default();
     so.model = shipped_model(o->model);
@@ -489,6 +496,7 @@ static int run_engine(options *o, err *e) {
     take t;
     if (open_take(&t, o, e)) return fail(e->text);
     if (stemforge_open(&g, &so, e)) return fail(e->text);
+    say_refused(o, g);
     status rc = generate(o, &t, g, e);
     stemforge_close(g);
     if (rc == ERR_CANCELED) {

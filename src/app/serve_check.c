@@ -77,17 +77,16 @@ static void check_words(const config *c, config_report *r) {
 static void check_device(const config *c, config_report *r) {
     err e;
     device_choice choice;
-    device *gpu = NULL;
-    char why[8];
+    device_chosen found = {0};
     const char *name = c->device[0] ? "DEVICE" : "USE_GPU";
     if (choice_parse(&choice, serve_device(c), &e)) {
         config_fault(r, "DEVICE: %s", e.text + strlen("device: "));
     } else if (c->use_gpu && choice.kind == CHOICE_CPU) {
         config_fault(r, "USE_GPU: true, but DEVICE is cpu: leave one of them out");
-    } else if (choice.kind == CHOICE_CUDA && choice_open(&choice, &gpu, why, sizeof why, &e)) {
+    } else if (choice.kind == CHOICE_CUDA && choice_open(&choice, &found, &e)) {
         config_fault(r, "%s: %s: %s", name, c->device[0] ? c->device : "true", e.text);
     }
-    device_close(gpu);
+    device_close(found.gpu);
 }
 
 // ---- files and folders

@@ -6,17 +6,19 @@
 #include "app/args.h"
 #include "app/commands.h"
 #include "app/target.h"
+#include "engine/device_choice.h"
 #include "engine/musicgen/trace.h"
 #include "stemforge.h"
 
 typedef struct {
-    const char *model, *run, *out, *weights;
+    const char *model, *run, *out, *weights, *device;
     int64_t threads;
 } options;
 
-static status trace(const options *o, weights_type type, err *e) {
+static status trace(const options *o, weights_type type, const device_choice *choice, err *e) {
     family *f = NULL;
     compute *c = NULL;
+    device_chosen on = {0};
     json *run = NULL;
     trace_result r = {0};
     char dir[OS_PATH_MAX];
@@ -26,22 +28,25 @@ static status trace(const options *o, weights_type type, err *e) {
     FILE *report = target_report(o->out);
     if (rc) return err_within(e, rc, "--out");
     rc = json_parse_file(&run, o->run, (size_t)16 << 20, e);
+    if (!rc) rc = choice_open(choice, &on, e);
     if (!rc) rc = compute_open(&c, (int)o->threads, NULL, e);
     const family_options files = {.model = o->model, .weights = type, .c = c};
     if (!rc) rc = family_open(&f, &files, e);
-    if (!rc) rc = trace_run(&r, f, run, dir, e);
+    const trace_input in = {.run = run, .dir = dir, .gpu = on.gpu};
+    if (!rc) rc = trace_run(&r, f, &in, e);
     if (!rc) rc = checkpoint_check(&f->files, e);
     if (!rc) rc = st_write(o->out, r.list, r.n, NULL, e);
     if (!rc) fprintf(report, "%s  %zu tensors\n", o->out, r.n);
     trace_free(&r);
     family_close(f);
     compute_close(c);
+    device_close(on.gpu);
     json_free(run);
     return rc;
 }
 
 int trace_main(int argc, char **argv) {
-    options o = {.out = "trace.safetensors", .weights = "stored"};
+    options o = {.out = "trace.safetensors", .weights = "stored", .device = "cpu"};
     const arg_option table[] = {
         {"case", ARG_STR, &o.run, 0, 0, "FILE", "what to run, in JSON: tests/parity/README.md",
          NULL},
@@ -49,6 +54,8 @@ int trace_main(int argc, char **argv) {
         {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32, bf16, q8 or q4 (stored)",
          NULL},
         {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
+        {"device", ARG_STR, &o.device, 0, 0, "NAME",
+         "auto, cpu, cuda or cuda:N: what computes; the tensors are the same (cpu)", NULL},
     };
     const arg_command c = {"trace",
                            "MODEL --case FILE [--out FILE]",
@@ -70,11 +77,16 @@ int trace_main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     err e = {0};
+    device_choice choice;
+    if (choice_parse(&choice, o.device, &e)) {
+        fprintf(stderr, "stemforge trace: --%s; see stemforge trace --help\n", e.text);
+        return EXIT_USAGE;
+    }
     if (target_suffix(o.out, ".safetensors", &e)) {
         fprintf(stderr, "stemforge trace: --out: %s; see stemforge trace --help\n", e.text);
         return EXIT_USAGE;
     }
-    status rc = trace(&o, (weights_type)type, &e);
+    status rc = trace(&o, (weights_type)type, &choice, &e);
     if (rc) fprintf(stderr, "stemforge trace: %s\n", e.text);
     return rc ? 1 : 0;
 }

@@ -25,13 +25,13 @@ status choice_parse(device_choice *out, const char *text, err *e) {
                      INDEX_MAX, text);
 }
 
-status choice_open(const device_choice *c, device **out, char *why, size_t cap, err *e) {
+status choice_open(const device_choice *c, device_chosen *out, err *e) {
     err unasked = {0}, *to = c->kind == CHOICE_AUTO || !e ? &unasked : e;
-    *out = NULL;
-    snprintf(why, cap, "%s", "");
+    *out = (device_chosen){0};
     if (c->kind == CHOICE_CPU) return OK;
-    status rc = device_open(out, c->index, to);
+    status rc = device_open(&out->gpu, c->index, to);
     if (!rc || c->kind == CHOICE_CUDA) return rc;
-    snprintf(why, cap, "%s", unasked.text);
+    snprintf(out->why, sizeof out->why, "%.199s", unasked.text);
+    out->refused = rc != ERR_NOT_FOUND;
     return OK;
 }

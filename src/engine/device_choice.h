@@ -12,6 +12,11 @@ typedef struct {
 // "auto" (also NULL), "cpu", "cuda" or "cuda:1".
 status choice_parse(device_choice *out, const char *text, err *e);
 
-// Opens the GPU that is chosen. With CHOICE_AUTO a machine without a usable one is no failure: *out
-// is NULL then, and why [cap] says what is missing.
-status choice_open(const device_choice *c, device **out, char *why, size_t cap, err *e);
+typedef struct {
+    device *gpu;   // NULL: the CPU computes
+    char why[200]; // why it does; "" when nothing else was asked for
+    bool refused;  // there is a GPU, or its driver, and why says what it lacks
+} device_chosen;
+
+// Opens the GPU that is chosen. With CHOICE_AUTO a machine without a usable one is no failure.
+status choice_open(const device_choice *c, device_chosen *out, err *e);

@@ -32,8 +32,7 @@
 struct stemforge_engine {
     turns *turns; // on c; of several engines that share threads
     compute *c;
-    device *gpu;       // NULL: the CPU computes
-    char cpu_why[200]; // why
+    device_chosen chosen;
     family *f;
     batch *b;           // NULL: opened by papers, nothing can be made
     resampler *to_rate; // the model's rate to POST_RATE
@@ -90,7 +89,7 @@ static status open_device(stemforge_engine *g, const char *name, bool *only, err
     device_choice choice;
     status rc = choice_parse(&choice, name, e);
     *only = choice.kind == CHOICE_CUDA;
-    return rc ? rc : choice_open(&choice, &g->gpu, g->cpu_why, sizeof g->cpu_why, e);
+    return rc ? rc : choice_open(&choice, &g->chosen, e);
 }
 
 static status open_compute(stemforge_engine *g, const stemforge_options *o, err *e) {
@@ -110,7 +109,7 @@ static status open_model(stemforge_engine *g, const stemforge_options *o, bool g
                                   .weights = (weights_type)o->weights,
                                   .c = g->c,
                                   .places = places,
-                                  .gpu = g->gpu,
+                                  .gpu = g->chosen.gpu,
                                   .gpu_only = gpu_only};
     tune_find(g->c);
     status rc = family_open(&g->f, &files, e);
@@ -207,7 +206,7 @@ void stemforge_close(stemforge_engine *g) {
     resample_close(g->to_rate);
     family_close(g->f);
     turns_close(g->turns);
-    device_close(g->gpu);
+    device_close(g->chosen.gpu);
     pthread_cond_destroy(&g->left);
     pthread_mutex_destroy(&g->mu);
     mem_free(g);
@@ -230,9 +229,10 @@ stemforge_info stemforge_engine_info(const stemforge_engine *g) {
     info.threads = compute_threads(g->c);
     info.isa = compute_isa(g->c);
     info.arithmetic = ARITHMETIC;
-    info.cpu_why = g->f->cpu_why[0] ? g->f->cpu_why : g->cpu_why;
-    if (!g->gpu || info.cpu_why[0]) return info;
-    const device_info *gpu = device_get_info(g->gpu);
+    info.cpu_why = g->f->cpu_why[0] ? g->f->cpu_why : g->chosen.why;
+    info.gpu_refused = g->f->cpu_why[0] || g->chosen.refused;
+    if (!g->chosen.gpu || info.cpu_why[0]) return info;
+    const device_info *gpu = device_get_info(g->chosen.gpu);
     info.gpu = gpu->name;
     info.gpu_memory = gpu->memory;
     info.gpu_driver = gpu->driver;

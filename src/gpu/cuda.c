@@ -30,7 +30,7 @@ status cuda_load(cuda *out, err *e) {
         void *f = dlsym(out->library, list[i].name);
         if (!f) {
             cuda_unload(out);
-            return err_set(e, ERR_NOT_FOUND,
+            return err_set(e, ERR_LIMIT,
                            "NVIDIA's driver has no %s: it is too old, expected 470 or later",
                            list[i].name);
         }

@@ -80,6 +80,7 @@ typedef struct {
 #define CUDA_MAJOR 75        // device_attribute: the compute capability
 #define CUDA_MINOR 76        //
 #define CUDA_OUT_OF_MEMORY 2 // an error
+#define CUDA_NO_DEVICE 100   // an error: a driver without a GPU
 #define CUDA_CAPTURE_RELAXED 2
 #define CUDA_STREAM_ALONE 1   // stream_create: does not wait for the default stream
 #define CUDA_EVENT_UNTIMED 2  // event_create

@@ -30,7 +30,9 @@ static status check(const device *d, int error, const char *doing, err *e) {
     if (!error) return OK;
     const char *text = NULL;
     d->c.get_error_string(error, &text);
-    status code = error == CUDA_OUT_OF_MEMORY ? ERR_OOM : ERR_DEVICE;
+    status code = error == CUDA_OUT_OF_MEMORY ? ERR_OOM
+                  : error == CUDA_NO_DEVICE   ? ERR_NOT_FOUND
+                                              : ERR_DEVICE;
     return err_set(e, code, "GPU: %s: %s (driver error %d)", doing, text ? text : "unknown", error);
 }
 
@@ -55,7 +57,7 @@ static status find_device(device *d, int index, err *e) {
     if (rc) return rc;
     d->info.capability = 10 * major + minor;
     if (d->info.capability >= DEVICE_CAPABILITY_MIN) return OK;
-    return err_set(e, ERR_NOT_FOUND,
+    return err_set(e, ERR_LIMIT,
                    "GPU %d, %s: expected compute capability %d.%d or more, found %d.%d", index,
                    name, DEVICE_CAPABILITY_MIN / 10, DEVICE_CAPABILITY_MIN % 10, major, minor);
 }
@@ -63,7 +65,7 @@ static status find_device(device *d, int index, err *e) {
 static status load_kernels(device *d, err *e) {
     gpu_image image;
     if (!gpu_image_get(0, &image)) {
-        return err_set(e, ERR_NOT_FOUND,
+        return err_set(e, ERR_LIMIT,
                        "this program was built without GPU kernels: build it with nvcc or clang");
     }
     int error = 0;

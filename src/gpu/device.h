@@ -20,8 +20,8 @@ typedef struct {
 
 #define DEVICE_CAPABILITY_MIN 80
 
-// ERR_NOT_FOUND: no driver, no such GPU, an older GPU, or a build without kernels; the text says
-// which. ERR_DEVICE: the driver failed.
+// ERR_NOT_FOUND: no driver, or no such GPU. ERR_LIMIT: an older driver or GPU, or a build without
+// kernels; the text says which. ERR_DEVICE: the driver failed.
 status device_open(device **out, int index, err *e);
 void device_close(device *d); // NULL is fine
 const device_info *device_get_info(const device *d);

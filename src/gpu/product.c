@@ -32,8 +32,9 @@ device_run product_few(const product_args *a, int64_t rows_max) {
         r.threads = 32 * MIN(GPU_FEW_WARPS, units(a->cols, GPU_QBLOCK));
     } else {
         r.kernel = GPU_dots_few;
-        r.grid_x = units(a->count * units(a->rows, GPU_STRIP_ROWS), 2);
-        r.threads = 128;
+        int64_t strips = a->count * units(a->rows, GPU_STRIP_ROWS);
+        r.grid_x = units(strips, 2);
+        r.threads = 64 * MIN(2, strips);
     }
     return r;
 }

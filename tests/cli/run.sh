@@ -286,7 +286,7 @@ fails "bench, a foreign file" 1 "not a run saved by" bench --compare README.md
 fails "bench, a file cut short" 1 "not a run saved by" bench --compare "$tmp/cut.csv"
 sed 's/^load,0/load,x/' "$tmp/run.csv" >"$tmp/bad.csv"
 fails "bench, a broken row" 1 "row 3: expected stage,stems" bench --compare "$tmp/bad.csv"
-fails "bench, no number" 2 "--stems: expected numbers from 1 to 64" bench --stems 0
+fails "bench, no number" 2 "--stems: expected numbers from 1 to 256" bench --stems 0
 
 # --- pull, from a server that behaves as the hub does, breaks connections and redirects
 hub() { # [NAME=VALUE] folder: starts a hub; its address is in $url

@@ -93,9 +93,9 @@ static void test_model(const char *model, weights_type type, bool quick) {
     test_decode(p, g, 1, quick ? 5 : 7, 1);
     if (!quick) {
         test_decode(p, g, 1, 1, 2);
-        test_decode(p, g, 2, 19, 2);
+        test_decode(p, g, 2, 9, 2);
         test_encode(p, g, 3);
-        test_encode(p, g, 19 * encodec_get_config(p->codec)->hop - 5);
+        test_encode(p, g, 9 * encodec_get_config(p->codec)->hop - 5);
     }
     gpu_codec_close(g);
     test_text(p, quick ? 6 : 1);

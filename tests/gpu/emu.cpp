@@ -12,7 +12,8 @@
 #include "emu_words.h"
 
 #define THREADS_MAX 1024
-#define STACK_SIZE ((size_t)64 << 10)
+// Not a power of two, or all stacks would share a few lines of the cache.
+#define STACK_SIZE (((size_t)64 << 10) + 64 * 13)
 
 emu_place emu;
 
@@ -102,7 +103,8 @@ emu_switch:
     popq %r12
     popq %rbx
     popq %rbp
-    ret
+    popq %rcx
+    jmp *%rcx
 )");
 #define SAVED 6
 #elif defined(__aarch64__)

@@ -3,6 +3,7 @@
 // The program that ships runs its whole GPU path through it. Device memory is the heap's, so the
 // address sanitizer sees its ends. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
 // FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
+// FAKE_CUDA_NONE: a driver without a GPU.
 #include <mutex>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +86,7 @@ static bool valid(uint64_t p, size_t n) {
 
 FAKE cuInit(unsigned) {
     BEGIN;
-    return 0;
+    return getenv("FAKE_CUDA_NONE") ? 100 : 0;
 }
 FAKE cuDriverGetVersion(int *out) {
     BEGIN;
@@ -133,6 +134,7 @@ FAKE cuCtxSetCurrent(void *) {
 FAKE cuGetErrorString(int error, const char **out) {
     *out = error == ERROR_BROKEN   ? "an illegal memory access was encountered"
            : error == ERROR_MEMORY ? "out of memory"
+           : error == 100          ? "no CUDA-capable device is detected"
                                    : "invalid argument";
     return 0;
 }

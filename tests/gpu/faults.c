@@ -93,7 +93,7 @@ void test_gpu_faults(void) {
     long calls = fake_calls();
     expect(!rc, "the run without a fault: %s", e.text);
     // All of the first calls, then some: most are uploads and launches, one like the other.
-    for (long n = 0; n < calls; n += n < 100 ? 1 : 7) {
+    for (long n = 0; n < calls; n += n < 100 ? 1 : 29) {
         fake_set(0, n);
         rc = run_all(&w, &e);
         // What fails at the end, when all is read, is only the freeing.

@@ -27,3 +27,4 @@ void test_gpu_decoder(void);
 void test_gpu_codec(void);
 void test_gpu_faults(void);
 void test_gpu_shipped(void);
+void test_gpu_fixtures(void);

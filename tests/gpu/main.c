@@ -95,9 +95,10 @@ static const struct {
     void (*run)(void);
     bool orders; // once in each order of threads
 } tests[] = {
-    {"kernels", test_gpu_kernels, true},  {"draw", test_gpu_draw, true},
-    {"decoder", test_gpu_decoder, false}, {"faults", test_gpu_faults, false},
-    {"codec", test_gpu_codec, false},     {"shipped", test_gpu_shipped, false},
+    {"kernels", test_gpu_kernels, true},    {"draw", test_gpu_draw, true},
+    {"decoder", test_gpu_decoder, false},   {"faults", test_gpu_faults, false},
+    {"codec", test_gpu_codec, false},       {"shipped", test_gpu_shipped, false},
+    {"fixtures", test_gpu_fixtures, false},
 };
 
 // Whether a test is among those that were named; all are when none was.

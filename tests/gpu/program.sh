@@ -39,13 +39,11 @@ says() { # name folder text
     fi
 }
 
-for model in mono stereo melody; do
-    for weights in stored q8; do
-        set -- --model tests/parity/$model/model --weights $weights --duration 0.3 --chords "Am F"
-        make_stems cpu "$@" --device cpu
-        on_gpu gpu "$@" --device cuda || no "$model $weights: $(cat "$tmp/gpu.err")"
-        same "$model $weights" cpu gpu
-    done
+for case in "stereo stored" "melody q8"; do
+    set -- --model "tests/parity/${case% *}/model" --weights "${case#* }" --duration 0.3 --chords "Am F"
+    make_stems cpu "$@" --device cpu
+    on_gpu gpu "$@" --device cuda || no "$case: $(cat "$tmp/gpu.err")"
+    same "$case" cpu gpu
 done
 cp "$tmp/cpu/bass.wav" "$tmp/before.wav"
 set -- --model tests/parity/mono/model --duration 0.6 --continue "$tmp/before.wav"
@@ -67,7 +65,7 @@ while [ $n -lt 1300 ]; do
     FAKE_CUDA_FAIL=$n on_gpu fails "$@" || no "call $n fails: $(cat "$tmp/fails.err")"
     same "call $n fails" cpu fails
     ! grep -q 'The CPU goes on' "$tmp/fails.err" || handed=$((handed + 1))
-    n=$((n + 59))
+    n=$((n + 151))
 done
 if [ $handed -gt 1 ]; then ok; else no "expected runs that are handed over to the CPU, found $handed"; fi
 
@@ -84,6 +82,32 @@ LD_LIBRARY_PATH=$tmp/lib make_stems old "$@" --device cuda && no "an old driver 
 says "an old driver" old "it is too old"
 on_gpu second "$@" --device cuda:1 && no "a second GPU was found"
 says "no second GPU" second "GPU 1: expected 0 to 0"
+# What is said where the CPU takes over by itself: nothing without a GPU.
+says_of() { # name expected LD_LIBRARY_PATH
+    found=$(LD_LIBRARY_PATH=$3 "$bin" generate --model tests/parity/mono/model --stem bass --duration 0.1 \
+        --overwrite --out "$tmp/said" 2>&1 >/dev/null | grep 'GPU')
+    case $found in "stemforge generate: the CPU computes, not the GPU: $2"*) ok ;; "$2") ok ;; *) no "$1: found: $found" ;; esac
+}
+says_of "no driver, unasked" "" /none
+FAKE_CUDA_NONE=1 says_of "a driver without a GPU, unasked" "" "$fake"
+FAKE_CUDA_MEMORY=200000 says_of "a GPU that is too small, unasked" "GPU: " "$fake"
+says_of "an old driver, unasked" "NVIDIA's driver has no " "$tmp/lib"
+
+# The tools that look at stages.
+echo '{"name": "t", "prompt": "drums", "guidance": 3, "greedy_frames": 3, "decode_codes": [[1], [2], [3], [4]]}' >"$tmp/case.json"
+for device in cpu cuda; do
+    LD_LIBRARY_PATH=$fake "$bin" trace tests/parity/mono/model --case "$tmp/case.json" --device $device \
+        --out "$tmp/$device.safetensors" >/dev/null || no "trace --device $device"
+done
+if cmp "$tmp/cpu.safetensors" "$tmp/cuda.safetensors"; then ok; else no "trace: other bytes"; fi
+if LD_LIBRARY_PATH=$fake "$bin" bench tests/parity/equal/model --device cuda --steps 2 --position 2 --stems 1,2 --csv >"$tmp/bench.csv" &&
+    head -n 1 "$tmp/bench.csv" | grep -q 'emulated GPU' && grep -q '^steps,2,' "$tmp/bench.csv" &&
+    ! grep -q '^memory read' "$tmp/bench.csv"; then ok; else no "bench --device cuda"; fi
+for tool in "trace tests/parity/mono/model --case $tmp/case.json --out $tmp/x.safetensors" "bench tests/parity/mono/model"; do
+    # shellcheck disable=SC2086
+    found=$("$bin" $tool --device gpu 2>&1)
+    [ $? = 2 ] && case $found in *"expected auto, cpu, cuda or cuda:0"*) true ;; *) false ;; esac && ok || no "$tool: $found"
+done
 set -- --model tests/parity/sa-f32/model --duration 0.5 --steps 2
 on_gpu sa "$@" --device cuda && no "Stable Audio was taken to a GPU"
 says "a family without programs" sa "has no programs for a GPU yet"

@@ -75,7 +75,8 @@ Test(condition, a_trace_hears_a_melody_as_a_request_does) {
         json *run;
         trace_result got;
         cr_assert_eq(json_parse(&run, bytes_of("{\"melody_wav\": \"m.wav\"}"), 100, &e), OK);
-        cr_assert_eq(trace_run(&got, m.f, run, m.dir, &e), OK, "%s", e.text);
+        cr_assert_eq(trace_run(&got, m.f, &(trace_input){.run = run, .dir = m.dir}, &e), OK, "%s",
+                     e.text);
         const st_entry *heard = find(&got, "chroma");
         cr_assert(heard && heard->t.shape[0] == rows, "%d s", lengths[i]);
         cr_assert_eq(memcmp(heard->t.data, want, (size_t)(rows * cfg->chroma_bins) * sizeof *want),

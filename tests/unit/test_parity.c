@@ -102,7 +102,7 @@ static void check_case(const char *name, compute *c) {
         const char *of = json_str_value(json_find(one, "name"));
         if (json_find(one, "batch")) continue; // test_parity_batch
         trace_result r;
-        status rc = trace_run(&r, f, one, dir, &e);
+        status rc = trace_run(&r, f, &(trace_input){.run = one, .dir = dir}, &e);
         cr_assert_eq(rc, OK, "%s/%s: %s", name, of, e.text);
         compared += compare(name, of, &r, expect, &bad);
         bad += missing(of, &r, expect);

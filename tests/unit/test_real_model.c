@@ -17,7 +17,7 @@ static trace_result trace_text(const family *f, const char *text) {
     json *j;
     trace_result r;
     cr_assert_eq(json_parse(&j, bytes_of(text), 1 << 20, &e), OK, "%s", e.text);
-    status rc = trace_run(&r, f, j, ".", &e);
+    status rc = trace_run(&r, f, &(trace_input){.run = j, .dir = "."}, &e);
     cr_assert_eq(rc, OK, "%s", e.text);
     json_free(j);
     return r;

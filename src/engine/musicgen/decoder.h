@@ -33,10 +33,12 @@ status decoder_open(decoder **out, device *gpu, const musicgen *m, compute *c,
                     const decoder_limits *l, err *e);
 void decoder_close(decoder *d); // after its sequences; NULL is fine
 
+#define DECODER_TEXT_MAX 1000 // tokens of a text
+
 // One stem.
 typedef struct {
     const float *text; // [text_n, text_dim] states of the text encoder, borrowed until seq_free
-    int64_t text_n;    // tokens with a mask of 1
+    int64_t text_n;    // tokens with a mask of 1, at most DECODER_TEXT_MAX
     int64_t text_rows; // with padding: rows of a melody model's prefix; >= text_n
     bool text_null;    // there is no text: the unconditional branch alone runs
     sampler_params sampling;

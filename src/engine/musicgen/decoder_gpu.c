@@ -191,7 +191,7 @@ static status create_branch(gpu_decoder_table *d, gpu_seq *s, branch *b, int64_t
     dtype type = s->base.p.cache_type;
     void *p;
     b->cap = decoder_cache_len(cfg, &s->base.p);
-    assert(text <= d->positions); // what the scores have room for
+    assert(text <= DECODER_TEXT_MAX);
     status rc = device_alloc(d->dev, &p, mg_cache_bytes(cfg, b->cap, 0, type), e);
     b->self = p;
     if (rc || cfg->melody || !text) return rc;
@@ -434,7 +434,8 @@ static status allocate(gpu_decoder_table *d, const decoder_limits *l, err *e) {
     d->fed = mem_calloc((size_t)d->feed, sizeof *d->fed);
     if (!d->rows || !d->want_rows || !d->seqs || !d->want_seqs || !d->fed)
         return err_set(e, ERR_OOM, "no memory for steps of %zu stems", n);
-    const gpu_decoder_limits limits = {l->sequences, d->feed, l->positions};
+    // The scores of a text have room too.
+    const gpu_decoder_limits limits = {l->sequences, d->feed, MAX(l->positions, DECODER_TEXT_MAX)};
     return gpu_decoder_open(&d->gpu, d->dev, d->m, d->c, &limits, e);
 }
 

@@ -13,7 +13,6 @@
 #include "request/length.h"
 
 #define WINDOW_MIN 16   // frames
-#define TOKENS_MAX 1000 // of a line
 #define SECONDS_MAX 600 // of codes to go on from
 #define GIVEN_EDGE 2    // frames; none or four made deeper dips at the join
 
@@ -162,8 +161,9 @@ static status write_line(musicgen_take *t, err *e) {
 }
 
 static status check_tokens(const musicgen_take *t, err *e) {
-    if (t->ids.count < 1 || t->ids.n > TOKENS_MAX)
-        return err_field(e, "prompt", "expected 1 to %d tokens, found %zu", TOKENS_MAX, t->ids.n);
+    if (t->ids.count < 1 || t->ids.n > DECODER_TEXT_MAX)
+        return err_field(e, "prompt", "expected 1 to %d tokens, found %zu", DECODER_TEXT_MAX,
+                         t->ids.n);
     const mg_config *cfg = mg_get_config(pipeline_of(t->base.of)->lm);
     int64_t window = window_of(t);
     if (!cfg->melody || window >= WINDOW_MIN) return OK; // a text model has columns alone

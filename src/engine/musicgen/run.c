@@ -152,8 +152,8 @@ static status step_to_end(run *r, err *e) {
     return OK;
 }
 
-status run_alone(const musicgen *m, compute *c, const run_params *p, int32_t *codes, float *first,
-                 err *e) {
+status run_alone(const musicgen *m, device *gpu, compute *c, const run_params *p, int32_t *codes,
+                 float *first, err *e) {
     const mg_config *cfg = mg_get_config(m);
     size_t size = (size_t)(cfg->codebooks * cfg->vocab);
     int64_t prefix = cfg->melody ? cfg->chroma_length + p->seq.text_rows : 0;
@@ -161,7 +161,7 @@ status run_alone(const musicgen *m, compute *c, const run_params *p, int32_t *co
                                    .positions = prefix + p->seq.window + cfg->codebooks + 1};
     decoder *d = NULL;
     run *r = NULL;
-    status rc = decoder_open(&d, NULL, m, c, &limits, e);
+    status rc = decoder_open(&d, gpu, m, c, &limits, e);
     if (!rc) rc = run_create(&r, d, m, p, e);
     if (!rc) rc = step_to_end(r, e);
     const int32_t *made;

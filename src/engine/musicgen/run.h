@@ -47,6 +47,6 @@ int64_t run_steps_total(const run *r);
 int64_t run_frames(const run *r);
 
 // One run on its own, start to end: codes [K][frames]; first [K, vocab], or NULL (needs
-// keep_first).
-status run_alone(const musicgen *m, compute *c, const run_params *p, int32_t *codes, float *first,
-                 err *e);
+// keep_first). gpu NULL: the CPU computes.
+status run_alone(const musicgen *m, device *gpu, compute *c, const run_params *p, int32_t *codes,
+                 float *first, err *e);

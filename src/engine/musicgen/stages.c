@@ -4,10 +4,14 @@
 #include "engine/musicgen/family.h"
 #include "engine/musicgen/run.h"
 #include "engine/musicgen/sound.h"
+#include "gpu/text.h"
 
 struct stages {
     const pipeline *p;
     compute *c;
+    device *gpu; // NULL: the CPU computes
+    gpu_text *gpu_text;
+    gpu_codec *gpu_codec;
     decoder *decoder;
     encodec_decoder *codec; // as an engine keeps one; NULL before the first sound
     float *text;            // states of the description, [text_n, text_dim]
@@ -17,7 +21,15 @@ struct stages {
     int64_t stems;
 };
 
-status stages_open(stages **out, const family *f, int64_t stems, int64_t frames, err *e) {
+// A device's text encoder and codec; the CPU's are the pipeline's.
+static status open_gpu(stages *s, err *e) {
+    if (!s->gpu) return OK;
+    status rc = gpu_text_open(&s->gpu_text, s->gpu, s->p->text, e);
+    return rc ? rc : gpu_codec_open(&s->gpu_codec, s->gpu, s->p->codec, e);
+}
+
+status stages_open(stages **out, const family *f, device *gpu, int64_t stems, int64_t frames,
+                   err *e) {
     *out = NULL;
     const pipeline *p;
     status rc = musicgen_pipeline(&p, f, e);
@@ -26,11 +38,13 @@ status stages_open(stages **out, const family *f, int64_t stems, int64_t frames,
     if (!s) return err_set(e, ERR_OOM, "no memory for a bench");
     s->p = p;
     s->c = f->c;
+    s->gpu = gpu;
     const mg_config *cfg = mg_get_config(p->lm);
     int64_t prefix = cfg->melody ? cfg->chroma_length + 64 : 0;
     const decoder_limits limits = {.sequences = stems,
                                    .positions = MAX(frames, p->window) + prefix + 64};
-    rc = decoder_open(&s->decoder, NULL, p->lm, s->c, &limits, e);
+    rc = decoder_open(&s->decoder, gpu, p->lm, s->c, &limits, e);
+    if (!rc) rc = open_gpu(s, e);
     if (rc)
         stages_close(s);
     else
@@ -43,6 +57,8 @@ void stages_close(stages *s) {
     stages_stop(s);
     decoder_close(s->decoder);
     encodec_decoder_free(s->codec);
+    gpu_text_close(s->gpu_text);
+    gpu_codec_close(s->gpu_codec);
     mem_free(s->text);
     mem_free(s);
 }
@@ -59,6 +75,11 @@ stages_info stages_get_info(const stages *s) {
 
 // --- text
 
+static status encode(stages *s, const int32_t *ids, arena *work, err *e) {
+    if (s->gpu) return gpu_text_encode(s->gpu_text, s->text, ids, s->text_n, e);
+    return t5_encode(s->p->text, s->c, s->text, ids, s->text_n, work, e);
+}
+
 status stages_text(stages *s, const char *text, err *e) {
     tok_ids ids = {0};
     arena work = {0};
@@ -70,7 +91,7 @@ status stages_text(stages *s, const char *text, err *e) {
         s->text_n = s->text ? (int64_t)ids.count : 0;
         if (!s->text) rc = err_set(e, ERR_OOM, "no memory for the text");
     }
-    if (!rc) rc = t5_encode(s->p->text, s->c, s->text, ids.ids + ids.first, s->text_n, &work, e);
+    if (!rc) rc = encode(s, ids.ids + ids.first, &work, e);
     pipeline_rest_text(s->p); // as the engine does
     arena_deinit(&work);
     tok_ids_deinit(&ids);
@@ -128,6 +149,12 @@ status stages_step(stages *s, err *e) {
     return rc;
 }
 
+status stages_wait(stages *s, err *e) {
+    if (!s->gpu) return OK;
+    status rc = device_mark(s->gpu, DEVICE_MARKS - 1, e);
+    return rc ? rc : device_wait_for(s->gpu, DEVICE_MARKS - 1, e);
+}
+
 bool stages_done(const stages *s) {
     return run_done(s->run[0]);
 }
@@ -166,13 +193,13 @@ status stages_sound(stages *s, int64_t frames, double *spent, err *e) {
     int32_t *codes = mem_calloc((size_t)(cfg->codebooks * frames), sizeof *codes);
     float *wave = mem_alloc(samples * sizeof *wave);
     status rc = codes && wave ? OK : err_set(e, ERR_OOM, "no memory for the codec");
-    if (!rc && !s->codec)
+    if (!rc && !s->codec && !s->gpu)
         rc = encodec_decoder_create(&s->codec, s->p->codec, (int)cfg->channels, e);
     for (int64_t i = 0; !rc && i < cfg->codebooks * frames; i++)
         codes[i] = (int32_t)(i * 2654435761u % (uint64_t)cfg->vocab);
     double from = os_seconds();
     if (!rc)
-        rc = sound_decode_stems(s->p, &(sound_codec){s->c, s->codec, NULL},
+        rc = sound_decode_stems(s->p, &(sound_codec){s->c, s->codec, s->gpu_codec},
                                 &(sound_stem){codes, frames, wave}, 1, e);
     *spent = os_seconds() - from;
     mem_free(codes);

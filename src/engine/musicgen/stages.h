@@ -2,7 +2,7 @@
 #pragma once
 #include "engine/family.h"
 
-#define STAGES_STEMS_MAX 64
+#define STAGES_STEMS_MAX 256
 
 typedef struct stages stages;
 
@@ -19,8 +19,10 @@ typedef struct {
     const weight *text, *decoder; // a matrix of each, to time products with
 } stages_info;
 
-// For up to `stems` stems of `frames` frames. f is borrowed; ERR_ARG when it is no MusicGen.
-status stages_open(stages **out, const family *f, int64_t stems, int64_t frames, err *e);
+// For up to `stems` stems of `frames` frames. f and gpu are borrowed; gpu NULL: the CPU computes.
+// ERR_ARG when f is no MusicGen.
+status stages_open(stages **out, const family *f, device *gpu, int64_t stems, int64_t frames,
+                   err *e);
 void stages_close(stages *s); // NULL is fine
 stages_info stages_get_info(const stages *s);
 
@@ -35,6 +37,7 @@ typedef struct {
 status stages_start(stages *s, const stages_stems *k, err *e);
 status stages_prefill(stages *s, err *e); // of the stems that begin a window
 status stages_step(stages *s, err *e);    // one column of each
+status stages_wait(stages *s, err *e);    // until the GPU, which runs behind, is done
 bool stages_done(const stages *s);        // of the first stem
 int64_t stages_steps_total(const stages *s);
 void stages_stop(stages *s);

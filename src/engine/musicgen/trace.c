@@ -8,6 +8,7 @@
 #include "engine/musicgen/family.h"
 #include "engine/musicgen/run.h"
 #include "engine/musicgen/sound.h"
+#include "gpu/text.h"
 
 // What the stages of one run share.
 typedef struct {
@@ -16,6 +17,7 @@ typedef struct {
     compute *c;
     const json *run;
     const char *dir;
+    device *gpu; // NULL: the CPU computes
     bool has_text;
     int32_t *ids;
     int64_t text_n, text_rows;
@@ -129,6 +131,15 @@ done:
     return rc;
 }
 
+static status encode_text(tracer *t, err *e) {
+    gpu_text *text = NULL;
+    if (!t->gpu) return t5_encode(t->p->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
+    status rc = gpu_text_open(&text, t->gpu, t->p->text, e);
+    if (!rc) rc = gpu_text_encode(text, t->text, t->ids, t->text_n, e);
+    gpu_text_close(text);
+    return rc;
+}
+
 static status trace_text(tracer *t, err *e) {
     status rc = tokenize(t, e);
     if (rc || !t->has_text) return rc;
@@ -141,7 +152,7 @@ static status trace_text(tracer *t, err *e) {
     t->text = ADD_F32(t, "t5", t->text_n, cfg->text_dim);
     float *proj = ADD_F32(t, "proj", t->text_n, cfg->d);
     if (!t->text || !proj) return no_memory(e);
-    rc = t5_encode(t->p->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
+    rc = encode_text(t, e);
     if (!rc) mg_project_text(t->p->lm, t->c, proj, t->text, t->text_n);
     return rc;
 }
@@ -251,7 +262,7 @@ static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, f
     if (!p.text_null && t->chroma) w.chroma = t->chroma, w.chroma_rows = t->chroma_n;
     decoder *d = NULL;
     seq *s = NULL;
-    status rc = decoder_open(&d, NULL, t->p->lm, t->c, &limits, e);
+    status rc = decoder_open(&d, t->gpu, t->p->lm, t->c, &limits, e);
     if (!rc) rc = seq_create(&s, d, &p, e);
     if (!rc) rc = decoder_force(d, s, &w, &f, e);
     seq_free(s);
@@ -278,6 +289,21 @@ static status trace_forced(tracer *t, err *e) {
     return OK;
 }
 
+// The codec of the device, which the caller closes; its gpu is NULL on the CPU.
+static status open_codec(const tracer *t, sound_codec *d, err *e) {
+    *d = (sound_codec){.c = t->c};
+    return t->gpu ? gpu_codec_open(&d->gpu, t->gpu, t->p->codec, e) : OK;
+}
+
+static status encode_sound(const tracer *t, const float *planes, int64_t n, int32_t *codes,
+                           err *e) {
+    sound_codec d;
+    status rc = open_codec(t, &d, e);
+    if (!rc) rc = sound_encode(t->p, &d, planes, n, codes, e);
+    gpu_codec_close(d.gpu);
+    return rc;
+}
+
 // The codes to continue from: the run gives them, or a WAV file.
 static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) {
     const mg_config *cfg = mg_get_config(t->p->lm);
@@ -289,8 +315,7 @@ static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) 
     if (rc || !planes) return rc;
     *frames = encodec_frame_count(t->p->codec, n);
     *codes = ADD_I32(t, "prompt_codes", cfg->codebooks, *frames);
-    rc =
-        *codes ? sound_encode(t->p, &(sound_codec){.c = t->c}, planes, n, *codes, e) : no_memory(e);
+    rc = *codes ? encode_sound(t, planes, n, *codes, e) : no_memory(e);
     mem_free(planes);
     return rc;
 }
@@ -313,10 +338,20 @@ static status trace_greedy(tracer *t, err *e) {
     p.seq.parallel = !delay;
     int32_t *codes = ADD_I32(t, "greedy", cfg->codebooks, frames);
     float *first = ADD_F32(t, "first", cfg->codebooks, cfg->vocab);
-    return codes && first ? run_alone(t->p->lm, t->c, &p, codes, first, e) : no_memory(e);
+    return codes && first ? run_alone(t->p->lm, t->gpu, t->c, &p, codes, first, e) : no_memory(e);
 }
 
 // --- codec
+
+static status decode_sound(const tracer *t, const int32_t *codes, int64_t frames, float *wave,
+                           err *e) {
+    sound_codec d;
+    if (!t->gpu) return sound_decode(t->p, t->c, codes, frames, wave, e);
+    status rc = open_codec(t, &d, e);
+    if (!rc) rc = sound_decode_stems(t->p, &d, &(sound_stem){codes, frames, wave}, 1, e);
+    gpu_codec_close(d.gpu);
+    return rc;
+}
 
 static status trace_decode(tracer *t, err *e) {
     const mg_config *cfg = mg_get_config(t->p->lm);
@@ -325,7 +360,7 @@ static status trace_decode(tracer *t, err *e) {
     status rc = read_codes(t, "decode_codes", cfg->codebooks, cfg->vocab, &codes, &frames, e);
     if (rc || !codes) return rc;
     float *wave = ADD_F32(t, "wave", cfg->channels, sound_samples(t->p, frames));
-    return wave ? sound_decode(t->p, t->c, codes, frames, wave, e) : no_memory(e);
+    return wave ? decode_sound(t, codes, frames, wave, e) : no_memory(e);
 }
 
 // Adds latents [frames, dim] as a tensor [dim, frames].
@@ -349,16 +384,20 @@ static status trace_encode(tracer *t, err *e) {
     int32_t *one = arena_alloc(&t->out->own, (size_t)(a->quantizers * frames) * sizeof *one);
     float *latents = arena_f32(&t->out->own, (size_t)frames, (size_t)a->dim);
     if (!codes || !one || !latents) rc = no_memory(e);
+    sound_codec d = {0};
+    if (!rc) rc = open_codec(t, &d, e);
     for (int64_t ch = 0; !rc && ch < channels; ch++) {
         static const char *const stereo[] = {"latents_left", "latents_right"};
         const encodec_encoded to = {.codes = one, .latents = latents};
-        rc = encodec_encode(t->p->codec, t->c, planes + ch * n, n, &to, e);
+        rc = d.gpu ? gpu_codec_encode(d.gpu, planes + ch * n, n, &to, e)
+                   : encodec_encode(t->p->codec, t->c, planes + ch * n, n, &to, e);
         for (int64_t q = 0; !rc && q < a->quantizers; q++) {
             memcpy(codes + (q * channels + ch) * frames, one + q * frames,
                    (size_t)frames * sizeof *one);
         }
         if (!rc) rc = latents_out(t, channels == 1 ? "latents" : stereo[ch], latents, frames, e);
     }
+    gpu_codec_close(d.gpu);
     mem_free(planes);
     return rc;
 }
@@ -377,10 +416,9 @@ static status read_sampling(tracer *t, err *e) {
     return rc;
 }
 
-status trace_run(trace_result *out, const family *f, const json *run_json, const char *dir,
-                 err *e) {
+status trace_run(trace_result *out, const family *f, const trace_input *in, err *e) {
     *out = (trace_result){0};
-    tracer t = {.out = out, .c = f->c, .run = run_json, .dir = dir};
+    tracer t = {.out = out, .c = f->c, .run = in->run, .dir = in->dir, .gpu = in->gpu};
     status rc = musicgen_pipeline(&t.p, f, e);
     if (!rc) rc = read_sampling(&t, e);
     if (!rc) rc = trace_text(&t, e);

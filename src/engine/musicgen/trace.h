@@ -14,7 +14,12 @@ typedef struct {
     arena own;
 } trace_result;
 
-// dir: the folder that WAV paths of the run are relative to. ERR_ARG when f is no MusicGen. Zeroes
-// *out first; free it in any case.
-status trace_run(trace_result *out, const family *f, const json *run, const char *dir, err *e);
+typedef struct {
+    const json *run;
+    const char *dir; // that WAV paths of the run are relative to
+    device *gpu;     // NULL: the CPU computes
+} trace_input;
+
+// ERR_ARG when f is no MusicGen. Zeroes *out first; free it in any case.
+status trace_run(trace_result *out, const family *f, const trace_input *in, err *e);
 void trace_free(trace_result *r);
