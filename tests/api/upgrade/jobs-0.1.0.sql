@@ -1,0 +1,21 @@
+-- jobs-0.1.0.sql - the job database as version 0.1.0 made it, with a job of each kind, for test_upgrade.py.
+CREATE TABLE job( seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, audio_file_id TEXT NOT NULL, digest BLOB NOT NULL, request TEXT NOT NULL, callback_url TEXT, trace TEXT, seed INTEGER NOT NULL, work INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0, cancel_asked INTEGER NOT NULL DEFAULT 0, wait_mono INTEGER NOT NULL DEFAULT 0, lease_mono INTEGER NOT NULL DEFAULT 0, seen_mono INTEGER NOT NULL DEFAULT 0, run_ms INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL DEFAULT 0, ended_ms INTEGER NOT NULL DEFAULT 0, error TEXT, error_code TEXT);
+CREATE INDEX job_by_state ON job(state, seq, work);
+CREATE TABLE stem( seq INTEGER NOT NULL REFERENCES job(seq) ON DELETE CASCADE, pos INTEGER NOT NULL, name TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0, progress REAL NOT NULL DEFAULT 0, done_ms INTEGER NOT NULL DEFAULT 0, key TEXT, size INTEGER, md5 TEXT, etag TEXT, sample_rate INTEGER, channels INTEGER, seconds REAL, PRIMARY KEY(seq, pos)) WITHOUT ROWID;
+CREATE TABLE hook( seq INTEGER PRIMARY KEY REFERENCES job(seq) ON DELETE CASCADE, webhook_id TEXT NOT NULL, body BLOB NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, fence INTEGER NOT NULL DEFAULT 0, lease_mono INTEGER NOT NULL DEFAULT 0, queued_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL DEFAULT 0, last_code INTEGER NOT NULL DEFAULT 0, last_error TEXT);
+CREATE INDEX hook_pending ON hook(due_ms) WHERE state = 1;
+CREATE INDEX hook_oldest ON hook(queued_ms) WHERE state = 1;
+CREATE TABLE tally(kind INTEGER, state INTEGER, n INTEGER, work INTEGER, PRIMARY KEY(kind, state)) WITHOUT ROWID;
+INSERT INTO tally VALUES (0,0,0,0),(0,1,0,0),(0,2,0,0),(0,3,0,0),(0,4,0,0), (1,1,0,0),(1,2,0,0),(1,3,0,0);
+CREATE TRIGGER job_added AFTER INSERT ON job BEGIN UPDATE tally SET n = n + 1, work = work + new.work WHERE kind = 0 AND state = new.state; END;
+CREATE TRIGGER job_removed AFTER DELETE ON job BEGIN UPDATE tally SET n = n - 1, work = work - old.work WHERE kind = 0 AND state = old.state; END;
+CREATE TRIGGER job_moved AFTER UPDATE OF state ON job WHEN old.state <> new.state BEGIN UPDATE tally SET n = n - 1, work = work - old.work WHERE kind = 0 AND state = old.state; UPDATE tally SET n = n + 1, work = work + new.work WHERE kind = 0 AND state = new.state; END;
+CREATE TRIGGER hook_added AFTER INSERT ON hook BEGIN UPDATE tally SET n = n + 1 WHERE kind = 1 AND state = new.state; END;
+CREATE TRIGGER hook_removed AFTER DELETE ON hook BEGIN UPDATE tally SET n = n - 1 WHERE kind = 1 AND state = old.state; END;
+CREATE TRIGGER hook_moved AFTER UPDATE OF state ON hook WHEN old.state <> new.state BEGIN UPDATE tally SET n = n - 1 WHERE kind = 1 AND state = old.state; UPDATE tally SET n = n + 1 WHERE kind = 1 AND state = new.state; END;
+ALTER TABLE hook ADD COLUMN due_mono INTEGER NOT NULL DEFAULT -1;
+CREATE INDEX hook_due ON hook(due_mono) WHERE state = 1;
+DROP INDEX hook_pending;
+ALTER TABLE job ADD COLUMN warnings TEXT;
+PRAGMA application_id = 1397115441;
+PRAGMA user_version = 3;
