@@ -111,10 +111,11 @@ static status check_arithmetic(const recipe_file *r, err *e) {
     int64_t number = 1; // recipes that name none
     status rc = json_opt_int(r->doc, "arithmetic", 1, INT32_MAX, &number, e);
     if (rc || number == ARITHMETIC) return rc;
-    return err_set(e, ERR_FORMAT,
-                   "arithmetic: expected %d, found %lld: a seed gives other samples now. %s makes "
-                   "the same bytes; or take the settings into a new request",
-                   ARITHMETIC, (long long)number, maker_of(number));
+    return err_set(
+        e, ERR_FORMAT,
+        "arithmetic: expected %d, found %lld: a seed can give other samples now. %s makes "
+        "the same bytes; or take the settings into a new request",
+        ARITHMETIC, (long long)number, maker_of(number));
 }
 
 static status read_model(recipe_file *r, err *e) {
