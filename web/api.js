@@ -40,10 +40,16 @@ export async function ask(path, options = {}) {
   }
 }
 
-export const get = async path => (await ask(path)).json();
-export const post = async (path, body) => (await ask(path, {
-  method: 'POST', headers: { 'Content-Type': 'application/json' }, body: body && JSON.stringify(body),
-})).json();
+// Seeds have 64 bits, numbers of a script 53: a longer seed is text in here, and a number for the service. Inside of
+// a text of JSON quotes are escaped, so neither pattern matches there.
+export const parse = text => JSON.parse(text.replace(/("random_seed":\s*)(-?\d{16,})/g,
+  (all, name, seed) => Number.isSafeInteger(Number(seed)) ? all : `${name}"${seed}"`));
+const written = body => JSON.stringify(body).replace(/("random_seed":)"(-?\d+)"/g, '$1$2');
+
+export const get = async path => parse(await (await ask(path)).text());
+export const post = async (path, body) => parse(await (await ask(path, {
+  method: 'POST', headers: { 'Content-Type': 'application/json' }, body: body && written(body),
+})).text());
 
 // A stem's bytes or peaks; the service may be busy reading others.
 export async function stem(job, name, end) {
@@ -66,7 +72,7 @@ async function* events(stream) {
     text += value;
     for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
       const field = name => (text.slice(0, end).match(new RegExp(`^${name}: (.*)$`, 'm')) || [])[1];
-      if (field('data')) yield [field('event'), JSON.parse(field('data'))];
+      if (field('data')) yield [field('event'), parse(field('data'))];
     }
   }
 }

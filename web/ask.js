@@ -1,10 +1,10 @@
 // ask.js - the form: what to ask for, checked while it is typed by the service itself.
 import { el, $, button, later, say } from './dom.js';
-import { ask, post, Refused } from './api.js';
+import { ask, get, post, Refused } from './api.js';
 import { chordsOf, newId } from './music.js';
 
 const PLACED = ['target_bpm', 'key', 'chord_progression', 'duration_seconds', 'bars', 'loop', 'style', 'prompt', 'random_seed', 'takes', 'time_signature', 'chords_per_bar'];
-let schemas = {}, stems = [], form, cells, submitted = () => {}, origin = 'page';
+let schemas = {}, stems = [], models = [], form, cells, submitted = () => {}, origin = 'page';
 
 // A label over an input, and under it what the service says of it.
 function field(pointer, label, input, ...beside) {
@@ -116,14 +116,21 @@ function seedField() {
   return field('/parameters/random_seed', 'Seed', seed, button('New', () => { seed.value = ''; check(); }, { title: 'Let the service draw one' }));
 }
 
+// Where the service has several models; the first is what it takes by itself.
+function modelField() {
+  if (models.length < 2) return null;
+  return field('/model', 'Model', el('select', { name: 'model' }, ...models.map((m, i) => el('option', { value: i ? m.model : '' }, m.name || m.model))));
+}
+
 function build() {
   const style = el('input', { name: 'style', maxLength: 256, placeholder: 'rock' });
   const words = el('textarea', { name: 'prompt', maxLength: 4096, rows: 2, placeholder: 'warm, live, a little swing' });
   const keyName = el('input', { name: 'key', maxLength: 64, placeholder: 'A minor', autocomplete: 'off' });
   const loop = el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'loop', 'data-pointer': '/parameters/loop' }), 'Loop: repeats without a seam');
   const others = Object.entries(schemas).filter(([n]) => !PLACED.includes(n)).map(([n, s]) => otherField(n, s)).filter(Boolean);
-  form.replaceChildren(
+  form.replaceChildren(...[
     stemCards(),
+    modelField(),
     el('div', { class: 'pair' }, tempoField(), schemas.time_signature ? field('/parameters/time_signature', 'Meter', el('input', { name: 'time_signature', maxLength: 8, placeholder: '4/4', autocomplete: 'off' })) : null),
     el('div', { class: 'pair' }, field('/parameters/key', 'Key', keyName), field('/parameters/style', 'Style', style)),
     chordField(),
@@ -134,7 +141,8 @@ function build() {
     el('details', {}, el('summary', {}, 'More'), el('div', { class: 'pair' }, ...others)),
     el('p', { class: 'warnings', id: 'form-warnings', role: 'status' }),
     el('p', { class: 'fault', id: 'form-fault', role: 'alert' }),
-    el('p', { class: 'row end' }, el('span', { id: 'form-length', class: 'hint' }), el('button', { class: 'main' }, 'Generate')));
+    el('p', { class: 'row end' }, el('span', { id: 'form-length', class: 'hint' }), el('button', { class: 'main' }, 'Generate')),
+  ].filter(Boolean));
   form.addEventListener('input', check);
   form.addEventListener('change', check);
   form.addEventListener('submit', submit);
@@ -157,10 +165,11 @@ function body() {
   }
   const list = chords(), length = form.elements.amount.value.trim(), seed = form.elements.random_seed.value.trim();
   if (list.length) p.chord_progression = list;
-  if (seed) p.random_seed = /^\d+$/.test(seed) ? Number(seed) : seed;
+  if (seed) p.random_seed = seed; // text that is a number is sent as one
   if (length) p[form.elements.unit.value] = Number(length);
   if (!p.loop) p.fade_in_seconds ??= 0.003; // a stem begins on a beat: its attack stays
-  return { generation_request_id: newId(), audio_file_id: origin, target_stems: [...form.querySelectorAll('[name=stem]:checked')].map(b => b.value), parameters: p };
+  const model = form.elements.model?.value;
+  return { generation_request_id: newId(), audio_file_id: origin, ...(model && { model }), target_stems: [...form.querySelectorAll('[name=stem]:checked')].map(b => b.value), parameters: p };
 }
 
 // Puts each sentence at its field; what has no field is said below.
@@ -247,5 +256,6 @@ export async function openAsk(made) {
   const request = (await (await ask('openapi.json')).json()).components.schemas.GenerateRequest.properties;
   schemas = request.parameters.properties;
   stems = request.target_stems.items.enum;
+  models = (await get('health').catch(() => ({}))).models || [];
   build();
 }

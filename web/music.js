@@ -3,12 +3,16 @@
 // A tempo counts quarter notes in every meter; 6/8 is felt in two.
 const METERS = { '3/4': { beats: 3, quarters: 1 }, '6/8': { beats: 2, quarters: 1.5 } };
 
-// Where bars lie: those asked for, else those measured, else none. first: seconds of bar 1; per: chords a bar.
+// What was heard in the recording that a job follows; each of its stems says it.
+export const heardOf = job => (job.generated_stems || []).map(s => s.heard).find(Boolean);
+
+// Where bars lie: those asked for, those heard in a recording that is followed, else those measured, else none. first:
+// seconds of bar 1; per: chords a bar.
 export function gridOf(job) {
   const p = job.parameters || {}, { beats, quarters } = METERS[p.time_signature] || { beats: 4, quarters: 1 };
-  const m = (job.generated_stems || []).map(s => s.measured).find(x => x?.bpm > 0);
-  const bpm = p.target_bpm > 0 ? p.target_bpm : m?.bpm || 0, beat = bpm ? quarters * 60 / bpm : 1;
-  return { bpm, beats, beat, bar: beats * beat, first: p.target_bpm > 0 ? 0 : m?.first_beat_seconds || 0, per: p.chords_per_bar || 1 };
+  const heard = heardOf(job), m = (job.generated_stems || []).map(s => s.measured).find(x => x?.bpm > 0);
+  const bpm = p.target_bpm || heard?.target_bpm || m?.bpm || 0, beat = bpm ? quarters * 60 / bpm : 1;
+  return { bpm, beats, beat, bar: beats * beat, first: heard ? heard.first_bar_seconds || 0 : p.target_bpm > 0 ? 0 : m?.first_beat_seconds || 0, per: p.chords_per_bar || 1 };
 }
 
 // The seconds at which chord i begins. Chords change at whole beats, the later ones being shorter, but in 6/8 at equal parts.

@@ -1,7 +1,7 @@
 // session.js - the job that is open: followed to its end, heard, and taken away.
 import { el, $, button, say } from './dom.js';
 import { ask, ended, follow, get, post } from './api.js';
-import { chordsOf, fileName, gridOf, newId, place, takeId, takeOf, titleOf } from './music.js';
+import { chordsOf, fileName, gridOf, heardOf, newId, place, takeId, takeOf, titleOf } from './music.js';
 import { save, wavOf, zipOf } from './files.js';
 import { Player, RATE } from './player.js';
 import { Timeline } from './timeline.js';
@@ -35,6 +35,7 @@ export class Session {
     const p = this.player, number = (label, props) => el('input', { type: 'number', min: 1, step: 1, 'aria-label': label, onchange: () => this.loopBars(), ...props });
     this.title = el('h3', { class: 'title' });
     this.state = el('p', { class: 'state', role: 'status' });
+    this.heard = el('p', { class: 'hint' });
     this.problem = el('p', { class: 'fault', role: 'alert' });
     this.warned = el('ul', { class: 'warnings', 'aria-label': 'Warnings' });
     this.cancel = button('Cancel', () => post(`jobs/${encodeURIComponent(this.id)}/cancel`).catch(e => this.fail(e)));
@@ -42,6 +43,8 @@ export class Session {
       button('Again', () => this.make({ random_seed: undefined }), { title: 'The same with another seed' }),
       button('Longer', () => this.longer(), { title: 'The same, twice as long' }),
       button('Other chords', () => this.on.fill(this.job, true), { title: 'The same seed; type other chords' }),
+      ...this.grid = [button('Click', () => this.saveGrid('click', 'wav'), { title: 'A click on each beat, as a WAV' }),
+        button('MIDI', () => this.saveGrid('chords', 'mid'), { title: 'Beats and chords as a MIDI file' })],
       this.mix = button('Save mix', () => this.saveMix(), { disabled: true, title: 'As it is heard; the loop alone when it is on' }),
       this.zip = button('Save all', () => this.saveAll(), { disabled: true, title: 'All stems and recipe.json as a ZIP' }));
     this.stems = el('div', { class: 'stems' });
@@ -59,7 +62,7 @@ export class Session {
       this.loopButton, el('span', { class: 'row' }, this.fromBar, '–', this.toBar),
       el('span', { class: 'row grow zoom' }, el('span', { 'aria-hidden': 'true' }, 'Zoom'), zoom),
       el('span', { class: 'row' }, el('span', { 'aria-hidden': 'true' }, 'Level'), volume, this.meter));
-    $('session').replaceChildren(this.title, this.state, this.problem, this.warned, this.actions, this.scroller, this.transport);
+    $('session').replaceChildren(this.title, this.state, this.heard, this.problem, this.warned, this.actions, this.scroller, this.transport);
     this.resize = new ResizeObserver(() => this.draw());
     this.resize.observe(this.stems);
     const turn = () => {
@@ -136,14 +139,17 @@ export class Session {
     };
     this.state.textContent = said[j.status] || j.status;
     this.problem.textContent = j.error_message || '';
+    const h = heardOf(j), heard = !h ? [] : [h.target_bpm && `${Math.round(h.target_bpm * 10) / 10} bpm`, h.key, (h.chord_progression || []).join(' ')];
+    this.heard.textContent = h ? 'Heard in the recording: ' + heard.filter(Boolean).join(' · ') : '';
     this.warned.replaceChildren(...(j.warnings || []).map(w => el('li', {}, w.detail)));
     this.cancel.hidden = ended(j);
+    for (const b of this.grid) b.hidden = !(j.parameters?.target_bpm > 0); // beats that are not asked for are not known
     this.cancel.disabled = j.cancel_requested === true;
     const p = j.parameters || {}, grid = gridOf(j);
     const asked = p.duration_seconds || (p.bars ? p.bars * grid.bar : 10);
     const seconds = Math.max(this.player.seconds(), ...j.generated_stems.map(s => s.duration_seconds || 0)) || asked;
     this.stems.style.setProperty('--bar', `${100 * grid.bar / seconds}%`);
-    this.line.show(grid, seconds, chordsOf(p), p.sections);
+    this.line.show(grid, seconds, chordsOf(h || p), p.sections);
   }
 
   addTrack(name) {
@@ -247,6 +253,15 @@ export class Session {
   }
 
   // --- taking away
+
+  // What was asked for, as a file for an editor: it is there before the stems are.
+  async saveGrid(what, end) {
+    try {
+      save(await (await ask(`jobs/${this.id}/${what}.${end}`)).blob(), `${fileName(this.job, what)}.${end}`);
+    } catch (e) {
+      this.fail(e);
+    }
+  }
 
   async saveMix() {
     const { blob, scale } = wavOf(await this.player.render());

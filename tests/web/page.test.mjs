@@ -408,6 +408,71 @@ test('what is taken away is whole: a stem, the mix, all as a ZIP with its recipe
   }
 });
 
+test('beats and chords are taken away as a click and as MIDI', async t => {
+  await tone.submit('gridded', ['drums'], { target_bpm: 120, bars: 1, chord_progression: ['Am'] });
+  await tone.done('gridded');
+  const page = await open(t, tone, { hash: 'gridded' });
+  await page.waitForSelector(SAVE_ALL);
+  for (const [name, kind, file, first] of [['Click', 'click.wav', '120bpm_click.wav', 'RIFF'], ['MIDI', 'chords.mid', '120bpm_chords.mid', 'MThd']]) {
+    const [got] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name, exact: true }).click()]);
+    assert.equal(got.suggestedFilename(), file);
+    const bytes = readFileSync(await got.path());
+    assert.equal(bytes.toString('latin1', 0, 4), first);
+    assert.deepEqual(bytes, Buffer.from(await (await fetch(`${tone.url}jobs/gridded/${kind}`)).arrayBuffer()));
+  }
+});
+
+test('what was heard in a recording is told, and bars lie where it has them', async t => {
+  await tone.submit('followed', ['drums'], { duration_seconds: 9 });
+  await tone.done('followed');
+  const page = await open(t, tone);
+  await page.route('**/jobs/followed/events', async route => {
+    const job = await tone.job('followed');
+    Object.assign(job.generated_stems[0], { heard: { target_bpm: 120, first_bar_seconds: 0.5, key: 'A minor', chord_progression: ['Am', 'F', 'N', 'G'] } });
+    await route.fulfill({ contentType: 'text/event-stream', body: `event: completed\ndata: ${JSON.stringify(job)}\n\n` });
+  });
+  await page.evaluate(() => { location.hash = 'followed'; });
+  await page.waitForSelector('text=Heard in the recording: 120 bpm · A minor · Am F N G');
+  assert.deepEqual(await session(page, s => [s.line.grid.first, s.line.grid.bar]), [0.5, 2]);
+  assert.deepEqual((await page.locator('.ruler .chords span').allTextContents()).slice(0, 4), ['Am', 'F', 'N', 'G']);
+});
+
+test('a seed of 64 bits is shown, sent and kept whole', async t => {
+  const page = await open(t, tone), seed = '9007199254740993';
+  await page.getByLabel('Seed').fill(seed);
+  await page.getByRole('button', { name: 'Generate' }).click();
+  await page.waitForSelector(SAVE_ALL);
+  const id = (await page.evaluate(() => location.hash)).slice(1);
+  const stored = async job => (await (await fetch(`${tone.url}jobs/${job}`)).text()).match(/"random_seed":(\d+)/)[1];
+  assert.equal(await stored(id), seed);
+  assert.match(await page.locator('#session .state').textContent(), new RegExp(`seed ${seed} `));
+  await page.getByRole('button', { name: 'Longer' }).click();
+  await page.waitForFunction(was => stemforge.session.id !== was && stemforge.session.job?.status === 'completed', id);
+  assert.equal(await stored((await page.evaluate(() => location.hash)).slice(1)), seed);
+  await page.getByRole('button', { name: 'Other chords' }).click();
+  assert.equal(await page.getByLabel('Seed').inputValue(), seed);
+});
+
+test('a model is chosen where the service has several', async t => {
+  const page = await open(t, tone, { expect: refused });
+  assert.equal(await page.getByLabel('Model').count(), 0);
+  await page.route('**/health', async route => {
+    const h = await (await fetch(tone.url + 'health')).json();
+    await route.fulfill({ json: { ...h, models: [{ model: 'musicgen', name: 'mini' }, { model: 'stable_audio' }] } });
+  });
+  let asked;
+  await page.route('**/generate', async route => {
+    asked = route.request().postDataJSON();
+    await route.fulfill({ status: 422, contentType: 'application/problem+json', json: { title: 'no', errors: [{ pointer: '/model', detail: 'expected musicgen' }] } });
+  });
+  await page.reload();
+  await page.getByLabel('Model').selectOption('stable_audio');
+  await page.getByRole('button', { name: 'Generate' }).click();
+  await page.waitForSelector('[name=model][aria-invalid=true]');
+  assert.equal(asked.model, 'stable_audio');
+  assert.match(await page.locator('#f-model-said').textContent(), /^expected musicgen/);
+});
+
 test('what lies in Azure is played, through the service and by a signed link', async t => {
   const azurite = await openAzurite();
   if (!azurite) return t.skip('npm ci has not run in tests/api');
