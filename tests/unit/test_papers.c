@@ -76,20 +76,20 @@ Test(papers, they_judge_as_the_model_does) {
         stemforge_engine *real = open_real(models[m]), *papers = open_papers(models[m]);
         for (size_t i = 0; i < ARRAY_LEN(list); i++) {
             char *want = judged(real, &list[i]), *got = judged(papers, &list[i]);
-            cr_expect_str_eq(got, want, "%s, request %zu", models[m], i);
+            cr_assert_str_eq(got, want, "%s, request %zu", models[m], i);
             refused += want[strcspn(want, "\n")] == 0 && want[0] != '0';
             mem_free(want);
             mem_free(got);
         }
         stemforge_info a = stemforge_engine_info(real), b = stemforge_engine_info(papers);
-        cr_expect_str_eq(b.name, a.name);
-        cr_expect(b.top_k == a.top_k && b.steps == a.steps && b.guidance == a.guidance);
-        cr_expect_eq(b.window_seconds, a.window_seconds);
+        cr_assert_str_eq(b.name, a.name);
+        cr_assert(b.top_k == a.top_k && b.steps == a.steps && b.guidance == a.guidance);
+        cr_assert_eq(b.window_seconds, a.window_seconds);
         stemforge_close(real);
         stemforge_close(papers);
     }
-    cr_expect_gt(there, 4);
-    cr_expect_gt(refused, 1, "no request was refused: nothing was compared");
+    cr_assert_gt(there, 4);
+    cr_assert_gt(refused, 1, "no request was refused: nothing was compared");
     mem_free(words);
 }
 
@@ -99,8 +99,8 @@ Test(papers, nothing_can_be_made_by_them) {
     stemforge_request r = stemforge_request_default();
     r.stems = stems, r.stem_count = 1;
     stemforge_error e;
-    cr_expect_eq(stemforge_generate(g, &r, NULL, &e), STEMFORGE_ERR_ARG);
-    cr_expect_eq(stemforge_engine_stats(g).running, 0);
+    cr_assert_eq(stemforge_generate(g, &r, NULL, &e), STEMFORGE_ERR_ARG);
+    cr_assert_eq(stemforge_engine_stats(g).running, 0);
     stemforge_close(g);
 }
 
@@ -115,14 +115,14 @@ Test(papers, what_is_no_papers_is_told) {
         cr_assert_eq(papers_folder_make(&at, NULL), OK);
         status rc = papers_unpack(path, sizeof path, (bytes){papers, n}, at.path, NULL);
         // A cut between two files cannot be seen here.
-        cr_expect(rc == ERR_FORMAT || rc == OK, "cut at %zu: %d", n, rc);
+        cr_assert(rc == ERR_FORMAT || rc == OK, "cut at %zu: %d", n, rc);
         papers_folder_remove(&at);
-        cr_expect(!os_exists(at.path));
+        cr_assert(!os_exists(at.path));
     }
     char *bad = papers, *name = bad + 16 + strlen("model") + 8;
     stemforge_engine *g;
     memcpy(name, "../x", 4); // of the first file
-    cr_expect_eq(stemforge_open_papers(&g, papers, size, NULL), STEMFORGE_ERR_FORMAT);
-    cr_expect_null(g);
+    cr_assert_eq(stemforge_open_papers(&g, papers, size, NULL), STEMFORGE_ERR_FORMAT);
+    cr_assert_null(g);
     stemforge_free(papers);
 }
