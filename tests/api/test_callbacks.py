@@ -40,7 +40,8 @@ class Callbacks(Case):
         self.assertEqual(j["callback"]["attempts"], 5)
         self.assertEqual(len({h["webhook-id"] for h, _, _ in r.got}), 1)
         self.assertEqual(len({b for _, b, _ in r.got}), 1)
-        self.assertEqual(s.metric('stemforge_callback_attempts_total{outcome="2xx"}'), 1)
+        # The job says it first, then it is counted.
+        eventually("it is counted", lambda: s.metric('stemforge_callback_attempts_total{outcome="2xx"}') == 1)
 
     def test_a_receiver_that_hangs_does_not_hold_the_others(self):
         dead, good = self.receive("hang"), self.receive()

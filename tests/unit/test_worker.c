@@ -296,11 +296,11 @@ Test(worker, a_job_that_takes_too_long_fails) {
 // The limit is for the model. However long storage is away, what was made is not dropped.
 Test(worker, storage_that_is_away_longer_than_a_job_may_run_drops_no_stem) {
     atomic_store(&storage_away, true);
-    rig *g = rig_open_azure(0.5);
+    rig *g = rig_open_azure(2);
     submit(g, "patient", "");
     for (int i = 0; i < 500 && !atomic_load(&tone_made[0]); i++) os_sleep_ms(10);
     cr_assert_eq(atomic_load(&tone_made[0]), 1);
-    os_sleep_ms(1500); // three times what a job may run
+    os_sleep_ms(3000); // longer than a job may run
     job j = {0};
     cr_assert_eq(job_get(g->jobs, "patient", &j, NULL), OK);
     cr_assert_eq(j.state, JOB_RUNNING, "%s: %s", job_state_name(j.state), j.error);
