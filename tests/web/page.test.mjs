@@ -129,7 +129,7 @@ test('asks, follows and plays what it has asked for', async t => {
   await page.waitForFunction(() => document.getElementById('form-length').textContent === '4.0 s each');
   await page.getByRole('button', { name: 'Generate' }).click();
   await page.waitForSelector(SAVE_ALL);
-  await page.waitForFunction(() => stemforge.session.job.status === 'completed' && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'completed' && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
   const job = await real.job((await page.evaluate(() => location.hash)).slice(1));
   assert.deepEqual(job.stems.map(s => s.stem_type), FOUR);
   assert.deepEqual([job.parameters.chord_progression, job.parameters.target_bpm, job.parameters.bars], [['Am', 'F', 'C', 'G'], 240, 4]);
@@ -143,7 +143,7 @@ test('asks, follows and plays what it has asked for', async t => {
 
 test('four stems stay together to the sample: from the start, over loops, after changes', async t => {
   const page = await open(t, real, { hash: 'song', bypassCSP: true });
-  await page.waitForFunction(() => stemforge.session?.player.channels.size === 4 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+  await page.waitForFunction(() => globalThis.stemforge?.session?.player.channels.size === 4 && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
   await session(page, s => s.player.setLoop(true, 0, 8)); // it must not end, however slow this machine is
   await page.getByRole('button', { name: 'Play' }).click();
   await sleep(300);
@@ -178,7 +178,7 @@ test('bars, beats and chords lie where the meter has them', async t => {
 
 test('mute, solo, gain and loop do what they say', async t => {
   const page = await open(t, real, { hash: 'song' });
-  await page.waitForFunction(() => stemforge.session?.player.channels.size === 4 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+  await page.waitForFunction(() => globalThis.stemforge?.session?.player.channels.size === 4 && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
   await session(page, s => s.player.setLoop(true, 0, 4));
   await page.getByRole('button', { name: 'Play' }).click();
   await sleep(200);
@@ -214,11 +214,11 @@ test('one more take of a stem is kept by the service and chosen among the others
   await track(page, 'bass').getByRole('button', { name: 'Another take of bass' }).click();
   const chooser = track(page, 'bass').getByLabel('Take of bass', { exact: true });
   await chooser.waitFor();
-  await page.waitForFunction(() => { const b = stemforge.session.tracks.get('bass'); return b.chosen === 1 && b.takes[1].buffer; });
+  await page.waitForFunction(() => { const b = globalThis.stemforge?.session?.tracks.get('bass'); return b.chosen === 1 && b.takes[1].buffer; });
   const digest = async i => session(page, async (s, n) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', await s.tracks.get('bass').takes[n].blob.arrayBuffer()))].join(), i);
   assert.notEqual(await digest(0), await digest(1));
   await chooser.selectOption('0');
-  await page.waitForFunction(() => stemforge.session.tracks.get('bass').chosen === 0);
+  await page.waitForFunction(() => globalThis.stemforge?.session?.tracks.get('bass').chosen === 0);
   await page.reload();
   await track(page, 'bass').getByLabel('Take of bass', { exact: true }).waitFor(); // it survives: its job says whose it is
   assert.equal(await track(page, 'drums').getByLabel('Take of drums', { exact: true }).isHidden(), true);
@@ -235,7 +235,7 @@ test('the takes of one job are all there, and the chosen one is heard first', as
   assert.equal(await session(page, s => s.tracks.get('bass').chosen), stem.take);
   for (const n of [0, 1, 2]) {
     await page.getByLabel('Take of bass', { exact: true }).selectOption(String(n));
-    await page.waitForFunction(i => { const b = stemforge.session.tracks.get('bass'); return b.chosen === i && b.takes[i].blob; }, n);
+    await page.waitForFunction(i => { const b = globalThis.stemforge?.session?.tracks.get('bass'); return b.chosen === i && b.takes[i].blob; }, n);
     const [kept, served, lufs] = await session(page, async (s, [i, url]) => {
       const sum = async data => [...new Uint8Array(await crypto.subtle.digest('SHA-256', data))].join();
       const take = s.tracks.get('bass').takes[i];
@@ -260,7 +260,7 @@ test('measures that the service tells are shown', async t => {
   assert.match(await facts.textContent(), /tempo 119\.9.*key C major \(asked A minor\).*LUFS -13\.2/);
   assert.equal(await track(page, 'bass').locator('.facts .off').count(), 1);
   assert.deepEqual(await track(page, 'bass').locator('.lane .chords span').allTextContents(), ['Am', 'F', 'Am', 'G']);
-  await page.waitForFunction(() => stemforge.session.player.channel('bass').gain === -4.5);
+  await page.waitForFunction(() => globalThis.stemforge?.session?.player.channel('bass').gain === -4.5);
   assert.equal(await page.getByLabel('Gain of bass').inputValue(), '-4.5');
 });
 
@@ -268,12 +268,12 @@ test('a reload in mid-job goes on where the job is, and cancel stops it', async 
   const page = await open(t, tone);
   await page.getByLabel('Words').fill('slow:6000');
   await page.getByRole('button', { name: 'Generate' }).click();
-  await page.waitForFunction(() => stemforge.session?.job?.progress > 0.05);
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.progress > 0.05);
   await page.reload();
-  await page.waitForFunction(() => stemforge.session?.job?.progress > 0.1);
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.progress > 0.1);
   assert.ok(await page.locator('.lane progress').first().evaluate(e => e.value) > 0);
   await page.getByRole('button', { name: 'Cancel' }).click();
-  await page.waitForFunction(() => stemforge.session.job.status === 'canceled');
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'canceled');
   assert.equal(await page.getByRole('button', { name: 'Cancel' }).isHidden(), true);
 });
 
@@ -283,12 +283,12 @@ test('a service that is killed and comes back ends the job before our eyes', asy
   const page = await open(t, server, { expect: refused });
   await page.getByLabel('Words').fill('slow:1500');
   await page.getByRole('button', { name: 'Generate' }).click();
-  await page.waitForFunction(() => stemforge.session?.job?.status === 'processing');
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'processing');
   await server.kill();
   await page.waitForSelector('text=The service does not answer. Trying again');
   await server.start();
   await page.waitForSelector(SAVE_ALL);
-  await page.waitForFunction(() => stemforge.session.job.status === 'completed');
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'completed');
 });
 
 test('waiting jobs say how many are before them', async t => {
@@ -298,7 +298,7 @@ test('waiting jobs say how many are before them', async t => {
   const page = await open(t, tone, { hash: 'third' });
   await page.waitForSelector('text=waits, 1 before it');
   await fetch(tone.url + 'jobs/first/cancel', { method: 'POST' });
-  await page.waitForFunction(() => stemforge.session.job.status === 'completed');
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'completed');
 });
 
 test('each fault of the service is shown at its field, while it is typed and when it is sent', async t => {
@@ -352,11 +352,11 @@ test('the keyboard alone is enough', async t => {
   await focusOn('[name=style]');
   await press('Enter');
   await page.waitForSelector(SAVE_ALL);
-  await page.waitForFunction(() => stemforge.session.job.status === 'completed' && stemforge.session.player.frames());
+  await page.waitForFunction(() => globalThis.stemforge?.session?.job?.status === 'completed' && globalThis.stemforge?.session?.player.frames());
   const job = await page.evaluate(() => stemforge.session.job);
   assert.deepEqual([job.stems.map(s => s.stem_type), job.parameters.target_bpm, job.parameters.bars, job.parameters.chord_progression], [['bass'], 140, 2, ['Am', 'F']]);
   await press('Space');
-  await page.waitForFunction(() => stemforge.session.player.playing);
+  await page.waitForFunction(() => globalThis.stemforge?.session?.player.playing);
   await press('l', 'Digit1');
   assert.deepEqual(await session(page, s => [s.player.loop.on, s.player.channel('bass').mute]), [true, true]);
   await press('Digit1', 'Shift+Digit1', 'Space', 'Home', 'Shift+ArrowRight', 'BracketLeft');
@@ -372,7 +372,7 @@ test('the keyboard alone is enough', async t => {
 test('what is taken away is whole: a stem, the mix, all as a ZIP with its recipe', async t => {
   const page = await open(t, real, { hash: 'song' }), folder = mkdtempSync(join(tmpdir(), 'stemforge-zip-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  await page.waitForFunction(() => stemforge.session?.player.channels.size === 4 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+  await page.waitForFunction(() => globalThis.stemforge?.session?.player.channels.size === 4 && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
   const take = async f => {
     const [file] = await Promise.all([page.waitForEvent('download'), f()]);
     await file.saveAs(join(folder, file.suggestedFilename()));
@@ -447,7 +447,7 @@ test('a seed of 64 bits is shown, sent and kept whole', async t => {
   assert.equal(await stored(id), seed);
   assert.match(await page.locator('#session .state').textContent(), new RegExp(`seed ${seed} `));
   await page.getByRole('button', { name: 'Longer' }).click();
-  await page.waitForFunction(was => stemforge.session.id !== was && stemforge.session.job?.status === 'completed', id);
+  await page.waitForFunction(was => globalThis.stemforge?.session?.id !== was && globalThis.stemforge?.session?.job?.status === 'completed', id);
   assert.equal(await stored((await page.evaluate(() => location.hash)).slice(1)), seed);
   await page.getByRole('button', { name: 'Other chords' }).click();
   assert.equal(await page.getByLabel('Seed').inputValue(), seed);
@@ -489,7 +489,7 @@ test('what lies in Azure is played, through the service and by a signed link', a
     const page = await open(t, server), from = new Set();
     page.on('response', r => { if (r.ok() && /\.wav/.test(r.url())) from.add(new URL(r.url()).origin); });
     await page.evaluate(() => { location.hash = 'cloud'; });
-    await page.waitForFunction(() => stemforge.session?.player.channels.size === 2 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+    await page.waitForFunction(() => globalThis.stemforge?.session?.player.channels.size === 2 && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
     await page.getByRole('button', { name: 'Play' }).click();
     assert.ok(await loudest(page) > 0.05, `${STEM_DELIVERY}: nothing is heard`);
     assert.deepEqual([...from], [STEM_DELIVERY === 'proxy' ? new URL(server.url).origin : azurite.origin]);
@@ -503,11 +503,11 @@ test('again, longer and other chords are a click each; history finds them', asyn
   await page.waitForSelector(SAVE_ALL);
   const first = (await page.evaluate(() => location.hash)).slice(1);
   await page.getByRole('button', { name: 'Longer' }).click();
-  await page.waitForFunction(id => stemforge.session.id !== id && stemforge.session.job?.status === 'completed', first);
+  await page.waitForFunction(id => globalThis.stemforge?.session?.id !== id && globalThis.stemforge?.session?.job?.status === 'completed', first);
   const [a, b] = [await tone.job(first), await page.evaluate(() => stemforge.session.job)];
   assert.deepEqual([b.parameters.bars, b.random_seed], [2 * a.parameters.bars, a.random_seed]);
   await page.getByRole('button', { name: 'Again' }).click();
-  await page.waitForFunction(id => stemforge.session.id !== id && stemforge.session.job?.status === 'completed', b.generation_request_id);
+  await page.waitForFunction(id => globalThis.stemforge?.session?.id !== id && globalThis.stemforge?.session?.job?.status === 'completed', b.generation_request_id);
   assert.equal(await page.evaluate(() => stemforge.session.job.parameters.bars), 8);
   await page.getByRole('button', { name: 'Other chords' }).click();
   assert.ok(await page.evaluate(() => document.activeElement.matches('.cell')));
@@ -516,7 +516,7 @@ test('again, longer and other chords are a click each; history finds them', asyn
   await page.getByLabel('Search in history').fill('TECHNO');
   await page.waitForFunction(() => document.querySelectorAll('#jobs a').length === 3);
   await page.locator(`#jobs a[href="#${first}"]`).click();
-  await page.waitForFunction(id => stemforge.session.id === id, first);
+  await page.waitForFunction(id => globalThis.stemforge?.session?.id === id, first);
   await page.getByLabel('Search in history').fill('polka');
   await page.waitForSelector('text=Nothing has these words.');
 });
@@ -573,7 +573,7 @@ test('axe finds no violation, and the pictures are taken', async t => {
     for (const colorScheme of ['dark', 'light']) {
       const page = await open(t, real, { hash: 'song', viewport: { width, height }, colorScheme });
       await page.waitForSelector(SAVE_ALL);
-      await page.waitForFunction(() => stemforge.session?.player.channels.size === 4 && [...stemforge.session.player.channels.values()].every(c => c.buffer));
+      await page.waitForFunction(() => globalThis.stemforge?.session?.player.channels.size === 4 && [...globalThis.stemforge?.session?.player.channels.values()].every(c => c.buffer));
       const where = `${width} ${colorScheme}`;
       await track(page, 'piano').getByRole('button', { name: 'Spectrum of piano' }).click();
       await session(page, s => { s.player.setLoop(true, 2, 6); s.player.seek(3.3); });
