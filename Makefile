@@ -188,8 +188,11 @@ endif
 TONE := $(call obj,$(sort $(wildcard tests/tone/*.c)))
 $(OUT)/tests/run_unit: $(call obj,$(UNIT_SRC)) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(CRITERION) -lsoxr $(LIBS)
+# Criterion does not look at how a test's process ends, so what the address sanitizer says then goes into files.
 unit: $(OUT)/tests/run_unit
-	$(OUT)/tests/run_unit $(if $(filter thread,$(SAN)),$(SUITES))
+	@rm -f $(OUT)/tests/asan.*
+	ASAN_OPTIONS=log_path=$(abspath $(OUT))/tests/asan:$$ASAN_OPTIONS $(OUT)/tests/run_unit $(if $(filter thread,$(SAN)),$(SUITES))
+	@for f in $(OUT)/tests/asan.*; do [ ! -e "$$f" ] || { cat $(OUT)/tests/asan.*; exit 1; }; done
 
 # Which objects the linker took is kept beside the binary: what kern-neon compiles.
 KERN_SRC := $(sort $(wildcard tests/kern/*.c))

@@ -38,7 +38,7 @@ static status numbers(double *out, size_t *n, const arg_list *l, const char *fla
 }
 
 static status measure(bench *b, const options *o, err *e) {
-    double cube, stems[ARG_LIST_MAX] = {1, 4}, lengths[ARG_LIST_MAX], most = 1;
+    double stems[ARG_LIST_MAX] = {1, 4}, lengths[ARG_LIST_MAX], most = 1;
     size_t stem_count = 0, length_count = 0;
     status rc = numbers(stems, &stem_count, &o->stems, "stems", 1, BENCH_STEMS_MAX, e);
     if (!rc) rc = numbers(lengths, &length_count, &o->lengths, "lengths", 1, LENGTH_MAX, e);
@@ -47,9 +47,9 @@ static status measure(bench *b, const options *o, err *e) {
     for (size_t i = 0; i < stem_count; i++) most = fmax(most, stems[i]);
     if (!b->on.gpu) {
         b->read_gb = roof_read(b->c);
-        cube = roof_multiply(b->c, NULL);
+        double gflops = roof_multiply(b->c, NULL);
         bench_add(b, "memory read", 0, 0, b->read_gb, "GB/s", 1);
-        bench_add(b, "multiply-add", 0, 0, cube, "GFLOP/s", 1);
+        bench_add(b, "multiply-add", 0, 0, gflops, "GFLOP/s", 1);
     }
     rc = bench_load(b, (int64_t)most, e);
     if (!rc) rc = bench_first(b, e);

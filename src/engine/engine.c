@@ -173,9 +173,11 @@ stemforge_status stemforge_papers(const char *model, void **papers, size_t *size
 
 // Weights of zeros, which nobody reads.
 static status open_to_look(stemforge_engine *g, const stemforge_options *o, err *e) {
-    status rc = compute_open(&g->c, 1, NULL, e);
+    status rc = turns_open(&g->turns, 1, NULL, e);
+    if (rc) return rc;
+    g->c = turns_compute(g->turns);
     const family_options files = {.model = o->model, .c = g->c, .blank = true};
-    return rc ? rc : family_open(&g->f, &files, e);
+    return family_open(&g->f, &files, e);
 }
 
 stemforge_status stemforge_open_papers(stemforge_engine **out, const void *papers, size_t size,
