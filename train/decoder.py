@@ -62,6 +62,7 @@ class Trainer:
             self.learner.adam.load_state_dict(saved["optimiser"])
         if "rival" in saved and known:
             self.rival.adam.load_state_dict(saved["rival"])
+        self.own = torch.zeros(())  # the critic's last loss; a run that goes on may begin at a step without one
         self.begun = 0 if "optimiser" in saved else self.step
         self.still = self._directions()
         self.pool = np.load(os.path.join(args.work, "pool.npy"), mmap_mode="r")
