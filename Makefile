@@ -14,6 +14,7 @@
 #   make fuzz T=safetensors TIME=60       search for inputs that break a parser
 #   make fields              the documents that repeat src/request/fields.c and stems.c
 #   make lint | format | map | compile_commands.json
+#   make pages               manual pages and completion, as the program prints them: build/pages
 #   make examples            the programs of examples/, against the library
 #   make parity MODEL=dir    every stage against live transformers
 #   make quality MODEL=dir   what narrow weights do to the distribution of the next code
@@ -281,7 +282,7 @@ endif
 
 # --- `stemforge serve` with one more family of models, which makes a tone; the blob store from the command line
 .PHONY: api torture torture-pg fuzz-api bench-load bench-queue
-$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c $(wildcard src/app/config*.c src/app/serve*.c) src/app/shipped.c) $(TONE) $(PARTS)
+$(OUT)/tests/tone_server: $(call obj,tests/api/tone_server.c $(wildcard src/app/config*.c src/app/serve*.c src/app/usage*.c) src/app/shipped.c) $(TONE) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
 $(OUT)/tests/blob_tool: $(call obj,tests/api/blob_tool.c) $(PARTS)
 	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
@@ -352,20 +353,34 @@ compile_commands.json: Makefile FORCE
 	$(file >$@,[)$(foreach f,$(SRC),$(file >>$@,$(call entry,$(f))$(if \
 	    $(filter $(f),$(lastword $(SRC))),,$(comma))))$(file >>$@,])
 
+# --- what the program says of itself, as files. A cross-compiled one says it under an emulator.
+COMMANDS  := $(shell sed -n 's/^    {"\([a-z]*\)", [a-z]*_main,.*/\1/p' src/app/commands.c)
+RUN       ?= $(if $(CROSS),qemu-$(ARCH) -L /)
+PAGES     := $(OUT)/pages
+ZSH_DIR   ?= share/zsh/site-functions
+.PHONY: pages
+pages: $(PAGES)/made
+$(PAGES)/made: $(BIN) tools/pages.sh
+	@tools/pages.sh $(PAGES) $(RUN) $(BIN) && touch $@
+
 # --- installing: one list, mode:file:where below PREFIX, for both ways
 .PHONY: install uninstall examples FORCE
 INSTALLED := 755:$(BIN):bin/stemforge 644:$(ENGINE):lib/libstemforge.a \
     $(foreach h,$(notdir $(wildcard src/*.h)),644:src/$(h):include/$(h)) \
     644:$(OUT)/gen/stemforge.pc:lib/pkgconfig/stemforge.pc \
     644:$(OUT)/gen/stemforge.service:lib/systemd/system/stemforge.service \
-    644:packaging/stemforge.bash:share/bash-completion/completions/stemforge \
-    644:docs/stemforge.1:share/man/man1/stemforge.1 \
+    644:$(PAGES)/stemforge.bash:share/bash-completion/completions/stemforge \
+    644:$(PAGES)/stemforge.zsh:$(ZSH_DIR)/_stemforge \
+    644:$(PAGES)/stemforge.fish:share/fish/vendor_completions.d/stemforge.fish \
+    644:$(PAGES)/stemforge.env:share/stemforge/stemforge.env \
+    $(foreach p,stemforge $(COMMANDS:%=stemforge-%),644:$(PAGES)/$p.1:share/man/man1/$p.1) \
+    644:$(PAGES)/stemforge.env.5:share/man/man5/stemforge.env.5 \
     $(foreach f,$(wildcard models/stemforge-mini/*),644:$(f):share/stemforge/$(f)) \
     $(foreach d,LICENSE README.md CHANGELOG.md $(wildcard docs/*.md),644:$(d):share/doc/stemforge/$(notdir $(d)))
 $(OUT)/gen/%: packaging/%.in FORCE
 	@mkdir -p $(@D)
 	@sed 's|@PREFIX@|$(PREFIX)|g; s|@VERSION@|$(VERSION)|g' $< >$@
-install: $(BIN) $(ENGINE) $(OUT)/gen/stemforge.pc $(OUT)/gen/stemforge.service
+install: $(BIN) $(ENGINE) $(PAGES)/made $(OUT)/gen/stemforge.pc $(OUT)/gen/stemforge.service
 	@set -e; for f in $(INSTALLED); do file=$${f#*:}; \
 	    install -D -m $${f%%:*} "$${file%%:*}" "$(DESTDIR)$(PREFIX)/$${file#*:}"; done
 	@echo "installed below $(DESTDIR)$(PREFIX)"
@@ -387,4 +402,4 @@ help:
 	@sed -n '2,/^$$/s/^# \{0,1\}//p' Makefile
 
 .SECONDARY:
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find $(OUT) -type f -name '*.d' 2>/dev/null)

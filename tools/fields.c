@@ -2,8 +2,7 @@
 // time only.
 //
 //     fields openapi <web/openapi.json    the document with the schemas of the fields and of stems
-//     put in fields man                          for docs/stemforge.1 fields markdown for
-//     docs/OPERATIONS.md
+//     fields markdown                     for docs/OPERATIONS.md
 //
 // tools/fields.sh puts the output in its place.
 #include <ctype.h>
@@ -223,29 +222,6 @@ static void add_values(buf *out, const field *f) {
         buf_printf(out, "%s%g to %g", f->kind == FIELD_INTEGER ? "an integer, " : "", f->lo, f->hi);
 }
 
-// With each '-' as "\-" and a dot at no line's beginning: what man wants.
-static void print_roff(const char *s) {
-    for (; *s; s++) printf(*s == '-' || *s == '\\' ? "\\%c" : "%c", *s);
-}
-
-static void man(void) {
-    for (size_t i = 0; i < field_count; i++) {
-        const field *f = &field_rows[i];
-        buf text;
-        buf_init(&text, 800);
-        field_add_help(&text, f);
-        buf_add_str(&text, " [");
-        add_values(&text, f);
-        buf_add_char(&text, ']');
-        printf(".TP\n.BI \\-\\-");
-        print_roff(f->flag);
-        printf(" \"%s%s\"\n", f->value ? " " : "", f->value ? f->value : "");
-        print_roff(buf_str(&text));
-        putchar('\n');
-        buf_deinit(&text);
-    }
-}
-
 static void markdown(void) {
     printf("| member | `generate` | values | what it is (what happens without it) |\n| --- | --- | "
            "--- | --- |\n");
@@ -269,11 +245,9 @@ int main(int argc, char **argv) {
     const char *what = argc == 2 ? argv[1] : "";
     if (!strcmp(what, "openapi"))
         openapi();
-    else if (!strcmp(what, "man"))
-        man();
     else if (!strcmp(what, "markdown"))
         markdown();
     else
-        die("expected openapi, man or markdown");
+        die("expected openapi or markdown");
     return fflush(stdout) ? 1 : 0;
 }

@@ -1,10 +1,10 @@
 #!/bin/sh
 # fields.sh - writes what src/request/fields.c and stems.c say into the documents that repeat it.
 #
-#   make fields                writes web/openapi.json and from it openapi-3.0.json, docs/stemforge.1 and docs/OPERATIONS.md
+#   make fields                writes web/openapi.json and from it openapi-3.0.json, and docs/OPERATIONS.md
 #   tools/fields.sh --check    changes nothing; names each that is not up to date, exit status 1
 #
-# In the two texts the lines between the marks "fields: begin" and "fields: end" are made. FIELDS is the program.
+# In the text the lines between the marks "fields: begin" and "fields: end" are made. FIELDS is the program.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 tool=${FIELDS:-build/fields}
@@ -36,8 +36,6 @@ settle() {
 settle web/openapi.json
 ${PYTHON:-python3} tools/openapi30.py <web/openapi.json >"$tmp/new" || exit 1
 settle web/openapi-3.0.json
-between man docs/stemforge.1 >"$tmp/new" || { echo "fields.sh: docs/stemforge.1 lacks its marks"; exit 1; }
-settle docs/stemforge.1
 between markdown docs/OPERATIONS.md >"$tmp/new" || { echo "fields.sh: docs/OPERATIONS.md lacks its marks"; exit 1; }
 settle docs/OPERATIONS.md
 exit $bad

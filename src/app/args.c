@@ -8,30 +8,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "app/usage.h"
 #include "base/mem.h"
 #include "base/near.h"
 
 void args_list_deinit(arg_list *l) {
     for (size_t i = 0; i < l->texts; i++) mem_free(l->text[i]);
     *l = (arg_list){0};
-}
-
-static void help(const arg_command *c) {
-    printf("stemforge %s - %s\n\nusage: stemforge %s %s\n", c->name, c->about, c->name,
-           c->synopsis);
-    if (c->count) printf("\noptions:\n");
-    for (size_t i = 0; i < c->count; i++) {
-        const arg_option *o = &c->options[i];
-        if (!o->name) {
-            printf("\n%s\n", o->help);
-            continue;
-        }
-        char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "",
-                 o->value ? o->value : "");
-        printf("  %-24s %s\n", left, o->help);
-    }
-    if (c->examples) printf("\nexamples:\n%s", c->examples);
 }
 
 static int usage_error(const arg_command *c, const char *what, const char *which) {
@@ -179,8 +162,9 @@ int args_parse(const arg_command *c, int argc, char **argv, const char **list, i
     bool flags = true;
     *n = 0;
     for (int i = 1; i < argc; i++) {
-        if (flags && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
-            help(c);
+        usage_form form = flags ? usage_form_of(argv[i]) : USAGE_NONE;
+        if (form != USAGE_NONE) {
+            usage_print(c, form);
             *exit_status = 0;
             return 1;
         }

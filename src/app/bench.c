@@ -83,8 +83,7 @@ int bench_main(int argc, char **argv) {
     options o = {.weights = "stored"};
     bench b = {.steps = 30, .position = 250, .device = "cpu"};
     const arg_option table[] = {
-        {"weights", ARG_STR, &o.weights, 0, 0, "TYPE", "stored, f32, bf16, q8 or q4 (stored)",
-         NULL},
+        {"weights", ARG_STR, &o.weights, 0, 0, ARG_VALUE_WEIGHTS, "(stored)", NULL},
         {"stems", ARG_LIST, &o.stems, 0, 0, "LIST", "batch sizes, 1 to 256 each (1,4)", NULL},
         {"steps", ARG_INT, &b.steps, 1, 10000, "N", "steps to time (30)", NULL},
         {"position", ARG_INT, &b.position, 0, 30000, "N",
@@ -92,9 +91,9 @@ int bench_main(int argc, char **argv) {
         {"lengths", ARG_LIST, &o.lengths, 0, 0, "LIST",
          "make one stem of so many seconds each, whole (none)", NULL},
         {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
-        {"isa", ARG_STR, &b.isa, 0, 0, "NAME", "scalar avx2 avx512 amx neon (the best)", NULL},
-        {"device", ARG_STR, &b.device, 0, 0, "NAME",
-         "auto, cpu, cuda or cuda:N: what computes; a GPU has no roofs here (cpu)", NULL},
+        {"isa", ARG_STR, &b.isa, 0, 0, ARG_VALUE_ISA, "(the best)", NULL},
+        {"device", ARG_STR, &b.device, 0, 0, ARG_VALUE_DEVICE,
+         "what computes; a GPU has no roofs here (cpu)", NULL},
         {"csv", ARG_FLAG, &o.csv, 0, 0, NULL, "as CSV, to save", NULL},
         {"compare", ARG_STR, &o.compare, 0, 0, "FILE",
          "hold each figure against a run that --csv saved", NULL},

@@ -26,8 +26,8 @@ static int parse(options *o, arg_command c, int argc, char **argv, int *code) {
         {"model", ARG_STR, &o->model, 0, 0, "MODEL",
          "folder of a checkpoint, or ORG/NAME in the Hugging Face cache (the shipped one)", NULL},
         {"threads", ARG_INT, &o->threads, 0, 256, "N", "threads (all processors)", NULL},
-        {"format", ARG_STR, &o->format, 0, 0, "NAME",
-         "wav wav24 wavf32 flac flac24 ogg (what the name of AUDIO says)", NULL},
+        {"format", ARG_STR, &o->format, 0, 0, ARG_VALUE_FORMAT, "(what the name of AUDIO says)",
+         NULL},
     };
     bool decodes = strcmp(c.name, "decode") == 0;
     c.options = table;

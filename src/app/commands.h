@@ -1,6 +1,7 @@
-// commands.h - one function a command. argv[0] is the command's name; the result is the exit
-// status: 0 ok, 1 failure, 2 usage.
+// commands.h - the commands: one row, and one function, each. argv[0] is the command's name; the
+// result is the exit status: 0 ok, 1 failure, 2 usage.
 #pragma once
+#include "base/base.h"
 
 int generate_main(int argc, char **argv);
 int info_main(int argc, char **argv);
@@ -18,3 +19,12 @@ int tune_main(int argc, char **argv);
 int serve_main(int argc, char **argv);
 int jobs_main(int argc, char **argv);
 int health_main(int argc, char **argv);
+
+typedef struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *help; // a few words
+} command_row;
+
+extern const command_row commands[];
+extern const size_t command_count;

@@ -86,8 +86,18 @@ static status set_number(const option *o, void *to, const char *text, err *e) {
     return OK;
 }
 
+static status check_word(const option *o, const char *text, err *e) {
+    size_t n = strlen(text);
+    for (const char *p = o->preset; p; p = strchr(p, '|'), p = p ? p + 1 : NULL)
+        if (strcspn(p, "|") == n && strncmp(p, text, n) == 0) return OK;
+    char words[OPTION_WORDS_MAX];
+    option_words(o, words);
+    return err_set(e, ERR_ARG, "expected %s, found \"%s\"", words, text);
+}
+
 static status set_option(config *c, const option *o, const char *text, err *e) {
     void *to = (char *)c + o->field;
+    if (o->kind == WORD && check_word(o, text, e)) return e->code;
     if (option_is_text(o)) return set_text(to, text, e);
     if (o->kind == BOOL) return set_bool(to, text, e);
     return o->kind == TITLE ? OK : set_number(o, to, text, e);
@@ -167,19 +177,11 @@ static void unknown_flag(const char *name, size_t n, config_report *r) {
     config_fault(r, "unknown flag --%.*s%s; see --help", (int)MIN(n, (size_t)60), name, maybe);
 }
 
-// --help and the like: what they set, or NULL.
-static bool *plain_flag(config *c, const char *a) {
-    if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) return &c->help;
-    if (strcmp(a, "--check-config") == 0) return &c->check;
-    return strcmp(a, "--settings") == 0 ? &c->markdown : NULL;
-}
-
 static void from_flags(config *c, int argc, char **argv, config_report *r) {
     for (int i = 1; i < argc; i++) {
         const char *a = argv[i];
-        bool *plain = plain_flag(c, a);
-        if (plain) {
-            *plain = true;
+        if (strcmp(a, "--check-config") == 0) {
+            c->check = true;
             continue;
         }
         if (strncmp(a, "--", 2) != 0) {
@@ -232,7 +234,9 @@ static void set_defaults(config *c, config_report *r) {
     *c = (config){0};
     for (size_t i = 0; i < config_table_len; i++) {
         const option *o = &config_table[i];
-        if (set_option(c, o, o->preset, &e)) config_fault(r, "%s: %s", o->name, e.text);
+        char preset[CONFIG_NAME_MAX];
+        option_preset(o, preset);
+        if (set_option(c, o, preset, &e)) config_fault(r, "%s: %s", o->name, e.text);
     }
 }
 

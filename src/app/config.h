@@ -7,6 +7,7 @@
 #pragma once
 #include <stdio.h>
 
+#include "app/usage.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -42,7 +43,7 @@ typedef struct {
     // logs
     char *log_level, *log_format;
     // not settings: what was asked for on the command line
-    bool help, check, markdown;
+    bool check;
     bool public_url_guessed;       // PUBLIC_URL is unset
     bool storage_dir_guessed;      // STORAGE_DIR is unset
     uint8_t from[CONFIG_ROWS_MAX]; // a config_place for each row of config_table
@@ -69,8 +70,11 @@ void config_load_listening(config *c, config_report *r);
 void config_warn_names(config_report *r);
 void config_deinit(config *c);
 
-void config_help(FILE *to, const char *command);
-// The table of docs/OPERATIONS.md. A test compares the two.
-void config_markdown(FILE *to);
+// Prints the settings as help, manual page or completion of `serve`.
+void config_usage(usage_form form);
+// "--settings" prints the table of docs/OPERATIONS.md (a test compares the two), "--settings=man"
+// the page stemforge.env(5), "--settings=env" that file with every setting commented out. False: it
+// is another word.
+bool config_print_settings(const char *word);
 // Every setting with its value and where it comes from; secrets are not shown.
 void config_show(FILE *to, const config *c);

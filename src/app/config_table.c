@@ -1,6 +1,7 @@
 // config_table.c - see config_table.h.
 #include "app/config_table.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <string.h>
 
@@ -16,12 +17,11 @@ const option config_table[] = {
     {"WORKERS", INT, FIELD(workers), 1, 64, "1",
      "jobs that run at once; their stems share the running step"},
     {"Model", TITLE, 0, 0, 0, "", ""},
-    {"MODEL", STR, FIELD(model), 0, 0, "models/stemforge-mini",
+    {"MODEL", PATH, FIELD(model), 0, 0, "models/stemforge-mini",
      "a model folder, or ORG/NAME in the Hugging Face cache"},
-    {"STABLE_AUDIO_MODEL", STR, FIELD(stable_audio), 0, 0, "",
+    {"STABLE_AUDIO_MODEL", PATH, FIELD(stable_audio), 0, 0, "",
      "a Stable Audio model beside MODEL; a request's model says which of them makes it"},
-    {"MODEL_WEIGHTS", STR, FIELD(weights), 0, 0, "stored",
-     "how weights are kept: stored, f32, bf16, q8 or q4"},
+    {"MODEL_WEIGHTS", WORD, FIELD(weights), 0, 0, "stored|f32|bf16|q8|q4", "how weights are kept"},
     {"DEVICE", STR, FIELD(device), 0, 0, "",
      "auto, cpu, cuda or cuda:N; unset: cuda when USE_GPU is true, else cpu"},
     {"MODEL_THREADS", INT, FIELD(threads), 0, 1024, "0",
@@ -51,15 +51,15 @@ const option config_table[] = {
     {"HTTP_IDLE_SECONDS", NUM, FIELD(idle_seconds), 1, 3600, "60",
      "between requests, and without progress while an answer is read"},
     {"Jobs", TITLE, 0, 0, 0, "", ""},
-    {"DATA_DIR", STR, FIELD(data_dir), 0, 0, "stemforge-data",
+    {"DATA_DIR", FOLDER, FIELD(data_dir), 0, 0, "stemforge-data",
      "holds the database and, unless said otherwise, the stems"},
-    {"DATABASE", STR, FIELD(database), 0, 0, "", "the job database; unset: DATA_DIR/jobs.db"},
+    {"DATABASE", PATH, FIELD(database), 0, 0, "", "the job database; unset: DATA_DIR/jobs.db"},
     {"QUEUE_URL", SECRET, FIELD(queue_url), 0, 0, "",
      "postgres://...: the queue lies in PostgreSQL, and machines share it; unset: in DATABASE"},
     {"QUEUE_CONNECTIONS", INT, FIELD(queue_connections), 1, 100, "8",
      "connections to PostgreSQL at most, and one more for its news"},
-    {"ROLE", STR, FIELD(role), 0, 0, "all",
-     "all; or, with QUEUE_URL: api, which answers and has no model, or worker, which runs jobs"},
+    {"ROLE", WORD, FIELD(role), 0, 0, "all|api|worker",
+     "with QUEUE_URL an api answers and has no model, and a worker runs jobs"},
     {"QUEUE_MAX", INT, FIELD(queue_max), 1, 1000000, "1000", "waiting jobs before 429"},
     {"DURATION_MAX_SECONDS", NUM, FIELD(duration_max), 0.1, 600, "300", "longest stem accepted"},
     {"JOB_LEASE_SECONDS", NUM, FIELD(lease_seconds), 1, 3600, "60",
@@ -73,21 +73,19 @@ const option config_table[] = {
     {"SHUTDOWN_GRACE_SECONDS", NUM, FIELD(grace_seconds), 0, 86400, "30",
      "after SIGTERM: for running jobs to end and callbacks to go out; then jobs are given back"},
     {"Storage", TITLE, 0, 0, 0, "", ""},
-    {"STORAGE_DIR", STR, FIELD(storage_dir), 0, 0, "",
+    {"STORAGE_DIR", FOLDER, FIELD(storage_dir), 0, 0, "",
      "stems, when they are kept locally; unset: DATA_DIR/files"},
     {"STORAGE_WAIT_SECONDS", NUM, FIELD(storage_wait), 0, 2592000, "86400",
      "a finished stem waits so long for storage to come back, then its job fails"},
     {"STORAGE_CHECK_SECONDS", NUM, FIELD(storage_check), 0.1, 3600, "10",
      "between checks whether storage answers"},
-    {"STORAGE_CA_FILE", STR, FIELD(storage_ca), 0, 0, "", "PEM roots instead of the system's"},
+    {"STORAGE_CA_FILE", PATH, FIELD(storage_ca), 0, 0, "", "PEM roots instead of the system's"},
     {"AZURE_STORAGE_ACCOUNT", STR, FIELD(azure_account), 0, 0, "",
      "without a connection string: managed or workload identity for this account"},
     {"BLOB_URL_SAS_HOURS", INT, FIELD(sas_hours), 0, 8760, "0",
      "blob_url carries a signature for reading that lasts so long; 0: plain URL"},
-    {"STEM_DELIVERY", STR, FIELD(stem_delivery), 0, 0, "proxy",
-     "how stems in Azure reach the page: proxy, through this server; redirect, by a link signed "
-     "for "
-     "ten minutes"},
+    {"STEM_DELIVERY", WORD, FIELD(stem_delivery), 0, 0, "proxy|redirect",
+     "how stems in Azure reach the page: through this server, or by a link signed for ten minutes"},
     {"Callbacks", TITLE, 0, 0, 0, "", ""},
     {"CALLBACK_SECRET", SECRET, FIELD(secret), 0, 0, "",
      "whsec_...: callbacks are signed as Standard Webhooks say"},
@@ -105,10 +103,10 @@ const option config_table[] = {
     {"CALLBACK_MAX_DELAY_SECONDS", NUM, FIELD(callback_cap), 0.01, 604800, "14400",
      "and from 0 to this at most"},
     {"CALLBACK_THREADS", INT, FIELD(callback_threads), 1, 64, "4", "callbacks sent at once"},
-    {"CALLBACK_CA_FILE", STR, FIELD(callback_ca), 0, 0, "", "PEM roots instead of the system's"},
+    {"CALLBACK_CA_FILE", PATH, FIELD(callback_ca), 0, 0, "", "PEM roots instead of the system's"},
     {"Logs", TITLE, 0, 0, 0, "", ""},
-    {"LOG_LEVEL", STR, FIELD(log_level), 0, 0, "info", "error, warn, info or debug"},
-    {"LOG_FORMAT", STR, FIELD(log_format), 0, 0, "text", "text or json"},
+    {"LOG_LEVEL", WORD, FIELD(log_level), 0, 0, "info|error|warn|debug", "what is logged at least"},
+    {"LOG_FORMAT", WORD, FIELD(log_format), 0, 0, "text|json", "how a line of the log is written"},
 };
 
 const size_t config_table_len = ARRAY_LEN(config_table);
@@ -118,7 +116,8 @@ bool option_is_secret(const option *o) {
 }
 
 bool option_is_text(const option *o) {
-    return o->kind == STR || o->kind == LIST || option_is_secret(o);
+    return o->kind == STR || o->kind == PATH || o->kind == FOLDER || o->kind == WORD ||
+           o->kind == LIST || option_is_secret(o);
 }
 
 void option_flag(const option *o, char out[CONFIG_NAME_MAX]) {
@@ -129,43 +128,19 @@ void option_flag(const option *o, char out[CONFIG_NAME_MAX]) {
     out[n] = 0;
 }
 
-void config_help(FILE *to, const char *command) {
-    char flag[CONFIG_NAME_MAX];
-    fprintf(to,
-            "usage: stemforge %s [--NAME VALUE]...\n\n"
-            "Each setting is a flag and an environment variable (PORT is --port); the flag wins.\n"
-            "A secret can be read from a file: API_KEYS_FILE=/run/secrets/keys.\n\n"
-            "  --check-config   check all that serve would refuse, say what it would use, and end\n"
-            "  --settings       print the settings as a Markdown table\n",
-            command);
-    for (size_t i = 0; i < config_table_len; i++) {
-        const option *o = &config_table[i];
-        if (o->kind == TITLE) {
-            fprintf(to, "\n%s settings\n", o->name);
-            continue;
-        }
-        option_flag(o, flag);
-        fprintf(to, "  --%-33s %s%s%s%s\n", flag, o->help, o->preset[0] ? " [" : "", o->preset,
-                o->preset[0] ? "]" : "");
-    }
-    fprintf(to,
-            "\nexamples:\n"
-            "  stemforge %s\n"
-            "  stemforge %s --port 8080 --model facebook/musicgen-small\n"
-            "  API_KEYS_FILE=/run/secrets/keys stemforge %s --listen-addr '*' --check-config\n",
-            command, command, command);
+void option_preset(const option *o, char out[CONFIG_NAME_MAX]) {
+    int n = o->kind == WORD ? (int)strcspn(o->preset, "|") : CONFIG_NAME_MAX - 1;
+    snprintf(out, CONFIG_NAME_MAX, "%.*s", n, o->preset);
 }
 
-void config_markdown(FILE *to) {
-    fprintf(to, "| variable | default | meaning |\n| --- | --- | --- |\n");
-    for (size_t i = 0; i < config_table_len; i++) {
-        const option *o = &config_table[i];
-        if (o->kind == TITLE) {
-            fprintf(to, "| **%s** | | |\n", o->name);
-        } else {
-            fprintf(to, "| `%s` | %s%s%s | %s |\n", o->name, o->preset[0] ? "`" : "unset",
-                    o->preset, o->preset[0] ? "`" : "", o->help);
-        }
+void option_words(const option *o, char out[OPTION_WORDS_MAX]) {
+    size_t n = 0;
+    out[0] = 0;
+    for (const char *p = o->kind == WORD ? o->preset : ""; *p; p++) {
+        const char *between = strchr(p + 1, '|') ? ", " : " or ";
+        const char one[2] = {*p};
+        n += (size_t)snprintf(out + n, OPTION_WORDS_MAX - n, "%s", *p == '|' ? between : one);
+        assert(n < OPTION_WORDS_MAX);
     }
 }
 

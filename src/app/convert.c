@@ -110,8 +110,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
 int convert_main(int argc, char **argv) {
     options o = {.type = "q8"};
     const arg_option table[] = {
-        {"type", ARG_STR, &o.type, 0, 0, "TYPE",
-         "stored, f32, bf16, q8 or q4: how the decoder is kept (q8)", NULL},
+        {"type", ARG_STR, &o.type, 0, 0, ARG_VALUE_WEIGHTS, "how the decoder is kept (q8)", NULL},
         {"out", ARG_STR, &o.out, 0, 0, "FILE", "the file to write: model.gguf; also -o", NULL},
         {"license", ARG_STR, &o.license, 0, 0, "NAME",
          "of the weights, kept in the file: cc-by-nc-4.0", NULL},

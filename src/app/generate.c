@@ -20,6 +20,7 @@
 #include "request/heardjson.h"
 #include "request/length.h"
 #include "request/measured.h"
+#include "request/stems.h"
 #include "stemforge.h"
 
 #define OPTIONS_MAX 64
@@ -273,7 +274,8 @@ static status generate(const options *o, take *t, stemforge_engine *g, err *e) {
     return rc;
 }
 
-static const char *const about = "makes stems: one file each, on one tempo and harmony";
+static const char *const about =
+    "makes stems from a request: one file each, on one tempo and harmony";
 static const char *const synopsis = "[--model MODEL] --stem NAME [--stem NAME ...] [options]";
 static const char *const examples =
     "  stemforge generate --stem drums --stem bass --bpm 120 --chords \"Am F C G\" --out demo\n"
@@ -286,6 +288,7 @@ typedef struct {
     arg_option rows[OPTIONS_MAX];
     size_t n;
     buf help[OPTIONS_MAX];
+    buf stems; // the value of --stem
 } option_table;
 
 static void add(option_table *t, const arg_option *row) {
@@ -304,14 +307,22 @@ static void add_field(option_table *t, options *o, const field *f) {
         [FIELD_FLAG] = ARG_FLAG,  [FIELD_FOLLOW] = ARG_LIST};
     buf *help = &t->help[t->n];
     buf_init(help, 400);
-    field_add_help(help, f);
+    const char *value = f->value;
+    if (f->kind == FIELD_STEMS) {
+        buf_init(&t->stems, 400);
+        buf_printf(&t->stems, "%s:", f->value);
+        stems_add_names(&t->stems, "|", "|");
+        value = buf_str(&t->stems);
+        buf_add_str(help, f->help);
+    } else {
+        field_add_help(help, f);
+    }
     void *to = (char *)&o->r + f->at;
     if (f->kind == FIELD_STEMS) to = &o->stems;
     if (f->kind == FIELD_CHORDS) to = &o->chords;
     if (f->kind == FIELD_FOLLOW) to = &o->follow;
     bool *given = &o->given[f - field_rows];
-    add(t,
-        &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, f->value, buf_str(help), given});
+    add(t, &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, value, buf_str(help), given});
 }
 
 static void add_fields(option_table *t, options *o, bool draws) {
@@ -327,8 +338,7 @@ static void add_own_flags(option_table *t, options *o) {
          "folder for one take: its stems and recipe.json (out)", NULL},
         {"overwrite", ARG_FLAG, &o->overwrite, 0, 0, NULL,
          "replace another take in that folder (refused; the same one is made again)", NULL},
-        {"format", ARG_STR, &o->format, 0, 0, "NAME",
-         "wav wav24 wavf32 flac flac24 ogg (wav: 16 bits)", NULL},
+        {"format", ARG_STR, &o->format, 0, 0, ARG_VALUE_FORMAT, "(wav: 16 bits)", NULL},
         {"recipe", ARG_STR, &o->recipe, 0, 0, "FILE",
          "make again what a recipe.json says; other flags override it", NULL},
         {"json", ARG_FLAG, &o->json, 0, 0, NULL, "a report in JSON on stdout, no progress", NULL},
@@ -336,12 +346,11 @@ static void add_own_flags(option_table *t, options *o) {
         {NULL, ARG_FLAG, NULL, 0, 0, NULL, "machine:", NULL},
         {"threads", ARG_INT, &o->threads, 0, 256, "N",
          "threads, also STEMFORGE_THREADS (all processors)", NULL},
-        {"weights", ARG_STR, &o->weights, 0, 0, "TYPE",
-         "stored, f32, bf16, q8 or q4: how weights are kept (stored)", NULL},
-        {"isa", ARG_STR, &o->isa, 0, 0, "NAME",
-         "scalar avx2 avx512 amx neon, also STEMFORGE_ISA (the best)", NULL},
-        {"device", ARG_STR, &o->device, 0, 0, "NAME",
-         "auto, cpu, cuda or cuda:N: what computes; the samples are the same (auto)", NULL},
+        {"weights", ARG_STR, &o->weights, 0, 0, ARG_VALUE_WEIGHTS, "how weights are kept (stored)",
+         NULL},
+        {"isa", ARG_STR, &o->isa, 0, 0, ARG_VALUE_ISA, "also STEMFORGE_ISA (the best)", NULL},
+        {"device", ARG_STR, &o->device, 0, 0, ARG_VALUE_DEVICE,
+         "what computes; the samples are the same (auto)", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(own); i++) add(t, &own[i]);
 }
@@ -359,6 +368,7 @@ static int parse(options *o, int argc, char **argv, int *exit_status) {
     const arg_command c = {"generate", synopsis, about, t.rows, t.n, examples, 0, 0};
     int n, stop = args_parse(&c, argc, argv, NULL, &n, exit_status);
     for (size_t i = 0; i < OPTIONS_MAX; i++) buf_deinit(&t.help[i]);
+    buf_deinit(&t.stems);
     return stop;
 }
 

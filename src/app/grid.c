@@ -35,7 +35,7 @@ int grid_main(int argc, char **argv) {
     };
     const arg_command c = {"grid",
                            "RECIPE [--click FILE] [--midi FILE]",
-                           "the beats and chords that a recipe's stems were made on",
+                           "writes the beats and chords that a recipe's stems were made on",
                            rows,
                            ARRAY_LEN(rows),
                            "  stemforge grid out/recipe.json --click click.wav --midi song.mid\n",

@@ -217,8 +217,8 @@ int jobs_main(int argc, char **argv) {
     const arg_option table[] = {
         {"url", ARG_STR, &w.url, 0, 0, "URL", url_help, NULL},
         {"json", ARG_FLAG, &w.json, 0, 0, NULL, "the list in JSON", NULL},
-        {"status", ARG_STR, &w.state, 0, 0, "STATE",
-         "only queued, processing, completed, failed or canceled jobs", NULL},
+        {"status", ARG_STR, &w.state, 0, 0, "STATE:queued|processing|completed|failed|canceled",
+         "only such jobs", NULL},
         {"limit", ARG_INT, &w.limit, 1, 500, "N", "jobs in a list; default 50", NULL},
         {"after", ARG_INT, &w.after, 0, (double)(1LL << 53), "N", "goes on where a list ended",
          NULL},

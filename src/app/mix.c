@@ -135,10 +135,10 @@ int mix_main(int argc, char **argv) {
     const char *files[FILES_MAX];
     const arg_option table[] = {
         {"out", ARG_STR, &o.out, 0, 0, "FILE", "the mix: .wav, .flac or .ogg", NULL},
-        {"format", ARG_STR, &o.format, 0, 0, "NAME",
-         "wav wav24 wavf32 flac flac24 ogg (what the name of FILE says)", NULL},
-        {"balance", ARG_STR, &o.balance, 0, 0, "HOW",
-         "loudness: tracks are made equally loud; none: as they are (loudness)", NULL},
+        {"format", ARG_STR, &o.format, 0, 0, ARG_VALUE_FORMAT, "(what the name of FILE says)",
+         NULL},
+        {"balance", ARG_STR, &o.balance, 0, 0, "HOW:loudness|none",
+         "tracks are made equally loud, or stay as they are (loudness)", NULL},
         {"gain", ARG_LIST, &o.gain, 0, 0, "NAME=DB", "louder or softer: drums=2,bass=-3", NULL},
         {"pan", ARG_LIST, &o.pan, 0, 0, "NAME=X", "-1 left to 1 right: guitar=-0.4", NULL},
         {"mute", ARG_LIST, &o.mute, 0, 0, "NAME", "leaves a file out", NULL},

@@ -397,20 +397,25 @@ static int serve(const config *c, const config_report *r) {
     return result;
 }
 
+// Whether a flag asks for print alone.
+static bool prints(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        usage_form form = usage_form_of(argv[i]);
+        if (form != USAGE_NONE) config_usage(form);
+        if (form != USAGE_NONE || config_print_settings(argv[i])) return true;
+    }
+    return false;
+}
+
 int serve_main(int argc, char **argv) {
+    if (prints(argc, argv)) return 0;
     config c;
     config_report r;
-    int result = 0;
     config_report_init(&r);
     config_load(&c, argc, argv, &r);
-    if (c.help || c.markdown) {
-        if (c.help) config_help(stdout, "serve");
-        if (c.markdown) config_markdown(stdout);
-    } else {
-        log_setup(LOG_OFF, false); // what the checks find is in the report
-        serve_check(&c, &r);
-        result = c.check ? check(&c, &r) : serve(&c, &r);
-    }
+    log_setup(LOG_OFF, false); // what the checks find is in the report
+    serve_check(&c, &r);
+    int result = c.check ? check(&c, &r) : serve(&c, &r);
     config_report_deinit(&r);
     config_deinit(&c);
     return result;

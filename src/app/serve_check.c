@@ -35,9 +35,7 @@ static void check_queue(const config *c, config_report *r) {
         strncmp(c->queue_url, "postgresql://", 13) != 0) {
         config_fault(r, "QUEUE_URL: expected postgres://USER@HOST:PORT/DATABASE");
     }
-    bool known = strcmp(c->role, "all") == 0 || !serve_works(c) || !serve_answers(c);
-    if (!known) config_fault(r, "ROLE: expected all, api or worker, found \"%s\"", c->role);
-    if (known && !url && strcmp(c->role, "all") != 0)
+    if (!url && strcmp(c->role, "all") != 0)
         config_fault(r, "ROLE: %s needs a queue that processes share: set QUEUE_URL", c->role);
     if (!url || c->azure_connection[0] || c->azure_account[0]) return;
     if (c->storage_dir_guessed && strcmp(c->role, "all") != 0) {
@@ -50,26 +48,6 @@ static void check_queue(const config *c, config_report *r) {
                        "Stems lie in %s: every process that shares QUEUE_URL must see this very "
                        "folder",
                        c->storage_dir);
-    }
-}
-
-static void check_words(const config *c, config_report *r) {
-    log_level level;
-    if (!log_level_parse(c->log_level, &level)) {
-        config_fault(r, "LOG_LEVEL: expected error, warn, info or debug, found \"%s\"",
-                     c->log_level);
-    }
-    if (strcmp(c->stem_delivery, "proxy") != 0 && strcmp(c->stem_delivery, "redirect") != 0) {
-        config_fault(r, "STEM_DELIVERY: expected proxy or redirect, found \"%s\"",
-                     c->stem_delivery);
-    }
-    if (strcmp(c->log_format, "text") != 0 && strcmp(c->log_format, "json") != 0) {
-        config_fault(r, "LOG_FORMAT: expected text or json, found \"%s\"", c->log_format);
-    }
-    stemforge_weights kept;
-    if (!stemforge_weights_parse(c->weights, &kept)) {
-        config_fault(r, "MODEL_WEIGHTS: expected stored, f32, bf16, q8 or q4, found \"%s\"",
-                     c->weights);
     }
 }
 
@@ -296,7 +274,6 @@ void serve_check_model(const config *c, config_report *r) {
 }
 
 void serve_check(const config *c, config_report *r) {
-    check_words(c, r);
     check_device(c, r);
     check_key_count(c, r);
     check_queue(c, r);

@@ -29,7 +29,7 @@ static status tune(const char *isa, err *e) {
 int tune_main(int argc, char **argv) {
     const char *isa = NULL;
     const arg_option table[] = {
-        {"isa", ARG_STR, &isa, 0, 0, "NAME", "scalar avx2 avx512 amx neon (the best)", NULL},
+        {"isa", ARG_STR, &isa, 0, 0, ARG_VALUE_ISA, "(the best)", NULL},
     };
     const arg_command c = {"tune",
                            "[--isa NAME]",
