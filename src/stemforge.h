@@ -150,7 +150,8 @@ typedef struct {
     double bpm;                // of a tempo and its double, the one nearest to what was asked
     double first_beat_seconds; // when there is a tempo
     const char *key;           // "A minor"
-    const char *const *chords; // one a bar, 256 at most: "Am" "F"; "A5" has no third, "N": no chord
+    const char *const *chords; // as many a bar as asked for, 256 at most: "Am" "F"; "A5" has no
+                               // third, "N": no chord
     size_t chord_count;
     const char *type;  // the stem that it sounds like most; NULL: silent
     double type_share; // of its energy, what is heard as that
@@ -174,6 +175,14 @@ typedef struct {
     const char *key;           // "A minor"; NULL: none is heard
 } stemforge_heard;
 
+// What the model needs and the request does not say, or what the request says and the model does
+// not use, or what is not heard in a stem that was asked for it. The request is good all the same.
+typedef struct {
+    const char *code;  // "assumed" "not_used" "text_cut" "not_met"; there may be more one day
+    const char *field; // member of stemforge_request: "bpm"
+    const char *text;  // a sentence: "no tempo was given: 120 bpm is assumed"
+} stemforge_warning;
+
 // A finished stem: resampled, folded (a loop) or faded, normalised, exactly as long as asked for.
 typedef struct {
     const char *name;     // "drums"
@@ -186,6 +195,8 @@ typedef struct {
     const stemforge_request *request;   // what was asked for; NULL: not known
     const stemforge_measured *measured; // NULL: it was not
     const stemforge_heard *heard;       // in the recording it follows; NULL: it follows none
+    const stemforge_warning *unmet;     // [unmet_count] what was asked of it and is not heard in
+    size_t unmet_count;                 // it, with both and how sure: "bass: asked 120 bpm, ..."
     double temperature;   // drawn with: the request's times the model's for this type of stem
     double seconds_spent; // wall time from the call to here
     int take;             // its number. Take 0 is the stem that a request for one take makes
@@ -205,14 +216,6 @@ stemforge_status stemforge_click(const stemforge_request *r, uint8_t **wav, size
                                  stemforge_error *e);
 stemforge_status stemforge_midi(const stemforge_request *r, uint8_t **midi, size_t *size,
                                 stemforge_error *e);
-
-// What the model needs and the request does not say, or what the request says and the model does
-// not use. The request is good all the same.
-typedef struct {
-    const char *code;  // "assumed" "not_used" "text_cut"; there may be more one day
-    const char *field; // member of stemforge_request: "bpm"
-    const char *text;  // a sentence: "no tempo was given: 120 bpm is assumed"
-} stemforge_warning;
 
 // Called on the thread that called stemforge_generate. Any of them may be NULL.
 typedef struct {

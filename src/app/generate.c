@@ -93,6 +93,25 @@ static void say_heard(output *out, const stemforge_heard *h) {
     out->said_heard = true;
 }
 
+// What was assumed and what was not used: to a person now, and into the report and the recipe.
+static void warn(output *out, const stemforge_warning *w, const char *stem) {
+    const field *f = fields_find(w->field);
+    if (!out->o->json && !out->o->quiet) {
+        progress_end(&out->bar);
+        fprintf(stderr, "stemforge generate: warning: --%s: %s\n", f ? f->flag : w->field, w->text);
+    }
+    json *j = json_new_object();
+    bool ok = json_set_str(j, "code", w->code) &&
+              json_set_str(j, "field", f ? f->recipe : w->field) &&
+              json_set_str(j, "detail", w->text);
+    if (stem) ok = json_set_str(j, "stem", stem) && ok;
+    if (!json_add(out->warnings, j) || !ok) out->no_memory = true;
+}
+
+static void on_warning(void *arg, const stemforge_warning *w) {
+    warn(arg, w, NULL);
+}
+
 static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) {
     (void)index;
     output *out = arg;
@@ -109,6 +128,7 @@ static status on_stem(void *arg, size_t index, const stemforge_stem *s, err *e) 
         print_measured(s->measured);
         fflush(stdout);
     }
+    for (size_t i = 0; s->chosen && i < s->unmet_count; i++) warn(out, &s->unmet[i], s->name);
     json *j = json_new_object();
     bool ok = json_set_str(j, "stem", s->name) && json_set_str(j, "path", path) &&
               json_set_str(j, "prompt", s->prompt) &&
@@ -140,21 +160,6 @@ static void on_progress(void *arg, size_t index, int64_t done, int64_t total) {
         t += out->total[i] ? out->total[i] : total;
     }
     progress_update(&out->bar, d, t);
-}
-
-// What was assumed and what was not used: to a person now, and into the report and the recipe.
-static void on_warning(void *arg, const stemforge_warning *w) {
-    output *out = arg;
-    const field *f = fields_find(w->field);
-    if (!out->o->json && !out->o->quiet) {
-        progress_end(&out->bar);
-        fprintf(stderr, "stemforge generate: warning: --%s: %s\n", f ? f->flag : w->field, w->text);
-    }
-    json *j = json_new_object();
-    bool ok = json_set_str(j, "code", w->code) &&
-              json_set_str(j, "field", f ? f->recipe : w->field) &&
-              json_set_str(j, "detail", w->text);
-    if (!json_add(out->warnings, j) || !ok) out->no_memory = true;
 }
 
 static bool on_canceled(void *arg) {

@@ -18,6 +18,8 @@ status choice_hear(candidate **out, const stemforge_stem *s, float *sound, err *
     c->stem.samples = c->sound = sound;
     status rc = measure_init(&c->heard, &c->stem, e);
     c->stem.measured = &c->heard.out;
+    c->stem.unmet = c->heard.unmet.item;
+    c->stem.unmet_count = c->heard.unmet.n;
     if (rc)
         choice_free(c);
     else

@@ -32,15 +32,29 @@ static void find_key(judged *j, const harmony_row *row, size_t n) {
     j->key_lead = k.lead;
 }
 
+// Where chord k of a bar begins, as a share of the bar.
+static double chord_begins(const timing *t, size_t k) {
+    return t ? timing_chord_begin(t, (int64_t)k) / t->meter->quarters : (double)k;
+}
+
 // Chords, key and held pitch, from one pass over the bars. Without bars the whole is one stretch.
 static status find_harmony(judged *j, const listened *l, const judge_hint *h, err *e) {
-    const double whole[2] = {0, l->seconds};
-    size_t n = MAX(j->bars, (size_t)1);
+    size_t of = h->time ? (size_t)h->time->chords_per_bar : 1, n = MAX(j->bars * of, (size_t)1);
     harmony_row *row = mem_alloc(n * sizeof *row);
     j->chord = mem_alloc(n * sizeof *j->chord);
-    status rc = row && j->chord ? OK : err_set(e, ERR_OOM, "no memory for %zu bars", n);
-    if (!rc) rc = harmony_rows(row, j->bars ? j->bar : whole, n, l, &j->held, e);
+    j->chord_at = mem_alloc((n + 1) * sizeof *j->chord_at);
+    if (!row || !j->chord || !j->chord_at) {
+        mem_free(row);
+        return err_set(e, ERR_OOM, "no memory for %zu chords", n);
+    }
+    j->chord_at[0] = 0, j->chord_at[n] = l->seconds;
+    for (size_t i = 0; i < j->bars; i++)
+        for (size_t k = 0; k <= of; k++)
+            j->chord_at[i * of + k] =
+                j->bar[i] + chord_begins(h->time, k) * (j->bar[i + 1] - j->bar[i]);
+    status rc = harmony_rows(row, j->chord_at, n, l, &j->held, e);
     if (!rc && j->bars) rc = harmony_chords(j->chord, row, n, h->from_one ? 0 : STAY, e);
+    if (!rc && j->bars) j->chords = n;
     if (!rc) find_key(j, row, n);
     mem_free(row);
     return rc;
@@ -64,6 +78,7 @@ void judge_close(judged *j) {
     beats_deinit(&j->beats);
     mem_free(j->bar);
     mem_free(j->chord);
+    mem_free(j->chord_at);
     *j = (judged){0};
 }
 

@@ -9,10 +9,11 @@
 #include "request/chords.h"
 
 typedef struct {
-    double bpm;        // a tempo that somebody said; 0: none
-    bool from_one;     // it is the stem's own: bar 1 begins at 0 s, whatever is heard
-    bool unpitched;    // drums: no chords, key or held pitch are looked for
-    int beats_per_bar; // 0: CHORDS_BEATS
+    double bpm;         // a tempo that somebody said; 0: none
+    bool from_one;      // it is the stem's own: bar 1 begins at 0 s, whatever is heard
+    bool unpitched;     // drums: no chords, key or held pitch are looked for
+    int beats_per_bar;  // 0: CHORDS_BEATS
+    const timing *time; // says where in a bar chords change; NULL: one a bar
 } judge_hint;
 
 #define JUDGE_TEMPO_SURE 0.3  // beats under it are a guess, and so are bars
@@ -23,11 +24,13 @@ typedef struct {
     beat_track beats;  // beats.bpm 0: no tempo. Times are seconds
     double first_beat; // seconds of the first beat, within 0 to 60 / bpm
     int beats_per_bar;
-    size_t first_down;    // the beat that begins the first whole bar
-    double down_sure;     // 0 to 1: how far ahead of the next phase
-    double *bar;          // [bars + 1] seconds: where bars begin, and where the last one ends
-    harmony_chord *chord; // [bars]
+    size_t first_down; // the beat that begins the first whole bar
+    double down_sure;  // 0 to 1: how far ahead of the next phase
+    double *bar;       // [bars + 1] seconds: where bars begin, and where the last one ends
     size_t bars;
+    harmony_chord *chord; // [chords]
+    double *chord_at;     // [chords + 1] seconds: where they begin, and where the last one ends
+    size_t chords;        // as many a bar as the hint says
     bool has_key;
     key key;
     double key_lead;          // how far ahead of the next key

@@ -16,7 +16,7 @@ static bool is_pitched(const stemforge_stem *s) {
 }
 
 static status name_chords(measured *m, err *e) {
-    size_t n = MIN(m->heard.bars, (size_t)STEMFORGE_CHORDS_MAX);
+    size_t n = MIN(m->heard.chords, (size_t)STEMFORGE_CHORDS_MAX);
     if (!m->heard.chord || !n) return OK;
     m->chord_text = mem_alloc(n * sizeof *m->chord_text);
     m->chord = mem_alloc(n * sizeof *m->chord);
@@ -76,10 +76,12 @@ static void set_loudness(measured *m, const stemforge_stem *s) {
 
 status measure_init(measured *m, const stemforge_stem *s, err *e) {
     *m = (measured){0};
+    const timing time = timing_of(s->request, 0);
     const judge_hint hint = {.bpm = s->request->bpm,
                              .from_one = s->request->bpm > 0 && !s->request->beats,
                              .unpitched = !is_pitched(s),
-                             .beats_per_bar = meter_of(s->request->meter)->quarters};
+                             .beats_per_bar = meter_of(s->request->meter)->quarters,
+                             .time = &time};
     status rc = judge_open(&m->heard, s->samples, s->frames, s->channels, s->sample_rate, &hint, e);
     if (!rc) rc = name_chords(m, e);
     if (!rc) rc = find_faults(m, s, e);
@@ -92,6 +94,7 @@ status measure_init(measured *m, const stemforge_stem *s, err *e) {
     set_loudness(m, s);
     set_type(m, s);
     m->out.held_pitch = is_pitched(s) ? m->heard.held : -1;
+    unmet_find(&m->unmet, s, &m->out, &m->heard);
     return OK;
 }
 

@@ -1,6 +1,6 @@
 // measure.h - what a finished stem holds, for whoever gets it: the judge's figures in public form.
 #pragma once
-#include "engine/judge.h"
+#include "engine/unmet.h"
 #include "stemforge.h"
 
 #define MEASURE_FAULTS 4
@@ -13,6 +13,7 @@ typedef struct {
     char (*chord_text)[CHORDS_KEY_TEXT];
     const char **chord;
     const char *fault[MEASURE_FAULTS];
+    unmet unmet;
 } measured;
 
 // s has its name, samples and request.

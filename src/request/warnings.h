@@ -14,6 +14,7 @@
 #define WARNING_ASSUMED "assumed"        // the model needs it and the request does not say it
 #define WARNING_NOT_USED "not_used"      // the request says it and the model cannot use it
 #define WARNING_TEXT_CUT "text_cut"      // the model reads less text than there is
+#define WARNING_UNMET "not_met"          // a stem was asked for it, and it is not heard in it
 #define WARNING_UNKNOWN "unknown_member" // nobody knows the member
 #define WARNING_UNCHECKED "not_checked"  // there was no model to ask
 

@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "request/heardjson.h"
 #include "request/measured.h"
+#include "service/request.h"
 
 json *facts_of_take(const stemforge_stem *s, const job_result *r) {
     json *j = json_new_object();
@@ -19,11 +20,27 @@ json *facts_of_take(const stemforge_stem *s, const job_result *r) {
     return NULL;
 }
 
+// As request_warnings_json has them, of this stem.
+static json *unmet_json(const stemforge_stem *s) {
+    json *list = json_new_array();
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < s->unmet_count; i++) {
+        const stemforge_warning *w = &s->unmet[i];
+        json *one = request_warning_json(w->code, w->field, w->text);
+        ok = json_set_str(one, "stem_type", s->name);
+        ok = json_add(list, one) && ok;
+    }
+    if (ok) return list;
+    json_free(list);
+    return NULL;
+}
+
 status facts_write(char **out, const stemforge_stem *s, const json *others, err *e) {
     *out = NULL;
     if (!s->measured) return OK;
     json *j = json_new_object();
     bool ok = json_set(j, "measured", measured_json(s->measured));
+    if (s->unmet_count) ok = json_set(j, "unmet", unmet_json(s)) && ok;
     if (s->heard) ok = json_set(j, "heard", heardjson_write(s->heard)) && ok;
     if (ok && (json_len(others) || s->take)) ok = json_set_int(j, "take", s->take);
     if (ok && json_len(others)) ok = json_set(j, "takes", json_copy_of(others));
@@ -88,6 +105,13 @@ void facts_show(json *view, const char *facts, blob_store *blobs) {
     if (recording) json_set(view, "heard", json_copy_of(recording));
     if (take) json_set(view, "take", json_copy_of(take));
     if (takes) json_set(view, "takes", takes_shown(takes, blobs));
+    json_free(j);
+}
+
+void facts_add_warnings(json *list, const char *facts) {
+    json *j = read_facts(facts);
+    const json *unmet = json_find(j, "unmet");
+    for (size_t i = 0; i < json_len(unmet); i++) json_add(list, json_copy_of(json_at(unmet, i)));
     json_free(j);
 }
 

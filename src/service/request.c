@@ -471,6 +471,13 @@ static json *warning_json(const warning *w) {
     return NULL;
 }
 
+json *request_warning_json(const char *code, const char *name, const char *text) {
+    warning w = {.code = code};
+    snprintf(w.field, sizeof w.field, "%s", name);
+    snprintf(w.text, sizeof w.text, "%s", text);
+    return warning_json(&w);
+}
+
 json *request_warnings_json(const warnings *w) {
     json *list = json_new_array();
     bool ok = list != NULL;

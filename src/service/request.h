@@ -59,6 +59,8 @@ status request_check_model(request *r, stemforge_engine *g, warnings *w, json **
 status request_refuse(json **faults, const char *pointer, err *e);
 // An array of {"code", "pointer", "detail"}, the caller's. NULL: no memory.
 json *request_warnings_json(const warnings *w);
+// One of them, of a code but WARNING_UNKNOWN.
+json *request_warning_json(const char *code, const char *name, const char *text);
 
 // The contract's rule for ids: 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, no
 // "..", no dot at the end.

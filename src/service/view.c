@@ -110,10 +110,17 @@ static json *parameters_json(const job *j) {
     return json_new_object();
 }
 
+// What was said when it was accepted, and then of each finished stem.
 static void set_warnings(json *v, const job *j) {
     json *list = NULL;
-    if (!j->warnings || json_parse_any(&list, bytes_of(j->warnings), WARNINGS_BYTES, NULL)) return;
-    json_set(v, "warnings", list);
+    if (!j->warnings || json_parse_any(&list, bytes_of(j->warnings), WARNINGS_BYTES, NULL))
+        list = json_new_array();
+    for (size_t i = 0; i < j->stem_count; i++)
+        if (j->stems[i].done) facts_add_warnings(list, j->stems[i].result.facts);
+    if (json_len(list))
+        json_set(v, "warnings", list);
+    else
+        json_free(list);
 }
 
 json *view_job(const job *j, const view_live *live, blob_store *blobs) {

@@ -64,6 +64,17 @@ class Local(Case):
             self.assertEqual((a.code, "expected a tempo" in a.json["detail"]), (404, True), none)
         self.assertEqual(self.s.ask("GET", "/jobs/none/chords.mid").code, 404)
 
+    def test_what_was_asked_and_is_not_heard_is_a_warning(self):
+        r = self.receive()
+        id = self.made(target_stems=["drums", "bass"], callback_url=r.url, parameters={"duration_seconds": 4})
+        job, recorded = self.s.ask("GET", f"/jobs/{id}").json, r.wait(1)
+        said = [w for w in job["warnings"] if w["code"] == "not_met"]
+        heard = {s["stem_type"]: s["measured"] for s in job["generated_stems"]}["drums"]
+        self.assertGreater(heard["leak"], 0.25)  # the model of these tests makes a tone
+        self.assertIn({"code": "not_met", "pointer": "/target_stems", "stem_type": "drums",
+                       "detail": f"drums: asked drums alone, heard other stems in {100 * heard['leak']:.0f}% of its energy"}, said)
+        self.assertEqual(r.bodies()[0]["warnings"], job["warnings"])
+
     def test_files_have_the_names_that_were_asked_for(self):
         asked = {"file_name": "{style}_{bpm}bpm_{key}_{stem}", "style": "Deep/House ✓", "target_bpm": 97.5,
                  "key": "F# minor", "takes": 2}

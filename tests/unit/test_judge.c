@@ -247,6 +247,66 @@ Test(measure, a_stem_is_told_as_numbers_and_names) {
     measure_deinit(&m), mem_free(x);
 }
 
+// The text of the warning about a member of the request; NULL: there is none.
+static const char *unmet_of(const measured *m, const char *name) {
+    for (size_t i = 0; i < m->unmet.n; i++)
+        if (!strcmp(m->unmet.item[i].field, name)) return m->unmet.item[i].text;
+    return NULL;
+}
+
+Test(measure, what_was_asked_and_is_not_heard_is_said_with_both) {
+    static const char *const played[] = {"Am", "F", "C", "G"}, *const others[] = {"B", "Ebm"};
+    static const struct {
+        double bpm;
+        const char *const *chords, *key, *field, *says;
+        size_t n;
+    } t[] = {
+        {120, played, NULL, "chords", NULL, 4},
+        {120, others, NULL, "chords", "asked B Ebm, heard Am F C G Am F C G: 8 of 8 sure", 2},
+        {120, NULL, "G major", "key", NULL, 0}, // all but one note
+        {120, NULL, "F# major", "key", "asked F# major, heard", 0},
+        {121, NULL, NULL, "bpm", NULL, 0},
+        {100, NULL, NULL, "bpm", "piano: asked 100 bpm, heard 120", 0},
+    };
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 120), true);
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        stemforge_request r = stemforge_request_default();
+        r.bpm = t[i].bpm, r.chords = t[i].chords, r.chord_count = t[i].n, r.key = t[i].key;
+        const stemforge_stem s = stem_of("piano", x, &r);
+        measured m;
+        cr_assert_eq(measure_init(&m, &s, NULL), OK);
+        const char *text = unmet_of(&m, t[i].field);
+        cr_assert(t[i].says ? text && strstr(text, t[i].says) : !text, "%zu: %s", i, text);
+        measure_deinit(&m);
+    }
+    mem_free(x);
+}
+
+Test(measure, a_bass_may_play_the_note_behind_the_slash_and_bars_may_have_two_chords) {
+    static const char *const slash[] = {"F/A", "Dm/F", "Am/C", "C/G"}, *const others[] = {"D/F#"};
+    static const char *const two[] = {"Am", "Am", "F", "F", "C", "C", "G", "G"};
+    double at[64];
+    float *x = band(at, even_beats(at, 0, 120), true);
+    stemforge_request r = stemforge_request_default();
+    const stemforge_stem bass = stem_of("bass", x, &r), piano = stem_of("piano", x, &r);
+    measured m;
+    r.bpm = 120, r.chords = slash, r.chord_count = 4;
+    cr_assert_eq(measure_init(&m, &bass, NULL), OK);
+    cr_assert_null(unmet_of(&m, "chords"), "%s", unmet_of(&m, "chords"));
+    measure_deinit(&m);
+    r.chords = others, r.chord_count = 1;
+    cr_assert_eq(measure_init(&m, &bass, NULL), OK);
+    cr_assert(unmet_of(&m, "chords"));
+    measure_deinit(&m);
+    r.chords = two, r.chord_count = 8, r.chords_per_bar = 2;
+    cr_assert_eq(measure_init(&m, &piano, NULL), OK);
+    cr_assert_eq(m.out.chord_count, 16u);
+    cr_assert_str_eq(m.out.chords[2], "F");
+    cr_assert_null(unmet_of(&m, "chords"));
+    measure_deinit(&m), mem_free(x);
+}
+
 Test(measure, drums_have_no_harmony_and_silence_is_a_fault) {
     float *x = mem_calloc(N, sizeof *x);
     stemforge_request r = stemforge_request_default();
