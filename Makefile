@@ -5,6 +5,7 @@
 #   make unit | kern | corpus             one of them; SAN=address,undefined or SAN=thread
 #   make gpu                 the GPU's path on an emulator: kernels, networks, and the program that ships
 #   make gpu-asan            the kernels with the address sanitizer on device memory
+#   make gpu-bundle          what tools/gpu-check.sh takes to a machine with a GPU
 #   make gpu-mutants         faults planted into the kernels, each of which a test must see
 #   make kern-neon           the kernels for AArch64, under qemu
 #   make determinism         today's output is yesterday's
@@ -229,11 +230,24 @@ $(EMU_OUT)/kern.o: src/gpu/kern.cu
 	@echo 'c++ $<'; $(EMU_CXX) -x c++ -c $< -o $@
 $(EMU_OUT)/libcuda.so.1: $(EMU_OUT)/emu.o $(EMU_OUT)/fake_cuda.o $(EMU_OUT)/kern.o
 	@echo 'ld  $@'; $(CXX) -shared $(SANITIZE) -o $@ $^
+RUN_GPU    = $(LINK) -Wl,--wrap=gpu_image_get -o $@ $(filter-out %.so.1,$^) $(LIBS)
 $(OUT)/tests/run_gpu: $(call obj,$(EMU_SRC)) $(PARTS) $(EMU_OUT)/libcuda.so.1
-	@echo 'ld  $@'; $(LINK) -o $@ $(filter-out %.so.1,$^) $(LIBS)
+	@echo 'ld  $@'; $(RUN_GPU)
 gpu: $(OUT)/tests/run_gpu $(BIN)
 	LD_LIBRARY_PATH=$(EMU_OUT) $(OUT)/tests/run_gpu
 	OUT=$(OUT) tests/gpu/program.sh
+
+# For a machine with a GPU where nothing can be installed (tools/gpu-check.sh): they find libraries in lib beside them.
+.PHONY: gpu-bundle
+BUNDLE    := $(OUT)/bundle
+BESIDE    := -s -Wl,--disable-new-dtags -Wl,-rpath,'$$ORIGIN/lib'
+gpu-bundle: $(BUNDLE)/stemforge $(BUNDLE)/run_gpu
+$(BUNDLE)/stemforge: $(call obj,$(APP_SRC)) $(PARTS)
+	@mkdir -p $(@D)
+	@echo 'ld  $@'; $(LINK) $(BESIDE) -o $@ $^ $(LIBS)
+$(BUNDLE)/run_gpu: $(call obj,$(EMU_SRC)) $(PARTS) $(EMU_OUT)/libcuda.so.1
+	@mkdir -p $(@D)
+	@echo 'ld  $@'; $(RUN_GPU) $(BESIDE)
 
 # The emulator, its driver and the kernels with the address sanitizer, which then watches device memory.
 .PHONY: gpu-asan

@@ -1,167 +1,246 @@
 #!/usr/bin/env python3
 """gpu_check.py correct|speed|why [--csv FILE] - what a GPU does, beside what was predicted of it.
 
-  correct   every fixture and type of weights on both devices: equal bytes; then compute-sanitizer, where it is
-  speed     musicgen-small's shape with random weights, in q8: one stem, 8, 64 and 256 at a time
-  why       one stem under ncu: what the slowest kernels wait for
+  correct   the kernels and the fixtures against the CPU's to the bit on NVIDIA's driver (run_gpu), with both images;
+            stems of every type of weights on both devices; compute-sanitizer, where it is
+  speed     musicgen-small's shape with random weights: 1, 8, 64 and 256 stems, q8, q4 and bf16; PyTorch on the same card
+  why       one step under ncu: what the kernels wait for
 
-It lies in the bundle of tools/gpu-check.sh, beside the program, its libraries and the fixtures. It needs Python
-and, for `speed`, torch and transformers, which make the model. The predictions are those of docs/SPEED.md.
+It lies in the bundle of tools/gpu-check.sh, beside the programs, their libraries and the fixtures. It needs Python alone;
+PyTorch, compute-sanitizer and ncu are used where they are. A call ends within --seconds: what there was no time for says so.
+The predictions are those of docs/SPEED.md.
 """
-import argparse, csv, hashlib, json, os, pathlib, shutil, subprocess, sys, tempfile, time, urllib.request
+import argparse, csv, hashlib, os, pathlib, shutil, subprocess, sys, tempfile, time
 
 HERE = pathlib.Path(__file__).resolve().parent
-PREDICTED = {"one stem": (1800, 3400), "8 stems": (250, 430), "64 stems": (1070, 1070), "256 stems": (1350, 1350)}
+BEGAN = time.monotonic()
+# steps/s of one stem, then times real time of all stems together: position 250, q8, guided.
+PREDICTED = {"H100": {1: "1800 to 3400", 8: "250 to 430", 64: "1070", 256: "1350"},
+             "H200": {1: "2200 to 3600", 8: "280 to 500", 64: "1370", 256: "1730"}}  # fmt: skip
+SEVEN = [w for s in "drums bass guitar vocals piano synth other".split() for w in ("--stem", s)]
 rows = []
 
 
-def row(measure, prediction, measured, unit, ok=""):
-    rows.append((measure, prediction, measured, unit, ok))
-    print(f"{measure:42} predicted {prediction:>14}  found {measured:>14} {unit} {ok}", flush=True)
+def row(measure, prediction, found, unit="", ok=""):
+    rows.append((measure, prediction, found, unit, ok))
+    print(f"{measure:46} predicted {prediction:>14}  found {found:>14} {unit} {ok}", flush=True)
+
+
+def left(a):
+    return a.seconds - (time.monotonic() - BEGAN)
 
 
 def environment(a):
-    paths = [str(HERE / "lib"), *([str(pathlib.Path(a.driver).resolve())] if a.driver else []), os.environ.get("LD_LIBRARY_PATH", "")]
-    return {**os.environ, "LD_LIBRARY_PATH": ":".join(p for p in paths if p)}
+    """The emulator's driver where a rehearsal asks for it; the programs know where their libraries lie."""
+    return {**os.environ, **({"LD_LIBRARY_PATH": str(pathlib.Path(a.rehearse).resolve())} if a.rehearse else {})}
 
 
-def run(a, *words, before=(), check=True):
-    r = subprocess.run([*before, str(HERE / "stemforge"), *words], env=environment(a), capture_output=True, text=True)
-    if check and r.returncode:
-        sys.exit(f"{' '.join(words)}: {r.stderr.strip() or r.stdout.strip()}")
-    return r
+def run(a, words, limit=600):
+    """(exit status, what was printed); the status is None when there was no time, or not enough."""
+    limit = min(limit, left(a))
+    if limit < 5:
+        return None, ""
+    try:
+        r = subprocess.run([str(w) for w in words], env=environment(a), cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit)
+        return r.returncode, r.stdout
+    except subprocess.TimeoutExpired as e:
+        return None, (e.stdout or b"").decode(errors="replace")
 
 
-def stems(a, device, out, *words):
-    """The digest of each stem, and the seconds it took."""
+def judge(measure, expected, code, out, found=None):
+    """A row for a program that has to succeed; what it said is printed when it did not."""
+    if code is None:
+        return row(measure, expected, "no time")
+    if code:
+        print(out[-3000:], flush=True)
+    row(measure, expected, (found or expected) if code == 0 else f"exit {code}", "", "ok" if code == 0 else "FAULT")
+
+
+# ---- correct
+
+
+def kernels(a):
+    tests = ["kernels", "draw"] if a.rehearse else []
+    for words in ([], ["--image", "clang", "kernels", "draw", "codec"]):
+        code, out = run(a, [HERE / "run_gpu", *words, *(tests if not words else [])])
+        print(out if len(out) < 1500 else out[:700] + "...\n" + out[-700:], flush=True)
+        judge(f"run_gpu {' '.join(words)}", "0 failed", code, out, out.strip().splitlines()[-1] if out.strip() else "nothing")
+
+
+def stems(a, device, out, words):
+    """(exit status, {file: digest}, seconds)"""
     shutil.rmtree(out, ignore_errors=True)
     began = time.monotonic()
-    run(a, "generate", "--quiet", "--seed", "5", "--device", device, "--out", out, *words)
-    took = time.monotonic() - began
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(pathlib.Path(out).glob("*.wav"))}, took
+    code, said = run(a, [HERE / "stemforge", "generate", "--quiet", "--seed", "5", "--device", device, "--out", out, *words])
+    if code:
+        print(said[-1000:], flush=True)
+    sums = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(pathlib.Path(out).glob("*.wav"))}
+    return code, sums, time.monotonic() - began
+
+
+def equal_stems(a, tmp, model, weights, seconds, which):
+    words = ["--model", HERE / model, "--weights", weights, "--duration", seconds, "--chords", "Am F C G"]
+    found = [stems(a, "cpu", f"{tmp}/cpu", [*words, *which]), stems(a, "cuda", f"{tmp}/gpu", [*words, *which]),
+             stems(a, "cuda", f"{tmp}/alone", [*words, *which[:2]])]  # fmt: skip
+    name, (cpu, gpu, alone) = f"bytes of {pathlib.Path(model).parts[-2 if 'parity' in model else -1]} {weights}, {len(which) // 2} stems", (f[1] for f in found)
+    if any(f[0] is None for f in found):
+        return row(name, "equal", "no time")
+    same = bool(cpu) and cpu == gpu and alone and all(cpu[k] == v for k, v in alone.items())
+    row(name, "equal", "equal" if same else "OTHER", "", "ok" if same else "FAULT")
+
+
+def sanitize(a):
+    tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+    if not tool:
+        return row("compute-sanitizer", "clean", "not there")
+    for kind in ("memcheck", "racecheck", "initcheck", "synccheck"):
+        code, out = run(a, [tool, "--tool", kind, "--error-exitcode", "9", HERE / "run_gpu", "kernels", "draw"], 75)
+        judge(f"compute-sanitizer {kind}", "clean", code, out)
+    code, out = run(a, [tool, "--tool", "memcheck", "--error-exitcode", "9", HERE / "run_gpu", "codec", "decoder"], 90)
+    judge("compute-sanitizer memcheck, networks", "clean", code, out)
 
 
 def correct(a, tmp):
-    print(run(a, "info", str(HERE / "fixtures/mono")).stdout)
-    seven = [w for s in "drums bass guitar vocals piano synth other".split() for w in ("--stem", s)]
-    cases = [(m, w, "0.4", seven[:4]) for m in ("mono", "stereo", "melody", "bf16", "f16")
-             for w in ("stored", "f32", "bf16", "q8", "q4")]
-    if a.quick:
-        cases = [("mono", "q8", "0.2", seven[:4]), ("stereo", "bf16", "0.2", seven[:2])]
-    else:
-        cases += [("mini", w, "10", seven) for w in ("stored", "bf16", "q8", "q4")] + [("mini", "q8", "25", seven[:2])]
+    kernels(a)
+    cases = [("mono", "q8", "0.2", SEVEN[:4]), ("stereo", "bf16", "0.2", SEVEN[:2])]
+    if not a.rehearse:
+        cases = [(m, w, "0.4", SEVEN[:4]) for m in ("mono", "stereo", "melody", "bf16", "f16") for w in ("stored", "f32", "bf16", "q8", "q4")]
     for model, weights, seconds, which in cases:
-        folder = str(HERE / ("mini" if model == "mini" else f"fixtures/{model}"))
-        words = ["--model", folder, "--weights", weights, "--duration", seconds, "--chords", "Am F C G", *which]
-        cpu, _ = stems(a, "cpu", f"{tmp}/cpu", *words)
-        gpu, _ = stems(a, "cuda", f"{tmp}/gpu", *words)
-        alone, _ = stems(a, "cuda", f"{tmp}/alone", *words[:-len(which)], *which[:2])
-        same = cpu == gpu and all(cpu[k] == v for k, v in alone.items())
-        row(f"bytes of {model} {weights}, {len(which) // 2} stems", "equal", "equal" if same else "OTHER", "", "ok" if same else "FAULT")
-    tool = shutil.which("compute-sanitizer")
-    for kind in ("memcheck", "racecheck", "initcheck", "synccheck") if tool and not a.driver else ():
-        r = run(a, "generate", "--quiet", "--device", "cuda", "--out", f"{tmp}/s", "--model", str(HERE / "fixtures/mono"), "--stem", "bass",
-                "--duration", "0.2", "--overwrite", before=(tool, "--tool", kind, "--error-exitcode", "9"), check=False)
-        row(f"compute-sanitizer {kind}", "clean", "clean" if r.returncode == 0 else f"exit {r.returncode}", "", "ok" if r.returncode == 0 else "FAULT")
+        equal_stems(a, tmp, f"tests/parity/{model}/model", weights, seconds, which)
+    for weights in () if a.rehearse else ("q8", "bf16", "q4", "stored"):
+        equal_stems(a, tmp, "models/stemforge-mini", weights, "10", SEVEN)
+    if not a.rehearse:
+        equal_stems(a, tmp, "models/stemforge-mini", "q8", "25", SEVEN[:4])
+    sanitize(a)
 
 
-def make_small(folder):
-    """musicgen-small's shape with random weights: speed does not depend on what they are."""
-    from transformers import EncodecConfig, MusicgenConfig, MusicgenDecoderConfig, MusicgenForConditionalGeneration, T5Config
-    text = T5Config(vocab_size=32128, d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
-    audio = EncodecConfig(sampling_rate=32000, audio_channels=1, codebook_size=2048, codebook_dim=128, hidden_size=128, num_filters=64,
-                          upsampling_ratios=[8, 5, 4, 4], use_causal_conv=False, pad_mode="reflect", normalize=False, chunk_length_s=None,
-                          use_conv_shortcut=False, num_lstm_layers=2, norm_type="weight_norm", target_bandwidths=[2.2])
-    decoder = MusicgenDecoderConfig(vocab_size=2048, num_hidden_layers=24, ffn_dim=4096, num_attention_heads=16, hidden_size=1024,
-                                    num_codebooks=4, audio_channels=1)
-    config = MusicgenConfig.from_sub_models_config(text, audio, decoder)
-    MusicgenForConditionalGeneration(config).save_pretrained(folder)
-    shutil.copy(HERE / "fixtures/mono/tokenizer.json", folder)
+# ---- speed
 
 
-class Service:
-    def __init__(self, a, model, tmp, places):
-        self.port = 18000 + os.getpid() % 1000
-        env = {**environment(a), "USE_GPU": "true", "MODEL": model, "MODEL_WEIGHTS": "q8", "BATCH_MAX": str(places), "WORKERS": "64",
-               "QUEUE_MAX": "1000", "PORT": str(self.port), "DATA_DIR": f"{tmp}/data{places}", "LOG_LEVEL": "warn"}
-        self.process = subprocess.Popen([str(HERE / "stemforge"), "serve"], env=env)
-        while self.ask("/readyz") is None:
-            if self.process.poll() is not None:
-                sys.exit("serve ended")
-            time.sleep(0.2)
+def gpu_kind(a):
+    code, out = run(a, ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]) if not a.rehearse else (0, "emulated")
+    print(out.strip(), flush=True)
+    return "H200" if "H200" in out else "H100"
 
-    def ask(self, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        q = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(q, timeout=30) as r:
-                return json.load(r)
-        except OSError:
-            return None
 
-    def make(self, jobs, stems_each, seconds):
-        names = "drums bass guitar piano".split()[:stems_each]
-        began = time.monotonic()
-        for i in range(jobs):
-            self.ask("/generate", {"generation_request_id": f"{began}-{i}", "audio_file_id": "a", "target_stems": names,
-                                   "parameters": {"duration_seconds": seconds, "random_seed": i}})
-        for i in range(jobs):
-            while (self.ask(f"/jobs/{began}-{i}") or {}).get("status") not in ("completed", "failed"):
-                time.sleep(0.02)
-        return time.monotonic() - began
+def make_model(a, tmp):
+    sys.path[:0] = [str(HERE), str(HERE / "tools")]
+    import gpu_model
 
-    def close(self):
-        self.process.terminate()
-        self.process.wait()
+    began = time.monotonic()
+    gpu_model.make(HERE / "tests/parity/mono/model/config.json", f"{tmp}/small", not a.rehearse)
+    print(f"weights drawn in {time.monotonic() - began:.1f} s", flush=True)
+
+
+def packed(a, tmp, weights):
+    """The model in one file of packed weights; None: it could not be made."""
+    out = f"{tmp}/small-{weights}.gguf"
+    code, said = run(a, [HERE / "stemforge", "convert", f"{tmp}/small", "--out", out, "--type", weights])
+    judge(f"convert to {weights}", "done", code, said)
+    return out if code == 0 else None
+
+
+def bench(a, model, weights, stem_counts, words=()):
+    """Rows of `stemforge bench` as (stage, stems, value, unit)."""
+    code, out = run(a, [HERE / "stemforge", "bench", model, "--device", "cuda", "--csv", "--position", "2" if a.rehearse else "250", "--steps",
+                        "2" if a.rehearse else "500", "--stems", ",".join(map(str, stem_counts)), *words])  # fmt: skip
+    if code != 0:
+        judge(f"bench {weights} {stem_counts}", "done", code, out)
+    cells = [line.split(",") for line in out.splitlines() if line.count(",") == 5 and not line.startswith(("#", "stage"))]
+    return [(c[0], int(c[1]), float(c[3]), c[4]) for c in cells]
+
+
+def bench_rows(a, kind, weights, found):
+    for stage, n, value, unit in found:
+        if stage == "steps":
+            q8 = weights == "q8"
+            row(f"{weights}, {n} stems, steps", PREDICTED[kind].get(n, "-") if q8 and n == 1 else "-", f"{value:.0f}", "steps/s")
+        elif stage == "audio" and n > 1:
+            row(f"{weights}, {n} stems, all together", PREDICTED[kind].get(n, "-") if weights == "q8" else "-", f"{value:.0f}", "x realtime")
+        elif stage in ("load", "text encoder", "prefill", "first token again", "codec") and unit != "x realtime":
+            predicted = {"text encoder": "0.3", "codec": "0.0015", "load": "150"}.get(stage, "-")
+            row(f"{weights}, {stage}", predicted, f"{value:.4g}", unit)
+
+
+def peers(a):
+    """PyTorch on this card, in this run."""
+    words = ["--shape", "tiny", "--steps", "10", "--stems", "1"] if a.rehearse else []
+    code, out = run(a, [a.python, HERE / "gpu_peer.py" if (HERE / "gpu_peer.py").exists() else HERE / "tools/gpu_peer.py", *words], 170)
+    for line in out.splitlines():
+        cells = line.split(" #")[0].split(",")
+        if line.startswith("#"):
+            print(line, flush=True)
+        elif cells[0] == "copy":
+            row("copy on the device", "3000 (H200 4300)", cells[2], "GB/s")
+        elif cells[0] in ("lean", "graph", "generate"):
+            predicted = "70 to 120" if cells[:2] == ["generate", "1"] else "-"
+            row(f"PyTorch bf16, {cells[0]}, {cells[1]} stems", predicted, cells[2], "steps/s", "FAULT" if "#" in line else "")
+    if code != 0:
+        row("PyTorch", "-", "no time" if code is None else "not there")
+        print(out[-800:], flush=True)
 
 
 def speed(a, tmp):
-    model = f"{tmp}/small"
-    make_small(model)
-    run(a, "convert", model, f"{tmp}/small-q8.gguf", "--weights", "q8")
-    model = f"{tmp}/small-q8.gguf"
-    words = ["--model", model, "--stem", "bass", "--duration", "10"]
-    _, cpu = stems(a, "cpu", f"{tmp}/cpu", *words)
-    best = min(stems(a, "cuda", f"{tmp}/gpu", *words)[1] for _ in range(3))
-    row("a 10 s stem, process start included", "0.25 + load", f"{best:.2f}", "s")
-    row("the same on this machine's CPU", "-", f"{cpu:.2f}", "s")
-    for places, jobs, each in ((1, 3, 1), (8, 4, 4), (64, 32, 4), (256, 128, 4)):
-        s = Service(a, model, tmp, places)
-        s.make(1, 1, 1)  # graphs are recorded
-        took = s.make(jobs, each, 10)
-        s.close()
-        audio = jobs * each * 10
-        low, high = PREDICTED["one stem" if places == 1 else f"{places} stems"]
-        if places == 1:
-            row("one stem at a time, steps a second", f"{low} to {high}", f"{audio * 50 / took:.0f}", "steps/s")
-        else:
-            row(f"{places} stems at a time, times real time", f"{low} to {high}", f"{audio / took:.0f}", "x")
+    kind = gpu_kind(a)
+    make_model(a, tmp)
+    many = (1, 2) if a.rehearse else (1, 8, 64, 256)
+    q8 = packed(a, tmp, "q8")
+    if q8:
+        bench_rows(a, kind, "q8", bench(a, q8, "q8", many))
+        words = ["--model", q8, "--stem", "bass", "--duration", "0.2" if a.rehearse else "10"]
+        took = [stems(a, "cuda", f"{tmp}/gpu", words) for _ in range(1 if a.rehearse else 3)]
+        row("a 10 s stem, process start included", "0.25 + load", f"{min(t[2] for t in took):.2f}", "s", "" if took[0][0] == 0 else "FAULT")
+    peers(a)
+    q4 = packed(a, tmp, "q4")
+    if q4:
+        bench_rows(a, kind, "q4", [r for r in bench(a, q4, "q4", many[:3]) if r[0] in ("steps", "audio")])
+    found = bench(a, f"{tmp}/small", "bf16", many[:3], ["--weights", "bf16"])
+    bench_rows(a, kind, "bf16", [r for r in found if r[0] in ("steps", "audio")])
+    if q8:
+        code, _, took = stems(a, "cpu", f"{tmp}/cpu", words)
+        row("the same 10 s stem on this machine's CPU", "-", f"{took:.2f}" if code == 0 else "no time", "s")
+
+
+# ---- why
 
 
 def why(a, tmp):
-    tool = shutil.which("ncu")
+    tool = shutil.which("ncu") or shutil.which("ncu", path="/usr/local/cuda/bin")
     if not tool:
-        sys.exit("ncu is not on this machine")
-    out = run(a, "generate", "--quiet", "--device", "cuda", "--model", str(HERE / "mini"), "--weights", "q8", "--stem", "bass", "--duration", "1",
-              "--out", f"{tmp}/n", before=(tool, "--clock-control", "none", "--csv", "--launch-skip", "2000", "--launch-count", "150", "--metrics",
-              "gpu__time_duration.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__warps_active.avg.pct_of_peak_sustained_active"))
-    for line in csv.reader(out.stdout.splitlines()):
-        if len(line) > 14 and line[0].isdigit():
-            row(line[4][:40], "-", line[-1], f"{line[-3]} {line[-2]}")
+        return row("ncu", "-", "not there")
+    make_model(a, tmp)
+    model = packed(a, tmp, "q8")
+    metrics = ("gpu__time_duration.sum", "dram__throughput.avg.pct_of_peak_sustained_elapsed", "sm__warps_active.avg.pct_of_peak_sustained_active",
+               "smsp__average_warps_issue_stalled_long_scoreboard_per_issue_active.ratio")  # fmt: skip
+    for n, skip in ((1, 2000), (64, 3000)):
+        code, out = run(a, [tool, "--clock-control", "none", "--csv", "--launch-skip", skip, "--launch-count", "200", "--metrics", ",".join(metrics),
+                            HERE / "stemforge", "bench", model, "--device", "cuda", "--stems", n, "--steps", "30", "--position", "20"], 240)  # fmt: skip
+        sums = {}
+        for line in csv.reader(out.splitlines()):
+            if len(line) > 14 and line[0].isdigit():
+                sums.setdefault((line[4][:30], line[-3], line[-2]), []).append(float(line[-1].replace(",", "")))
+        for (kernel, metric, unit), found in sorted(sums.items()):
+            row(f"{n} stems, {kernel}, {metric[:40]}", "-", f"{sum(found) / len(found):.4g}", f"{unit}, mean of {len(found)}")
+        if not sums:
+            judge(f"ncu, {n} stems", "done", code if code else 1, out)
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("what", choices=("correct", "speed", "why"))
     p.add_argument("--csv")
-    p.add_argument("--quick", action="store_true", help="two cases")
-    p.add_argument("--driver", help="folder of a libcuda.so.1 in place of the machine's")
+    p.add_argument("--seconds", type=float, default=540, help="in which the call has to end")
+    p.add_argument("--python", default=sys.executable, help="the Python that has PyTorch")
+    p.add_argument("--rehearse", metavar="DIR", help="a short run on the libcuda.so.1 of DIR, the emulator's")
     a = p.parse_args()
-    with tempfile.TemporaryDirectory() as tmp:
-        globals()[a.what](a, tmp)
-    if a.csv:
-        with open(a.csv, "w", newline="") as f:
-            csv.writer(f).writerows([("measure", "predicted", "measured", "unit", "ok"), *rows])
+    print(run(a, [HERE / "stemforge", "info", HERE / "models/stemforge-mini"])[1], flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as tmp:
+            globals()[a.what](a, tmp)
+    finally:
+        if a.csv:
+            with open(a.csv, "w", newline="") as f:
+                csv.writer(f).writerows([("measure", "predicted", "measured", "unit", "ok"), *rows])
     return 1 if any(r[4] == "FAULT" for r in rows) else 0
 
 

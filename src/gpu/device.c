@@ -158,6 +158,8 @@ status device_upload(device *d, void *to, const void *from, size_t n, err *e) {
     if (!n) return OK;
     int error = use(d);
     if (!error) error = d->c.upload(address(to), from, n, d->stream);
+    // Drivers that read the host's pages themselves may do so after the call.
+    if (!error) error = d->c.stream_wait(d->stream);
     return check(d, error, "copying to it", e);
 }
 

@@ -1,7 +1,7 @@
 // device.h - one NVIDIA GPU: its memory, the launching of kernels, graphs of launches.
 //
-// All work goes into one stream and happens in the order of the calls; only device_download and
-// device_wait_for wait for it. Addresses of device memory are ordinary pointers
+// All work goes into one stream and happens in the order of the calls; device_upload,
+// device_download and device_wait_for wait for it. Addresses of device memory are ordinary pointers
 // that the host never follows. After ERR_DEVICE the device can do nothing more: the driver keeps
 // the error. One thread at a time uses a device.
 #pragma once
@@ -30,7 +30,7 @@ status device_unused(device *d, size_t *out, err *e); // of its memory, now
 // Bytes from an even 256 on; n 0 gives NULL. ERR_OOM: the device has no room for them.
 status device_alloc(device *d, void **out, size_t n, err *e);
 void device_free(device *d, void *p); // waits for the work that may use it; NULL is fine
-status device_upload(device *d, void *to, const void *from, size_t n, err *e); // copies at once
+status device_upload(device *d, void *to, const void *from, size_t n, err *e);
 status device_download(device *d, void *to, const void *from, size_t n, err *e);
 status device_zero(device *d, void *to, size_t n, err *e);
 

@@ -1,7 +1,8 @@
 // fake_cuda.cpp - a libcuda.so.1 whose GPU is emu.cpp: the functions that src/gpu/cuda.h finds.
 //
 // The program that ships runs its whole GPU path through it. Device memory is the heap's, so the
-// address sanitizer sees its ends. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
+// address sanitizer sees its ends. Uploads happen as late as a driver may do them: when the stream
+// is waited for, or goes on. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
 // FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
 // FAKE_CUDA_NONE: a driver without a GPU.
 #include <mutex>
@@ -39,6 +40,12 @@ static std::mutex lock;
 static std::unordered_map<uint64_t, size_t> memory; // pieces by address
 static size_t memory_used;
 static std::vector<recorded> *capture; // what is being recorded
+struct upload {
+    void *to;
+    const void *from;
+    size_t n;
+};
+static std::vector<upload> uploads; // that the stream has not done yet
 static long calls, fail_at = -1;
 static emu_order order;
 
@@ -64,6 +71,7 @@ static int called() {
 FAKE fake_cuda_set(int how, long fail) {
     delete capture; // what a failed call has left half recorded ends with its stream
     capture = nullptr;
+    uploads.clear(); // likewise
     order = (emu_order)how, fail_at = fail, calls = 0;
     return (int)memory.size();
 }
@@ -80,6 +88,12 @@ static bool valid(uint64_t p, size_t n) {
     for (const auto &piece : memory)
         if (p >= piece.first && p + n <= piece.first + piece.second) return true;
     return false;
+}
+
+// The stream gets there.
+static void go_on() {
+    for (const upload &u : uploads) memcpy(u.to, u.from, u.n);
+    uploads.clear();
 }
 
 // ---- the device
@@ -170,18 +184,20 @@ FAKE cuMemFree_v2(uint64_t p) {
 FAKE cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t n, void *) {
     BEGIN;
     if (capture || !valid(to, n)) return ERROR_VALUE;
-    memcpy((void *)(uintptr_t)to, from, n);
+    uploads.push_back({(void *)(uintptr_t)to, from, n});
     return 0;
 }
 FAKE cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t n, void *) {
     BEGIN;
     if (capture || !valid(from, n)) return ERROR_VALUE;
+    go_on();
     memcpy(to, (void *)(uintptr_t)from, n);
     return 0;
 }
 FAKE cuMemsetD8Async(uint64_t to, unsigned char value, size_t n, void *) {
     BEGIN;
     if (capture || !valid(to, n)) return ERROR_VALUE;
+    go_on();
     memset((void *)(uintptr_t)to, value, n);
     return 0;
 }
@@ -199,7 +215,9 @@ FAKE cuStreamDestroy_v2(void *) {
 }
 FAKE cuStreamSynchronize(void *) {
     BEGIN;
-    return capture ? ERROR_VALUE : 0;
+    if (capture) return ERROR_VALUE;
+    go_on();
+    return 0;
 }
 FAKE cuEventCreate(void **out, unsigned) {
     BEGIN;
@@ -243,6 +261,7 @@ static int launch(const emu_kernel *k, unsigned x, unsigned y, unsigned threads,
     if (!x || !y || y > 65535 || k->size > 4096) return ERROR_VALUE;
     emu_launch l = {k, args[0], (int)x, (int)y, (int)threads};
     if (!capture) {
+        go_on();
         emu_run(&l, order);
         return 0;
     }
@@ -294,6 +313,7 @@ FAKE cuGraphDestroy(void *graph) {
 }
 FAKE cuGraphLaunch(void *ready, void *) {
     BEGIN;
+    go_on();
     for (const recorded &r : *(std::vector<recorded> *)ready) {
         emu_launch l = r.launch;
         l.args = r.args.data();

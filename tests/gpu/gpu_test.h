@@ -1,4 +1,4 @@
-// gpu_test.h - what the tests of the GPU share: an emulated device, arrays on it.
+// gpu_test.h - what the tests of the GPU share: a device, arrays on it.
 #pragma once
 #include "../kern/check.h"
 #include "gpu/device.h"
@@ -17,7 +17,7 @@ void dev_run(gpu_kernel k, int64_t x, int64_t y, int64_t threads, const void *ar
 gpu_matrix dev_matrix(const weight *const *w, int count);
 
 // The order of the emulated threads: 0 rising, 1 falling, 2 shuffled. fail: the call from now on
-// that fails, -1 none.
+// that fails, -1 none. Nothing on a real GPU.
 void fake_set(int order, long fail);
 long fake_calls(void);
 
