@@ -94,6 +94,28 @@ class Fleet(Case):
         self.start("worker")
         a.wait_job(id)
 
+    def test_what_the_chart_asks_scales_workers(self):
+        with open(os.path.join(os.path.dirname(__file__), "../../packaging/kubernetes/queue.sql")) as f:
+            question = f.read().rsplit("-}}", 1)[1].replace("{{ $s }}", self.schema)
+        def wanted():
+            return int(postgres.sql(question)[0][0])
+        a = self.start("api", ready=False)
+        eventually("it answers", lambda: "Listening on" in a.log(), 10)
+        self.assertEqual(wanted(), 1)  # nobody knows the model: one worker must come
+        worker = self.start("worker")
+        eventually("a worker is heard of", lambda: wanted() == 0, 10)
+        eventually("ready", lambda: a.ask("GET", "/readyz").code == 200, 10)
+        running = a.submit(parameters={"prompt": "slow:60000"})
+        a.wait_job(running, "processing")
+        waiting = a.submit()
+        self.assertEqual(wanted(), 2)
+        self.assertEqual(a.ask("POST", f"/jobs/{running}/cancel").code, 202)
+        a.wait_job(waiting)
+        self.assertEqual(wanted(), 0)
+        worker.terminate()
+        a.submit()
+        self.assertEqual(wanted(), 1)
+
     def test_a_worker_that_is_told_to_go_gives_its_jobs_back_at_once(self):
         first = self.start("worker", JOB_LEASE_SECONDS=600, SHUTDOWN_GRACE_SECONDS=0)
         a = self.api()
