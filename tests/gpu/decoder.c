@@ -141,9 +141,9 @@ static int32_t *results(company *k) {
     return out;
 }
 
-// Scores of five columns of codes behind the prefix, through one branch.
-static float *forced(company *k, bool null) {
-    enum { COLS = 5 };
+// Scores of five columns of codes behind the prefix, or bare, through one branch.
+enum { COLS = 5 };
+static float *forced(company *k, bool null, bool bare) {
     int64_t books = k->cfg->codebooks;
     int32_t codes[MG_CODEBOOKS_MAX * COLS];
     float *logits = mem_calloc((size_t)(COLS * books * k->cfg->vocab), sizeof *logits);
@@ -153,7 +153,8 @@ static float *forced(company *k, bool null) {
     p.sampling.guidance = 3, p.window = k->window, p.cache_type = k->p->cache_type;
     must(seq_create(&k->s[0], k->d, &p, &e), &e, "create");
     const seq_window w = {.frames = k->window, .chroma = k->chroma, .chroma_rows = 4};
-    const seq_forced f = {.codes = codes, .cols = COLS, .null = null, .logits = logits};
+    const seq_forced f = {
+        .codes = codes, .cols = COLS, .null = null, .bare = bare, .logits = logits};
     must(decoder_force(k->d, k->s[0], &w, &f, &e), &e, "force");
     seq_free(k->s[0]);
     return logits;
@@ -171,7 +172,7 @@ static void test_model(const char *model, weights_type type, int64_t shipped) {
         run_company(&k);
         codes[on_gpu] = results(&k);
         for (int null = 0; null < 2; null++)
-            logits[on_gpu][null] = shipped ? NULL : forced(&k, null);
+            logits[on_gpu][null] = shipped ? NULL : forced(&k, null, false);
         decoder_close(k.d);
     }
     expect(!memcmp(codes[0], codes[1], (size_t)size * sizeof **codes), "%s, weights %d: codes",
@@ -179,7 +180,7 @@ static void test_model(const char *model, weights_type type, int64_t shipped) {
     same((float *)codes[0] + size, (float *)codes[1] + size, scores, "%s, weights %d: first scores",
          model, (int)type);
     for (int null = 0; null < 2 && !shipped; null++)
-        same(logits[0][null], logits[1][null], 5 * scores, "%s, weights %d: forced %d", model,
+        same(logits[0][null], logits[1][null], COLS * scores, "%s, weights %d: forced %d", model,
              (int)type, null);
     for (int i = 0; i < 2; i++) mem_free(codes[i]), mem_free(logits[i][0]), mem_free(logits[i][1]);
     close_model(&k);
@@ -194,7 +195,28 @@ void test_gpu_decoder(void) {
     test_model("tests/parity/stereo-melody/model", WEIGHTS_AS_STORED, 0);
 }
 
-// The model that ships, half a second; its prefix has 500 rows.
+// Five columns through both branches, without a prefix.
+static void test_columns(const char *model, weights_type type) {
+    company k;
+    float *logits[2][2];
+    open_model(&k, model, type, 1);
+    for (int on_gpu = 0; on_gpu < 2; on_gpu++) {
+        open_decoder(&k, on_gpu);
+        for (int null = 0; null < 2; null++) logits[on_gpu][null] = forced(&k, null, true);
+        decoder_close(k.d);
+    }
+    for (int null = 0; null < 2; null++) {
+        same(logits[0][null], logits[1][null], COLS * k.cfg->codebooks * k.cfg->vocab,
+             "%s, weights %d: columns %d", model, (int)type, null);
+        mem_free(logits[0][null]), mem_free(logits[1][null]);
+    }
+    close_model(&k);
+}
+
+// The model that ships, half a second; its prefix has 500 rows. Columns in its other types of
+// weights.
 void test_gpu_shipped(void) {
+    static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q4};
     test_model("models/stemforge-mini", WEIGHTS_Q8, 25);
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) test_columns("models/stemforge-mini", types[i]);
 }

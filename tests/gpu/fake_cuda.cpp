@@ -5,12 +5,12 @@
 // is waited for, or goes on. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
 // FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
 // FAKE_CUDA_NONE: a driver without a GPU.
+#include <map>
 #include <mutex>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "emu.h"
@@ -37,7 +37,7 @@ struct recorded {
 };
 
 static std::mutex lock;
-static std::unordered_map<uint64_t, size_t> memory; // pieces by address
+static std::map<uint64_t, size_t> memory; // pieces by address
 static size_t memory_used;
 static std::vector<recorded> *capture; // what is being recorded
 struct upload {
@@ -48,6 +48,7 @@ struct upload {
 static std::vector<upload> uploads; // that the stream has not done yet
 static long calls, fail_at = -1;
 static emu_order order;
+static bool idle; // kernels are counted and not run
 
 static size_t memory_all() {
     const char *all = getenv("FAKE_CUDA_MEMORY");
@@ -60,6 +61,10 @@ static void settings_read() {
     if (how) order = *how == 'f' ? EMU_FALLING : *how == 's' ? EMU_SHUFFLED : EMU_RISING;
 }
 
+static void run_kernel(const emu_launch *l) {
+    if (!idle) emu_run(l, order);
+}
+
 // Counts a call; not 0 when it has to fail.
 static int called() {
     static bool read;
@@ -67,12 +72,13 @@ static int called() {
     return fail_at >= 0 && calls++ >= fail_at ? ERROR_BROKEN : 0;
 }
 
-// For tests in the same process.
+// For tests in the same process. how: an emu_order, or 3 for kernels that do nothing.
 FAKE fake_cuda_set(int how, long fail) {
     delete capture; // what a failed call has left half recorded ends with its stream
     capture = nullptr;
     uploads.clear(); // likewise
-    order = (emu_order)how, fail_at = fail, calls = 0;
+    idle = how == 3;
+    order = idle ? EMU_RISING : (emu_order)how, fail_at = fail, calls = 0;
     return (int)memory.size();
 }
 FAKE fake_cuda_calls() {
@@ -85,9 +91,10 @@ FAKE fake_cuda_calls() {
 
 // Whether n bytes at p lie in one piece of device memory.
 static bool valid(uint64_t p, size_t n) {
-    for (const auto &piece : memory)
-        if (p >= piece.first && p + n <= piece.first + piece.second) return true;
-    return false;
+    auto piece = memory.upper_bound(p);
+    if (piece == memory.begin()) return false;
+    --piece;
+    return p + n <= piece->first + piece->second;
 }
 
 // The stream gets there.
@@ -262,7 +269,7 @@ static int launch(const emu_kernel *k, unsigned x, unsigned y, unsigned threads,
     emu_launch l = {k, args[0], (int)x, (int)y, (int)threads};
     if (!capture) {
         go_on();
-        emu_run(&l, order);
+        run_kernel(&l);
         return 0;
     }
     const uint8_t *from = (const uint8_t *)args[0];
@@ -317,7 +324,7 @@ FAKE cuGraphLaunch(void *ready, void *) {
     for (const recorded &r : *(std::vector<recorded> *)ready) {
         emu_launch l = r.launch;
         l.args = r.args.data();
-        emu_run(&l, order);
+        run_kernel(&l);
     }
     return 0;
 }

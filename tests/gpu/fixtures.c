@@ -77,9 +77,9 @@ void test_gpu_fixtures(void) {
     static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8,
                                          WEIGHTS_Q4};
     static const chosen list[] = {
-        {"mono", "short", true},          {"melody", "chords", false},
+        {"mono", "short", true},          {"melody", "chords", true},
         {"stereo", "short", true},        {"stereo-melody", "melody", true},
-        {"sharded", "plain", false},      {"f16", "short", true},
+        {"sharded", "plain", true},       {"f16", "short", true},
         {"bf16", "short", true},          {"parametrized", "short", true},
         {"equal", "short", true},         {"equal-melody", "melody", true},
         {"mono", "unconditional", false}, {"mono", "continue", false},

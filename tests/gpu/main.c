@@ -3,8 +3,8 @@
 //   LD_LIBRARY_PATH=build/tests/gpu build/tests/run_gpu [kernels] ...   on the emulator
 //   build/tests/run_gpu [--image nvcc|clang] [kernels] ...              on NVIDIA's driver
 //
-//   build/tests/run_gpu [--image nvcc|clang] [kernels] ...             on a real driver
-// to choose and no call that fails when it is told to, so what needs that is left out there.
+// Which of the two it is, the libcuda.so.1 that is found decides. A real GPU has no order of
+// threads to choose and no call that fails when told to, so what needs that is left out there.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
