@@ -142,7 +142,7 @@ CUBINS      := $(foreach a,80 86 89 90a 100 120,-gencode=arch=compute_$(a),code=
                -gencode=arch=compute_80,code=compute_80
 CLANG_FLAGS := -x cuda --cuda-device-only --cuda-gpu-arch=sm_80 --cuda-feature=+ptx71 -nocudainc -nocudalib \
                -std=c++17 -O3 -ffp-contract=off -Isrc
-KERN_PARTS   = $(wildcard src/gpu/*.cu src/gpu/*.cuh src/gpu/dev.h src/gpu/kern.h) Makefile
+KERN_PARTS   = $(wildcard src/gpu/*.cu src/gpu/*.cuh src/gpu/dev.h src/gpu/kern.h src/compute/math*.h) Makefile
 $(GPU_OUT)/kern.fatbin: $(KERN_PARTS)
 	@mkdir -p $(@D)
 	@echo 'nvcc  $@'; $(NVCC) $(NVCC_FLAGS) $(CUBINS) --threads 0 -compress-mode=size -fatbin $(KERN_CU) -o $@

@@ -4,95 +4,55 @@
 #include <math.h>
 #include <string.h>
 
-// Unlike fmaxf and fminf, these give the second operand when one is NaN, as the vector kernels do.
-static float max2(float a, float b) {
-    return a > b ? a : b;
+static inline float fma32(float a, float b, float c) {
+    return fmaf(a, b, c);
 }
-static float min2(float a, float b) {
-    return a < b ? a : b;
+static inline float div32(float a, float b) {
+    return a / b;
 }
-
-// 2^n for an integral n in [-127, 127]: the low bits of n + MATH_ROUND are n.
-static float pow2(float n) {
-    float t = n + MATH_ROUND;
+static inline float abs32(float a) {
+    return fabsf(a);
+}
+static inline uint32_t bits_of(float f) {
     uint32_t u;
-    memcpy(&u, &t, sizeof u);
-    u = (u + 127) << 23;
-    memcpy(&t, &u, sizeof t);
-    return t;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+static inline float float_of(uint32_t u) {
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
 }
 
-static float round_even(float x) {
-    return (x + MATH_ROUND) - MATH_ROUND;
-}
-
-// exp(r) - 1 with x = n ln 2 + r.
-static float reduced_expm1(float x, float *n) {
-    *n = fmaf(x, MATH_LOG2E, MATH_ROUND) - MATH_ROUND;
-    float r = fmaf(*n, -MATH_LN2_HI, x);
-    r = fmaf(*n, -MATH_LN2_LO, r);
-    float q = fmaf(MATH_Q4, r, MATH_Q3);
-    q = fmaf(q, r, MATH_Q2);
-    q = fmaf(q, r, MATH_Q1);
-    q = fmaf(q, r, MATH_Q0);
-    return fmaf(r * r, q, r);
-}
+#define MATH_FN static inline
+#include "compute/math_body.h"
 
 float math_exp(float x) {
-    float n, m = reduced_expm1(min2(MATH_EXP_HI, max2(MATH_EXP_LO, x)), &n);
-    float half = round_even(n * 0.5f); // two factors: 2^n alone may overflow or underflow
-    return (m + 1.0f) * pow2(half) * pow2(n - half);
+    return exp32(x);
 }
 
 float math_expm1(float x) {
-    float n, m = reduced_expm1(min2(MATH_EXPM1_HI, max2(MATH_EXPM1_LO, x)), &n);
-    float s = pow2(n);
-    return fmaf(s, m, s - 1.0f);
+    return expm1_32(x);
 }
 
 float math_tanh(float x) {
-    float t = math_expm1(2.0f * min2(10.0f, fabsf(x)));
-    return copysignf(t / (t + 2.0f), x);
+    return tanh32(x);
 }
 
 float math_sigmoid(float x) {
-    return 1.0f / (1.0f + math_exp(-x));
-}
-
-static float erf_small(float a) {
-    float u = a * a;
-    float p = fmaf(MATH_P6, u, MATH_P5);
-    p = fmaf(p, u, MATH_P4);
-    p = fmaf(p, u, MATH_P3);
-    p = fmaf(p, u, MATH_P2);
-    p = fmaf(p, u, MATH_P1);
-    p = fmaf(p, u, MATH_P0);
-    return fmaf(a, p, a);
-}
-
-static float erf_large(float a) {
-    a = min2(MATH_ERF_HI, a);
-    float t = fmaf(MATH_T7, a, MATH_T6);
-    t = fmaf(t, a, MATH_T5);
-    t = fmaf(t, a, MATH_T4);
-    t = fmaf(t, a, MATH_T3);
-    t = fmaf(t, a, MATH_T2);
-    t = fmaf(t, a, MATH_T1);
-    t = fmaf(t, a, MATH_T0);
-    return 1.0f - math_exp(t);
+    return sigmoid32(x);
 }
 
 float math_erf(float x) {
-    float a = fabsf(x);
-    return copysignf(a < MATH_ERF_SPLIT ? erf_small(a) : erf_large(a), x);
+    return erf32(x);
 }
 
 float math_elu(float x) {
-    return 0.0f < x ? x : math_expm1(x);
+    return elu32(x);
 }
 
 float math_gelu(float x) {
-    return (0.5f * x) * (1.0f + math_erf(x * 0x1.6a09e6p-1f));
+    return gelu32(x);
 }
 
 // log(x) = e ln 2 + log(m) with m in [sqrt(1/2), sqrt 2), and log(m) = 2 atanh((m-1) / (m+1)) by

@@ -1,88 +1,10 @@
-// kern_math.cuh - compute/math.c in the words of dev.h: the same operations in the same order; and
-// sums, largest values and rounding as compute/cpu/kern.h states them.
+// kern_math.cuh - the functions of compute/math_body.h in the words of dev.h; and sums, largest
+// values and rounding as compute/cpu/kern.h states them.
 #pragma once
-#include "compute/math.h"
 #include "gpu/dev.h"
 
-DEVICE float min2(float a, float b) {
-    return a < b ? a : b;
-}
-DEVICE float max2(float a, float b) {
-    return a > b ? a : b;
-}
-
-// 2^n for an integral n in [-127, 127].
-DEVICE float pow2_of(float n) {
-    return float_of((bits_of(n + MATH_ROUND) + 127u) << 23);
-}
-
-DEVICE float reduced_expm1(float x, float *n) {
-    *n = fma32(x, MATH_LOG2E, MATH_ROUND) - MATH_ROUND;
-    float r = fma32(*n, -MATH_LN2_HI, x);
-    r = fma32(*n, -MATH_LN2_LO, r);
-    float q = fma32(MATH_Q4, r, MATH_Q3);
-    q = fma32(q, r, MATH_Q2);
-    q = fma32(q, r, MATH_Q1);
-    q = fma32(q, r, MATH_Q0);
-    return fma32(r * r, q, r);
-}
-
-DEVICE float exp32(float x) {
-    float n, m = reduced_expm1(min2(MATH_EXP_HI, max2(MATH_EXP_LO, x)), &n);
-    float half = (n * 0.5f + MATH_ROUND) - MATH_ROUND;
-    return (m + 1.0f) * pow2_of(half) * pow2_of(n - half);
-}
-
-DEVICE float expm1_32(float x) {
-    float n, m = reduced_expm1(min2(MATH_EXPM1_HI, max2(MATH_EXPM1_LO, x)), &n);
-    float s = pow2_of(n);
-    return fma32(s, m, s - 1.0f);
-}
-
-// The magnitude of a with the sign of b.
-DEVICE float with_sign(float a, float b) {
-    return float_of((bits_of(a) & 0x7fffffffu) | (bits_of(b) & 0x80000000u));
-}
-
-DEVICE float tanh32(float x) {
-    float t = expm1_32(2.0f * min2(10.0f, abs32(x)));
-    return with_sign(div32(t, t + 2.0f), x);
-}
-
-DEVICE float sigmoid32(float x) {
-    return div32(1.0f, 1.0f + exp32(-x));
-}
-
-DEVICE float erf32(float x) {
-    float a = abs32(x);
-    if (a < MATH_ERF_SPLIT) {
-        float u = a * a;
-        float p = fma32(MATH_P6, u, MATH_P5);
-        p = fma32(p, u, MATH_P4);
-        p = fma32(p, u, MATH_P3);
-        p = fma32(p, u, MATH_P2);
-        p = fma32(p, u, MATH_P1);
-        p = fma32(p, u, MATH_P0);
-        return with_sign(fma32(a, p, a), x);
-    }
-    a = min2(MATH_ERF_HI, a);
-    float t = fma32(MATH_T7, a, MATH_T6);
-    t = fma32(t, a, MATH_T5);
-    t = fma32(t, a, MATH_T4);
-    t = fma32(t, a, MATH_T3);
-    t = fma32(t, a, MATH_T2);
-    t = fma32(t, a, MATH_T1);
-    t = fma32(t, a, MATH_T0);
-    return with_sign(1.0f - exp32(t), x);
-}
-
-DEVICE float elu32(float x) {
-    return 0.0f < x ? x : expm1_32(x);
-}
-
-DEVICE float gelu32(float x) {
-    return (0.5f * x) * (1.0f + erf32(x * 0x1.6a09e6p-1f));
-}
+#define MATH_FN DEVICE
+#include "compute/math_body.h"
 
 DEVICE float activate(float v, int act) {
     switch (act) {

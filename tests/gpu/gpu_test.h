@@ -16,8 +16,8 @@ void dev_read(void *to, const void *from, size_t n);
 void dev_run(gpu_kernel k, int64_t x, int64_t y, int64_t threads, const void *args);
 gpu_matrix dev_matrix(const weight *const *w, int count);
 
-// The order of the emulated threads: 0 rising, 1 falling, 2 shuffled; 3: kernels do nothing. fail: the call from now on
-// that fails, -1 none. Nothing on a real GPU.
+// The order of the emulated threads: 0 rising, 1 falling, 2 shuffled; 3: kernels do nothing. fail:
+// the call from now on that fails, -1 none. Nothing on a real GPU.
 void fake_set(int order, long fail);
 long fake_calls(void);
 
