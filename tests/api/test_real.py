@@ -74,6 +74,11 @@ class TwoModels(Case):
         recipes = [self.s.ask("GET", f"/jobs/{b['generation_request_id']}/recipe.json").json for b in (default, alone)]
         self.assertTrue(recipes[0]["model"].endswith("mono/model"), recipes[0])
         self.assertTrue(recipes[1]["model"].endswith("sa-f32/model"), recipes[1])
+        made_by = {b["generation_request_id"]: name for b, name in
+                   ((default, "musicgen"), (named, "musicgen"), (alone, "stable_audio"))}  # a name's key, and what none means
+        self.assertEqual({id: self.s.job(id)["model"] for id in made_by}, made_by)
+        lines = {j["generation_request_id"]: j["model"] for j in self.s.ask("GET", "/jobs?limit=100").json["jobs"]}
+        self.assertEqual({id: lines[id] for id in made_by}, made_by)
         log = self.s.log_path.read_text()
         for line in ("MusicGen generated 1.0s", "Stable Audio generated 1.0s", "Stable Audio loaded successfully"):
             self.assertIn(line, log)
