@@ -119,7 +119,7 @@ function seedField() {
 // Where the service has several models; the first is what it takes by itself.
 function modelField() {
   if (models.length < 2) return null;
-  return field('/model', 'Model', el('select', { name: 'model' }, ...models.map((m, i) => el('option', { value: i ? m.model : '' }, m.name || m.model))));
+  return field('/model', 'Model', el('select', { name: 'model' }, ...models.map(m => el('option', { value: m.model }, m.name || m.model))));
 }
 
 function build() {
@@ -238,6 +238,7 @@ export function fill(job, seed) {
     if (input.type === 'checkbox') input.checked = p[name] === true;
     else input.value = Array.isArray(p[name]) ? p[name].join(' ') : p[name] ?? '';
   }
+  if (e.model && models.some(m => m.model === job.model)) e.model.value = job.model;
   e.random_seed.value = seed ? job.random_seed : '';
   e.unit.value = p.bars ? 'bars' : 'duration_seconds';
   e.amount.value = p.bars ?? p.duration_seconds ?? '';

@@ -25,3 +25,9 @@ export function later(ms, f) {
 }
 
 export const wait = ms => new Promise(done => setTimeout(done, ms));
+
+// Once the page has been painted, or soon where nobody looks: a tab in the background is not painted.
+export const painted = () => new Promise(done => {
+  requestAnimationFrame(() => setTimeout(done));
+  setTimeout(done, 200);
+});

@@ -1,5 +1,5 @@
 // main.js - the page: views, links to jobs, keys of the keyboard, colours, the API key.
-import { $, say } from './dom.js';
+import { $, painted, say } from './dom.js';
 import { keyIsSet, onKeyNeeded, setKey } from './api.js';
 import { fill, focusChords, openAsk } from './ask.js';
 import { openHistory, refresh } from './history.js';
@@ -105,6 +105,7 @@ onKeyNeeded(keyDialog);
 paint(THEMES.includes(localStorage.getItem('stemforge-theme')) ? localStorage.getItem('stemforge-theme') : 'Auto');
 $('key-button').classList.toggle('on', keyIsSet());
 go('ask');
+await painted(); // what the page says by itself is seen first
 openHistory();
 openLink();
 health();

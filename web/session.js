@@ -229,7 +229,7 @@ export class Session {
   async make(change, stems) {
     const parameters = { ...this.job.parameters, ...change };
     for (const k of Object.keys(parameters)) if (parameters[k] === undefined) delete parameters[k];
-    const body = { generation_request_id: stems ? takeId(this.id, stems[0]) : newId(), audio_file_id: this.job.audio_file_id,
+    const body = { generation_request_id: stems ? takeId(this.id, stems[0]) : newId(), audio_file_id: this.job.audio_file_id, model: this.job.model,
       target_stems: stems || this.job.stems.map(s => s.stem_type), parameters };
     try {
       await post('generate', body);

@@ -7,4 +7,4 @@ if [ ! -d tests/web/node_modules/playwright-core ] || [ tests/web/package-lock.j
     (cd tests/web && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --loglevel=error) || exit 1
 fi
 [ -z "${PICTURES:-}" ] || PICTURES=$(realpath "$PICTURES") && export PICTURES
-exec node --test --test-reporter=spec ${1:+--test-name-pattern="$1"} tests/web/page.test.mjs
+exec node --test --test-concurrency=1 --test-timeout=240000 --test-reporter=spec ${1:+--test-name-pattern="$1"} tests/web/*.test.mjs

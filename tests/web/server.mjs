@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-const ROOT = resolve(import.meta.dirname ?? '.', '../..');
+export const ROOT = resolve(import.meta.dirname ?? '.', '../..');
 const OUT = process.env.STEMFORGE_OUT || join(ROOT, 'build');
 export const sleep = ms => new Promise(done => setTimeout(done, ms));
 
