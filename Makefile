@@ -21,6 +21,8 @@
 #   make quality MODEL=dir   what narrow weights do to the distribution of the next code
 #   make model-eval          the shipped model on 1,000 held-out requests
 #   make install | uninstall [PREFIX=/usr/local] [DESTDIR=]
+#   make deb                 Debian packages of this machine's architecture: build/dist/*.deb
+#   make dist                a release: source, packages, image where Docker is, SHA256SUMS: build/dist
 #
 # Of the caller's: CC HOSTCC CPPFLAGS CFLAGS LDFLAGS PYTHON, and OUT, the folder that is written to; the
 # source may be read-only then. For AArch64: make CC=aarch64-linux-gnu-gcc OUT=build/arm64.
@@ -158,6 +160,13 @@ $(OUT)/gen/kernels.h: $(IMAGE_NVCC) $(IMAGE_CLANG) FORCE
 	@{ echo '// Made by the Makefile.'; $(if $(IMAGE_NVCC),echo '#define KERNELS_NVCC "$(abspath $(IMAGE_NVCC))"';) \
 	    $(if $(IMAGE_CLANG),echo '#define KERNELS_CLANG "$(abspath $(IMAGE_CLANG))"';) } >$@.$$PPID
 	@if cmp -s $@ $@.$$PPID; then rm $@.$$PPID; else mv $@.$$PPID $@; fi
+# Which commit is built: git's answer in a clone, the file COMMIT in a release. Changes only when the answer does.
+$(OUT)/gen/commit.h: FORCE
+	@mkdir -p $(@D)
+	@commit=$$({ [ -e .git ] && git describe --always --dirty --abbrev=10 --exclude='*' || cat COMMIT; } 2>/dev/null) || \
+	    commit=unknown; echo "#define STEMFORGE_COMMIT \"$$commit\"" >$@.$$PPID
+	@if cmp -s $@ $@.$$PPID; then rm $@.$$PPID; else mv $@.$$PPID $@; fi
+$(OUT)/src/app/version.o: $(OUT)/gen/commit.h
 $(OUT)/src/gpu/images.o: $(OUT)/gen/kernels.h $(IMAGE_NVCC) $(IMAGE_CLANG)
 $(OUT)/fuzz/src/gpu/images.o: $(OUT)/gen/kernels.h
 
@@ -383,6 +392,7 @@ INSTALLED := 755:$(BIN):bin/stemforge 644:$(ENGINE):lib/libstemforge.a \
     $(foreach h,$(notdir $(wildcard src/*.h)),644:src/$(h):include/$(h)) \
     644:$(OUT)/gen/stemforge.pc:lib/pkgconfig/stemforge.pc \
     644:$(OUT)/gen/stemforge.service:lib/systemd/system/stemforge.service \
+    644:packaging/stemforge.sysusers:lib/sysusers.d/stemforge.conf \
     644:$(PAGES)/stemforge.bash:share/bash-completion/completions/stemforge \
     644:$(PAGES)/stemforge.zsh:$(ZSH_DIR)/_stemforge \
     644:$(PAGES)/stemforge.fish:share/fish/vendor_completions.d/stemforge.fish \
@@ -402,6 +412,14 @@ uninstall:
 	@for f in $(INSTALLED); do rm -f "$(DESTDIR)$(PREFIX)/$${f##*:}"; done
 	@-find "$(DESTDIR)$(PREFIX)"/share/stemforge "$(DESTDIR)$(PREFIX)"/share/doc/stemforge -depth -type d -empty -delete 2>/dev/null
 	@echo "removed from $(DESTDIR)$(PREFIX)"
+
+# What packages are made of: the program and the service; the library, its headers and its .pc.
+.PHONY: deb dist
+DIST      := $(OUT)/dist
+deb: $(BIN) $(ENGINE) $(PAGES)/made
+	@VERSION=$(VERSION) ARCH=$(ARCH) STRIP=$(CROSS)strip OUT=$(OUT) tools/deb.sh $(DIST)
+dist: deb
+	@VERSION=$(VERSION) tools/dist.sh $(DIST)
 
 # The programs of examples/ against what install puts down, by pkg-config.
 examples:

@@ -8,7 +8,7 @@ set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
 libpq-dev libsndfile1-dev libpng-dev"
 test="libcriterion-dev libsoxr-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user clang-format
-pkg-config nodejs npm chromium zsh fish mandoc python3 python3-venv git mono-mcs postgresql"
+pkg-config nodejs npm chromium zsh fish mandoc mmdebstrap python3 python3-venv git mono-mcs postgresql"
 gpu="clang-19 python3 python3-venv"
 nvcc="nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96"
 case "${1:-build}" in
@@ -40,7 +40,7 @@ This system has no apt. Building needs a C17 compiler, make and these libraries 
   Arch     base-devel libmicrohttpd curl jansson openssl sqlite postgresql-libs libsndfile libpng
   Alpine   build-base linux-headers libmicrohttpd-dev curl-dev jansson-dev openssl-dev sqlite-dev libpq-dev libsndfile-dev libpng-dev
 (tested on Debian 12 only). Then: make; it names what is still missing. ./test needs besides: Criterion, libsoxr,
-gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Chromium, Python 3 with venv, git, mcs (Mono), PostgreSQL, zsh, fish and mandoc.
+gcc and libc for AArch64, qemu-user, clang-format, pkg-config, Node.js with npm, Chromium, Python 3 with venv, git, mcs (Mono), PostgreSQL, zsh, fish, mandoc and mmdebstrap.
 LIST
     exit 1
 }

@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/program.h"
 #include "app/usage.h"
+#include "app/version.h"
 #include "base/kept.h"
 #include "base/near.h"
 #include "base/os.h"
@@ -23,7 +24,7 @@ static int unknown(const char *name) {
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
-        printf("stemforge " STEMFORGE_VERSION "\n");
+        version_print();
         return 0;
     }
     usage_form form = strcmp(name, "help") == 0 ? USAGE_TEXT : usage_form_of(name);

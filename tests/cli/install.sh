@@ -33,6 +33,9 @@ if grep -q '^ExecStart=/usr/bin/stemforge serve$' "$stage/usr/lib/systemd/system
     ! grep -rq '@[A-Z]*@' "$stage/usr/lib/systemd" "$stage/usr/lib/pkgconfig"; then ok
 else no "the unit does not name the prefix"; fi
 does "the installed program runs" "$stage/usr/bin/stemforge" --version
+for line in "stemforge [0-9.]*" "commit       [0-9a-f-]*.*" "arithmetic   [0-9]*" "processor    .*, level [a-z0-9]*" "GPU kernels  .*" "queue        SQLite, PostgreSQL"; do
+    if grep -qx "$line" "$tmp/out"; then ok; else no "--version has no line \"$line\": $(cat "$tmp/out")"; fi
+done
 # Anywhere, without a name: the installed model; and the page under the address of the first line.
 does "the installed model" sh -c "cd / && '$stage/usr/bin/stemforge' info"
 if grep -q stemforge-mini "$tmp/out"; then ok; else no "info without a model: $(cat "$tmp/out")"; fi
@@ -103,6 +106,19 @@ chmod +x "$tmp/bin/nojansson"
 if tools/libraries.sh "$tmp/bin/nojansson" 2>"$tmp/err"; then no "a missing library was not noticed"
 elif grep -q "apt-get install libjansson-dev" "$tmp/err"; then ok
 else no "a missing library: $(cat "$tmp/err")"; fi
+
+# --- a release: of a clean tree, with its commit in it
+git clone -q "$root" "$tmp/clone"
+mkdir "$tmp/release"
+does "a release" sh -c "cd '$tmp/clone' && VERSION=9.8.7 tools/dist.sh '$tmp/release'"
+does "has the sums of its files" sh -c "cd '$tmp/release' && sha256sum -c SHA256SUMS && grep -q stemforge-9.8.7.tar.gz SHA256SUMS"
+tar -C "$tmp" -xzf "$tmp/release/stemforge-9.8.7.tar.gz"
+does "knows its commit without git" make -s -C "$tmp/stemforge-9.8.7" OUT="$tmp/knows" "$tmp/knows/gen/commit.h"
+if grep -q "\"$(git rev-parse --short=10 HEAD)\"" "$tmp/knows/gen/commit.h"; then ok; else no "commit of a release: $(cat "$tmp/knows/gen/commit.h")"; fi
+echo >>"$tmp/clone/README.md"
+if (cd "$tmp/clone" && VERSION=9.8.7 tools/dist.sh "$tmp/release") 2>"$tmp/err"; then no "a changed tree was released"
+elif grep -q "expected a clean tree" "$tmp/err"; then ok
+else no "a changed tree: $(cat "$tmp/err")"; fi
 
 # --- without root and without apt: what is needed is listed, nothing else happens
 mkdir "$tmp/poor" "$tmp/other"
