@@ -264,7 +264,7 @@ gpu-asan: $(OUT)/tests/run_gpu
 	@mkdir -p $(EMU_OUT)-asan
 	@$(EMU_CXX) -fsanitize=address -w -shared -o $(EMU_OUT)-asan/libcuda.so.1 -x c++ tests/gpu/emu.cpp \
 	    tests/gpu/fake_cuda.cpp src/gpu/kern.cu
-	for t in kernels draw codec; do LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	for t in kernels draw lstm codec; do LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 	    LD_LIBRARY_PATH=$(EMU_OUT)-asan $(OUT)/tests/run_gpu $$t || exit 1; done
 
 # Faults planted into the kernels, one after another: a test must see each. Minutes.

@@ -170,20 +170,67 @@ status codec_res_run(gpu_codec *c, const codec_res *l, const float *x, int64_t n
 
 // ---- LSTM
 
-// Steps 0 to n-1 of one layer, whose gates z have the input half: y gets h.
-static status recur(gpu_codec *c, const codec_lstm *l, float *z, int64_t n, int64_t streams,
-                    float *state, float *y, product_scratch *wide, err *e) {
-    int64_t d = l->w_hh.cols, row = streams * d;
-    status rc = device_zero(c->dev, state, (size_t)(2 * row) * sizeof *state, e);
-    for (int64_t t = 0; t < n && !rc; t++) {
-        const gpu_input h = {.x = t ? y + (t - 1) * row : state, .ldx = d};
-        product_args a = product_of(&l->w_hh, h, z + t * 4 * row, NULL);
-        a.add = 1, a.fixed = (int32_t)streams;
-        rc = product_run(c->dev, &a, streams, wide, e);
-        const lstm_cells_args cells = {y + t * row, state + row, z + t * 4 * row, streams, d};
+// Steps 0 to n-1 of one layer for `streams` rows: z [n, streams, 4 d] has the input half of the
+// gates, y [n, streams, d] gets h.
+typedef struct {
+    const codec_lstm *l;
+    float *z, *state, *y;
+    int64_t n, streams;
+    product_scratch *wide;
+} recurrence;
+
+// All steps in one launch. *done: whether the device and the shape allow it.
+static status recur_at_once(gpu_codec *c, const recurrence *r, bool *done, err *e) {
+    const gpu_matrix *w = &r->l->w_hh;
+    int64_t d = w->cols, row = r->streams * d, most = 0;
+    bool packed = w->type == GPU_Q8 || w->type == GPU_Q4;
+    gpu_kernel kernel = packed ? GPU_qlstm_steps : GPU_lstm_steps;
+    int64_t threads = packed ? 128 * ((d + GPU_QBLOCK - 1) / GPU_QBLOCK) : 512;
+    *done = false;
+    if (d % GPU_LSTM_CELLS || d > GPU_LSTM_MAX) return OK;
+    status rc = device_blocks_together(c->dev, kernel, threads, &most, e);
+    int64_t blocks = MIN(most, d / GPU_LSTM_CELLS);
+    if (rc || !blocks) return rc;
+    const lstm_steps_args a = {.w = w->data,
+                               .z = r->z,
+                               .h = r->state,
+                               .cell = r->state + row,
+                               .y = r->y,
+                               .meetings = (uint32_t *)(void *)(r->state + 2 * row),
+                               .n = r->n,
+                               .streams = r->streams,
+                               .d = d,
+                               .type = w->type,
+                               .blocks = (int32_t)blocks};
+    *done = true;
+    return device_launch_together(c->dev, &(device_run){kernel, blocks, 1, threads, &a}, e);
+}
+
+// Two launches a step.
+static status recur_by_steps(gpu_codec *c, const recurrence *r, err *e) {
+    int64_t d = r->l->w_hh.cols, row = r->streams * d;
+    status rc = OK;
+    for (int64_t t = 0; t < r->n && !rc; t++) {
+        const gpu_input h = {.x = t ? r->y + (t - 1) * row : r->state, .ldx = d};
+        product_args a = product_of(&r->l->w_hh, h, r->z + t * 4 * row, NULL);
+        a.add = 1, a.fixed = (int32_t)r->streams;
+        rc = product_run(c->dev, &a, r->streams, r->wide, e);
+        const lstm_cells_args cells = {r->y + t * row, r->state + row, r->z + t * 4 * row,
+                                       r->streams, d};
         if (!rc) rc = launch_values(c, GPU_lstm_cells, row, &cells, e);
     }
     return rc;
+}
+
+static size_t state_size(int64_t d, int64_t streams) {
+    return (size_t)(2 * streams * d + 1) * sizeof(float); // h, the cells, a counter
+}
+
+static status recur(gpu_codec *c, const recurrence *r, err *e) {
+    bool done = false;
+    status rc = device_zero(c->dev, r->state, state_size(r->l->w_hh.cols, r->streams), e);
+    if (!rc) rc = recur_at_once(c, r, &done, e);
+    return rc || done ? rc : recur_by_steps(c, r, e);
 }
 
 status codec_lstm_run(gpu_codec *c, const codec_lstm *l, float *x, int64_t n, int64_t streams,
@@ -193,14 +240,14 @@ status codec_lstm_run(gpu_codec *c, const codec_lstm *l, float *x, int64_t n, in
     status rc = OK;
     if (!cfg->lstm_layers) return OK;
     float *z = codec_room(c, CODEC_Z, (size_t)(rows * 4 * d) * sizeof *z, &rc, e);
-    float *state = codec_room(c, CODEC_STATE, (size_t)(2 * streams * d) * sizeof *z, &rc, e);
+    float *state = codec_room(c, CODEC_STATE, state_size(d, streams), &rc, e);
     product_scratch wide = {.norm = NULL};
     wide.q = codec_room(c, CODEC_Q, (size_t)(rows * blocks) * sizeof *wide.q, &rc, e);
     for (int64_t i = 0; i < cfg->lstm_layers && !rc; i++) {
         product_args a = product_of(&l[i].w_ih, (gpu_input){.x = i ? y : x, .ldx = d}, z, NULL);
         a.bias = l[i].bias, a.fixed = (int32_t)rows;
         rc = product_run(c->dev, &a, rows, &wide, e);
-        if (!rc) rc = recur(c, &l[i], z, n, streams, state, y, &wide, e);
+        if (!rc) rc = recur(c, &(recurrence){&l[i], z, state, y, n, streams, &wide}, e);
     }
     const add_values_args sum = {x, y, rows * d};
     return rc ? rc : launch_values(c, GPU_add_values, rows * d, &sum, e);

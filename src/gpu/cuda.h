@@ -42,6 +42,11 @@ typedef uint64_t cuda_ptr; // an address in the device's memory
       (cuda_handle f, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,         \
        unsigned block_y, unsigned block_z, unsigned shared, cuda_handle s, void **args,            \
        void **extra))                                                                              \
+    X(launch_together, "cuLaunchCooperativeKernel",                                                \
+      (cuda_handle f, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,         \
+       unsigned block_y, unsigned block_z, unsigned shared, cuda_handle s, void **args))           \
+    X(blocks_at_once, "cuOccupancyMaxActiveBlocksPerMultiprocessor",                               \
+      (int *out, cuda_handle f, int threads, size_t shared))                                       \
     X(capture_begin, "cuStreamBeginCapture_v2", (cuda_handle s, int mode))                         \
     X(capture_end, "cuStreamEndCapture", (cuda_handle s, cuda_handle * graph))                     \
     X(graph_ready, "cuGraphInstantiateWithFlags",                                                  \
@@ -79,6 +84,8 @@ typedef struct {
 // Numbers of the driver's that device.c uses.
 #define CUDA_MAJOR 75        // device_attribute: the compute capability
 #define CUDA_MINOR 76        //
+#define CUDA_PROCESSORS 16   // of the GPU, each with blocks of its own
+#define CUDA_TOGETHER 95     // whether blocks of a launch may wait for each other
 #define CUDA_OUT_OF_MEMORY 2 // an error
 #define CUDA_NO_DEVICE 100   // an error: a driver without a GPU
 #define CUDA_CAPTURE_RELAXED 2

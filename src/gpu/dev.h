@@ -6,7 +6,7 @@
 //
 // Every f32 operation is one rounded IEEE operation: the compilers may not contract (-fmad=false,
 // -ffp-contract=off), and fma is written out. A block's threads are a multiple of 32, all lanes of
-// a warp meet at lane_xor and lane_of, all threads of a block at block_sync.
+// a warp meet at lane_xor and lane_of, all threads of a block at block_sync, of all at grid_sync.
 #pragma once
 #include <stdint.h>
 
@@ -81,6 +81,22 @@ DEVICE void fetch(const void *p) {
 }
 DEVICE void block_sync() {
     asm volatile("bar.sync 0;" ::: "memory");
+}
+// All blocks of a launch meet, and see what the others wrote before; the launch is one whose blocks
+// run at once. meetings: 0 before the launch; goal: the number of blocks times that of meetings so
+// far, this one included. The whole block calls it.
+DEVICE void grid_sync(uint32_t *meetings, uint32_t goal) {
+    block_sync();
+    if (thread_id() == 0) {
+        uint32_t seen;
+        asm volatile("fence.acq_rel.gpu;" ::: "memory");
+        asm volatile("red.relaxed.gpu.add.u32 [%0], 1;" ::"l"(meetings) : "memory");
+        do {
+            asm volatile("ld.relaxed.gpu.u32 %0, [%1];" : "=r"(seen) : "l"(meetings) : "memory");
+        } while ((int32_t)(seen - goal) < 0);
+        asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    }
+    block_sync();
 }
 DEVICE uint32_t lane_xor_bits(uint32_t v, int mask) {
     uint32_t r;

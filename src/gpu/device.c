@@ -209,6 +209,26 @@ status device_launch(device *d, const device_run *r, err *e) {
     return check(d, error, gpu_kernel_name[r->kernel], e);
 }
 
+status device_blocks_together(device *d, gpu_kernel k, int64_t threads, int64_t *out, err *e) {
+    int may = 0, processors = 0, each = 0;
+    int error = use(d);
+    if (!error) error = d->c.device_attribute(&may, CUDA_TOGETHER, d->dev);
+    if (!error) error = d->c.device_attribute(&processors, CUDA_PROCESSORS, d->dev);
+    if (!error) error = d->c.blocks_at_once(&each, d->kernel[k], (int)threads, 0);
+    *out = may ? (int64_t)processors * each : 0;
+    return check(d, error, "asking for its processors", e);
+}
+
+status device_launch_together(device *d, const device_run *r, err *e) {
+    void *args[] = {(void *)(uintptr_t)r->args};
+    cuda_handle f = d->kernel[r->kernel];
+    int error = use(d);
+    if (!error)
+        error = d->c.launch_together(f, (unsigned)r->grid_x, 1, 1, (unsigned)r->threads, 1, 1, 0,
+                                     d->stream, args);
+    return check(d, error, gpu_kernel_name[r->kernel], e);
+}
+
 status device_graph_begin(device *d, err *e) {
     return check(d, d->c.capture_begin(d->stream, CUDA_CAPTURE_RELAXED), "recording a graph", e);
 }

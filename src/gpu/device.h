@@ -42,6 +42,9 @@ typedef struct {
     const void *args;
 } device_run;
 status device_launch(device *d, const device_run *r, err *e);
+// The same for a kernel whose blocks wait for each other. *out: how many run at once; 0: none do.
+status device_blocks_together(device *d, gpu_kernel k, int64_t threads, int64_t *out, err *e);
+status device_launch_together(device *d, const device_run *r, err *e);
 
 // Launches between begin and end are recorded, not run. They use the same arguments each time.
 typedef struct device_graph device_graph;

@@ -5,5 +5,6 @@
 #include "gpu/kern_codec.cuh"
 #include "gpu/kern_dots.cuh"
 #include "gpu/kern_draw.cuh"
+#include "gpu/kern_lstm.cuh"
 #include "gpu/kern_rows.cuh"
 #include "gpu/kern_wide.cuh"

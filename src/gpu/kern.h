@@ -262,6 +262,26 @@ typedef struct {
     int64_t n, d;
 } lstm_cells_args;
 
+// n steps of an LSTM layer in one launch: those of qdots_few or dots_few and lstm_cells in turn,
+// for `streams` rows of d each. d: a multiple of GPU_LSTM_CELLS, GPU_LSTM_MAX at most. The blocks
+// meet after each step: device_launch_together. Grid: `blocks`, one for GPU_LSTM_CELLS cells at
+// most.
+typedef struct {
+    const uint8_t *w;   // [4 * d, d]
+    const float *z;     // [n, streams, 4 * d]: the input's half
+    const float *h;     // [streams, d]: before the first step
+    float *cell;        // [streams, d], likewise; then after the last
+    float *y;           // [n, streams, d]
+    uint32_t *meetings; // 0
+    int64_t n, streams, d;
+    int32_t type, blocks;
+} lstm_steps_args;
+//   qlstm_steps  packed weights. Block: four warps for each block of columns
+//   lstm_steps   GPU_F32, GPU_BF16. Block 512
+typedef lstm_steps_args qlstm_steps_args;
+#define GPU_LSTM_CELLS 16
+#define GPU_LSTM_MAX 1024
+
 // y += x. Block 256; grid: a value a thread.
 typedef struct {
     float *y;
@@ -300,6 +320,8 @@ typedef struct {
     X(chain_dots)                                                                                  \
     X(chain_join)                                                                                  \
     X(lstm_cells)                                                                                  \
+    X(lstm_steps)                                                                                  \
+    X(qlstm_steps)                                                                                 \
     X(add_values)                                                                                  \
     X(nearest)
 

@@ -142,15 +142,20 @@ KERNEL(chain_join) {
 
 // ---- recurrence, sums, codebooks
 
+// h of one cell, from its four gates: `lstm` of kern.h.
+DEVICE float lstm_cell(const float z[4], float *cell) {
+    float in = sigmoid32(z[0]), forget = sigmoid32(z[1]);
+    float gate = tanh32(z[2]), out = sigmoid32(z[3]);
+    *cell = fma32(forget, *cell, in * gate);
+    return out * tanh32(*cell);
+}
+
 KERNEL(lstm_cells) {
     int64_t id = value_id();
     if (id >= a.n * a.d) return;
-    const float *z = a.z + id / a.d * 4 * a.d + id % a.d;
-    float in = sigmoid32(z[0]), forget = sigmoid32(z[a.d]);
-    float gate = tanh32(z[2 * a.d]), out = sigmoid32(z[3 * a.d]);
-    float cell = fma32(forget, a.cell[id], in * gate);
-    a.cell[id] = cell;
-    a.h[id] = out * tanh32(cell);
+    const float *at = a.z + id / a.d * 4 * a.d + id % a.d;
+    const float z[4] = {at[0], at[a.d], at[2 * a.d], at[3 * a.d]};
+    a.h[id] = lstm_cell(z, a.cell + id);
 }
 
 KERNEL(add_values) {

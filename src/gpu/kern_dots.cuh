@@ -117,10 +117,19 @@ DEVICE void few_chain(few_shared *s, int n, int warps) {
     }
 }
 
+DEVICE int64_t panel_bytes(int type, int64_t cols) {
+    int64_t blocks = (cols + GPU_QBLOCK - 1) / GPU_QBLOCK, slices = (cols + 63) / 64;
+    return type == GPU_Q8 ? blocks * SCALES + slices * PANEL_SLICE_Q8
+                          : blocks * 2 * SCALES + slices * (PANEL_SLICE_Q8 / 2);
+}
+
+// Bytes from one block of columns of a panel to the next.
+DEVICE int64_t panel_step(int type) {
+    return type == GPU_Q8 ? SCALES + 4 * PANEL_SLICE_Q8 : 2 * SCALES + 2 * PANEL_SLICE_Q8;
+}
+
 DEVICE int64_t panel_size(const product_args *a) {
-    int64_t blocks = (a->cols + GPU_QBLOCK - 1) / GPU_QBLOCK, slices = (a->cols + 63) / 64;
-    return a->type == GPU_Q8 ? blocks * SCALES + slices * PANEL_SLICE_Q8
-                             : blocks * 2 * SCALES + slices * (PANEL_SLICE_Q8 / 2);
+    return panel_bytes(a->type, a->cols);
 }
 
 // Asks for the block's n bytes of weights at w, once for all rows.

@@ -12,6 +12,7 @@
 #include "emu_words.h"
 
 #define THREADS_MAX 1024
+#define FIBERS_MAX (EMU_PROCESSORS * THREADS_MAX)
 // Not a power of two, or all stacks would share a few lines of the cache.
 #define STACK_SIZE (((size_t)64 << 10) + 64 * 13)
 
@@ -19,17 +20,19 @@ emu_place emu;
 
 namespace {
 
-enum state { READY, AT_BLOCK, AT_WARP, LEFT };
+enum state { READY, AT_BLOCK, AT_WARP, AT_GRID, LEFT };
 
 struct fiber {
     void *sp;
     state at;
     int line;
     unsigned exchanges; // so far: their boxes have two sides in turn
+    uint32_t goal;      // of the grid_sync where it waits
 };
 
 struct shared_piece {
     const void *key;
+    int first; // fiber of its block
     std::unique_ptr<uint8_t[]> memory;
 };
 
@@ -42,20 +45,26 @@ struct mma_box {
 
 struct machine {
     const emu_launch *launch;
-    fiber f[THREADS_MAX];
+    fiber f[FIBERS_MAX];
     void *scheduler;
     int warp, turn;         // the first thread of the warp that runs; whose turn it is
     std::vector<int> lanes; // in their order
-    uint32_t box[THREADS_MAX / 32][2][32];
-    mma_box matrix[THREADS_MAX / 32][2];
+    uint32_t box[FIBERS_MAX / 32][2][32];
+    mma_box matrix[FIBERS_MAX / 32][2];
     std::vector<shared_piece> shared;
-    std::vector<uint8_t> stacks;
+    std::unique_ptr<uint8_t[]> stacks;
+    uint32_t *meetings; // the counter that blocks meet at
+    uint32_t met;       // the number of meetings
     uint32_t random;
 } m;
 
 uint32_t next_random() {
     m.random ^= m.random << 13, m.random ^= m.random >> 17, m.random ^= m.random << 5;
     return m.random;
+}
+
+fiber *here() {
+    return &m.f[emu.first + emu.thread];
 }
 
 // 0 to n-1 in the order.
@@ -145,14 +154,14 @@ emu_switch:
 
 static void fiber_main() {
     m.launch->kernel->run(m.launch->args);
-    fiber *f = &m.f[emu.thread];
+    fiber *f = here();
     f->at = LEFT;
     emu_switch(&f->sp, m.scheduler);
     abort(); // nobody comes back
 }
 
 static void fiber_init(int i) {
-    uintptr_t top = (uintptr_t)m.stacks.data() + (i + 1) * STACK_SIZE;
+    uintptr_t top = (uintptr_t)m.stacks.get() + (i + 1) * STACK_SIZE;
     void **sp = (void **)(top / 64 * 64);
 #if defined(__x86_64__)
     *--sp = nullptr; // fiber_main's return address
@@ -162,17 +171,17 @@ static void fiber_init(int i) {
     sp -= 20;
     sp[11] = (void *)fiber_main;
 #endif
-    m.f[i] = {sp, READY, 0, 0};
+    m.f[i] = {sp, READY, 0, 0, 0};
 }
 
 // The fiber waits; the next lane of its warp that can go on does, or else the scheduler.
 static void wait_at(state s, int line) {
-    fiber *f = &m.f[emu.thread];
+    fiber *f = here();
     f->at = s, f->line = line;
     while (++m.turn < 32) {
         int i = m.warp + m.lanes[m.turn];
         if (m.f[i].at != READY) continue;
-        emu.thread = i;
+        emu.thread = i - emu.first;
         emu_switch(&f->sp, m.f[i].sp);
         return;
     }
@@ -185,8 +194,16 @@ void emu_block_sync(int line) {
     wait_at(AT_BLOCK, line);
 }
 
+void emu_grid_sync(uint32_t *meetings, uint32_t goal, int line) {
+    if (!m.launch->together) emu_fault("grid_sync, but the launch does not run its blocks at once");
+    if (emu.thread == 0) ++*meetings;
+    m.meetings = meetings;
+    here()->goal = goal;
+    wait_at(AT_GRID, line);
+}
+
 uint32_t emu_exchange(uint32_t v, int from, int line) {
-    int w = emu.thread / 32, side = m.f[emu.thread].exchanges++ % 2;
+    int w = (emu.first + emu.thread) / 32, side = here()->exchanges++ % 2;
     m.box[w][side][emu.thread % 32] = v;
     wait_at(AT_WARP, line);
     return m.box[w][side][from];
@@ -215,8 +232,8 @@ static void multiply(int32_t out[16][8], const uint32_t (*in)[6]) {
 }
 
 void emu_mma(int32_t c[4], const uint32_t a[4], const uint32_t b[2], int line) {
-    int w = emu.thread / 32, lane = emu.thread % 32;
-    unsigned number = ++m.f[emu.thread].exchanges;
+    int w = (emu.first + emu.thread) / 32, lane = emu.thread % 32;
+    unsigned number = ++here()->exchanges;
     mma_box *box = &m.matrix[w][number % 2];
     memcpy(box->in[lane], a, 4 * sizeof *a);
     memcpy(box->in[lane] + 4, b, 2 * sizeof *b);
@@ -227,20 +244,20 @@ void emu_mma(int32_t c[4], const uint32_t a[4], const uint32_t b[2], int line) {
 
 void *emu_shared(const void *key, size_t size) {
     for (shared_piece &p : m.shared)
-        if (p.key == key) return p.memory.get();
+        if (p.key == key && p.first == emu.first) return p.memory.get();
     uint8_t *memory = new uint8_t[size];
     memset(memory, 0xa7, size);
-    m.shared.push_back({key, std::unique_ptr<uint8_t[]>(memory)});
+    m.shared.push_back({key, emu.first, std::unique_ptr<uint8_t[]>(memory)});
     return memory;
 }
 
 // Lets the threads from..to-1, which must all wait in state s at one line, go on.
 static void release(int from, int to, state s) {
     static const char *const where[] = {"runs", "waits for the block", "waits for its warp",
-                                        "left"};
+                                        "waits for the grid", "left"};
     for (int i = from; i < to; i++) {
         if (m.f[i].at == s && m.f[i].line == m.f[from].line) continue;
-        emu.thread = i;
+        emu.thread = i - emu.first;
         emu_fault("%s at line %d, thread %d %s at line %d", where[m.f[i].at], m.f[i].line, from,
                   where[m.f[from].at], m.f[from].line);
     }
@@ -254,8 +271,8 @@ static void run_warp(int w, emu_order order) {
     for (;;) {
         bool meets = false;
         for (m.turn = 0; m.turn < 32; m.turn++) {
-            emu.thread = m.warp + m.lanes[m.turn];
-            if (m.f[emu.thread].at == READY) emu_switch(&m.scheduler, m.f[emu.thread].sp);
+            emu.thread = m.warp + m.lanes[m.turn] - emu.first;
+            if (here()->at == READY) emu_switch(&m.scheduler, here()->sp);
         }
         for (int i = m.warp; i < m.warp + 32; i++) meets |= m.f[i].at == AT_WARP;
         if (!meets) return;
@@ -263,21 +280,57 @@ static void run_warp(int w, emu_order order) {
     }
 }
 
+// The fibers of the block that emu names, from its start.
+static void start_block() {
+    for (int i = emu.first; i < emu.first + emu.threads; i++) fiber_init(i);
+    for (int w = emu.first / 32; w < (emu.first + emu.threads) / 32; w++)
+        m.matrix[w][0].made = m.matrix[w][1].made = 0;
+}
+
+// Runs that block until all its threads wait for the grid or have left.
 static void run_block(emu_order order) {
     static std::vector<int> warps;
-    int threads = m.launch->threads;
-    m.shared.clear();
-    for (int w = 0; w < threads / 32; w++) m.matrix[w][0].made = m.matrix[w][1].made = 0;
-    for (int i = 0; i < threads; i++) fiber_init(i);
+    int first = emu.first, threads = emu.threads;
     for (;;) {
         bool waits = false;
         order_of(warps, threads / 32, order);
         order_of(m.lanes, 32, order);
-        for (int w : warps) run_warp(w, order);
-        for (int i = 0; i < threads; i++) waits |= m.f[i].at == AT_BLOCK;
+        for (int w : warps) run_warp(first / 32 + w, order);
+        for (int i = first; i < first + threads; i++) waits |= m.f[i].at == AT_BLOCK;
         if (!waits) return;
-        release(0, threads, AT_BLOCK);
+        release(first, first + threads, AT_BLOCK);
     }
+}
+
+static void go_to_block(int b, int first) {
+    const emu_launch *l = m.launch;
+    emu = {0, l->threads, b % l->grid_x, b / l->grid_x, first, 0};
+}
+
+// Lets all of n fibers go on from grid_sync, with what it was told of the counter proved. False:
+// all have left.
+static bool release_grid(int n) {
+    if (std::all_of(m.f, m.f + n, [](const fiber &f) { return f.at == LEFT; })) return false;
+    uint32_t goal = ++m.met * (uint32_t)(n / m.launch->threads);
+    emu.first = 0;
+    release(0, n, AT_GRID);
+    for (int i = 0; i < n; i++)
+        if (m.f[i].goal != goal || *m.meetings != goal)
+            emu_fault("grid_sync: the counter is %u and the goal %u, expected %u", *m.meetings,
+                      m.f[i].goal, goal);
+    return true;
+}
+
+// Blocks that wait for each other: each goes to its grid_sync, in the order, then all go on.
+static void run_together(int count, emu_order order) {
+    std::vector<int> blocks;
+    int threads = m.launch->threads;
+    m.met = 0;
+    for (int b = 0; b < count; b++) go_to_block(b, b * threads), start_block();
+    do {
+        order_of(blocks, count, order);
+        for (int b : blocks) go_to_block(b, b * threads), run_block(order);
+    } while (release_grid(count * threads));
 }
 
 void emu_run(const emu_launch *l, emu_order order) {
@@ -286,10 +339,19 @@ void emu_run(const emu_launch *l, emu_order order) {
     m.random = 0x9e3779b9u;
     if (l->threads % 32 || l->threads < 32 || l->threads > THREADS_MAX)
         emu_fault("%d threads, expected a multiple of 32 up to %d", l->threads, THREADS_MAX);
-    if (m.stacks.empty()) m.stacks.resize(THREADS_MAX * STACK_SIZE);
+    // As it is: a stack that no fiber uses costs nothing.
+    if (!m.stacks) m.stacks.reset(new uint8_t[FIBERS_MAX * STACK_SIZE]);
+    m.shared.clear();
+    if (l->together) {
+        run_together(l->grid_x * l->grid_y, order);
+        return;
+    }
     order_of(blocks, l->grid_x * l->grid_y, order);
     for (int b : blocks) {
-        emu = {0, l->threads, b % l->grid_x, b / l->grid_x, 0};
+        go_to_block(b, 0);
+        m.shared.clear();
+        start_block();
         run_block(order);
+        if (m.f[0].at == AT_GRID) emu_fault("waits for the grid");
     }
 }

@@ -19,11 +19,13 @@
 // Where the fiber that runs stands.
 struct emu_place {
     int thread, threads, block_x, block_y;
+    int first;       // fiber of the block
     uint8_t fetched; // so that the load stays
 };
 extern emu_place emu;
 
 void emu_block_sync(int line);
+void emu_grid_sync(uint32_t *meetings, uint32_t goal, int line);
 uint32_t emu_exchange(uint32_t v, int from, int line); // v of lane `from` of the warp
 void *emu_shared(const void *key, size_t size);        // of the block; junk at first
 [[noreturn]] void emu_fault(const char *what, ...);
@@ -50,6 +52,10 @@ DEVICE void fetch(const void *p) { // the memory must be there
 }
 DEVICE void block_sync(int line = __builtin_LINE()) {
     emu_block_sync(line);
+}
+DEVICE void grid_sync(uint32_t *meetings, uint32_t goal, int line = __builtin_LINE()) {
+    emu_block_sync(line);
+    emu_grid_sync(meetings, goal, line);
 }
 DEVICE uint32_t lane_xor_bits(uint32_t v, int mask, int line) {
     return emu_exchange(v, (emu.thread % 32) ^ mask, line);

@@ -4,7 +4,7 @@
 // address sanitizer sees its ends. Uploads happen as late as a driver may do them: when the stream
 // is waited for, or goes on. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
 // FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
-// FAKE_CUDA_NONE: a driver without a GPU.
+// FAKE_CUDA_NONE: a driver without a GPU. FAKE_CUDA_ALONE: one whose blocks cannot wait for others.
 #include <map>
 #include <mutex>
 #include <stdio.h>
@@ -131,7 +131,10 @@ FAKE cuDeviceGetName(char *out, int cap, int) {
 }
 FAKE cuDeviceGetAttribute(int *out, int what, int) {
     BEGIN;
-    *out = what == 75 ? 9 : 0;
+    *out = what == 75   ? 9
+           : what == 16 ? EMU_PROCESSORS
+           : what == 95 ? !getenv("FAKE_CUDA_ALONE")
+                        : 0;
     return 0;
 }
 FAKE cuDeviceTotalMem_v2(size_t *out, int) {
@@ -264,9 +267,10 @@ FAKE cuModuleGetFunction(void **out, void *, const char *name) {
     }
     return 500; // not found
 }
-static int launch(const emu_kernel *k, unsigned x, unsigned y, unsigned threads, void **args) {
+static int launch(const emu_kernel *k, unsigned x, unsigned y, unsigned threads, void **args,
+                  bool together = false) {
     if (!x || !y || y > 65535 || k->size > 4096) return ERROR_VALUE;
-    emu_launch l = {k, args[0], (int)x, (int)y, (int)threads};
+    emu_launch l = {k, args[0], (int)x, (int)y, (int)threads, together};
     if (!capture) {
         go_on();
         run_kernel(&l);
@@ -281,6 +285,18 @@ FAKE cuLaunchKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned thread
     BEGIN;
     if (z != 1 || ty != 1 || tz != 1 || shared) return ERROR_VALUE;
     return launch((const emu_kernel *)f, x, y, threads, args);
+}
+FAKE cuOccupancyMaxActiveBlocksPerMultiprocessor(int *out, void *, int, size_t) {
+    BEGIN;
+    *out = 1;
+    return 0;
+}
+FAKE cuLaunchCooperativeKernel(void *f, unsigned x, unsigned y, unsigned z, unsigned threads,
+                               unsigned ty, unsigned tz, unsigned shared, void *, void **args) {
+    BEGIN;
+    if (z != 1 || ty != 1 || tz != 1 || shared) return ERROR_VALUE;
+    if (x * y > EMU_PROCESSORS) return 720; // too large
+    return launch((const emu_kernel *)f, x, y, threads, args, true);
 }
 struct config { // the driver's CUlaunchConfig
     unsigned grid[3], block[3], shared;

@@ -23,6 +23,7 @@ long fake_calls(void);
 
 void test_gpu_kernels(void);
 void test_gpu_draw(void);
+void test_gpu_lstm(void);
 void test_gpu_decoder(void);
 void test_gpu_codec(void);
 void test_gpu_faults(void);

@@ -111,10 +111,10 @@ static const struct {
     bool orders;   // once in each order of threads
     bool emulator; // only there
 } tests[] = {
-    {"kernels", test_gpu_kernels, true, false},    {"draw", test_gpu_draw, true, false},
-    {"decoder", test_gpu_decoder, false, false},   {"faults", test_gpu_faults, false, true},
-    {"codec", test_gpu_codec, false, false},       {"shipped", test_gpu_shipped, false, false},
-    {"fixtures", test_gpu_fixtures, false, false},
+    {"kernels", test_gpu_kernels, true, false},  {"draw", test_gpu_draw, true, false},
+    {"lstm", test_gpu_lstm, true, false},        {"decoder", test_gpu_decoder, false, false},
+    {"faults", test_gpu_faults, false, true},    {"codec", test_gpu_codec, false, false},
+    {"shipped", test_gpu_shipped, false, false}, {"fixtures", test_gpu_fixtures, false, false},
 };
 
 // Whether a test is among those that were named; all are when none was.
