@@ -158,7 +158,7 @@ typedef struct {
     double leak;       // what is heard as another group of drums, bass, and what plays chords
     double held_pitch; // share of the sounding time in which a pitch stands still; -1: drums
     double lufs;       // integrated loudness (EBU R128); -70: silent
-    double gain_db;    // to the loudness that `stemforge mix` brings stems to
+    double gain_db;    // to the loudness of such a stem in a balanced mix
     const char *const *faults; // "silence" "early_end" "flat_tops" "clicks"
     size_t fault_count;
 } stemforge_measured;

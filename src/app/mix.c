@@ -11,6 +11,7 @@
 #include "audio/post.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "request/stems.h"
 
 #define FILES_MAX 64
 #define GAIN_MAX 60.0 // dB
@@ -70,8 +71,16 @@ static bool is_muted(const options *o, const char *path) {
     return false;
 }
 
+// drums.wav is balanced as drums are.
+static double balanced_lufs(const char *path) {
+    const char *name;
+    size_t n = track_name(path, &name);
+    int type = stems_find_word(name, n);
+    return type < 0 ? MIX_TRACK_LUFS : stem_types[type].lufs;
+}
+
 static status add_file(mix *m, const char *path, const options *o, err *e) {
-    mix_track t = {.balance = strcmp(o->balance, "loudness") == 0};
+    mix_track t = {.lufs = strcmp(o->balance, "loudness") == 0 ? balanced_lufs(path) : 0};
     status rc = value_of(&t.gain_db, &o->gain, path, -GAIN_MAX, GAIN_MAX, e);
     if (rc) return err_within(e, rc, "--gain");
     rc = value_of(&t.pan, &o->pan, path, -1, 1, e);
@@ -138,7 +147,7 @@ int mix_main(int argc, char **argv) {
         {"format", ARG_STR, &o.format, 0, 0, ARG_VALUE_FORMAT, "(what the name of FILE says)",
          NULL},
         {"balance", ARG_STR, &o.balance, 0, 0, "HOW:loudness|none",
-         "tracks are made equally loud, or stay as they are (loudness)", NULL},
+         "tracks get the loudness of their stem in a mix, or stay as they are (loudness)", NULL},
         {"gain", ARG_LIST, &o.gain, 0, 0, "NAME=DB", "louder or softer: drums=2,bass=-3", NULL},
         {"pan", ARG_LIST, &o.pan, 0, 0, "NAME=X", "-1 left to 1 right: guitar=-0.4", NULL},
         {"mute", ARG_LIST, &o.mute, 0, 0, "NAME", "leaves a file out", NULL},

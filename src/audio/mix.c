@@ -48,8 +48,8 @@ status mix_add(mix *m, const float *planes, int64_t n, const mix_track *t, err *
     if (rc) return rc;
     interleave(x, planes, n);
     double gain = factor_of(t->gain_db);
-    double lufs = t->balance ? loudness_of(x, n, CHANNELS, m->rate) : LOUDNESS_SILENCE;
-    if (lufs > LOUDNESS_SILENCE) gain *= factor_of(MIX_TRACK_LUFS - lufs);
+    double lufs = t->lufs < 0 ? loudness_of(x, n, CHANNELS, m->rate) : LOUDNESS_SILENCE;
+    if (lufs > LOUDNESS_SILENCE) gain *= factor_of(t->lufs - lufs);
     double turns = (t->pan + 1) / 8; // from 0 to a quarter of a turn
     const double side[CHANNELS] = {t->pan == 0 ? gain : gain * SQRT_2 * num_cos_turns(turns),
                                    t->pan == 0 ? gain : gain * SQRT_2 * num_sin_turns(turns)};

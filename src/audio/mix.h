@@ -1,15 +1,15 @@
 // mix.h - adds stereo tracks up: balance by loudness, gain, pan, and the level of the whole.
 //
-// Tracks are brought to one loudness first, since equal peaks leave drums 4 to 8 LU quieter than
+// Tracks are brought to a loudness first, since equal peaks leave drums 4 to 8 LU quieter than
 // sustained sounds. Then come the gains that the caller wants. Nothing is clamped.
 #pragma once
 #include "base/err.h"
 
-#define MIX_TRACK_LUFS (-23.0) // the loudness that balanced tracks are brought to
+#define MIX_TRACK_LUFS (-23.0) // the loudness of a balanced track of no known kind
 #define MIX_PEAK_MAX 1.0f      // a loudness target stays below this peak
 
 typedef struct {
-    bool balance;   // bring the track to MIX_TRACK_LUFS first; silence stays silence
+    double lufs;    // bring the track to it first; silence stays silence. 0: it stays as it is
     double gain_db; // then this
     double pan;     // -1 left to 1 right, equal power; 0 changes nothing
 } mix_track;

@@ -71,7 +71,9 @@ static void set_type(measured *m, const stemforge_stem *s) {
 
 static void set_loudness(measured *m, const stemforge_stem *s) {
     m->out.lufs = loudness_of(s->samples, s->frames, s->channels, s->sample_rate);
-    if (m->out.lufs > LOUDNESS_SILENCE) m->out.gain_db = MIX_TRACK_LUFS - m->out.lufs;
+    int type = stems_find(s->name);
+    double balanced = type < 0 ? MIX_TRACK_LUFS : stem_types[type].lufs;
+    if (m->out.lufs > LOUDNESS_SILENCE) m->out.gain_db = balanced - m->out.lufs;
 }
 
 status measure_init(measured *m, const stemforge_stem *s, err *e) {
