@@ -54,7 +54,54 @@ static json *stem_names(void) {
     return a;
 }
 
+static json *list_schema(json *items, int64_t most, const char *what) {
+    json *s = json_new_object();
+    set(s, "type", json_new_str("array"));
+    set(s, "maxItems", json_new_int(most));
+    set(s, "items", items);
+    set(s, "description", json_new_str(what));
+    return s;
+}
+
+// A part of a piece, as fieldjson.c reads it.
+static json *section_schema(void) {
+    json *s = json_new_object(), *p = json_new_object(), *bars = json_new_object();
+    json *name = json_new_object(), *stem = json_new_object(), *needed = json_new_array();
+    set(bars, "type", json_new_str("integer"));
+    set(bars, "format", json_new_str("int32"));
+    set(bars, "minimum", json_new_int(1));
+    set(bars, "maximum", json_new_int(CHORDS_MAX));
+    set(name, "type", json_new_str("string"));
+    set(stem, "type", json_new_str("string"));
+    set(stem, "enum", stem_names());
+    set(p, "bars", bars);
+    set(p, "chords",
+        list_schema(name, STEMFORGE_CHORDS_MAX,
+                    "from its first bar on, repeated; none: chord_progression"));
+    set(p, "stems",
+        list_schema(stem, STEMFORGE_STEMS_MAX,
+                    "those that play, the others are silent; none: all"));
+    must(json_add(needed, json_new_str("bars")));
+    set(s, "type", json_new_str("object"));
+    set(s, "required", needed);
+    set(s, "properties", p);
+    must(json_set_bool(s, "additionalProperties", false));
+    return s;
+}
+
+static json *section_example(void) {
+    json *s = json_new_object(), *chords = json_new_array(), *stems = json_new_array();
+    must(json_add(chords, json_new_str("Am")));
+    must(json_add(chords, json_new_str("F")));
+    must(json_add(stems, json_new_str("drums")));
+    set(s, "bars", json_new_int(8));
+    set(s, "chords", chords);
+    set(s, "stems", stems);
+    return s;
+}
+
 static json *items_of(const field *f) {
+    if (f->kind == FIELD_SECTIONS) return section_schema();
     json *items = json_new_object();
     set(items, "type", json_new_str("string"));
     if (f->kind == FIELD_STEMS) {
@@ -99,7 +146,11 @@ static json *example_of(const field *f) {
     if (field_is_list(f)) {
         list = json_new_array();
         size_t len;
-        for (const char *p = f->example; chords_next_name(&p, &len);) add_item(list, p - len, len);
+        if (f->kind == FIELD_SECTIONS)
+            must(json_add(list, section_example()));
+        else
+            for (const char *p = f->example; chords_next_name(&p, &len);)
+                add_item(list, p - len, len);
         must(json_add(a, list));
     } else if (f->kind == FIELD_FLAG) {
         must(json_add(a, json_new_bool(strcmp(f->example, "true") == 0)));
@@ -218,6 +269,8 @@ static void add_values(buf *out, const field *f) {
         buf_printf(out, "%g to %g names", f->lo, f->hi);
     else if (f->kind == FIELD_CHORDS)
         buf_printf(out, "at most %g names", f->hi);
+    else if (f->kind == FIELD_SECTIONS)
+        buf_printf(out, "at most %g objects of `bars`, `chords` and `stems`", f->hi);
     else
         buf_printf(out, "%s%g to %g", f->kind == FIELD_INTEGER ? "an integer, " : "", f->lo, f->hi);
 }

@@ -100,6 +100,7 @@ function otherField(name, s) {
   if (kind === 'boolean') return field(pointer, label, el('input', { type: 'checkbox', name, title: s.description }));
   if (kind === 'number' || kind === 'integer') return field(pointer, label, number(name, { placeholder: s.default ?? s.examples?.[0] ?? '', title: s.description }));
   if (kind === 'string') return field(pointer, label, el('input', { name, maxLength: s.maxLength ?? 4096, placeholder: s.examples?.[0] ?? '', title: s.description }));
+  if (name === 'sections') return field(pointer, label, el('textarea', { name, rows: 2, placeholder: '8; Am F C G; drums bass\n8', title: 'A line for each part: ' + s.description }));
   const list = kind === 'array' && s.items?.type === 'string';
   return list ? field(pointer, label, el('input', { name, placeholder: (s.examples?.[0] || []).join(' '), title: s.description })) : null;
 }
@@ -153,6 +154,16 @@ function build() {
 
 const put = { number: Number, integer: Number, string: text => text, array: text => text.split(/[\s,]+/) };
 
+// "8; Am F; drums": a line is a part of the piece.
+const words = text => text?.split(/[\s,]+/).filter(Boolean) || [];
+function sections(text) {
+  return text.split('\n').filter(line => line.trim()).map(line => {
+    const [bars, chords, stems] = line.split(';');
+    return { bars: Number(bars), ...(words(chords).length && { chords: words(chords) }), ...(words(stems).length && { stems: words(stems) }) };
+  });
+}
+const sectionLine = s => [s.bars, (s.chords || []).join(' '), (s.stems || []).join(' ')].join('; ').replace(/(; )+$/, '');
+
 function body() {
   const p = {};
   for (const [name, s] of Object.entries(schemas)) {
@@ -160,13 +171,13 @@ function body() {
     if (!input || name === 'random_seed') continue;
     if (input.type === 'checkbox') { if (input.checked) p[name] = true; continue; }
     const text = input.value.trim();
-    if (text) p[name] = put[s.type[0]](text);
+    if (text) p[name] = name === 'sections' ? sections(text) : put[s.type[0]](text);
     else if (input.validity.badInput) p[name] = input.value;
   }
   const list = chords(), length = form.elements.amount.value.trim(), seed = form.elements.random_seed.value.trim();
   if (list.length) p.chord_progression = list;
   if (seed) p.random_seed = seed; // text that is a number is sent as one
-  if (length) p[form.elements.unit.value] = Number(length);
+  if (length && !p.sections) p[form.elements.unit.value] = Number(length);
   if (!p.loop) p.fade_in_seconds ??= 0.003; // a stem begins on a beat: its attack stays
   const model = form.elements.model?.value;
   return { generation_request_id: newId(), audio_file_id: origin, ...(model && { model }), target_stems: [...form.querySelectorAll('[name=stem]:checked')].map(b => b.value), parameters: p };
@@ -236,6 +247,7 @@ export function fill(job, seed) {
     const input = e[name];
     if (!input) continue;
     if (input.type === 'checkbox') input.checked = p[name] === true;
+    else if (name === 'sections') input.value = (p.sections || []).map(sectionLine).join('\n');
     else input.value = Array.isArray(p[name]) ? p[name].join(' ') : p[name] ?? '';
   }
   if (e.model && models.some(m => m.model === job.model)) e.model.value = job.model;

@@ -37,7 +37,7 @@ typedef struct {
     recipe_defaults model_own;                // of the recipe
     int takes[STEMFORGE_STEMS_MAX];           // of the recipe
     double temperatures[STEMFORGE_STEMS_MAX]; // of the recipe
-    arg_list stems, chords, follow;
+    arg_list stems, chords, follow, sections;
     stemforge_request r;
     int64_t threads;
     bool json, quiet, overwrite;
@@ -309,7 +309,7 @@ static void add_field(option_table *t, options *o, const field *f) {
         [FIELD_TEXT] = ARG_STR,   [FIELD_KEY] = ARG_STR,       [FIELD_METER] = ARG_STR,
         [FIELD_PATH] = ARG_STR,   [FIELD_NUMBER] = ARG_NUM,    [FIELD_SEED] = ARG_SEED,
         [FIELD_STEMS] = ARG_LIST, [FIELD_INTEGER] = ARG_INT32, [FIELD_CHORDS] = ARG_TEXTS,
-        [FIELD_FLAG] = ARG_FLAG,  [FIELD_FOLLOW] = ARG_LIST};
+        [FIELD_FLAG] = ARG_FLAG,  [FIELD_FOLLOW] = ARG_LIST,   [FIELD_SECTIONS] = ARG_TEXTS};
     buf *help = &t->help[t->n];
     buf_init(help, 400);
     const char *value = f->value;
@@ -326,6 +326,7 @@ static void add_field(option_table *t, options *o, const field *f) {
     if (f->kind == FIELD_STEMS) to = &o->stems;
     if (f->kind == FIELD_CHORDS) to = &o->chords;
     if (f->kind == FIELD_FOLLOW) to = &o->follow;
+    if (f->kind == FIELD_SECTIONS) to = &o->sections;
     bool *given = &o->given[f - field_rows];
     add(t, &(arg_option){f->flag, kinds[f->kind], to, f->lo, f->hi, value, buf_str(help), given});
 }
@@ -408,8 +409,15 @@ static bool given(const options *o, size_t at) {
 static void override(options *o) {
     if (GIVEN(o, seconds) && !GIVEN(o, bars)) o->r.bars = 0;
     if (GIVEN(o, bars) && !GIVEN(o, seconds)) o->r.seconds = -1;
+    if (GIVEN(o, seconds) || GIVEN(o, bars)) o->r.section_count = 0;
     if (GIVEN(o, more_seconds) && !GIVEN(o, seconds)) o->r.seconds = -1;
     if (GIVEN(o, more_seconds) && !GIVEN(o, bars)) o->r.bars = 0;
+    if (o->sections.n) {
+        if (!GIVEN(o, bars)) o->r.bars = 0;
+        if (!GIVEN(o, seconds)) o->r.seconds = -1;
+        o->r.sections = o->sections.item;
+        o->r.section_count = o->sections.n;
+    }
     if ((GIVEN(o, seconds) || GIVEN(o, bars)) && !GIVEN(o, more_seconds)) o->r.more_seconds = 0;
     if (!GIVEN(o, loop)) return;
     if (!GIVEN(o, fade_in_seconds)) o->r.fade_in_seconds = -1;
@@ -480,7 +488,7 @@ static status open_take(take *t, const options *o, err *e) {
 // What is not said is written down, so that the recipe has it. A recipe without fades was made with
 // those of the service.
 static void fill_in(stemforge_request *r, bool again) {
-    if (r->seconds < 0 && r->bars == 0 && r->more_seconds == 0 && !r->recording)
+    if (r->seconds < 0 && length_bars(r) == 0 && r->more_seconds == 0 && !r->recording)
         r->seconds = LENGTH_SECONDS_DEFAULT;
     if (r->loop || again) return;
     if (r->fade_in_seconds < 0) r->fade_in_seconds = FADE_IN_SECONDS;
@@ -582,6 +590,7 @@ done:
     args_list_deinit(&o.stems);
     args_list_deinit(&o.follow);
     args_list_deinit(&o.chords);
+    args_list_deinit(&o.sections);
     mem_free(chord_text);
     recipe_deinit(&rec);
     return code;

@@ -52,6 +52,7 @@ status post_finish(float *out, const post_shape *shape, const float *planes, int
     status rc = post_fit(out, frames + shape->fold, planes, channels, n, to_rate, e);
     if (rc) return rc;
     if (shape->fold) post_fold(out, frames, POST_CHANNELS, shape->fold);
+    post_silence(out, frames, POST_CHANNELS, shape->rest, shape->rests);
     post_fade(out, frames, POST_CHANNELS, shape->fade_in, shape->fade_out);
     post_normalise(out, frames * POST_CHANNELS, POST_PEAK);
     return OK;
@@ -72,6 +73,18 @@ void post_fade(float *x, int64_t frames, int channels, int64_t fade_in, int64_t 
         scale_frame(x + i * channels, channels, fade_gain(i, fade_in));
     for (int64_t i = 0; i < fade_out; i++)
         scale_frame(x + (frames - 1 - i) * channels, channels, fade_gain(i, fade_out));
+}
+
+void post_silence(float *x, int64_t frames, int channels, const post_rest *rest, size_t rests) {
+    for (size_t i = 0; i < rests; i++) {
+        int64_t from = MIN(rest[i].from, frames), to = MIN(rest[i].to, frames);
+        int64_t out = MIN(rest[i].fade_out, from), in = MIN(rest[i].fade_in, frames - to);
+        for (int64_t k = 0; k < out; k++)
+            scale_frame(x + (from - 1 - k) * channels, channels, fade_gain(k, out));
+        for (int64_t k = from * channels; k < to * channels; k++) x[k] = 0;
+        for (int64_t k = 0; k < in; k++)
+            scale_frame(x + (to + k) * channels, channels, fade_gain(k, in));
+    }
 }
 
 // How alike a and b [n] are, 0 to 1: their correlation, opposites as strangers.

@@ -1,9 +1,10 @@
 // post.h - from a model's samples to a finished stem: rate, stereo, exact length, loop or fades,
 // peak.
 //
-// The order is fixed: resample, two channels, trim or pad to length, fold, fade, normalise. The
-// fades come before the peak is measured, so the peak of a finished stem is exactly POST_PEAK;
-// nothing is clamped. Samples are f32, interleaved [frames, channels] unless planes are named.
+// The order is fixed: resample, two channels, trim or pad to length, fold, rests, fade, normalise.
+// Rests and fades come before the peak is measured, so the peak of a finished stem is exactly
+// POST_PEAK; nothing is clamped. Samples are f32, interleaved [frames, channels] unless planes are
+// named.
 #pragma once
 #include "audio/resample.h"
 
@@ -17,11 +18,19 @@
 // POST_SECONDS_MAX.
 int64_t post_frames(double seconds, int rate);
 
+// Silence in a stem, in frames. What sounds before it fades out, what sounds behind it fades in.
+typedef struct {
+    int64_t from, to; // zeros; to the end of the stem: nothing fades in
+    int64_t fade_out, fade_in;
+} post_rest;
+
 // How a stem is finished, in frames.
 typedef struct {
     int64_t frames;            // its length
     int64_t fold;              // of a loop: a beat that is made past its end; else 0
     int64_t fade_in, fade_out; // 0: none
+    const post_rest *rest;     // [rests] in order and apart
+    size_t rests;
 } post_shape;
 
 // frames, with the fades of the service.
@@ -44,6 +53,9 @@ status post_fit(float *out, int64_t frames, const float *planes, int channels, i
 // Raised-cosine fades, gain 0.5 - 0.5 cos(pi (i + 0.5) / fade) for frame i from either end. A fade
 // takes half of the clip at most.
 void post_fade(float *x, int64_t frames, int channels, int64_t fade_in, int64_t fade_out);
+
+// Makes the rests of x [frames, channels] silent.
+void post_silence(float *x, int64_t frames, int channels, const post_rest *rest, size_t rests);
 
 // Makes the frames of x [frames + beat, channels] a loop. It begins with the beat past its end,
 // which goes on from its last frame, and passes to its own first beat by a cross-fade within the

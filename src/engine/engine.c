@@ -18,6 +18,7 @@
 #include "engine/metadata.h"
 #include "engine/papers.h"
 #include "engine/prompt.h"
+#include "engine/rests.h"
 #include "request/check.h"
 #include "request/length.h"
 #include "stemforge.h"
@@ -372,7 +373,10 @@ static status finish_sound(const request *q, const take *t, const post_shape *sh
 
 // The finished sound of a take, heard.
 static status hear(candidate **out, request *q, take *t, err *e) {
-    const post_shape shape = shape_of(q->plan->r);
+    post_rest rests[RESTS_MAX];
+    post_shape shape = shape_of(q->plan->r);
+    shape.rest = rests;
+    shape.rests = rests_of(rests, q->plan->r, stem_name(q, t), POST_RATE);
     *out = NULL;
     float *sound = mem_alloc((size_t)((shape.frames + shape.fold) * POST_CHANNELS) * sizeof *sound);
     if (!sound) return err_set(e, ERR_OOM, "no memory for the sound of %s", stem_name(q, t));

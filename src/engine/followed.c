@@ -6,6 +6,7 @@
 
 #include "audio/file.h"
 #include "base/mem.h"
+#include "request/length.h"
 
 bool followed_asks(const stemforge_request *r, const char *what) {
     for (size_t i = 0; i < r->follow_count; i++)
@@ -136,7 +137,7 @@ static status follow_tempo(followed *f, stemforge_request *r, const judged *j, e
 }
 
 static status measure(followed *f, stemforge_request *r, const file_clip *clip, err *e) {
-    if (r->seconds < 0 && !r->bars && !(r->more_seconds > 0))
+    if (r->seconds < 0 && !length_bars(r) && !(r->more_seconds > 0))
         r->seconds = (double)clip->frames / clip->rate;
     if (!followed_asks(r, "tempo")) return OK;
     judged j;

@@ -30,11 +30,12 @@ static status write_click(buf *out, const stemforge_request *r, err *e) {
     float *x = mem_alloc((size_t)frames * POST_CHANNELS * sizeof *x);
     if (!x) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
     click_fill(x, frames, POST_RATE, r->bpm / m->pulse, (int)(m->quarters / m->pulse));
-    const file_tags tags = {
-        .title = "click",
-        .software = "stemforge " STEMFORGE_VERSION,
-        .music = {
-            .bpm = r->bpm, .beats_per_bar = m->quarters, .whole = r->bars > 0, .loop = r->loop}};
+    const file_tags tags = {.title = "click",
+                            .software = "stemforge " STEMFORGE_VERSION,
+                            .music = {.bpm = r->bpm,
+                                      .beats_per_bar = m->quarters,
+                                      .whole = length_bars(r) > 0,
+                                      .loop = r->loop}};
     status rc = file_encode(out, FILE_WAV16, x, frames, POST_CHANNELS, POST_RATE, &tags, e);
     mem_free(x);
     return rc;

@@ -4,6 +4,7 @@
 #include "audio/loudness.h"
 #include "audio/mix.h"
 #include "base/mem.h"
+#include "engine/rests.h"
 #include "request/stems.h"
 
 #define SILENCE_SECONDS 1.0 // a longer one at the end is an early end
@@ -35,14 +36,32 @@ static void add_fault(measured *m, bool there, const char *name) {
     m->out.faults = m->fault;
 }
 
+// Silence that was asked for.
+typedef struct {
+    double share, end_s;
+} quiet;
+
+static quiet asked_quiet(const stemforge_stem *s) {
+    post_rest rest[RESTS_MAX];
+    quiet q = {0};
+    for (size_t i = 0, n = rests_of(rest, s->request, s->name, s->sample_rate); i < n; i++) {
+        double length = (double)(rest[i].to - rest[i].from);
+        q.share += length / (double)s->frames;
+        if (rest[i].to >= s->frames) q.end_s = (length + (double)rest[i].fade_out) / s->sample_rate;
+    }
+    return q;
+}
+
 static status find_faults(measured *m, const stemforge_stem *s, err *e) {
     float *mono = mem_alloc((size_t)s->frames * sizeof *mono);
     if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)s->frames);
     analyse_mono(mono, s->samples, s->frames, s->channels);
     analyse_defects d = analyse_find_defects(mono, s->frames, s->sample_rate);
     mem_free(mono);
-    add_fault(m, d.silent_share > SILENT_SHARE, "silence");
-    add_fault(m, d.silence_end_s > SILENCE_SECONDS && d.silent_share <= SILENT_SHARE, "early_end");
+    quiet asked = asked_quiet(s);
+    bool silent = d.silent_share > asked.share + SILENT_SHARE * (1 - asked.share);
+    add_fault(m, silent, "silence");
+    add_fault(m, d.silence_end_s > SILENCE_SECONDS + asked.end_s && !silent, "early_end");
     add_fault(m, d.clipped_runs > 0, "flat_tops");
     add_fault(m, d.clicks > 0, "clicks");
     return OK;

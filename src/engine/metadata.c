@@ -32,7 +32,7 @@ static void set_music(metadata *m, const stemforge_stem *s) {
     int type = stems_find(s->name);
     m->tags.music = (music_facts){.bpm = r->bpm,
                                   .beats_per_bar = meter_of(r->meter)->quarters,
-                                  .whole = r->bars > 0,
+                                  .whole = length_bars(r) > 0,
                                   .loop = r->loop};
     if (!r->key || chords_parse_key(&k, r->key, NULL)) return;
     chords_key_text(m->key, k);

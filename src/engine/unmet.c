@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "request/sections.h"
 #include "request/stems.h"
 #include "request/warnings.h"
 
@@ -100,8 +101,14 @@ static void count_chords(chord_count *k, const progression *p, const stemforge_s
 }
 
 static void find_chords(unmet *to, const stemforge_stem *s, const judged *j) {
-    const stemforge_request *r = s->request;
+    stemforge_request own = *s->request, *r = &own;
+    section_chords laid = {.n = 0};
     progression p;
+    if (r->section_count || r->ending) {
+        sections_chords(&laid, s->request);
+        r->chords = laid.name;
+        r->chord_count = laid.named ? laid.n : 0;
+    }
     if (!r->chord_count || !j->chord || !j->chords) return;
     if (chords_parse(&p, r->chords, r->chord_count, r->bpm > 0 ? r->bpm : j->beats.bpm, NULL))
         return;

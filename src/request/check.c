@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "request/chords.h"
 #include "request/length.h"
+#include "request/sections.h"
 #include "request/stem_name.h"
 #include "request/stems.h"
 
@@ -95,6 +96,12 @@ static void check_follow(const checker *c, const char *const *names, size_t i) {
         }
 }
 
+static void check_section(const checker *c, const char *text, size_t i) {
+    section read;
+    err e;
+    if (section_parse(&read, text ? text : "", &e)) say(c, (int64_t)i, "%s", e.text);
+}
+
 static void check_list(const checker *c, const stemforge_request *r) {
     size_t n;
     const char *const *names = field_list(c->f, r, &n);
@@ -111,6 +118,8 @@ static void check_list(const checker *c, const stemforge_request *r) {
             check_stem(c, names, i);
         else if (c->f->kind == FIELD_FOLLOW)
             check_follow(c, names, i);
+        else if (c->f->kind == FIELD_SECTIONS)
+            check_section(c, names[i], i);
         else
             check_chord(c, names[i], i);
     }
@@ -135,16 +144,66 @@ static checker checker_of(size_t at, check_fault fault, void *arg) {
     return (checker){&field_rows[i], fault, arg};
 }
 
+// Of bars or sections.
 static void check_bars(const checker *c, const stemforge_request *r, double most) {
     double seconds = r->bpm > 0 ? length_seconds(r) : 0;
+    int bars = length_bars(r);
     if (r->seconds > 0)
-        say(c, -1, "expected bars or seconds, found both: %d bars and %g s; leave one out", r->bars,
+        say(c, -1, "expected bars or seconds, found both: %d bars and %g s; leave one out", bars,
             r->seconds);
     else if (!(r->bpm > 0))
-        say(c, -1, "expected a tempo (bpm) beside %d bars, found none", r->bars);
+        say(c, -1, "expected a tempo (bpm) beside %d bars, found none", bars);
     else if (seconds > most)
-        say(c, -1, "expected at most %g s, found %d bars of %g s", most, r->bars,
-            seconds / r->bars);
+        say(c, -1, "expected at most %g s, found %d bars of %g s", most, bars, seconds / bars);
+}
+
+static bool is_asked(const stemforge_request *r, bytes stem) {
+    for (size_t i = 0; i < r->stem_count; i++)
+        if (strlen(r->stems[i]) == stem.n && !memcmp(r->stems[i], stem.p, stem.n)) return true;
+    return false;
+}
+
+// Each stem that a section names is asked for, and each that is asked for plays somewhere.
+static void check_players(const checker *c, const stemforge_request *r) {
+    section s[SECTIONS_MAX];
+    size_t n = sections_of(s, r);
+    for (size_t i = 0; i < n; i++) {
+        bytes names = s[i].stems, word;
+        while (section_next_stem(&names, &word))
+            if (!is_asked(r, word))
+                say(c, (int64_t)i, "expected stems that are asked for, found %.*s", (int)word.n,
+                    (const char *)word.p);
+    }
+    for (size_t k = 0; k < r->stem_count; k++) {
+        size_t i = 0;
+        while (i < n && !section_plays(&s[i], r->stems[k])) i++;
+        if (i == n)
+            say(c, -1,
+                "expected a section in which %s plays, found none: leave it out of the stems",
+                r->stems[k]);
+    }
+}
+
+static void check_sections(const checker *c, const stemforge_request *r) {
+    int most = CHORDS_MAX / MAX(r->chords_per_bar, 1), bars = length_bars(r);
+    if (r->bars > 0)
+        say(c, -1, "expected bars or sections, found both: sections have their own bars");
+    else if (bars > most)
+        say(c, -1, "expected at most %d bars in all, found %d", most, bars);
+    else if (r->loop)
+        say(c, -1, "expected no loop beside them: a loop is one part");
+    else if (r->stems)
+        check_players(c, r);
+}
+
+static void check_ending(const checker *c, const stemforge_request *r) {
+    int most = CHORDS_MAX / MAX(r->chords_per_bar, 1), bars = length_bars(r);
+    if (bars <= 0)
+        say(c, -1, "expected bars or sections beside it, found none: it ends with a whole bar");
+    else if (bars > most)
+        say(c, -1, "expected at most %d bars beside it, found %d", most, bars);
+    else if (r->loop)
+        say(c, -1, "expected no loop beside it: a loop has no end");
 }
 
 static bool follows(const stemforge_request *r, const char *what) {
@@ -158,7 +217,7 @@ static void check_followed(const checker *c, const stemforge_request *r) {
         say(c, -1, "expected tempo beside chords, found chords alone: they are heard bar by bar");
     else if (follows(r, "chords") && r->chord_count)
         say(c, -1, "expected chords from the recording or from the request, found both");
-    else if (follows(r, "tempo") && r->bars > 0)
+    else if (follows(r, "tempo") && length_bars(r) > 0)
         say(c, -1,
             "expected a length in seconds, found bars: the recording says how long they are");
     else if (follows(r, "melody") && r->melody)
@@ -168,9 +227,9 @@ static void check_followed(const checker *c, const stemforge_request *r) {
 static void check_more(const checker *c, const stemforge_request *r) {
     if (!r->continue_from)
         say(c, -1, "expected a file to go on from (continue_from) beside it, found none");
-    else if (r->seconds > 0 || r->bars > 0)
+    else if (r->seconds > 0 || length_bars(r) > 0)
         say(c, -1, "expected it alone, found %s too: either says the whole length; leave one out",
-            r->bars > 0 ? "bars" : "seconds");
+            length_bars(r) > 0 ? "bars" : "seconds");
 }
 
 static void check_no_fade(const checker *c, const stemforge_request *r) {
@@ -209,12 +268,20 @@ void check_together(const stemforge_request *r, double seconds_max, check_fault 
     const checker follow = checker_of(AT(follow), fault, arg);
     double most = seconds_max > 0 ? seconds_max : seconds.f->hi;
     const checker name = checker_of(AT(name), fault, arg);
+    const checker parts = checker_of(AT(sections), fault, arg);
+    const checker ending = checker_of(AT(ending), fault, arg);
+    bool sound_sections = sections_bars(r) > 0; // what is no section was told
     check_temperatures(&temperature, r);
     if (r->name) check_name(&name, r);
     if (r->more_seconds > 0) check_more(&more, r);
     if (r->follow && r->follow_count <= 3) check_followed(&follow, r);
-    if (r->bars > 0)
-        check_bars(&bars, r, most);
+    if (sound_sections) check_sections(&parts, r);
+    if (r->ending) check_ending(&ending, r);
+    if ((r->section_count || r->ending) && r->continue_from)
+        say(r->ending ? &ending : &parts, -1,
+            "expected no file to go on from beside it, found %.200s", r->continue_from);
+    if (length_bars(r) > 0)
+        check_bars(r->section_count ? &parts : &bars, r, most);
     else if (!field_is_given(seconds.f, r))
         check_number(&seconds, length_seconds(r), most);
     if (!r->loop) return;

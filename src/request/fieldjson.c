@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "request/chords.h"
 
+#define SECTION_TEXT_MAX ((size_t)1 << 20)
+
 typedef struct {
     const field *f;
     const json *value;
@@ -22,11 +24,12 @@ typedef struct {
 
 void field_lists_deinit(field_lists *l) {
     mem_free(l->chord_text);
+    buf_deinit(&l->section_text);
     *l = (field_lists){0};
 }
 
 static void wrong_kind(const reader *x, int64_t item, const char *expected, const json *found) {
-    char text[80];
+    char text[120];
     snprintf(text, sizeof text, "expected %s, found %s", expected, json_kind(found));
     x->fault(x->arg, x->f, item, text);
 }
@@ -91,9 +94,9 @@ static void too_many(const reader *x, size_t n) {
 }
 
 // Names as they stand.
-static void read_names(const reader *x, const char **names) {
+static void read_names(const reader *x, const char **names, size_t most) {
     size_t n = json_len(x->value);
-    if (n > STEMFORGE_STEMS_MAX) {
+    if (n > most) {
         too_many(x, n);
         return;
     }
@@ -154,20 +157,98 @@ static status read_chords(const reader *x, err *e) {
     return OK;
 }
 
-static status read_list(const reader *x, err *e) {
+// Puts the names of a section's member behind a ; and faults what is no list of names.
+static void add_part(const reader *x, int64_t item, const json *section, const char *name,
+                     buf *to) {
+    const json *list = json_find(section, name);
+    buf_add_char(to, ';');
+    if (!list || json_is_null(list)) return;
+    char expected[64];
+    snprintf(expected, sizeof expected, "an array of names in its %s", name);
+    if (!json_is_array(list)) wrong_kind(x, item, expected, list);
+    for (size_t i = 0; i < json_len(list) && json_is_array(list); i++) {
+        const json *one = json_at(list, i);
+        if (!json_is_str(one)) wrong_kind(x, item, expected, one);
+        buf_printf(to, " %s", json_is_str(one) ? json_str_value(one) : "");
+    }
+}
+
+typedef struct {
+    const reader *x;
+    int64_t item;
+} section_reader;
+
+static status check_member(void *arg, const char *name, const json *value, err *e) {
+    const section_reader *s = arg;
+    (void)value;
+    (void)e;
+    if (!strcmp(name, "bars") || !strcmp(name, "chords") || !strcmp(name, "stems")) return OK;
+    char text[120];
+    snprintf(text, sizeof text, "expected bars, chords and stems in it, found \"%.40s\"", name);
+    s->x->fault(s->x->arg, s->x->f, s->item, text);
+    return OK;
+}
+
+// {"bars": 8, "chords": ["Am", "F"], "stems": ["drums"]} as a text. False: it is none.
+static bool add_section(const reader *x, size_t i, buf *to, err *e) {
+    const json *section = json_at(x->value, i), *bars = json_find(section, "bars");
+    if (!json_is_object(section)) {
+        wrong_kind(x, (int64_t)i, "an object of bars, chords and stems", section);
+        return false;
+    }
+    section_reader s = {x, (int64_t)i};
+    (void)!json_each(section, check_member, &s, e);
+    if (!json_is_int(bars)) {
+        wrong_kind(x, (int64_t)i, "an integer for its bars", bars);
+        return false;
+    }
+    buf_printf(to, "%lld", (long long)json_int_value(bars));
+    add_part(x, (int64_t)i, section, "chords", to);
+    add_part(x, (int64_t)i, section, "stems", to);
+    return true;
+}
+
+static status read_sections(const reader *x, err *e) {
+    size_t n = json_len(x->value), at[STEMFORGE_SECTIONS_MAX];
+    buf *text = &x->lists->section_text;
+    bool good = true;
+    if (n > STEMFORGE_SECTIONS_MAX) {
+        too_many(x, n);
+        return OK;
+    }
+    buf_deinit(text);
+    buf_init(text, SECTION_TEXT_MAX);
+    for (size_t i = 0; i < n; i++) {
+        at[i] = text->n;
+        good = add_section(x, i, text, e) && good;
+        buf_add(text, "", 1);
+    }
+    status rc = buf_status(text, e);
+    if (rc || !good) return rc;
+    for (size_t i = 0; i < n; i++) x->lists->sections[i] = (const char *)text->p + at[i];
+    field_set_list(x->f, x->r, x->lists->sections, n);
+    return OK;
+}
+
+static status read_list(const reader *x, fieldjson_form form, err *e) {
     if (!json_is_array(x->value)) {
         wrong_kind(x, -1, "an array", x->value);
         return OK;
     }
     if (x->f->kind == FIELD_CHORDS) return read_chords(x, e);
-    read_names(x, x->f->kind == FIELD_STEMS ? x->lists->stems : x->lists->follow);
+    if (x->f->kind == FIELD_SECTIONS && form == FIELDJSON_WIRE) return read_sections(x, e);
+    if (x->f->kind == FIELD_SECTIONS)
+        read_names(x, x->lists->sections, STEMFORGE_SECTIONS_MAX);
+    else
+        read_names(x, x->f->kind == FIELD_STEMS ? x->lists->stems : x->lists->follow,
+                   STEMFORGE_STEMS_MAX);
     return OK;
 }
 
 status fieldjson_read(const field *f, const json *value, fieldjson_form form, field_lists *lists,
                       stemforge_request *r, check_fault fault, void *arg, err *e) {
     const reader x = {f, value, lists, r, fault, arg};
-    if (field_is_list(f)) return read_list(&x, e);
+    if (field_is_list(f)) return read_list(&x, form, e);
     if (field_is_text(f))
         read_text(&x);
     else if (f->kind == FIELD_FLAG)

@@ -7,9 +7,10 @@
 // it must stay where it is as long as the request lives.
 typedef struct {
     const char *stems[STEMFORGE_STEMS_MAX], *follow[STEMFORGE_STEMS_MAX],
-        *chords[STEMFORGE_CHORDS_MAX];
+        *chords[STEMFORGE_CHORDS_MAX], *sections[STEMFORGE_SECTIONS_MAX];
     uint16_t chord_item[STEMFORGE_CHORDS_MAX]; // the item of the JSON array that chord i came from
     char *chord_text;                          // owned
+    buf section_text;                          // each of its texts ends with a 0
 } field_lists;
 
 void field_lists_deinit(field_lists *l); // zeroed is fine

@@ -59,6 +59,14 @@ const field field_rows[] = {
      "1", "Takes", "4"},
     {"loop", "parameters.loop", "loop", "loop", FIELD_FLAG, ONE(loop), 0, 1, 0, false, NULL,
      "the bars repeat without a seam; no fades", NULL, "Loop", "false"},
+    {"sections", "parameters.sections", "section", "sections", FIELD_SECTIONS,
+     LIST(sections, section_count), 0, STEMFORGE_SECTIONS_MAX, 0, false, "TEXT",
+     "a part of the piece, in place of bars, once for each: its bars, chords and the stems that "
+     "play, \"8; Am F C G; drums bass\"",
+     NULL, "Sections", "8; Am F C G; drums bass"},
+    {"ending", "parameters.ending", "ending", "ending", FIELD_FLAG, ONE(ending), 0, 1, 0, false,
+     NULL, "the last bar is an end: the tonic, which sounds a beat and dies away", NULL, "Ending",
+     "false"},
     {"fade_in_seconds", "parameters.fade_in_seconds", "fade-in", "fade_in", FIELD_NUMBER,
      ONE(fade_in_seconds), 0, 30, -1, false, "SECONDS", "fade at the beginning", FADE_IN,
      "Fade in (s)", "0.003"},
@@ -176,7 +184,8 @@ bool field_is_text(const field *f) {
 }
 
 bool field_is_list(const field *f) {
-    return f->kind == FIELD_STEMS || f->kind == FIELD_CHORDS || f->kind == FIELD_FOLLOW;
+    return f->kind == FIELD_STEMS || f->kind == FIELD_CHORDS || f->kind == FIELD_FOLLOW ||
+           f->kind == FIELD_SECTIONS;
 }
 
 bool field_has_default(const field *f) {

@@ -10,17 +10,18 @@
 #include "stemforge.h"
 
 typedef enum {
-    FIELD_TEXT,    // const char *: at most hi characters
-    FIELD_KEY,     // the same, a key as chords_parse_key reads it
-    FIELD_METER,   // the same, one of timing.h's meters
-    FIELD_PATH,    // the same, an audio file of the caller
-    FIELD_NUMBER,  // double, lo to hi
-    FIELD_INTEGER, // int, lo to hi
-    FIELD_FLAG,    // bool
-    FIELD_SEED,    // uint64_t
-    FIELD_STEMS,   // const char *const *, lo to hi of stems.h's names, and how many
-    FIELD_FOLLOW,  // the same, of "tempo", "chords" and "melody"
-    FIELD_CHORDS,  // the same, lo to hi names that chords_parse_chord reads
+    FIELD_TEXT,     // const char *: at most hi characters
+    FIELD_KEY,      // the same, a key as chords_parse_key reads it
+    FIELD_METER,    // the same, one of timing.h's meters
+    FIELD_PATH,     // the same, an audio file of the caller
+    FIELD_NUMBER,   // double, lo to hi
+    FIELD_INTEGER,  // int, lo to hi
+    FIELD_FLAG,     // bool
+    FIELD_SEED,     // uint64_t
+    FIELD_STEMS,    // const char *const *, lo to hi of stems.h's names, and how many
+    FIELD_FOLLOW,   // the same, of "tempo", "chords" and "melody"
+    FIELD_CHORDS,   // the same, lo to hi names that chords_parse_chord reads
+    FIELD_SECTIONS, // the same, lo to hi texts that section_parse reads; over HTTP objects
 } field_kind;
 
 typedef struct {

@@ -3,6 +3,7 @@
 
 #include <math.h> // floor: exact
 
+#include "request/sections.h"
 #include "request/timing.h"
 
 #define MINUTE 60.0
@@ -11,17 +12,21 @@ static int64_t nearest(double frames) {
     return (int64_t)floor(frames + 0.5);
 }
 
+int length_bars(const stemforge_request *r) {
+    return r->section_count ? sections_bars(r) : MAX(r->bars, 0);
+}
+
 static double beats_of(const stemforge_request *r) { // bars may be any number before the checks
-    return (double)r->bars * meter_of(r->meter)->quarters;
+    return (double)length_bars(r) * meter_of(r->meter)->quarters;
 }
 
 double length_seconds(const stemforge_request *r) {
-    if (r->bars > 0) return beats_of(r) * MINUTE / r->bpm;
+    if (length_bars(r) > 0) return beats_of(r) * MINUTE / r->bpm;
     return r->seconds > 0 ? r->seconds : LENGTH_SECONDS_DEFAULT;
 }
 
 int64_t length_frames(const stemforge_request *r, int rate) {
-    if (r->bars > 0) return nearest(beats_of(r) * MINUTE * rate / r->bpm);
+    if (length_bars(r) > 0) return nearest(beats_of(r) * MINUTE * rate / r->bpm);
     return nearest(length_seconds(r) * rate);
 }
 

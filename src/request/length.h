@@ -8,6 +8,7 @@
 
 #define LENGTH_SECONDS_DEFAULT 10 // of a request that says neither seconds nor bars
 
+int length_bars(const stemforge_request *r);                 // 0: its length is seconds
 double length_seconds(const stemforge_request *r);           // of the finished stem
 int64_t length_frames(const stemforge_request *r, int rate); // the same, to the nearest frame
 // What is made past the end of a loop, and folded into its beginning: a beat. 0: no loop.

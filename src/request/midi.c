@@ -6,6 +6,7 @@
 
 #include "request/chords.h"
 #include "request/length.h"
+#include "request/sections.h"
 
 #define META_TEXT 0x01
 #define META_NAME 0x03
@@ -130,8 +131,15 @@ static void add_beats(buf *out, const meter *m, uint32_t end) {
     end_track(&t, end);
 }
 
-status midi_write(buf *out, const stemforge_request *r, err *e) {
+status midi_write(buf *out, const stemforge_request *asked, err *e) {
     progression p;
+    section_chords laid;
+    stemforge_request own = *asked, *r = &own;
+    if (r->section_count || r->ending) {
+        sections_chords(&laid, asked);
+        r->chords = laid.name;
+        r->chord_count = laid.named ? laid.n : 0;
+    }
     status rc = r->chord_count ? chords_parse(&p, r->chords, r->chord_count, r->bpm, e) : OK;
     if (rc) return rc;
     uint32_t end = (uint32_t)floor(length_seconds(r) * r->bpm / 60 * MIDI_TICKS + 0.5);

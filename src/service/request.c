@@ -190,7 +190,7 @@ static status check_fields(checker *c, const json *root, err *e) {
     status rc = OK;
     for (size_t i = 0; i < field_count && !rc; i++)
         if (field_rows[i].wire) rc = check_one(c, root, &field_rows[i], e);
-    if (ask->seconds < 0 && ask->bars == 0)
+    if (ask->seconds < 0 && length_bars(ask) == 0)
         ask->seconds = MIN(LENGTH_SECONDS_DEFAULT, c->limits->seconds_max);
     if (!rc && !c->r->seed_given && c->draw_seed) rc = fields_draw_seed(&ask->seed, e);
     if (rc || json_len(c->faults) != before) return rc;
@@ -289,7 +289,8 @@ status request_reparse(request *out, bytes text, double work, err *e) {
     json *faults = NULL;
     status rc = parse(out, text, &any, false, &faults, e);
     json_free(faults);
-    if (rc || member(out->tree, "parameters.duration_seconds") || out->ask.bars > 0) return rc;
+    if (rc || member(out->tree, "parameters.duration_seconds") || length_bars(&out->ask) > 0)
+        return rc;
     out->ask.seconds = floor(work / takes_in(out) * 1000 + 0.5) / 1000;
     out->work = work;
     return OK;

@@ -97,6 +97,22 @@ def seams(tmp):
     check(abs(mean) < 1, f"100 ms around seams are {mean:.1f} dB against other bar lines, expected less than 1: {levels}")
 
 
+def sections(tmp):
+    """A stem is silent where it does not play, to the sample, and heard where it does; an ending leaves a silent rest."""
+    song = ["--bpm", 120, "--key", "A minor", "--chords", "Am F", "--seed", 3, "--ending"]
+    parts = ["--section", "1;; drums", "--section", "2; C G", "--section", "1;; bass", "--section", "1"]
+    drums, bass = map(left, generate(tmp / "parts", MINI, ["drums", "bass"], *song, *parts))
+    bar = 2 * RATE
+    check(len(drums) == len(bass) == 5 * bar, f"sections: {len(drums)} frames, expected {5 * bar}")
+    for name, x, rest in (("bass", bass, (0, bar - 441)), ("drums", drums, (3 * bar - 441, 4 * bar - 441)), ("bass", bass, (4 * bar + RATE, 5 * bar))):
+        check(not any(x[rest[0] : rest[1]]), f"sections: {name} sounds in its rest {rest}")
+    for name, x, at in (("drums", drums, 0), ("drums", drums, bar), ("bass", bass, bar), ("bass", bass, 3 * bar), ("drums", drums, 4 * bar)):
+        check(power(x, at + bar // 8, 0, bar // 8) > 1000, f"sections: {name} is silent in the bar at {at}")
+    again = tmp / "parts-again"
+    subprocess.run([BIN, "generate", "--recipe", str(tmp / "parts" / "recipe.json"), "--out", str(again), "--quiet"], check=True)
+    check((again / "bass.wav").read_bytes() == (tmp / "parts" / "bass.wav").read_bytes(), "sections: the recipe makes other bytes")
+
+
 def facts_in_wav(tmp):
     """acid, cue and smpl, read as other programs read them."""
     song = ["--bpm", "97.3", "--bars", 3, "--key", "F# minor", "--seed", 1]
@@ -281,7 +297,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, sections, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

@@ -54,8 +54,9 @@ Test(mix, balanced_tracks_have_their_loudness_whatever_they_were) {
 Test(mix, a_stem_is_known_by_a_word_of_its_file_and_drums_stand_by_the_bass) {
     static const struct {
         const char *name, *stem;
-    } files[] = {{"drums", "drums"},         {"rock_120bpm_Am_bass", "bass"}, {"bass.take1", "bass"},
-                 {"bass-and-drums", "drums"}, {"drumset", NULL},               {"", NULL}};
+    } files[] = {{"drums", "drums"},     {"rock_120bpm_Am_bass", "bass"},
+                 {"bass.take1", "bass"}, {"bass-and-drums", "drums"},
+                 {"drumset", NULL},      {"", NULL}};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         int type = stems_find_word(files[i].name, strlen(files[i].name));
         cr_assert_eq(type, files[i].stem ? stems_find(files[i].stem) : -1, "%s", files[i].name);

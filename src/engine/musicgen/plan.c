@@ -11,6 +11,7 @@
 #include "engine/musicgen/sound.h"
 #include "request/fields.h"
 #include "request/length.h"
+#include "request/sections.h"
 
 #define WINDOW_MIN 16   // frames
 #define SECONDS_MAX 600 // of codes to go on from
@@ -105,12 +106,25 @@ static status read_given(musicgen_plan *q, err *e) {
 
 // --- plans
 
+// The request whose chords go to the end of its sections.
+static stemforge_request with_laid_chords(section_chords *laid, const stemforge_request *r) {
+    stemforge_request told = *r;
+    laid->named = false;
+    if (!r->section_count && !r->ending) return told;
+    sections_chords(laid, r);
+    told.chords = laid->name;
+    told.chord_count = laid->n;
+    return told;
+}
+
 status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, err *e) {
-    condition_wish wish = {.chords = r->chords,
-                           .chord_count = r->chord_count,
+    section_chords laid;
+    const stemforge_request told = with_laid_chords(&laid, r);
+    condition_wish wish = {.chords = told.chords,
+                           .chord_count = told.chord_count,
                            .key = r->key,
                            .time = timing_of(r, 0),
-                           .loop_bars = r->loop ? (size_t)r->bars : 0,
+                           .loop_bars = r->loop ? (size_t)length_bars(r) : 0,
                            .melody = r->melody};
     musicgen_plan *q = mem_calloc(1, sizeof *q);
     if (!q) return err_set(e, ERR_OOM, "no memory for a request");
@@ -124,7 +138,7 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
     if (!rc) rc = read_given(q, e);
     q->frames = (int64_t)ceil(length_made_seconds(q->base.r) * p->frame_rate - 1e-9);
     if (!rc) rc = prompt_join_chords(&q->chords, r, e);
-    if (!rc) heard_of_request(&q->base.said, &q->cond, r);
+    if (!rc) heard_of_request(&q->base.said, &q->cond, laid.named ? &told : r);
     if (rc)
         musicgen_plan_free(&q->base);
     else

@@ -183,7 +183,7 @@ static status write_line(stableaudio_take *t, err *e) {
                                 .key = r->key,
                                 .chords = buf_str(&q->chords),
                                 .words = r->prompt,
-                                .bars = r->bars};
+                                .bars = length_bars(r)};
     prompt_form form = model_of(&q->base)->loops ? PROMPT_LOOP : PROMPT_SENTENCE;
     size_t cut = 0;
     buf_init(&t->line, PROMPT_LINE_MAX);
