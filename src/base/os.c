@@ -28,6 +28,11 @@ static status cannot_open(const char *path, err *e) {
         path, (int)n, to);
 }
 
+static const char *kind_of(mode_t mode) {
+    if (S_ISDIR(mode)) return "a folder";
+    return S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
+}
+
 status os_map_open(os_file_map *out, const char *path, err *e) {
     *out = (os_file_map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO would wait for a writer
@@ -37,7 +42,8 @@ status os_map_open(os_file_map *out, const char *path, err *e) {
     if (fstat(fd, &st))
         rc = err_errno(e, "cannot stat %s", path);
     else if (!S_ISREG(st.st_mode))
-        rc = err_set(e, ERR_FORMAT, "%s is not a regular file", path);
+        rc = err_set(e, ERR_FORMAT, "%s is not a regular file but %s: name a file", path,
+                     kind_of(st.st_mode));
     if (!rc && st.st_size > 0) {
         size_t n = (size_t)st.st_size;
         void *p = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);

@@ -147,6 +147,7 @@ static int place(const reader *r) {
 static const char *advice(const reader *r) {
     static const char *const words[] = {"Do", "Re", "R\u00e9", "Mi", "Fa", "Sol", "La", "Si", "Ti"};
     static const char *const between[] = {"-", ";", ">", ".", "&", "\u2192", "\u2013", "\u2014"};
+    static const char *const qualities[] = {"sus", "maj", "min", "add", "dim", "aug"};
     const char *at = r->at;
     for (size_t i = 0; i < ARRAY_LEN(between);) {
         bool found = begins(at, between[i]);
@@ -157,6 +158,8 @@ static const char *advice(const reader *r) {
         char next = begins(r->text, words[i]) ? r->text[strlen(words[i])] : 'x';
         if (next < 'a' || next > 'z') return " (write C D E F G A B for the notes Do to Si)";
     }
+    for (size_t i = 0; i < ARRAY_LEN(qualities) && r->at == r->text; i++)
+        if (begins(r->text, qualities[i])) return " (write it behind its note without a blank)";
     if (*r->text == 'H') return " (write B for the German H, and Bb for the German B)";
     if (*r->text >= 'a' && *r->text <= 'g' && r->at == r->text)
         return " (write the root as a capital)";

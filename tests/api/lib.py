@@ -309,9 +309,9 @@ def wav(data):
 # ---- the receiver of callbacks
 
 class Receiver:
-    """Answers callbacks with what `plan` says for each: a code, "hang", "reset" or a function."""
+    """Answers callbacks with what `plan` says for each: a code, "hang", "reset" or a function. tls: an SSLContext."""
 
-    def __init__(self, plan=(), port=0):
+    def __init__(self, plan=(), port=0, tls=None):
         self.plan, self.got, self.lock = list(plan), [], threading.Lock()
         receiver = self
 
@@ -357,7 +357,9 @@ class Receiver:
 
         self.server = Listener(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/done"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/done"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 

@@ -1,5 +1,5 @@
 """Callbacks: at least once, one delivery id, signed, the same bytes every time, across restarts."""
-import json, time, unittest
+import json, pathlib, shutil, ssl, subprocess, tempfile, time, unittest
 from lib import SLOW, Case, Receiver, eventually, free_port, request, signature
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -52,6 +52,29 @@ class Callbacks(Case):
         s.submit(callback_url=good.url)
         good.wait()
         self.assertLess(time.monotonic() - start, 2 * SLOW)
+
+    def test_a_file_of_certificates_that_is_away_for_a_moment_costs_nothing(self):
+        dir = pathlib.Path(tempfile.mkdtemp(prefix="callback-"))
+        self.addCleanup(shutil.rmtree, dir)
+        cert, key, roots = dir / "c.pem", dir / "k.pem", dir / "roots.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], check=True, capture_output=True)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(cert, key)
+        r = Receiver(tls=tls)
+        self.addCleanup(r.close)
+        shutil.copy(cert, roots)
+        s = self.serve(CALLBACK_CA_FILE=str(roots), CALLBACK_FIRST_DELAY_SECONDS=1)
+        s.submit(callback_url=r.url)
+        r.wait()
+        roots.unlink()
+        id = s.submit(callback_url=r.url)
+        away = eventually("it was tried", lambda: (c := s.job(id)["callback"]).get("last_error") and c)
+        self.assertEqual((away["state"], away["attempts"]), ("pending", 0), away)
+        self.assertIn(str(roots), away["last_error"])
+        shutil.copy(cert, roots)
+        back = eventually("delivered", lambda: (c := s.job(id)["callback"])["state"] == "delivered" and c, 20)
+        self.assertEqual((back["attempts"], len(r.got)), (1, 2))
 
     def test_a_receiver_that_is_not_there_gets_it_when_it_is(self):
         port = free_port()

@@ -273,7 +273,7 @@ class Settings(Case):
             ([], {"CALLBACK_SECRET_OLD": "whsec_%%"}, "CALLBACK_SECRET_OLD: "),
             ([], {"CALLBACK_ALLOWED_ORIGINS": "foo"}, "CALLBACK_ALLOWED_ORIGINS: allowed origin 'foo'"),
             ([], {"CALLBACK_CA_FILE": "/nonexistent"}, "CALLBACK_CA_FILE: cannot open /nonexistent"),
-            ([], {"STORAGE_CA_FILE": "/dev/null"}, "STORAGE_CA_FILE: /dev/null is not a regular file"),
+            ([], {"STORAGE_CA_FILE": "/dev/null"}, "STORAGE_CA_FILE: /dev/null is not a regular file but a device: name a file"),
             ([], {"STORAGE_CA_FILE": str(ROOT / "README.md")}, "STORAGE_CA_FILE: expected certificates in PEM, found none"),
             ([], {"MODEL": "/nonexistent"}, "MODEL: no model at /nonexistent"),
             ([], {"LISTEN_ADDR": "nohost.invalid"}, "LISTEN_ADDR: listen on nohost.invalid:8080: "),

@@ -191,6 +191,12 @@ Test(chords, a_wrong_name_is_refused_with_its_place) {
                       "blanks between chords)"},
         {"%", "'%': expected a note A to G, or N at character 1, found '%' (write the chord "
               "again)"},
+        {"sus4",
+         "'sus4': expected a note A to G, or N at character 1, found 'sus4' (write it behind "
+         "its note without a blank)"},
+        {"add9",
+         "'add9': expected a note A to G, or N at character 1, found 'add9' (write it behind "
+         "its note without a blank)"},
         {"[Am", "'[Am': expected a note A to G, or N at character 1, found '[Am' (leave out "
                 "brackets)"},
         {"Do", "'Do' can mean two things: write Ddim or D\u00b0, or C for the note Do"},
