@@ -6,7 +6,8 @@
 //
 // Every f32 operation is one rounded IEEE operation: the compilers may not contract (-fmad=false,
 // -ffp-contract=off), and fma is written out. A block's threads are a multiple of 32, all lanes of
-// a warp meet at lane_xor and lane_of, all threads of a block at block_sync, of all at grid_sync.
+// a warp meet at lane_xor, lane_of and warp_sync, all threads of a block at block_sync, and all
+// blocks at grid_sync.
 #pragma once
 #include <stdint.h>
 
@@ -81,6 +82,10 @@ DEVICE void fetch(const void *p) {
 }
 DEVICE void block_sync() {
     asm volatile("bar.sync 0;" ::: "memory");
+}
+// The lanes of a warp meet, and see what the others wrote before: an exchange promises less.
+DEVICE void warp_sync() {
+    asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
 }
 // All blocks of a launch meet, and see what the others wrote before; the launch is one whose blocks
 // run at once. meetings: 0 before the launch; goal: the number of blocks times that of meetings so

@@ -103,7 +103,7 @@ DEVICE void few_quantise(few_shared *s, const product_args *a, int64_t row, int 
         quantise_block(s->x[w][r], &s->xscale[w][r], &a->in, x, &s->stats[r], b * GPU_QBLOCK,
                        a->cols);
     }
-    lane_xor(0, 1); // the warp meets: its lanes read what the others wrote
+    warp_sync();
 }
 
 // Adds `warps` blocks in order to the chains: one chain a thread, or a few.

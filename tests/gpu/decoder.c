@@ -12,6 +12,7 @@
 #define STRIDE 5
 #define SEQUENCES 3
 #define TOKENS 5
+#define CANCELED 6 // the step before which a sequence is ended
 
 typedef struct {
     family *f;
@@ -19,6 +20,7 @@ typedef struct {
     const mg_config *cfg;
     decoder *d;
     int sequences;
+    int canceled; // a sequence that ends in the middle; 0: none
     int64_t frames, window, stride;
     seq *s[SEQUENCES];
     int64_t left[SEQUENCES]; // steps to the end of the window
@@ -116,6 +118,10 @@ static void run_company(company *k) {
         size_t n = 0;
         for (int i = 0; i < k->sequences; i++)
             if (step == 2 * i) create(k, i);
+        if (k->canceled && step == CANCELED) {
+            seq_free(k->s[k->canceled]);
+            k->s[k->canceled] = NULL;
+        }
         for (int i = 0; i < k->sequences; i++)
             if (k->s[i] && !k->done[i]) of[n] = i, list[n++] = k->s[i];
         if (!n) return;
@@ -131,6 +137,7 @@ static int32_t *results(company *k) {
     err e;
     for (int i = 0; i < k->sequences; i++) {
         const int32_t *codes;
+        if (!k->s[i]) continue;
         seq_rest(k->s[i]);
         must(seq_codes(k->s[i], &codes, &e), &e, "codes");
         must(seq_check(k->s[i], &e), &e, "check");
@@ -186,11 +193,32 @@ static void test_model(const char *model, weights_type type, int64_t shipped) {
     close_model(&k);
 }
 
+// A sequence that is ended in the middle changes no code of the others.
+static void test_canceled(const char *model, weights_type type) {
+    company k;
+    int32_t *codes[2];
+    open_model(&k, model, type, 0);
+    size_t size = (size_t)(k.cfg->codebooks * k.frames);
+    for (int on_gpu = 0; on_gpu < 2; on_gpu++) {
+        k.canceled = on_gpu;
+        open_decoder(&k, on_gpu);
+        run_company(&k);
+        codes[on_gpu] = results(&k);
+        decoder_close(k.d);
+    }
+    for (size_t i = 0; i < SEQUENCES; i++)
+        expect(i == 1 || !memcmp(codes[0] + i * size, codes[1] + i * size, size * sizeof **codes),
+               "%s, weights %d: sequence %zu beside a canceled one", model, (int)type, i);
+    mem_free(codes[0]), mem_free(codes[1]);
+    close_model(&k);
+}
+
 void test_gpu_decoder(void) {
     static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8,
                                          WEIGHTS_Q4};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
         test_model("tests/parity/mono/model", types[i], 0);
+    test_canceled("tests/parity/mono/model", WEIGHTS_Q8);
     test_model("tests/parity/melody/model", WEIGHTS_BF16, 0);
     test_model("tests/parity/stereo-melody/model", WEIGHTS_AS_STORED, 0);
 }

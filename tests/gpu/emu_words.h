@@ -53,6 +53,9 @@ DEVICE void fetch(const void *p) { // the memory must be there
 DEVICE void block_sync(int line = __builtin_LINE()) {
     emu_block_sync(line);
 }
+DEVICE void warp_sync(int line = __builtin_LINE()) {
+    emu_exchange(0, emu.thread % 32, line);
+}
 DEVICE void grid_sync(uint32_t *meetings, uint32_t goal, int line = __builtin_LINE()) {
     emu_block_sync(line);
     emu_grid_sync(meetings, goal, line);

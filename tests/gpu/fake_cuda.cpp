@@ -5,6 +5,7 @@
 // is waited for, or goes on. FAKE_CUDA_FAIL=n: the n-th call from 0 on and all after it fail.
 // FAKE_CUDA_ORDER: rising, falling, shuffled. FAKE_CUDA_MEMORY: bytes that the GPU has.
 // FAKE_CUDA_NONE: a driver without a GPU. FAKE_CUDA_ALONE: one whose blocks cannot wait for others.
+// FAKE_CUDA_IDLE: kernels do nothing.
 #include <map>
 #include <mutex>
 #include <stdio.h>
@@ -48,7 +49,7 @@ struct upload {
 static std::vector<upload> uploads; // that the stream has not done yet
 static long calls, fail_at = -1;
 static emu_order order;
-static bool idle; // kernels are counted and not run
+static bool idle; // kernels are counted and not run; FAKE_CUDA_IDLE too
 
 static size_t memory_all() {
     const char *all = getenv("FAKE_CUDA_MEMORY");
@@ -58,6 +59,7 @@ static size_t memory_all() {
 static void settings_read() {
     const char *fail = getenv("FAKE_CUDA_FAIL"), *how = getenv("FAKE_CUDA_ORDER");
     fail_at = fail ? atol(fail) : fail_at;
+    idle = getenv("FAKE_CUDA_IDLE") != nullptr;
     if (how) order = *how == 'f' ? EMU_FALLING : *how == 's' ? EMU_SHUFFLED : EMU_RISING;
 }
 

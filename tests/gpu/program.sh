@@ -74,6 +74,11 @@ same "a GPU that is too small is left alone" cpu small
 FAKE_CUDA_MEMORY=200000 on_gpu small "$@" --device cuda && no "a GPU that is too small was taken"
 says "a GPU that is too small" small "GPU"
 
+FAKE_CUDA_IDLE=1 on_gpu wrong "$@" --device cuda && no "a GPU with other bits was taken"
+says "other bits" wrong "self-test: expected the CPU's scores to the last bit, found others"
+FAKE_CUDA_IDLE=1 on_gpu wrong "$@" && no "a GPU with other bits was passed over in silence"
+says "other bits, unasked" wrong "self-test: expected the CPU's scores to the last bit, found others"
+
 make_stems none "$@" --device cuda && no "a GPU was found where there is none"
 says "no driver" none "expected NVIDIA's driver, found no libcuda.so.1: install the driver"
 mkdir "$tmp/lib"
