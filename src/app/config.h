@@ -29,7 +29,7 @@ typedef struct {
     double head_seconds, body_seconds, idle_seconds;
     // jobs
     char *data_dir, *storage_dir, *database, *queue_url, *role;
-    int64_t queue_max, attempts_max, queue_connections;
+    int64_t queue_max, attempts_max, queue_connections, key_jobs_max;
     double duration_max, lease_seconds, job_timeout, storage_wait, retention_days, grace_seconds;
     // storage
     char *azure_account, *storage_ca, *stem_delivery;

@@ -38,6 +38,8 @@ const option config_table[] = {
      "how clients reach this server, for blob_url of local files; unset: http://127.0.0.1:PORT"},
     {"API_KEYS", KEYS, FIELD(api_keys), 0, 0, "",
      "separated by commas or lines; set: Authorization: Bearer or X-Api-Key is required"},
+    {"API_KEY_JOBS_MAX", INT, FIELD(key_jobs_max), 0, 1000000, "0",
+     "jobs of one key that wait or run before 429; 0: no limit"},
     {"HTTP_THREADS", INT, FIELD(http_threads), 1, 256, "16", "threads that answer requests"},
     {"HTTP_BODY_MAX", INT, FIELD(body_max), 1024, 262144, "65536", "bytes of a body; more is 413"},
     {"HTTP_HEAD_MAX", INT, FIELD(head_max), 2048, 262144, "16384",

@@ -90,6 +90,7 @@ static status open_jobs(service *s, err *e) {
     const config *c = s->c;
     job_config j = job_config_default();
     j.queue_max = (int)c->queue_max;
+    j.client_max = (int)c->key_jobs_max;
     j.attempts_max = (int)c->attempts_max;
     j.lease_ms = ms_of(c->lease_seconds);
     j.render = view_callback;

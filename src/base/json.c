@@ -462,6 +462,17 @@ bytes json_member_text(bytes text, const char *name) {
     return member_text(text, name, 0);
 }
 
+bytes json_item_text(bytes text, size_t which) {
+    text = without_mark(text);
+    size_t i = skip_blank(text, 0, '[');
+    while (i < text.n && text.p[i] != ']') {
+        size_t to = value_end(text, i);
+        if (which-- == 0) return (bytes){text.p + i, to - i};
+        i = skip_blank(text, to, ',');
+    }
+    return (bytes){0};
+}
+
 bool json_is_twice(bytes text, const char *name) {
     return member_text(text, name, 1).n > 0;
 }

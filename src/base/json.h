@@ -69,6 +69,9 @@ status json_opt_bool(const json *obj, const char *path, bool *out, err *e);
 // JSON that json_parse or json_parse_any took. Empty when absent, or when its key is written with
 // escapes.
 bytes json_member_text(bytes text, const char *name);
+// The text of item `which` of the array that text is, from 0; text must be valid JSON. Empty: there
+// are not so many.
+bytes json_item_text(bytes text, size_t which);
 // Whether there is a second member of that name.
 bool json_is_twice(bytes text, const char *name);
 

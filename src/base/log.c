@@ -104,6 +104,7 @@ static void put_fields(line *l) {
     put_text(l, "method", fields.method);
     put_text(l, "route", fields.route);
     put_text(l, "client", fields.client);
+    put_text(l, "trace_id", fields.trace);
     put_number(l, "status", fields.status);
     put_number(l, "attempt", fields.attempt);
     put_number(l, "seconds", fields.seconds);

@@ -16,6 +16,7 @@ bool log_level_parse(const char *name, log_level *out); // "error" "warn" "info"
 // What the lines of a thread are about: members of their JSON. Text lines have what msg says.
 typedef struct {
     const char *job, *stem, *request, *method, *route, *client; // NULL: no such member
+    const char *trace;                                          // likewise
     int status, attempt;                                        // 0: likewise
     double seconds;                                             // 0: likewise
 } log_fields;

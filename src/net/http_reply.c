@@ -45,8 +45,8 @@ void http_reply(http_request *q, int code, const char *type, bytes body) {
     http_answer(q, code, r, body.n);
 }
 
-void http_reply_problem(http_request *q, int code, const char *kind, const char *title,
-                        const char *detail, json *errors) {
+json *http_problem(const http_request *q, int code, const char *kind, const char *title,
+                   const char *detail, json *errors) {
     char urn[96];
     snprintf(urn, sizeof urn, "urn:stemforge:problem:%s", kind);
     json *j = json_new_object();
@@ -56,6 +56,12 @@ void http_reply_problem(http_request *q, int code, const char *kind, const char 
     if (detail) json_set_str(j, "detail", detail);
     json_set_str(j, "instance", q->id);
     if (errors) json_set(j, "errors", errors);
+    return j;
+}
+
+void http_reply_problem(http_request *q, int code, const char *kind, const char *title,
+                        const char *detail, json *errors) {
+    json *j = http_problem(q, code, kind, title, detail, errors);
     buf b;
     buf_init(&b, (size_t)64 << 10);
     json_write(&b, j, JSON_TIGHT, NULL);

@@ -67,7 +67,9 @@ void http_set_route(http_request *q, const char *route); // a constant, for the 
 void http_add_header(http_request *q, const char *name, const char *value);
 void http_reply(http_request *q, int code, const char *type, bytes body); // body is copied
 // An RFC 9457 body. kind is the last part of the type URN; detail may be NULL; errors becomes the
-// member of that name, is taken, and may be NULL.
+// member of that name, is taken, and may be NULL. http_problem gives the JSON alone, the caller's.
+json *http_problem(const http_request *q, int code, const char *kind, const char *title,
+                   const char *detail, json *errors);
 void http_reply_problem(http_request *q, int code, const char *kind, const char *title,
                         const char *detail, json *errors);
 // A file, with Range (one range), If-Range and If-None-Match honoured. Takes fd.

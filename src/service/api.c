@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/trace.h"
 #include "service/api_inside.h"
 
 void api_reply_json(http_request *q, int code, json *j) {
@@ -65,6 +66,7 @@ typedef struct {
 
 static const route routes[] = {
     {"POST", "/generate", api_post_generate, false, false, false},
+    {"POST", "/generate/batch", api_post_batch, false, false, false},
     {"POST", "/check", api_post_check, false, false, false},
     {"GET", "/health", api_get_health, true, true, true},
     {"GET", "/livez", api_get_livez, true, true, true},
@@ -125,14 +127,25 @@ static const route *find_route(const api *a, const http_request *q, char *id, si
     return NULL;
 }
 
-// Compares digests, so lengths are equal, and looks at all keys, so time tells nothing.
-static bool key_ok(api *a, const http_request *q) {
-    if (a->key_count == 0) return true;
+// False: no key was given.
+static bool digest_key(const http_request *q, uint8_t digest[SHA256_LEN]) {
     const char *given = http_header(q, "X-Api-Key");
     const char *bearer = http_header(q, "Authorization");
     if (!given && bearer && strncasecmp(bearer, "Bearer ", 7) == 0) given = bearer + 7;
+    return given && hash_sha256(digest, bytes_of(given), NULL) == OK;
+}
+
+void api_client(const api *a, const http_request *q, char out[JOB_CLIENT_MAX + 1]) {
     uint8_t digest[SHA256_LEN];
-    if (!given || hash_sha256(digest, bytes_of(given), NULL)) return false;
+    *out = 0;
+    if (a->key_count && digest_key(q, digest)) hex_encode(out, digest, JOB_CLIENT_MAX / 2);
+}
+
+// Compares digests, so lengths are equal, and looks at all keys, so time tells nothing.
+static bool key_ok(api *a, const http_request *q) {
+    if (a->key_count == 0) return true;
+    uint8_t digest[SHA256_LEN];
+    if (!digest_key(q, digest)) return false;
     bool found = false;
     for (int i = 0; i < a->key_count; i++) {
         found |= bytes_equal_secret((bytes){digest, SHA256_LEN}, (bytes){a->keys[i], SHA256_LEN});
@@ -154,10 +167,14 @@ static void handle(void *arg, http_request *q) {
     char id[BLOB_KEY_MAX + 1] = "";
     buf allow;
     buf_init(&allow, 128);
+    char trace[TRACE_ID_LEN + 1];
     const route *r = find_route(a, q, id, sizeof id, &allow);
     if (r) http_set_route(q, r->pattern);
-    log_fields before = log_set_fields(
-        (log_fields){.request = http_id(q), .method = http_method(q), .route = http_route(q)});
+    trace_id(trace, http_header(q, "traceparent"));
+    log_fields before = log_set_fields((log_fields){.request = http_id(q),
+                                                    .method = http_method(q),
+                                                    .route = http_route(q),
+                                                    .trace = trace[0] ? trace : NULL});
     if (!r) {
         reply_no_route(q, &allow);
     } else if (!r->open && !key_ok(a, q)) {
@@ -198,7 +215,10 @@ static void done(void *arg, const http_request *q, int code, double seconds) {
         metrics_observe(a->config.metrics, "stemforge_http_request_seconds", route_label, seconds);
     }
     bool dull = strcmp(label, "GET") == 0 && code < 400;
+    char trace[TRACE_ID_LEN + 1];
+    trace_id(trace, http_header(q, "traceparent"));
     log_fields before = log_set_fields((log_fields){.request = http_id(q),
+                                                    .trace = trace[0] ? trace : NULL,
                                                     .method = label,
                                                     .route = http_route(q),
                                                     .client = http_client(q),
@@ -229,15 +249,15 @@ static status take_keys(api *a, const char *list, err *e) {
 
 // Requests are counted from 0 for the codes that each route answers with, or should never.
 static void begin_counters(metrics *m) {
-    static const char *const post[] = {"202", "400", "401", "409", "413", "415",
-                                       "422", "429", "500", "503", NULL};
+    static const char *const post[] = {"202", "207", "400", "401", "409", "413",
+                                       "415", "422", "429", "500", "503", NULL};
     static const char *const rest[] = {"200", "401", "404", "500", "503", NULL};
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         char label[160];
         const char *const one[] = {label, NULL};
         const route *r = &routes[i];
-        for (const char *const *code = strcmp(r->pattern, "/generate") ? rest : post; *code;
-             code++) {
+        bool submits = strncmp(r->pattern, "/generate", 9) == 0;
+        for (const char *const *code = submits ? post : rest; *code; code++) {
             snprintf(label, sizeof label, "route=\"%s\",method=\"%s\",code=\"%s\"", r->pattern,
                      r->method, *code);
             metrics_begin(m, "stemforge_http_requests_total", one);

@@ -6,6 +6,7 @@
 // api_jobs.c    the answers about jobs
 // api_list.c    the list of jobs, and its search
 // api_models.c  which models there are, and which one a request is for
+// api_submit.c  requests become jobs
 // api_stems.c   finished stems: their sound and their peaks
 // api_status.c  probes, metrics, the page
 #pragma once
@@ -71,6 +72,10 @@ bool api_find_job(api *a, http_request *q, const char *id, job *j);
 bool api_take_json(http_request *q); // the body says it is JSON
 void api_reply_invalid(http_request *q, status rc, const err *e, json *faults);
 
+// Whose jobs are counted together: the digest of the request's key, shortened; "" without keys.
+void api_client(const api *a, const http_request *q, char out[JOB_CLIENT_MAX + 1]);
+
+void api_post_batch(api *a, http_request *q, const char *unused);
 void api_post_generate(api *a, http_request *q, const char *unused);
 void api_post_check(api *a, http_request *q, const char *unused);
 void api_get_job(api *a, http_request *q, const char *id);

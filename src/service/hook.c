@@ -327,14 +327,14 @@ static void read_failure(hook_result *out, const fetch_response *r, const attemp
     snprintf(out->text, sizeof out->text, "%.250s", why->text);
 }
 
-static void post(const hook *h, const char *url, const fetch_header *headers, size_t header_count,
-                 bytes body, attempt *a, int64_t now_ms, hook_result *out) {
+static void post(const hook *h, const hook_message *m, const fetch_header *headers,
+                 size_t header_count, attempt *a, int64_t now_ms, hook_result *out) {
     fetch_request q = fetch_request_default();
     q.method = "POST";
-    q.url = url;
+    q.url = m->url;
     q.headers = headers;
     q.header_count = header_count;
-    q.body = body;
+    q.body = m->body;
     q.sink = drop;
     q.sink_arg = a;
     q.response_max = INT64_MAX; // drop has its own limit, which is no failure
@@ -367,27 +367,31 @@ static void refuse(hook_result *out, status rc, const err *why) {
     snprintf(out->text, sizeof out->text, "%.250s", why->text);
 }
 
-void hook_send(hook *h, const char *url, const char *webhook_id, bytes body, int64_t now_ms,
-               hook_result *out) {
+void hook_send(hook *h, const hook_message *m, int64_t now_ms, hook_result *out) {
     *out = (hook_result){.outcome = HOOK_RETRY, .label = "connect", .retry_after_ms = -1};
     char origin[ORIGIN_SIZE], stamp[24], signature[2 * HOOK_SIGNATURE_SIZE + 1];
+    char parent[TRACE_PARENT_LEN + 1];
     attempt a = {0};
     err why = {.text = ""};
     fetch_url *u = mem_alloc(sizeof *u);
-    status rc = u ? admit(h, url, u, origin, &a.trusted, &why) : err_set(&why, ERR_OOM, "callback");
+    status rc =
+        u ? admit(h, m->url, u, origin, &a.trusted, &why) : err_set(&why, ERR_OOM, "callback");
     mem_free(u);
     int64_t now_s = now_ms / 1000;
-    if (!rc) rc = sign_all(h, webhook_id, now_s, body, signature, &why);
+    if (!rc) rc = sign_all(h, m->webhook_id, now_s, m->body, signature, &why);
     if (rc) {
         refuse(out, rc, &why);
         return;
     }
     snprintf(stamp, sizeof stamp, "%lld", (long long)now_s);
-    fetch_header headers[] = {{"Content-Type", "application/json; charset=utf-8"},
-                              {"webhook-id", webhook_id},
-                              {"webhook-timestamp", stamp},
-                              {"webhook-signature", signature}};
-    post(h, url, headers, signature[0] ? 4 : 3, body, &a, now_ms, out);
+    fetch_header headers[5] = {{"Content-Type", "application/json; charset=utf-8"},
+                               {"webhook-id", m->webhook_id},
+                               {"webhook-timestamp", stamp}};
+    size_t n = 3;
+    if (signature[0]) headers[n++] = (fetch_header){"webhook-signature", signature};
+    if (trace_ok(m->trace) && !trace_child(parent, m->trace, NULL))
+        headers[n++] = (fetch_header){"traceparent", parent};
+    post(h, m, headers, n, &a, now_ms, out);
 }
 
 // ---- the outbox
@@ -443,7 +447,9 @@ static status send_claimed(hook *h, job_store *jobs, const job_hook *k, const ch
     *out = (hook_report){.ended_well = k->end == JOB_COMPLETED, .attempt = k->attempt};
     snprintf(out->id, sizeof out->id, "%s", k->id);
     snprintf(out->url, sizeof out->url, "%.*s", (int)strcspn(k->url, "?"), k->url);
-    hook_send(h, k->url, k->webhook_id, buf_bytes(&k->body), now.wall_ms, &out->result);
+    trace_id(out->trace, k->trace);
+    const hook_message m = {k->url, k->webhook_id, k->trace, buf_bytes(&k->body)};
+    hook_send(h, &m, now.wall_ms, &out->result);
     origins_leave(h->origins, origin, heard(&out->result), h->clock(h->clock_arg).mono_ms);
     return record_result(h, jobs, k, out, e);
 }

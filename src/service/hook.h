@@ -6,6 +6,7 @@
 // followed. A hook may be used by several threads.
 #pragma once
 #include "base/err.h"
+#include "base/trace.h"
 #include "store/job_hook.h"
 
 #define HOOK_URL_MAX 2048
@@ -53,10 +54,15 @@ typedef struct {
     char text[256]; // why, in one line; "" when delivered. Never holds the answer's body.
 } hook_result;
 
-// Makes one attempt to POST body to url. now_ms: wall clock, signed as the timestamp. Never fails:
+typedef struct {
+    const char *url, *webhook_id;
+    const char *trace; // a traceparent that goes on with it; NULL or another text: none
+    bytes body;
+} hook_message;
+
+// Makes one attempt to POST a message. now_ms: wall clock, signed as the timestamp. Never fails:
 // what went wrong is the result.
-void hook_send(hook *h, const char *url, const char *webhook_id, bytes body, int64_t now_ms,
-               hook_result *out);
+void hook_send(hook *h, const hook_message *m, int64_t now_ms, hook_result *out);
 
 // The signature header's value for one secret, for tests and docs: "v1,<base64>".
 #define HOOK_SIGNATURE_SIZE 48
@@ -65,10 +71,11 @@ status hook_sign(const char *secret, const char *webhook_id, int64_t timestamp_s
 
 typedef struct {
     char id[JOB_ID_MAX + 1];
-    char url[HOOK_URL_MAX + 1]; // without its query, for the line "Sent success callback to URL"
-    bool ended_well;            // the job completed: success callback; else error callback
-    int attempt;                // 1 for the first
-    job_hook_state state;       // after this attempt: delivered, pending (a retry is due), dead
+    char url[HOOK_URL_MAX + 1];   // without its query, for the line "Sent success callback to URL"
+    bool ended_well;              // the job completed: success callback; else error callback
+    int attempt;                  // 1 for the first
+    job_hook_state state;         // after this attempt: delivered, pending (a retry is due), dead
+    char trace[TRACE_ID_LEN + 1]; // of the job; "": none
     hook_result result;
 } hook_report;
 

@@ -110,10 +110,10 @@ struct metrics {
 
 // Counters with labels, all of them: here are those whose labels are known to no other file alone.
 static void begin_labelled(metrics *m) {
-    static const char *const rejected[] = {"reason=\"queue_full\"", "reason=\"not_ready\"",
-                                           "reason=\"invalid\"",    "reason=\"conflict\"",
-                                           "reason=\"busy\"",       "reason=\"io\"",
-                                           "reason=\"oom\"",        NULL};
+    static const char *const rejected[] = {
+        "reason=\"queue_full\"", "reason=\"key_quota\"", "reason=\"not_ready\"",
+        "reason=\"invalid\"",    "reason=\"conflict\"",  "reason=\"busy\"",
+        "reason=\"io\"",         "reason=\"oom\"",       NULL};
     static const char *const finished[] = {
         "status=\"completed\",reason=\"ok\"",         "status=\"canceled\",reason=\"canceled\"",
         "status=\"failed\",reason=\"model_error\"",   "status=\"failed\",reason=\"invalid\"",

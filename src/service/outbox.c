@@ -32,6 +32,7 @@ static void report(outbox *o, const hook_report *r) {
                   r->result.label ? r->result.label : "none");
     metrics_observe(o->metrics, "stemforge_callback_seconds", NULL, r->result.seconds);
     log_fields before = log_set_fields((log_fields){.job = r->id,
+                                                    .trace = r->trace[0] ? r->trace : NULL,
                                                     .status = r->result.code,
                                                     .attempt = r->attempt,
                                                     .seconds = r->result.seconds});

@@ -93,8 +93,8 @@ static void point_at(char *pointer, size_t cap, const char *wire) {
 }
 
 // The members of a body that are no fields.
-static const char *const own[] = {"generation_request_id", "audio_file_id", "callback_url", "model",
-                                  "parameters"};
+static const char *const own[] = {
+    "generation_request_id", "audio_file_id", "callback_url", "model", "priority", "parameters"};
 
 // A member that we read may be there once; of those that are ignored we do not count.
 static void check_twice(checker *c, bytes text) {
@@ -237,6 +237,20 @@ static void check_model(checker *c, const json *root) {
     c->r->model = name;
 }
 
+static void check_priority(checker *c, const json *root) {
+    static const char *const names[] = {"low", "normal", "high"};
+    const json *j = member(root, "priority");
+    const char *name = json_str_value(j);
+    if (!j) return;
+    for (int i = 0; name && i < (int)ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i])) continue;
+        c->r->priority = i - 1;
+        return;
+    }
+    fault(c, "/priority", "expected \"low\", \"normal\" or \"high\", found %s%.40s",
+          name ? "" : json_kind(j), name ? name : "");
+}
+
 // Of all stems.
 static double takes_in(const request *r) {
     return (double)r->ask.stem_count * MAX(r->ask.takes, 1);
@@ -261,6 +275,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
     check_model(&c, out->tree);
+    check_priority(&c, out->tree);
     out->work = length_seconds(&out->ask) * takes_in(out);
     if (rc) {
         json_free(c.faults);

@@ -16,6 +16,7 @@ typedef struct {
     char id[REQUEST_ID_MAX + 1], audio_file_id[REQUEST_ID_MAX + 1];
     const char *callback_url; // NULL: not given
     const char *model;        // which is to make it, as the request says; NULL: not said
+    int priority;             // -1 low, 0 normal, 1 high
     stemforge_request ask;    // what the engine is to make
     bool seed_given;
     double work; // seconds of audio in all

@@ -85,6 +85,7 @@ static void set_head(json *v, const job *j) {
     json_set_str(v, "audio_file_id", j->audio_file_id);
     json_set_str(v, "status", job_state_name(j->state));
     if (j->model[0]) json_set_str(v, "model", j->model);
+    if (j->priority) json_set_str(v, "priority", j->priority < 0 ? "low" : "high");
 }
 
 static void set_times(json *v, const job *j) {

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/trace.h"
 #include "request/length.h"
 #include "service/facts.h"
 #include "service/recording.h"
@@ -399,7 +400,10 @@ static void run_job(slot *s, const job *j) {
 }
 
 void worker_run_job(slot *s, const job *j) {
-    log_fields before = log_set_fields((log_fields){.job = j->id, .attempt = j->attempt});
+    char trace[TRACE_ID_LEN + 1];
+    trace_id(trace, j->trace);
+    log_fields before = log_set_fields(
+        (log_fields){.job = j->id, .attempt = j->attempt, .trace = trace[0] ? trace : NULL});
     run_job(s, j);
     log_set_fields(before);
 }

@@ -40,7 +40,8 @@ static status find_existing(db_tx *t, submit_args *a, err *e) {
     if (!same) {
         return err_set(e, ERR_CONFLICT, "generation_request_id was used before with another body");
     }
-    *a->out = (job_submitted){true, db_get_int(q, 0), (job_state)db_get_int(q, 1)};
+    *a->out = (job_submitted){
+        .existed = true, .seq = db_get_int(q, 0), .state = (job_state)db_get_int(q, 1)};
     return OK;
 }
 
@@ -70,6 +71,21 @@ static status check_room(db_tx *t, const submit_args *a, err *e) {
     return err_set(e, ERR_LIMIT, "the queue is full: %d jobs are waiting", a->s->config.queue_max);
 }
 
+static bool client_counts(const submit_args *a) {
+    return a->s->config.client_max > 0 && a->n->client && a->n->client[0];
+}
+
+static status check_client(db_tx *t, const submit_args *a, err *e) {
+    if (!client_counts(a)) return OK;
+    db_query *q = db_stmt(t, Q_COUNT_CLIENT);
+    db_bind_text(q, 1, a->n->client);
+    status rc = db_step(t, q, e);
+    a->out->too_many = !rc && db_get_int(q, 0) >= a->s->config.client_max;
+    if (rc || !a->out->too_many) return rc;
+    return err_set(e, ERR_LIMIT, "expected at most %d jobs of one key that wait or run, found %lld",
+                   a->s->config.client_max, (long long)db_get_int(q, 0));
+}
+
 static status insert_stems(db_tx *t, const job_new *n, int64_t seq, err *e) {
     for (size_t i = 0; i < n->stem_count; i++) {
         db_query *q = db_stmt(t, Q_INSERT_STEM);
@@ -94,6 +110,8 @@ static void bind_job(db_query *q, const submit_args *a) {
     db_bind_int(q, 8, (int64_t)(n->work * 1000 + 0.5));
     db_bind_text(q, 10, n->warnings);
     db_bind_text(q, 11, n->model ? n->model : "");
+    db_bind_int(q, 12, n->priority);
+    db_bind_text(q, 13, n->client ? n->client : "");
 }
 
 static status insert_job(db_tx *t, submit_args *a, err *e) {
@@ -119,7 +137,7 @@ static status submit_at_once(db_tx *t, void *arg, err *e) {
     db_query *q = db_stmt(t, Q_SUBMIT);
     bind_job(q, a);
     if (a->s->config.caller_time) db_bind_int(q, 9, a->now.wall_ms);
-    db_bind_text(q, 12, buf_str(&names));
+    db_bind_text(q, 14, buf_str(&names));
     if (!rc) rc = db_step(t, q, e);
     if (!rc) a->out->seq = db_get_int(q, 0);
     buf_deinit(&names);
@@ -132,6 +150,7 @@ static status submit_work(db_tx *t, void *arg, err *e) {
     status rc = find_existing(t, a, e);
     if (rc != ERR_NOT_FOUND) return rc;
     rc = check_room(t, a, e);
+    if (!rc) rc = check_client(t, a, e);
     if (!rc) rc = insert_job(t, a, e);
     return rc == ERR_NOT_FOUND ? find_existing(t, a, e) : rc;
 }
@@ -146,6 +165,7 @@ static status check_new(const job_store *s, const job_new *n, err *e) {
         if (strlen(n->stems[i]) > JOB_STEM_NAME_MAX) return err_set(e, ERR_ARG, "stem name");
     }
     if (n->model && strlen(n->model) > JOB_MODEL_MAX) return err_set(e, ERR_ARG, "model name");
+    if (n->client && strlen(n->client) > JOB_CLIENT_MAX) return err_set(e, ERR_ARG, "client name");
     if (n->request.n > JOB_REQUEST_MAX) return err_set(e, ERR_LIMIT, "request is too long");
     if (!(n->work > 0 && n->work < 1e12)) return err_set(e, ERR_ARG, "work out of range");
     if (n->callback_url && !s->config.render) return err_set(e, ERR_ARG, "no callback renderer");
@@ -158,7 +178,8 @@ status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *o
     status rc = check_new(s, n, e);
     if (!rc) rc = hash_sha256(a.digest, n->canonical, e);
     if (rc) return rc;
-    rc = has_room(s) ? db_write_one(s->d, submit_at_once, &a, e) : ERR_NOT_FOUND;
+    bool at_once = has_room(s) && !client_counts(&a);
+    rc = at_once ? db_write_one(s->d, submit_at_once, &a, e) : ERR_NOT_FOUND;
     if (rc == ERR_NOT_FOUND) rc = db_write(s->d, submit_work, &a, e);
     if (!rc && !out->existed) atomic_fetch_add(&s->submitted, 1);
     if (!rc && !out->existed) job_news_tell(s, JOB_NEWS_QUEUED, "");

@@ -27,6 +27,13 @@
 #define JOB_FACTS_MAX ((size_t)64 << 10)
 #define JOB_TEXT_MAX 500 // error texts are cut to this
 #define JOB_MODEL_MAX 31
+#define JOB_CLIENT_MAX 31
+
+// Waiting jobs run in the order of seq - JOB_PRIORITY_STEP * priority, so a job of high priority
+// passes those of normal priority that came among the JOB_PRIORITY_STEP before it, and no others:
+// nobody waits for ever.
+typedef enum { JOB_PRIORITY_LOW = -1, JOB_PRIORITY_NORMAL, JOB_PRIORITY_HIGH } job_priority;
+#define JOB_PRIORITY_STEP 500
 
 typedef struct job_store job_store;
 
@@ -79,6 +86,7 @@ typedef struct {
     uint64_t seed;
     double work;                   // as submitted
     char model[JOB_MODEL_MAX + 1]; // as submitted
+    job_priority priority;         // as submitted
     int attempt;                   // claims since something was last achieved; 1 during the first
     bool cancel_asked;             // running, and to be stopped
     int64_t created_ms, started_ms, ended_ms; // wall; 0: not yet. started_ms: the latest claim
@@ -104,6 +112,7 @@ typedef status (*job_render)(void *arg, const job *j, buf *body, err *e);
 
 typedef struct {
     int queue_max;     // queued jobs before submit says ERR_LIMIT; default 1000
+    int client_max;    // jobs of one client that wait or run, likewise; 0: no limit; the default
     int attempts_max;  // claims that achieve nothing before a job fails as poison; 0: no limit; 5
     int64_t lease_ms;  // default 60,000; renew at a third of it
     job_render render; // needed if any job has a callback_url
@@ -146,17 +155,21 @@ typedef struct {
     uint64_t seed;
     const char *model; // the family that is to make it, "stable_audio"; NULL: whoever comes
     double work;       // any measure of the effort, e.g. seconds of audio; > 0
+    job_priority priority;
+    const char *client; // whose jobs are counted together; NULL: nobody's
 } job_new;
 
 typedef struct {
     bool existed; // an earlier submission of the same body; nothing was stored
     int64_t seq;
     job_state state; // of the existing one; else queued
+    bool too_many;   // ERR_LIMIT was said because of client_max
 } job_submitted;
 
-// OK: durable. ERR_CONFLICT: the id is taken by another body. ERR_LIMIT: queue full. ERR_IO: disk
-// full, read-only or failing; nothing was promised (after a failed sync it may yet turn up at the
-// next start, whole).
+// OK: durable. ERR_CONFLICT: the id is taken by another body. ERR_LIMIT: queue full, or too many
+// jobs of this client (of a shared database: give or take what others submit just now). ERR_IO:
+// disk full, read-only or failing; nothing was promised (after a failed sync it may yet turn up at
+// the next start, whole).
 status job_submit(job_store *s, const job_new *n, job_time now, job_submitted *out, err *e);
 
 // ---- steering

@@ -11,6 +11,7 @@
 
 void job_hook_deinit(job_hook *h) {
     mem_free(h->url);
+    mem_free(h->trace);
     buf_deinit(&h->body);
     *h = (job_hook){0};
 }
@@ -119,7 +120,8 @@ static status take_hook(db_tx *t, hook_args *a, int64_t seq, err *e) {
     snprintf(h->id, sizeof h->id, "%s", j.id);
     h->end = j.state;
     h->url = j.callback_url;
-    j.callback_url = NULL; // h's now
+    h->trace = j.trace;
+    j.callback_url = j.trace = NULL; // h's now
     job_deinit(&j);
     return OK;
 }

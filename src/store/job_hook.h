@@ -11,6 +11,7 @@ typedef struct {
     job_state end; // how the job ended
     int attempt;   // this one; 1 for the first
     char *url;
+    char *trace; // as the job was submitted with; NULL: nothing
     buf body;
 } job_hook;
 void job_hook_deinit(job_hook *h); // zeroed is fine

@@ -150,8 +150,17 @@ static const char MIGRATION_6[] = "CREATE TABLE papers("
                                   " body BYTEA NOT NULL,"
                                   " seen_ms BIGINT NOT NULL);";
 
-const char *const job_pg_migrations[JOB_PG_VERSION] = {MIGRATION_1, MIGRATION_2, MIGRATION_3,
-                                                       MIGRATION_4, MIGRATION_5, MIGRATION_6};
+// In which order jobs wait, and whose they are.
+static const char MIGRATION_7[] =
+    "ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0,"
+    " ADD COLUMN client TEXT NOT NULL DEFAULT '';"
+    "DROP INDEX job_waiting;"
+    "CREATE INDEX job_waiting ON job(" JOB_RANK ", seq) INCLUDE (work, model) WHERE state = 0;"
+    "CREATE INDEX job_oldest ON job(seq) INCLUDE (created_ms) WHERE state = 0;"
+    "CREATE INDEX job_client ON job(client) WHERE client <> '' AND state < 2;";
+
+const char *const job_pg_migrations[JOB_PG_VERSION] = {
+    MIGRATION_1, MIGRATION_2, MIGRATION_3, MIGRATION_4, MIGRATION_5, MIGRATION_6, MIGRATION_7};
 
 #define HOLDER "current_setting('stemforge.process')"
 #define NOW_MS "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
@@ -160,11 +169,12 @@ const char *const job_pg_own[Q_COUNT] = {
     // A job with its stems, in one statement. No row: the id is taken.
     [Q_SUBMIT] =
         "WITH j AS (INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed,"
-        " work, created_ms, warnings, model) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-        " coalesce(?9, " NOW_MS "), ?10, ?11) ON CONFLICT(id) DO NOTHING RETURNING seq),"
+        " work, created_ms, warnings, model, priority, client) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
+        " ?8, coalesce(?9, " NOW_MS "), ?10, ?11, ?12, ?13) ON CONFLICT(id) DO NOTHING"
+        " RETURNING seq),"
         " s AS (INSERT INTO stem(seq, pos, name) SELECT j.seq, n.pos - 1, n.name FROM j,"
-        " unnest(string_to_array(?12, ',')) WITH ORDINALITY n(name, pos))"
-        " SELECT seq, mark(?13, ?14) FROM j",
+        " unnest(string_to_array(?14, ',')) WITH ORDINALITY n(name, pos))"
+        " SELECT seq, mark(?15, ?16) FROM j",
     // Of the jobs whose numbers stand in ?1, separated by commas.
     [Q_STEMS_OF] =
         "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
@@ -179,7 +189,7 @@ const char *const job_pg_own[Q_COUNT] = {
     [Q_EXPIRE] = "UPDATE job SET state = 0, wait_mono = 0 WHERE seq IN (SELECT seq FROM job"
                  " WHERE state = 1 AND lease_mono <= ?1 FOR UPDATE SKIP LOCKED)",
     [Q_NEXT] = "SELECT seq, attempt, cancel_asked FROM job WHERE state = 0 AND wait_mono <= ?1"
-               " AND " JOB_FITS " ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED",
+               " AND " JOB_FITS " ORDER BY " JOB_RANK ", seq LIMIT 1 FOR UPDATE SKIP LOCKED",
     // Of this process: what a suspect may end is no other one.
     [Q_ALONE] =
         "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 AND holder = " HOLDER " LIMIT 1",

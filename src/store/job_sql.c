@@ -13,14 +13,16 @@
     "SELECT j.seq, j.id, j.audio_file_id, j.state, " request ", j.callback_url, j.trace, j.seed,"  \
     " j.work, j.attempt, j.cancel_asked, j.created_ms, j.started_ms, j.ended_ms, j.run_ms,"        \
     " j.error, j.error_code, h.state, h.webhook_id, h.attempts, h.last_code, h.due_ms, h.last_ms," \
-    " h.last_error, j.warnings, j.model FROM job j LEFT JOIN hook h ON h.seq = j.seq "
+    " h.last_error, j.warnings, j.model, j.priority FROM job j LEFT JOIN hook h ON h.seq = j.seq "
 
 const char *const job_sql_shared[Q_COUNT] = {
     [Q_FIND_ID] = "SELECT seq, state, digest FROM job WHERE id = ?1",
     [Q_INSERT_JOB] =
         "INSERT INTO job(id, audio_file_id, digest, request, callback_url, trace, seed, work,"
-        " created_ms, warnings, model) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-        " ON CONFLICT(id) DO NOTHING RETURNING seq",
+        " created_ms, warnings, model, priority, client) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+        "?9,"
+        " ?10, ?11, ?12, ?13) ON CONFLICT(id) DO NOTHING RETURNING seq",
+    [Q_COUNT_CLIENT] = "SELECT count(*) FROM job WHERE client = ?1 AND client <> '' AND state < 2",
     [Q_INSERT_STEM] = "INSERT INTO stem(seq, pos, name) VALUES (?1, ?2, ?3)",
 
     [Q_RENEW] = "UPDATE job SET lease_mono = ?2, run_ms = run_ms + CASE WHEN ?3 > seen_mono THEN "
@@ -53,7 +55,9 @@ const char *const job_sql_shared[Q_COUNT] = {
     [Q_STEMS] = "SELECT name, done, progress, done_ms, key, size, md5, etag, sample_rate, channels,"
                 " seconds, facts FROM stem WHERE seq = ?1 ORDER BY pos",
     // Of those that the same model makes.
-    [Q_AHEAD] = "SELECT count(*), coalesce(sum(work), 0) FROM job WHERE state = 0 AND seq < ?1"
+    [Q_AHEAD] = "SELECT count(*), coalesce(sum(work), 0) FROM job WHERE state = 0"
+                " AND " JOB_RANK " <= (SELECT " JOB_RANK " FROM job WHERE seq = ?1)"
+                " AND (seq < ?1 OR " JOB_RANK " < (SELECT " JOB_RANK " FROM job WHERE seq = ?1))"
                 " AND model = (SELECT model FROM job WHERE seq = ?1)",
     [Q_RUNNING_WORK] = "SELECT coalesce(sum(j.work * (1.0 - (SELECT avg(progress) FROM stem"
                        " WHERE seq = j.seq))), 0) FROM job j WHERE j.state = 1"

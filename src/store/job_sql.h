@@ -16,6 +16,7 @@ typedef enum {
     Q_RECOVER_HOOKS,
     Q_FIND_ID,
     Q_COUNT_QUEUED,
+    Q_COUNT_CLIENT,
     Q_INSERT_JOB,
     Q_INSERT_STEM,
     Q_SUBMIT,
@@ -66,8 +67,11 @@ typedef enum {
 } query;
 
 #define JOB_APPLICATION_ID 0x53464a31 // "SFJ1"
-#define JOB_SQLITE_VERSION 5
-#define JOB_PG_VERSION 6
+#define JOB_SQLITE_VERSION 6
+#define JOB_PG_VERSION 7
+// What waiting jobs are ordered by (job.h); indexes have this very expression.
+#define JOB_RANK "(seq - 500 * priority)"
+_Static_assert(JOB_PRIORITY_STEP == 500, "JOB_RANK says the step");
 // Whether a job is for the model ?2; '' is for all.
 #define JOB_FITS "(?2 = '' OR model = '' OR model = ?2)"
 extern const char *const job_sql_shared[Q_COUNT];

@@ -92,8 +92,15 @@ static const char MIGRATION_4[] = "ALTER TABLE stem ADD COLUMN facts TEXT;";
 // The family of models that is to make a job; '': whoever comes.
 static const char MIGRATION_5[] = "ALTER TABLE job ADD COLUMN model TEXT NOT NULL DEFAULT '';";
 
+// In which order jobs wait, and whose they are.
+static const char MIGRATION_6[] =
+    "ALTER TABLE job ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN client TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX job_waiting ON job(" JOB_RANK ", seq) WHERE state = 0;"
+    "CREATE INDEX job_client ON job(client) WHERE client <> '' AND state < 2;";
+
 const char *const job_sqlite_migrations[JOB_SQLITE_VERSION] = {
-    MIGRATION_1, MIGRATION_2, MIGRATION_3, MIGRATION_4, MIGRATION_5};
+    MIGRATION_1, MIGRATION_2, MIGRATION_3, MIGRATION_4, MIGRATION_5, MIGRATION_6};
 
 const char *const job_sqlite_own[Q_COUNT] = {
     // At open: whoever ran or sent these is dead, since the database is ours alone.
@@ -107,7 +114,7 @@ const char *const job_sqlite_own[Q_COUNT] = {
     // A worker owns a job only while its lease runs, so the job of a hung one comes back.
     [Q_EXPIRE] = "UPDATE job SET state = 0, wait_mono = 0 WHERE state = 1 AND lease_mono <= ?1",
     [Q_NEXT] = "SELECT seq, attempt, cancel_asked FROM job WHERE state = 0 AND wait_mono <= ?1"
-               " AND " JOB_FITS " ORDER BY seq LIMIT 1",
+               " AND " JOB_FITS " ORDER BY " JOB_RANK ", seq LIMIT 1",
     // A suspect that runs, and any job that runs.
     [Q_ALONE] = "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 LIMIT 1",
     [Q_BUSY] = "SELECT 1 FROM job WHERE state = 1 LIMIT 1",

@@ -134,6 +134,7 @@ static status read_row(db_query *q, job *j, err *e) {
     j->ended_ms = db_get_int(q, 13);
     j->run_seconds = (double)db_get_int(q, 14) / 1000;
     sql_copy_text(q, 25, j->model, sizeof j->model);
+    j->priority = (job_priority)db_get_int(q, 26);
     read_hook(q, j);
     return read_texts(q, j, e);
 }

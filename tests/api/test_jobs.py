@@ -45,6 +45,79 @@ class Jobs(Case):
         for query in ["limit=0", "limit=501", "limit=x", "status=done", "after=-1", "limit="]:
             self.assertEqual(self.s.ask("GET", "/jobs?" + query).code, 400, query)
 
+    def test_many_requests_in_one_call_are_answered_each_by_itself(self):
+        good, other = request(), request(target_stems=["bass"], parameters={"prompt": "two"})
+        self.s.submit(other)
+        changed = {**other, "target_stems": ["drums"]}
+        wrong = request(target_stems=["kazoo"])
+        a = self.s.ask("POST", "/generate/batch", {"requests": [good, other, changed, wrong, 7, good]})
+        self.assertEqual(a.code, 207)
+        results = a.json["results"]
+        self.assertEqual([r["status"] for r in results], [202, 202, 409, 422, 400, 202])
+        self.assertEqual([r.get("replayed") for r in results], [False, True, None, None, None, True])
+        self.assertEqual(results[0]["accepted"]["generation_request_id"], good["generation_request_id"])
+        self.assertEqual(results[3]["problem"]["errors"][0]["pointer"], "/target_stems/0")
+        self.assertNotIn("generation_request_id", results[4])
+        for body in (good, other):
+            self.s.wait_job(body["generation_request_id"])
+        # A request of a batch is the same request alone, as it stands in the text.
+        self.assertEqual(self.s.ask("POST", "/generate", good).headers["Idempotent-Replayed"], "true")
+
+    def test_a_batch_that_is_none_is_refused_whole(self):
+        for body, code in (({"requests": []}, 422), ({"requests": {}}, 422), ({}, 422), ({"requests": [{}] * 101}, 422), ([], 422)):
+            self.assertEqual(self.s.ask("POST", "/generate/batch", body).code, code, body)
+        headers = {"Content-Type": "application/json"}
+        self.assertEqual(self.s.ask("POST", "/generate/batch", '{"requests": [', headers).code, 400)
+        twice = json.dumps({"requests": [request()]})[:-1] + ', "requests": []}'
+        self.assertEqual(self.s.ask("POST", "/generate/batch", twice, headers).code, 422)
+
+    def test_high_priority_goes_first(self):
+        running = self.s.submit(parameters={"prompt": "slow:2000"})
+        self.s.wait_job(running, "processing")
+        low, normal, high = (self.s.submit(priority=p, parameters={"prompt": "slow:300"}) for p in ("low", None, "high"))
+        self.assertEqual([self.s.job(id)["position"] for id in (low, normal, high)], [2, 1, 0])
+        self.assertEqual([self.s.job(id).get("priority") for id in (low, normal, high)], ["low", None, "high"])
+        ended = [self.s.wait_job(id, seconds=30)["completed_at"] for id in (high, normal, low)]
+        self.assertEqual(ended, sorted(ended))
+        a = self.s.ask("POST", "/generate", request(priority="urgent"))
+        self.assertEqual((a.code, a.json["errors"][0]["pointer"]), (422, "/priority"))
+
+    def test_one_key_may_have_so_many_jobs_at_once(self):
+        s = self.serve(API_KEYS="mine,yours", API_KEY_JOBS_MAX=2)
+        def post(key, body):
+            return s.ask("POST", "/generate", body, {"X-Api-Key": key})
+        bodies = [request(parameters={"prompt": "slow:60000"}) for _ in range(3)]
+        self.assertEqual([post("mine", b).code for b in bodies], [202, 202, 429])
+        a = post("mine", bodies[2])
+        self.assertEqual(a.json["type"], "urn:stemforge:problem:key-quota")
+        self.assertGreaterEqual(int(a.headers["Retry-After"]), 1)
+        self.assertEqual(post("mine", bodies[1]).code, 202)  # the same again is no other job
+        self.assertEqual(post("yours", request()).code, 202)
+        id = bodies[1]["generation_request_id"]
+        self.assertEqual(s.ask("POST", f"/jobs/{id}/cancel", headers={"X-Api-Key": "yours"}).code, 200)
+        self.assertEqual(post("mine", bodies[2]).code, 202)
+        s.ask("POST", f"/jobs/{bodies[0]['generation_request_id']}/cancel", headers={"X-Api-Key": "mine"})
+
+    def test_a_trace_goes_from_the_request_to_the_log_and_the_callback(self):
+        s = self.serve(LOG_FORMAT="json")
+        receiver = self.receive()
+        trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+        body = request(callback_url=receiver.url)
+        a = s.ask("POST", "/generate", body, {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "Content-Type": "application/json"})
+        self.assertEqual(a.code, 202)
+        eventually("the callback", lambda: receiver.got, 20)
+        version, id, parent, flags = receiver.got[0][0]["traceparent"].split("-")
+        self.assertEqual((version, id, flags), ("00", trace, "01"))
+        self.assertNotEqual(parent, "00f067aa0ba902b7")
+        def modules():
+            lines = [json.loads(l) for l in s.log().splitlines() if l.startswith("{")]
+            return {l["module"] for l in lines if l.get("trace_id") == trace}
+        eventually("its lines", lambda: modules() == {"http", "worker", "callback"}, 10)
+        plain = request(callback_url=receiver.url)
+        self.assertEqual(s.ask("POST", "/generate", plain, {"traceparent": "00-nonsense", "Content-Type": "application/json"}).code, 202)
+        eventually("the second callback", lambda: len(receiver.got) == 2, 20)
+        self.assertNotIn("traceparent", receiver.got[1][0])
+
     def test_what_is_not_there_is_404(self):
         for method, path in [("GET", "/jobs/none"), ("DELETE", "/jobs/none"), ("POST", "/jobs/none/cancel"),
                              ("POST", "/jobs/none/redeliver"), ("GET", "/jobs/none/events"), ("GET", "/nothing"),

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "base/trace.h"
 
 Test(err, text_is_one_line) {
     err e;
@@ -193,4 +194,59 @@ Test(json, gives_a_member_back_byte_for_byte) {
     cr_assert(p.n == 2 && memcmp(p.p, "12", 2) == 0);
     cr_assert_eq(json_member_text(bytes_of(text), "x").n, 0);
     cr_assert_eq(json_member_text(bytes_of("{}"), "x").n, 0);
+}
+
+Test(json, items_as_they_stand_in_the_text) {
+    static const char *const items[] = {"{\"a\": [1, \"],\"]}", "2.50", "\"x, y\"", "[]"};
+    char text[128];
+    snprintf(text, sizeof text, " [ %s,%s , %s\n, %s ] ", items[0], items[1], items[2], items[3]);
+    for (size_t i = 0; i < ARRAY_LEN(items); i++) {
+        bytes found = json_item_text(bytes_of(text), i);
+        cr_assert_eq(found.n, strlen(items[i]), "item %zu", i);
+        cr_assert_eq(memcmp(found.p, items[i], found.n), 0, "item %zu", i);
+    }
+    cr_assert_eq(json_item_text(bytes_of(text), ARRAY_LEN(items)).n, 0);
+    cr_assert_eq(json_item_text(bytes_of("[]"), 0).n, 0);
+}
+
+// The examples of W3C Trace Context, section 3.2.
+#define TRACE_OF_W3C "4bf92f3577b34da6a3ce929d0e0e4736"
+
+Test(trace, headers_that_may_be_passed_on_and_others) {
+    static const char *const good[] = {"00-" TRACE_OF_W3C "-00f067aa0ba902b7-01",
+                                       "00-" TRACE_OF_W3C "-00f067aa0ba902b7-00",
+                                       "cc-" TRACE_OF_W3C "-00f067aa0ba902b7-01-what-comes-later"};
+    static const char *const bad[] = {"",
+                                      "00-" TRACE_OF_W3C "-00f067aa0ba902b7",
+                                      "00-" TRACE_OF_W3C "-00f067aa0ba902b7-01-more",
+                                      "00-" TRACE_OF_W3C "-00f067aa0ba902b7-1",
+                                      "ff-" TRACE_OF_W3C "-00f067aa0ba902b7-01",
+                                      "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+                                      "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                                      "00-" TRACE_OF_W3C "-0000000000000000-01",
+                                      "00_" TRACE_OF_W3C "_00f067aa0ba902b7_01"};
+    char id[TRACE_ID_LEN + 1];
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        cr_assert(trace_ok(good[i]), "%s", good[i]);
+        trace_id(id, good[i]);
+        cr_assert_str_eq(id, TRACE_OF_W3C);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) cr_assert_not(trace_ok(bad[i]), "%s", bad[i]);
+    cr_assert_not(trace_ok(NULL));
+    trace_id(id, NULL);
+    cr_assert_str_eq(id, "");
+}
+
+Test(trace, what_we_send_is_of_the_same_trace_with_us_as_parent) {
+    static const char *const from = "cc-" TRACE_OF_W3C "-00f067aa0ba902b7-01-later";
+    char one[TRACE_PARENT_LEN + 1], two[TRACE_PARENT_LEN + 1], id[TRACE_ID_LEN + 1];
+    cr_assert_eq(trace_child(one, from, NULL), OK);
+    cr_assert_eq(trace_child(two, from, NULL), OK);
+    cr_assert(trace_ok(one));
+    trace_id(id, one);
+    cr_assert_str_eq(id, TRACE_OF_W3C);
+    cr_assert_eq(strncmp(one, "00-", 3), 0);
+    cr_assert_str_eq(one + TRACE_PARENT_LEN - 3, "-01");
+    cr_assert_str_neq(one, two);
+    cr_assert_null(strstr(one, "00f067aa0ba902b7"));
 }

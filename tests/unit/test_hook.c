@@ -175,7 +175,8 @@ static const int64_t NOW = 1614265330123;
 
 static hook_result send_to(hook *h, const char *url) {
     hook_result r;
-    hook_send(h, url, "msg_1", bytes_of("{\"a\":1}"), NOW, &r);
+    hook_send(h, &(hook_message){.url = url, .webhook_id = "msg_1", .body = bytes_of("{\"a\":1}")},
+              NOW, &r);
     settle();
     return r;
 }
@@ -573,7 +574,10 @@ Test(hook, open_and_send_survive_each_failed_allocation) {
     for (int n = 0; n < 4; n++) {
         hook_result r;
         mem_fail_after(n);
-        hook_send(h, "http://127.0.0.1:9/", "m", bytes_of("{}"), NOW, &r);
+        hook_send(h,
+                  &(hook_message){
+                      .url = "http://127.0.0.1:9/", .webhook_id = "m", .body = bytes_of("{}")},
+                  NOW, &r);
         mem_fail_after(-1);
         cr_assert_eq(r.outcome, HOOK_UNSENT);
         cr_assert_neq(r.text[0], 0);

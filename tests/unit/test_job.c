@@ -504,3 +504,86 @@ Test(job, delete_and_purge_spare_what_is_not_over) {
     cr_assert_eq(st.hooks[JOB_HOOK_DEAD], 0);
     job_store_close(s);
 }
+
+// ---- whose turn it is
+
+static void submit_as(job_store *s, const char *id, job_priority priority) {
+    job_new n = make(id);
+    job_submitted out;
+    err e;
+    n.priority = priority;
+    cr_assert_eq(job_submit(s, &n, T0, &out, &e), OK, "%s", e.text);
+}
+
+static int ahead_of(job_store *s, const char *id) {
+    int ahead = -1;
+    double work;
+    cr_assert_eq(job_position(s, id, &ahead, &work, NULL), OK);
+    return ahead;
+}
+
+Test(job, a_high_priority_passes_what_waits_and_a_low_one_lets_pass) {
+    job_store *s = open_at(new_queue());
+    submit_as(s, "low", JOB_PRIORITY_LOW);
+    submit_as(s, "first", JOB_PRIORITY_NORMAL);
+    submit_as(s, "second", JOB_PRIORITY_NORMAL);
+    submit_as(s, "high", JOB_PRIORITY_HIGH);
+    cr_assert_eq(ahead_of(s, "high"), 0);
+    cr_assert_eq(ahead_of(s, "first"), 1);
+    cr_assert_eq(ahead_of(s, "second"), 2);
+    cr_assert_eq(ahead_of(s, "low"), 3);
+    job j = get(s, "high");
+    cr_assert_eq(j.priority, JOB_PRIORITY_HIGH);
+    job_deinit(&j);
+    static const char *const order[] = {"high", "first", "second", "low"};
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) claim(s, at(1), order[i]);
+    job_store_close(s);
+}
+
+Test(job, nobody_is_passed_by_more_than_the_step) {
+    job_config c = config();
+    c.queue_max = 2 * JOB_PRIORITY_STEP;
+    job_store *s;
+    char id[16];
+    cr_assert_eq(job_store_open(&s, new_queue(), &c, NULL), OK);
+    submit(s, "old");
+    for (int i = 1; i < JOB_PRIORITY_STEP + 20; i++) {
+        snprintf(id, sizeof id, "h%d", i);
+        submit_as(s, id, JOB_PRIORITY_HIGH);
+    }
+    // Number 1 + 500 has the same rank and came later.
+    cr_assert_eq(ahead_of(s, "old"), JOB_PRIORITY_STEP - 1);
+    job_store_close(s);
+}
+
+static status submit_of(job_store *s, const char *id, const char *client, job_submitted *out) {
+    job_new n = make(id);
+    n.client = client;
+    return job_submit(s, &n, T0, out, NULL);
+}
+
+Test(job, one_client_may_have_so_many_jobs_and_others_are_not_concerned) {
+    job_config c = config();
+    c.client_max = 2;
+    job_store *s;
+    job_submitted out;
+    cr_assert_eq(job_store_open(&s, new_queue(), &c, NULL), OK);
+    cr_assert_eq(submit_of(s, "a", "k1", &out), OK);
+    cr_assert_eq(submit_of(s, "b", "k1", &out), OK);
+    cr_assert_eq(submit_of(s, "c", "k1", &out), ERR_LIMIT);
+    cr_assert(out.too_many);
+    cr_assert_eq(submit_of(s, "a", "k1", &out), OK); // again: it is there
+    cr_assert(out.existed);
+    cr_assert_eq(submit_of(s, "d", "k2", &out), OK);
+    for (int i = 0; i < 3; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "n%d", i);
+        cr_assert_eq(submit_of(s, id, NULL, &out), OK); // of nobody: not counted
+    }
+    claim_token t = claim(s, at(1), "a"); // it runs, and counts
+    cr_assert_eq(submit_of(s, "c", "k1", &out), ERR_LIMIT);
+    cr_assert_eq(finish(s, t, JOB_FAILED, "x", "y", at(2), NULL), OK);
+    cr_assert_eq(submit_of(s, "c", "k1", &out), OK);
+    cr_assert_not(out.too_many);
+    job_store_close(s);
+}
