@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
+// What came from outside may hold anything, and what is too long is cut anywhere.
 static void one_line(char *s) {
+    utf8_mend(s);
     for (; *s; s++) {
         if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = ' ';
     }
@@ -42,6 +46,7 @@ status err_errno(err *e, const char *fmt, ...) {
         // The XSI strerror_r: returns int and fills the buffer.
         if (strerror_r(no, why, sizeof why)) snprintf(why, sizeof why, "errno %d", no);
         snprintf(e->text + n, sizeof e->text - n, ": %s", why);
+        one_line(e->text);
     }
     return code;
 }
@@ -55,6 +60,7 @@ status err_within(err *e, status code, const char *fmt, ...) {
     va_end(ap);
     size_t n = strlen(e->text);
     snprintf(e->text + n, sizeof e->text - n, ": %s", inner.text);
+    one_line(e->text);
     memcpy(e->where, inner.where, sizeof e->where);
     return code;
 }

@@ -1,6 +1,8 @@
 // utf8.c - see utf8.h; RFC 3629.
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t utf8_next(uint32_t *cp, const uint8_t *p, size_t n) {
     *cp = p[0];
     if (p[0] < 0x80) return 1;
@@ -38,4 +40,18 @@ size_t utf8_length(bytes text) {
     size_t n = 0;
     for (size_t i = 0; i < text.n; i++) n += (text.p[i] & 0xC0) != 0x80;
     return n;
+}
+
+void utf8_mend(char *s) {
+    size_t n = strlen(s), to = 0;
+    bool none = false;
+    for (size_t i = 0, len; i < n; i += len ? len : 1) {
+        uint32_t cp;
+        len = utf8_next(&cp, (const uint8_t *)s + i, n - i);
+        if (!len && !none) s[to++] = '?';
+        none = !len;
+        memmove(s + to, s + i, len);
+        to += len;
+    }
+    s[to] = 0;
 }

@@ -11,3 +11,5 @@ size_t utf8_valid(bytes text);
 size_t utf8_prev(bytes text, size_t end);
 // Characters of a text that is UTF-8.
 size_t utf8_length(bytes text);
+// Makes a text UTF-8 in place: what is none, such as a character that was cut, becomes one '?'.
+void utf8_mend(char *s);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "request/sections.h"
 #include "request/stems.h"
 #include "request/warnings.h"
@@ -20,6 +21,7 @@ static void say(unmet *to, const char *field, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, UNMET_TEXT, fmt, ap);
     va_end(ap);
+    utf8_mend(text);
     to->item[to->n++] = (stemforge_warning){WARNING_UNMET, field, text};
 }
 

@@ -16,5 +16,5 @@ void warnings_add(warnings *w, const char *code, const char *field, const char *
     va_start(ap, fmt);
     vsnprintf(one->text, sizeof one->text, fmt, ap);
     va_end(ap);
-    one->text[utf8_valid(bytes_of(one->text))] = 0;
+    utf8_mend(one->text);
 }

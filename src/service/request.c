@@ -40,6 +40,7 @@ static void fault(checker *c, const char *pointer, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    utf8_mend(text); // what was found may be cut inside a character
     json *one = json_new_object();
     bool ok = json_set_str(one, "pointer", pointer) && json_set_str(one, "detail", text);
     if (!json_add(c->faults, one) || !ok) c->oom = true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "base/utf8.h"
 #include "service/facts.h"
 #include "service/stem_file.h"
 
@@ -76,7 +77,10 @@ static json *hook_json(const job *j) {
     json_set_int(h, "last_status", j->hook.last_code);
     set_time(h, "last_attempt_at", j->hook.last_ms);
     set_time(h, "next_attempt_at", j->hook.state == JOB_HOOK_PENDING ? j->hook.next_ms : 0);
-    if (j->hook.last_error[0]) json_set_str(h, "last_error", j->hook.last_error);
+    char text[sizeof j->hook.last_error];
+    memcpy(text, j->hook.last_error, sizeof text);
+    utf8_mend(text); // it is kept cut
+    if (text[0]) json_set_str(h, "last_error", text);
     return h;
 }
 

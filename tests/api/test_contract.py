@@ -77,6 +77,11 @@ class Contract(Case):
             "/parameters/target_bpm", "/parameters/duration_seconds", "/parameters/temperature",
             "/parameters/random_seed", "/parameters/style", "/parameters/chord_progression"})
 
+    def test_a_long_name_of_no_model_is_named_wherever_it_is_cut(self):
+        for n in range(1, 67):
+            a = self.s.ask("POST", "/check", request(model="\u20ac" * n))
+            self.assertEqual((a.code, [e["pointer"] for e in a.json["errors"]]), (200, ["/model"]), n)
+
     def test_the_engine_has_a_say_about_chords(self):
         a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "?"]}))
         self.assertEqual(a.code, 422)

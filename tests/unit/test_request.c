@@ -147,6 +147,28 @@ Test(request, names_all_wrong_fields_at_once_each_at_its_own_pointer) {
                "/parameters/chord_progression/0 /parameters/chord_progression/3 /callback_url");
 }
 
+// What a sentence quotes is cut, and may be cut inside a character: it is told all the same.
+Test(request, a_wrong_text_of_any_length_is_named) {
+    static const struct {
+        const char *form, *pointer;
+    } cases[] = {
+        {HEAD "\"target_stems\":[\"%s\"]}", "/target_stems/0"},
+        {WITH("\"follow\":[\"%s\"]"), "/parameters/follow/0"},
+        {WITH("\"chord_progression\":[\"C%s\"]"), "/parameters/chord_progression/0"},
+        {WITH("\"time_signature\":\"%s\""), "/parameters/time_signature"},
+        {WITH("\"key\":\"%s\""), "/parameters/key"},
+        {WITH("\"file_name\":\"{%s\""), "/parameters/file_name"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char found[120 * 3 + 1] = "", body[1000];
+        for (int n = 0; n < 120; n++) {
+            strcat(found, "\u20ac");
+            snprintf(body, sizeof body, cases[i].form, found);
+            one_fault(body, cases[i].pointer);
+        }
+    }
+}
+
 Test(request, an_item_of_chords_may_hold_several_names) {
     request r;
     json *faults;

@@ -46,6 +46,23 @@ Test(utf8, reads_what_is_well_formed_and_nothing_else) {
     cr_assert_eq(utf8_prev(bytes_of("a\xE2\x96\x81"), 4), 1);
 }
 
+Test(utf8, a_text_that_was_cut_or_is_none_is_mended_in_place) {
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"a\xE2\x82\xAC", "a\xE2\x82\xAC"},
+        {"a\xE2\x82", "a?"},       // cut at its end
+        {"a\xE2\x82\"b", "a?\"b"}, // cut, and more behind it
+        {"\xE9t\xE9\xE9", "?t?"},  // Latin-1: one for a run
+        {"\xFF\xE2\x82\xAC", "?\xE2\x82\xAC"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%s", cases[i][0]);
+        utf8_mend(text);
+        cr_assert_str_eq(text, cases[i][1], "case %zu", i);
+    }
+}
+
 // From GraphemeBreakTest.txt of Unicode 16.0: '|' where a boundary is.
 Test(unicode, clusters_break_where_the_standard_says) {
     static const char *const cases[] = {
