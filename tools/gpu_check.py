@@ -60,8 +60,8 @@ def judge(measure, expected, code, out, found=None):
 
 
 def kernels(a):
-    tests = ["kernels", "draw"] if a.rehearse else []
-    for words in ([], ["--image", "clang", "kernels", "draw", "codec"]):
+    tests = ["kernels", "draw", "lstm"] if a.rehearse else []
+    for words in ([], ["--image", "clang", "kernels", "draw", "lstm", "codec"]):
         code, out = run(a, [HERE / "run_gpu", *words, *(tests if not words else [])])
         print(out if len(out) < 1500 else out[:700] + "...\n" + out[-700:], flush=True)
         judge(f"run_gpu {' '.join(words)}", "0 failed", code, out, out.strip().splitlines()[-1] if out.strip() else "nothing")
@@ -94,7 +94,7 @@ def sanitize(a):
     if not tool:
         return row("compute-sanitizer", "clean", "not there")
     for kind in ("memcheck", "racecheck", "initcheck", "synccheck"):
-        code, out = run(a, [tool, "--tool", kind, "--error-exitcode", "9", HERE / "run_gpu", "kernels", "draw"], 75)
+        code, out = run(a, [tool, "--tool", kind, "--error-exitcode", "9", HERE / "run_gpu", "kernels", "draw", "lstm"], 75)
         judge(f"compute-sanitizer {kind}", "clean", code, out)
     code, out = run(a, [tool, "--tool", "memcheck", "--error-exitcode", "9", HERE / "run_gpu", "codec", "decoder"], 90)
     judge("compute-sanitizer memcheck, networks", "clean", code, out)
@@ -158,7 +158,7 @@ def bench_rows(a, kind, weights, found):
         elif stage == "audio" and n > 1:
             row(f"{weights}, {n} stems, all together", PREDICTED[kind].get(n, "-") if weights == "q8" else "-", f"{value:.0f}", "x realtime")
         elif stage in ("load", "text encoder", "prefill", "first token again", "codec") and unit != "x realtime":
-            predicted = {"text encoder": "0.3", "codec": "0.0015", "load": "150"}.get(stage, "-")
+            predicted = {"text encoder": "0.3", "codec": "0.0037", "load": "150"}.get(stage, "-")
             row(f"{weights}, {stage}", predicted, f"{value:.4g}", unit)
 
 

@@ -3,7 +3,7 @@
 # only when something is missing; without them, or on another system, it lists what is needed and ends.
 #   build   what make needs      gpu   and the compilers of the GPU's kernels      test   and what ./test needs
 # NVIDIA's compiler comes from PyPI, with its parts at one version, into build/cuda (280 MB). Its PTX may not
-# be newer than users' drivers: 13.0 asks for driver 580, and clang's image serves those from 455 on.
+# be newer than users' drivers: 13.0 asks for driver 580, and clang's image serves those from 470 on.
 set -eu
 build="build-essential libmicrohttpd-dev libcurl4-openssl-dev libjansson-dev libssl-dev libsqlite3-dev
 libpq-dev libsndfile1-dev libpng-dev"

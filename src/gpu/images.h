@@ -1,7 +1,7 @@
 // images.h - the kernels as the driver loads them: compiled when the program is built, kept in it.
 //
 // kern.cu is compiled twice. nvcc makes machine code for each kind of GPU, and PTX for newer ones;
-// clang makes PTX that drivers from 455 on compile themselves, which takes seconds at the first
+// clang makes PTX that drivers from 470 on compile themselves, which takes seconds at the first
 // load. Both give the same bits. A program that was built without these compilers has fewer images
 // or none.
 #pragma once
