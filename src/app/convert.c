@@ -10,76 +10,37 @@
 #include "engine/family.h"
 #include "stemforge.h"
 
-#define DOCUMENT_MAX ((size_t)64 << 20)
-
 typedef struct {
     const char *model, *type, *out, *license;
     FILE *report;
 } options;
 
-typedef struct {
-    os_file_map config, generation, preprocessor, tokenizer;
-    buf words, vocabulary; // of the tokenizer, packed
-} documents;
-
-static status open_one(os_file_map *out, const char *dir, const char *name, bool required, err *e) {
-    char path[OS_PATH_MAX];
-    status rc = os_path_join(path, sizeof path, dir, name, e);
-    if (rc || (!required && !os_exists(path))) return rc;
-    rc = os_map_open(out, path, e);
-    if (!rc && out->data.n > DOCUMENT_MAX)
-        rc = err_set(e, ERR_LIMIT, "%s has over %zu bytes", path, DOCUMENT_MAX);
-    return rc;
-}
-
-static status open_documents(documents *d, const char *dir, err *e) {
-    status rc = open_one(&d->config, dir, "config.json", true, e);
-    if (!rc) rc = open_one(&d->generation, dir, "generation_config.json", false, e);
-    if (!rc) rc = open_one(&d->preprocessor, dir, "preprocessor_config.json", false, e);
-    return rc ? rc : open_one(&d->tokenizer, dir, "tokenizer.json", true, e);
-}
-
-static status pack_tokenizer(documents *d, const checkpoint *m, err *e) {
-    buf_init(&d->words, DOCUMENT_MAX);
-    buf_init(&d->vocabulary, DOCUMENT_MAX);
-    tokenizer *t;
-    status rc = checkpoint_tokenizer(&t, m, e);
-    if (rc) return rc;
-    rc = tok_pack(t, d->tokenizer.data, &d->words, &d->vocabulary, e);
-    tok_close(t);
-    return rc;
-}
-
-static void close_documents(documents *d) {
-    os_map_close(&d->config);
-    os_map_close(&d->generation);
-    os_map_close(&d->preprocessor);
-    os_map_close(&d->tokenizer);
-    buf_deinit(&d->words);
-    buf_deinit(&d->vocabulary);
-}
-
 static status write_file(const options *o, const family *f, const checkpoint_record *r, err *e) {
-    documents d = {0};
+    packing p = {0};
     char digest[DIGEST_TEXT];
-    const checkpoint *m = &f->files;
     status rc = family_digest(digest, f, e);
-    if (!rc) rc = open_documents(&d, m->path, e);
-    if (!rc) rc = pack_tokenizer(&d, m, e);
-    const pack_contents c = {.model = m->name,
+    if (!rc) rc = f->ops->pack_texts(f, &p, e);
+    const pack_contents c = {.family = f->ops->key,
+                             .model = f->files.name,
                              .license = o->license,
                              .weights = o->type,
                              .digest = digest,
                              .list = r->list,
                              .count = r->count,
-                             .config = d.config.data,
-                             .generation = d.generation.data,
-                             .preprocessor = d.preprocessor.data,
-                             .tokenizer = buf_bytes(&d.words),
-                             .vocabulary = buf_bytes(&d.vocabulary)};
+                             .texts = p.list,
+                             .text_count = p.n,
+                             .vocabulary = buf_bytes(&p.vocabulary)};
     if (!rc) rc = pack_write(o->out, &c, e);
-    close_documents(&d);
+    packing_deinit(&p);
     return rc;
+}
+
+// What can be packed: a folder, of a family that has packed files.
+static status check_form(const options *o, const family *f, err *e) {
+    if (f->files.packed) return err_set(e, ERR_ARG, "%s is packed already", o->model);
+    if (f->ops->pack_texts) return OK;
+    return err_set(e, ERR_ARG, "%s: %s has no packed files: use its folder", o->model,
+                   f->ops->title);
 }
 
 static status convert(const options *o, stemforge_weights type, err *e) {
@@ -92,7 +53,7 @@ static status convert(const options *o, stemforge_weights type, err *e) {
     const family_options files = {
         .model = o->model, .weights = (weights_type)type, .c = c, .record = &r};
     if (!rc) rc = family_open(&f, &files, e);
-    if (!rc && f->files.packed) rc = err_set(e, ERR_ARG, "%s is packed already", o->model);
+    if (!rc) rc = check_form(o, f, e);
     if (!rc && r.failed) rc = err_set(e, ERR_OOM, "no memory to write the model down");
     if (!rc) rc = write_file(o, f, &r, e);
     if (!rc && checkpoint_check(&f->files, e)) {

@@ -7,6 +7,7 @@
 #include "base/pretender.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
+#define PART_NAME_MAX 300
 
 // A packed file says its name; else the way the model was asked for does.
 static void set_name(checkpoint *m, const char *model) {
@@ -172,10 +173,75 @@ weights checkpoint_weights(checkpoint *m, arena *own, compute *c) {
     return w;
 }
 
+// --- parts
+
+static void part_name(char out[PART_NAME_MAX], const checkpoint_part *p, const char *name) {
+    snprintf(out, PART_NAME_MAX, "%s.%s", p->name, name);
+}
+
+static const tensor *find_part_tensor(const void *file, const char *name) {
+    const checkpoint_part *p = file;
+    checkpoint_record *r = p->m->record;
+    char full[PART_NAME_MAX];
+    part_name(full, p, name);
+    const tensor *t =
+        p->m->packed ? pack_find(p->m->packed, full) : p->folder.find(p->folder.file, name);
+    if (t && r && !record_find(r, full)) record_add(r, full, t);
+    return t;
+}
+
+static void forget_part_tensor(const void *file, const tensor *t) {
+    const checkpoint_part *p = file;
+    if (p->m->packed)
+        pack_forget_tensor(p->m->packed, t);
+    else if (p->folder.forget)
+        p->folder.forget(p->folder.file, t);
+}
+
+static void record_part_bound(void *arg, const char *name, const weight *m) {
+    const checkpoint_part *p = arg;
+    char full[PART_NAME_MAX];
+    part_name(full, p, name);
+    record_bound(p->m->record, full, m);
+}
+
+weights checkpoint_part_weights(checkpoint_part *p, arena *own, compute *c) {
+    weights w;
+    weights_init(&w, (weights_source){find_part_tensor, p, forget_part_tensor}, own,
+                 WEIGHTS_AS_STORED);
+    w.c = c;
+    w.blank = p->m->blank;
+    w.bound = p->m->record ? record_part_bound : NULL;
+    w.bound_arg = p;
+    return w;
+}
+
 weights_type checkpoint_packed_type(const checkpoint *m) {
     return m->packed ? pack_weights(m->packed) : WEIGHTS_AS_STORED;
 }
 
 void checkpoint_rest(const checkpoint *m, const char *prefix) {
     if (m->packed) pack_forget(m->packed, prefix);
+}
+
+status checkpoint_check_packed(const checkpoint *m, weights_type asked, err *e) {
+    weights_type has = checkpoint_packed_type(m);
+    if (has < WEIGHTS_BF16 || asked == WEIGHTS_AS_STORED || asked == has) return OK;
+    return err_field(e, "weights",
+                     "%.200s was packed with %s weights: expected stored or %s, found %s; convert "
+                     "the folder again with --type %s",
+                     m->path, weights_type_name(has), weights_type_name(has),
+                     weights_type_name(asked), weights_type_name(asked));
+}
+
+void checkpoint_describe_packed(const checkpoint *m, buf *out) {
+    weights_type has = checkpoint_packed_type(m);
+    if (!m->packed) return;
+    if (has < WEIGHTS_BF16)
+        buf_printf(out, "packed     exact weights: the same bytes as the folder\n");
+    else
+        buf_printf(out,
+                   "packed     %s weights: the same bytes as the folder with --weights %s, others "
+                   "than with stored\n",
+                   weights_type_name(has), weights_type_name(has));
 }

@@ -4,6 +4,7 @@
 // network: a family (family.h) reads the documents it wants and binds the tensors. Immutable after
 // checkpoint_open_tensors; may be shared between threads.
 #pragma once
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -51,6 +52,20 @@ status checkpoint_check(const checkpoint *m, err *e);
 weights checkpoint_weights(checkpoint *m, arena *own, compute *c);
 // What a packed file's matrices were converted to; WEIGHTS_AS_STORED for a folder.
 weights_type checkpoint_packed_type(const checkpoint *m);
+// A packed file of narrow weights has no others; one of exact weights is as good as the folder.
+status checkpoint_check_packed(const checkpoint *m, weights_type asked, err *e);
+// For `stemforge info`: a line on why a packed file may make other bytes than its folder.
+void checkpoint_describe_packed(const checkpoint *m, buf *out);
 // The tensors whose names begin with prefix leave memory until they are read again (some
 // milliseconds more then). Packed files only.
 void checkpoint_rest(const checkpoint *m, const char *prefix);
+
+// A network whose tensors are in files of its own. In a packed file and in the record its name
+// stands in front of theirs: "vae.decoder.conv1.weight". m and folder outlive what is bound.
+typedef struct {
+    const checkpoint *m;
+    const char *name;      // "vae"
+    weights_source folder; // its tensors, unless m is packed
+} checkpoint_part;
+// A binding of the part's tensors, which keeps the record too. p stays where it is.
+weights checkpoint_part_weights(checkpoint_part *p, arena *own, compute *c);

@@ -20,6 +20,7 @@
 #include "engine/checkpoint.h"
 #include "engine/digest.h"
 #include "engine/front.h"
+#include "engine/packing.h"
 #include "gpu/device.h"
 #include "request/warnings.h"
 #include "stemforge.h"
@@ -113,6 +114,9 @@ struct family_ops {
 
     // Writes the sets of tensors of the model's folder, for its digest. May be NULL.
     size_t (*tensors)(const family *f, const st_file *sets[FAMILY_SETS_MAX]);
+    // Adds the documents from which open binds a packed file of the model (pack.h). NULL: the
+    // family has no packed files.
+    status (*pack_texts)(const family *f, packing *out, err *e);
     // For `stemforge info`: lines of text, and members of a JSON object. May be NULL.
     bool (*describe)(const family *f, buf *text, json *members);
 };

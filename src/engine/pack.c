@@ -9,7 +9,6 @@
 #include "compute/ops.h"
 #include "format/gguf.h"
 
-#define ARCHITECTURE "musicgen"
 #define PACKING "panels16-arithmetic2"
 #define VOCABULARY "tokenizer.vocab"
 
@@ -23,7 +22,8 @@ static bool short_name(char out[PACK_NAME_MAX], const char *name) {
                                            {"text_encoder.encoder.", "t5."},
                                            {"audio_encoder.", "codec."},
                                            {".parametrizations.weight.original", ".weight_norm"},
-                                           {"relative_attention_bias", "rel_bias"}};
+                                           {"relative_attention_bias", "rel_bias"},
+                                           {"time_positional_embedding", "seconds"}};
     size_t n = 0;
     while (*name) {
         const char *with = NULL;
@@ -153,14 +153,22 @@ static status read_views(pack *p, err *e) {
     return rc == ERR_NOT_FOUND ? OK : rc; // a file without packed matrices is fine
 }
 
+bool pack_is_of(const pack *p, const char *family) {
+    bytes name = {0};
+    (void)!gguf_get_str(p->file, "general.architecture", &name, NULL);
+    return name.n == strlen(family) && !memcmp(name.p, family, name.n);
+}
+
 static status check_architecture(const pack *p, err *e) {
+    static const char *const known[] = {"musicgen", "stable_audio"}; // keys of families
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (pack_is_of(p, known[i])) return OK;
     bytes name = bytes_of("of no architecture");
     (void)!gguf_get_str(p->file, "general.architecture", &name, NULL);
-    if (name.n == strlen(ARCHITECTURE) && !memcmp(name.p, ARCHITECTURE, name.n)) return OK;
     return err_set(e, ERR_FORMAT,
-                   "general.architecture: expected \"%s\" (a file that stemforge convert made), "
-                   "found \"%.*s\", another program's model",
-                   ARCHITECTURE, (int)MIN(name.n, (size_t)40), (const char *)name.p);
+                   "general.architecture: expected \"%s\" or \"%s\" (a file that stemforge convert "
+                   "made), found \"%.*s\", another program's model",
+                   known[0], known[1], (int)MIN(name.n, (size_t)40), (const char *)name.p);
 }
 
 status pack_open(pack **out, const char *path, err *e) {
@@ -286,21 +294,22 @@ static status put_texts(gguf_writer *w, const pack_contents *c, err *e) {
         const char *key;
         bytes text;
     } texts[] = {
-        {"general.architecture", bytes_of(ARCHITECTURE)},
+        {"general.architecture", bytes_of(c->family)},
         {"general.name", bytes_of(c->model)},
         {"general.license", bytes_of(c->license)},
         {"stemforge.version", bytes_of(STEMFORGE_VERSION)},
         {"stemforge.digest", bytes_of(c->digest)},
         {"stemforge.weights", bytes_of(c->weights)},
         {"stemforge.packing", bytes_of(PACKING)},
-        {"stemforge.config", c->config},
-        {"stemforge.generation_config", c->generation},
-        {"stemforge.preprocessor_config", c->preprocessor},
-        {"stemforge.tokenizer", c->tokenizer},
     };
     status rc = OK;
     for (size_t i = 0; !rc && i < ARRAY_LEN(texts); i++) {
         if (texts[i].text.n) rc = gguf_put_str(w, texts[i].key, texts[i].text, e);
+    }
+    for (size_t i = 0; !rc && i < c->text_count; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "stemforge.%s", c->texts[i].name);
+        rc = gguf_put_str(w, key, c->texts[i].text, e);
     }
     return rc;
 }

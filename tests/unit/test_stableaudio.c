@@ -260,9 +260,9 @@ static void check_encoder(const fixture *f) {
     float *got = malloc((size_t)n * sizeof *got);
     oobleck_encoder *m;
     arena own = {0};
-    weights w;
+    checkpoint_part part = f->m.files.vae.tensors;
+    weights w = checkpoint_part_weights(&part, &own, f->c);
     err e;
-    weights_init(&w, f->m.files.vae.tensors, &own, WEIGHTS_AS_STORED);
     cr_assert_eq(oobleck_encoder_open(&m, &w, cfg, &own, &e), OK, "%s", e.text);
     cr_assert_eq(weights_finish(&w, &e), OK, "%s", e.text);
     oobleck_encode_args a = {

@@ -22,19 +22,6 @@ static void add_parts(buf *out, const pipeline *p) {
                cfg->channels == 1 ? "" : "s", p->frame_rate);
 }
 
-// Why a packed file may make other bytes than its folder.
-static void add_kept(buf *out, const checkpoint *files) {
-    weights_type has = checkpoint_packed_type(files);
-    if (!files->packed) return;
-    if (has < WEIGHTS_BF16)
-        buf_printf(out, "packed     exact weights: the same bytes as the folder\n");
-    else
-        buf_printf(out,
-                   "packed     %s weights: the same bytes as the folder with --weights %s, others "
-                   "than with stored\n",
-                   weights_type_name(has), weights_type_name(has));
-}
-
 static void add_limits(buf *out, const pipeline *p) {
     const mg_config *cfg = mg_get_config(p->lm);
     int64_t len = p->window + (cfg->melody ? cfg->chroma_length + TEXT_ROWS : 0) + cfg->codebooks;
@@ -71,7 +58,7 @@ bool musicgen_describe(const family *f, buf *text, json *members) {
                p->has_grid ? " with a grid control track" : "");
     buf_printf(text, "parameters %.1f M, %.1f MB in memory\n", (double)p->values / 1e6,
                mb(p->size));
-    add_kept(text, &f->files);
+    checkpoint_describe_packed(&f->files, text);
     add_parts(text, p);
     add_limits(text, p);
     return add_members(members, f, p);

@@ -226,6 +226,22 @@ static status leave_gpu(family *base, err *e) {
     return decoder_open(&f->decoder, NULL, f->p.lm, base->c, &limits, e);
 }
 
+static status pack_texts(const family *f, packing *out, err *e) {
+    static const char *const documents[][2] = {
+        {"config", "config.json"},
+        {"generation_config", "generation_config.json"},
+        {"preprocessor_config", "preprocessor_config.json"},
+    };
+    const char *dir = f->files.path;
+    char path[OS_PATH_MAX];
+    status rc = OK;
+    for (size_t i = 0; i < ARRAY_LEN(documents) && !rc; i++)
+        rc = packing_add_file(out, documents[i][0], dir, documents[i][1], i == 0, e);
+    if (!rc) rc = os_path_join(path, sizeof path, dir, "tokenizer.json", e);
+    const tokenizer *t = ((const musicgen_family *)f)->p.tokenizer;
+    return rc ? rc : packing_add_tokenizer(out, t, path, e);
+}
+
 const family_ops musicgen_family_ops = {
     .key = "musicgen",
     .title = "MusicGen",
@@ -245,6 +261,7 @@ const family_ops musicgen_family_ops = {
     .end = end,
     .leave_gpu = leave_gpu,
     .tensors = tensors,
+    .pack_texts = pack_texts,
     .describe = musicgen_describe,
 };
 

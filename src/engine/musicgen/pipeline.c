@@ -41,17 +41,6 @@ static status bind(pipeline *p, checkpoint *files, weights_type lm_type, compute
     return rc;
 }
 
-// A packed file of narrow weights has no others; one of exact weights is as good as the folder.
-static status check_weights(const checkpoint *files, weights_type asked, err *e) {
-    weights_type has = checkpoint_packed_type(files);
-    if (has < WEIGHTS_BF16 || asked == WEIGHTS_AS_STORED || asked == has) return OK;
-    return err_field(e, "weights",
-                     "%.200s was packed with %s weights: expected stored or %s, found %s; convert "
-                     "the folder again with --type %s",
-                     files->path, weights_type_name(has), weights_type_name(has),
-                     weights_type_name(asked), weights_type_name(asked));
-}
-
 static status check_shapes(const pipeline *p, err *e) {
     const mg_config *cfg = mg_get_config(p->lm);
     const encodec_config *audio = encodec_get_config(p->codec);
@@ -197,7 +186,7 @@ status pipeline_open(pipeline *out, checkpoint *files, weights_type lm_type, com
     *out = (pipeline){.files = files};
     for (int i = 0; i < STEMFORGE_STEMS_MAX; i++) out->temperature[i] = 1;
     json *generation = NULL, *preprocessor = NULL;
-    status rc = check_weights(files, lm_type, e);
+    status rc = checkpoint_check_packed(files, lm_type, e);
     if (!rc) rc = checkpoint_document(&generation, files, "generation_config.json", false, e);
     if (!rc) rc = checkpoint_document(&preprocessor, files, "preprocessor_config.json", false, e);
     if (!rc) rc = checkpoint_open_tensors(files, e);

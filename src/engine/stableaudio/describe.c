@@ -55,6 +55,7 @@ bool stableaudio_describe(const family *f, buf *text, json *members) {
     buf_printf(text, "family     %s\n", f->info.family);
     buf_printf(text, "parameters %.1f M, %.1f MB in memory\n", (double)m->values / 1e6,
                mb(m->size));
+    checkpoint_describe_packed(&f->files, text);
     add_parts(text, m);
     add_limits(text, m);
     return add_members(members, f, m);

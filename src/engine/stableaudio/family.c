@@ -19,7 +19,7 @@ static stemforge_info info_of(const stableaudio_family *f) {
     const sa_model *m = &f->m;
     const oobleck_config *codec = oobleck_get_config(m->codec);
     return (stemforge_info){.name = f->base.files.name,
-                            .family = "stable_audio",
+                            .family = SA_KEY,
                             .sample_rate = (int)codec->sample_rate,
                             .channels = (int)codec->channels,
                             .window_seconds = sa_model_seconds(m),
@@ -32,15 +32,9 @@ static stemforge_info info_of(const stableaudio_family *f) {
                             .stem_bytes = denoise_bytes(m, dit_get_config(m->net)->frames, true)};
 }
 
-static status check_options(const family_options *o, err *e) {
-    if (!o->record) return OK;
-    return err_set(e, ERR_ARG, "a Stable Audio model cannot be packed yet: use its folder");
-}
-
 static status open_model(family *base, const family_options *o, err *e) {
     stableaudio_family *f = (stableaudio_family *)base;
-    status rc = check_options(o, e);
-    if (!rc) rc = sa_model_open(&f->m, &base->files, o->weights, o->c, e);
+    status rc = sa_model_open(&f->m, &base->files, o->weights, o->c, e);
     if (rc) return rc;
     base->info = info_of(f);
     return o->places ? denoise_room_create(&f->room, &f->m, o->c, e) : OK;
@@ -180,8 +174,12 @@ static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
     return n;
 }
 
+static status pack_texts(const family *f, packing *out, err *e) {
+    return sa_files_pack(&((const stableaudio_family *)f)->m.files, out, e);
+}
+
 const family_ops stableaudio_family_ops = {
-    .key = "stable_audio",
+    .key = SA_KEY,
     .title = "Stable Audio",
     .expects = "a Stable Audio folder: of a StableAudioPipeline, or with model_config.json",
     .size = sizeof(stableaudio_family),
@@ -197,5 +195,6 @@ const family_ops stableaudio_family_ops = {
     .finish = finish,
     .end = end,
     .tensors = tensors,
+    .pack_texts = pack_texts,
     .describe = stableaudio_describe,
 };

@@ -1,5 +1,5 @@
 // files.c - see files.h.
-#include "engine/stableaudio/files.h"
+#include "engine/stableaudio/files_inside.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,6 @@
 #define ORIGINAL "model_config.json"
 #define TEXT_VARIABLE "STEMFORGE_TEXT_ENCODER"
 #define TOKENS_DEFAULT 128
-#define TOKENS_MAX 2048
 
 // --- which layout
 
@@ -41,8 +40,8 @@ static bool is_original(const checkpoint *m) {
 }
 
 bool sa_files_recognise(const checkpoint *m) {
-    if (m->packed || m->config) return false;
-    return is_pipeline(m) || is_original(m);
+    if (m->packed) return pack_is_of(m->packed, SA_KEY);
+    return !m->config && (is_pipeline(m) || is_original(m));
 }
 
 // --- files of tensors
@@ -90,7 +89,7 @@ static status open_part(sa_files *out, sa_part *p, const checkpoint *m, const ch
     snprintf(name, sizeof name, "%s/config.json", part);
     status rc = checkpoint_document(&p->config, m, name, true, e);
     if (!rc) rc = os_path_join(dir, sizeof dir, m->path, part, e);
-    return rc ? rc : open_tensors(out, &p->tensors, dir, file, e);
+    return rc ? rc : open_tensors(out, &p->tensors.folder, dir, file, e);
 }
 
 static status read_scheduler(sa_files *out, const checkpoint *m, err *e) {
@@ -103,14 +102,13 @@ static status read_scheduler(sa_files *out, const checkpoint *m, err *e) {
 }
 
 static status read_tokenizer(sa_files *out, const checkpoint *m, err *e) {
-    char path[OS_PATH_MAX];
     json *j = NULL;
     out->tokens = TOKENS_DEFAULT;
-    status rc = os_path_join(path, sizeof path, m->path, "tokenizer/tokenizer.json", e);
-    if (!rc) rc = tok_open(&out->tokenizer, path, e);
+    status rc = os_path_join(out->words, sizeof out->words, m->path, "tokenizer/tokenizer.json", e);
+    if (!rc) rc = tok_open(&out->tokenizer, out->words, e);
     if (!rc) rc = checkpoint_document(&j, m, "tokenizer/tokenizer_config.json", false, e);
     if (rc) return rc;
-    rc = json_opt_int(j, "model_max_length", 1, TOKENS_MAX, &out->tokens, e);
+    rc = json_opt_int(j, "model_max_length", 1, SA_TOKENS_MAX, &out->tokens, e);
     json_free(j);
     return rc ? err_within(e, rc, "tokenizer/tokenizer_config.json") : OK;
 }
@@ -149,10 +147,10 @@ static status find_text(char path[OS_PATH_MAX], const checkpoint *m, const char 
 
 // tokenizer.json lies beside the encoder, or where diffusers has it.
 static status open_words(sa_files *out, const checkpoint *m, const char *dir, err *e) {
-    char path[OS_PATH_MAX];
-    status rc = os_path_join(path, sizeof path, dir, "tokenizer.json", e);
+    char *path = out->words;
+    status rc = os_path_join(path, OS_PATH_MAX, dir, "tokenizer.json", e);
     if (!rc && !os_exists(path))
-        rc = os_path_join(path, sizeof path, m->path, "tokenizer/tokenizer.json", e);
+        rc = os_path_join(path, OS_PATH_MAX, m->path, "tokenizer/tokenizer.json", e);
     return rc ? rc : tok_open(&out->tokenizer, path, e);
 }
 
@@ -163,7 +161,7 @@ static status open_text(sa_files *out, const checkpoint *m, const char *name, er
     if (!rc) rc = os_path_join(path, sizeof path, dir, "config.json", e);
     if (!rc) rc = json_parse_file(&out->text_encoder.config, path, (size_t)4 << 20, e);
     if (!rc) rc = json_get_int(out->text_encoder.config, "d_model", 1, 16384, &width, e);
-    if (!rc) rc = open_tensors(out, &out->text_encoder.tensors, dir, "model", e);
+    if (!rc) rc = open_tensors(out, &out->text_encoder.tensors.folder, dir, "model", e);
     if (!rc && !json_set_int(out->projection.config, "text_encoder_dim", width))
         rc = err_set(e, ERR_OOM, "no memory for a configuration");
     return rc ? rc : open_words(out, m, dir, e);
@@ -194,7 +192,7 @@ static status open_original(sa_files *out, const checkpoint *m, err *e) {
     if (!rc) rc = sa_names_open(&out->names, out->file[0], e);
     if (!rc) rc = open_text(out, m, o.text_model, e);
     if (!rc)
-        out->transformer.tensors = out->vae.tensors = out->projection.tensors =
+        out->transformer.tensors.folder = out->vae.tensors.folder = out->projection.tensors.folder =
             sa_names_source(out->names);
     sa_original_close(&o);
     return rc;
@@ -203,13 +201,18 @@ static status open_original(sa_files *out, const checkpoint *m, err *e) {
 // --- both
 
 status sa_files_open(sa_files *out, const checkpoint *m, err *e) {
-    *out = (sa_files){0};
+    *out = (sa_files){.of = m};
+    out->transformer.tensors = (checkpoint_part){.m = m, .name = "transformer"};
+    out->vae.tensors = (checkpoint_part){.m = m, .name = "vae"};
+    out->text_encoder.tensors = (checkpoint_part){.m = m, .name = "text_encoder"};
+    out->projection.tensors = (checkpoint_part){.m = m, .name = "projection_model"};
+    if (m->packed) return sa_files_open_packed(out, m, e);
     bool pipeline = is_pipeline(m) && (has_networks(m) || !is_original(m));
     return pipeline ? open_pipeline(out, m, e) : open_original(out, m, e);
 }
 
 status sa_files_check(const sa_files *f, err *e) {
-    status rc = OK;
+    status rc = f->of && f->of->packed ? checkpoint_check(f->of, e) : OK;
     for (size_t i = 0; i < SA_FILES_MAX && f->file[i] && !rc; i++) rc = st_check(f->file[i], e);
     return rc;
 }

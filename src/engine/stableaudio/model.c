@@ -25,11 +25,12 @@ static status bind_codec(sa_model *m, weights *w, const json *config, err *e) {
     return oobleck_open(&m->codec, w, config, &m->own, e);
 }
 
-static status bind_all(sa_model *m, weights_type type, bool blank, compute *c, err *e) {
-    weights_type once = m->once = type >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
-    const struct {
+static status bind_all(sa_model *m, weights_type type, compute *c, err *e) {
+    weights_type kept = MAX(type, checkpoint_packed_type(m->files.of));
+    weights_type once = m->once = kept >= WEIGHTS_BF16 ? WEIGHTS_BF16 : WEIGHTS_AS_STORED;
+    struct {
         const char *folder;
-        const sa_part *part;
+        sa_part *part;
         bind_part bind;
         weights_type type;
     } list[] = {
@@ -41,16 +42,31 @@ static status bind_all(sa_model *m, weights_type type, bool blank, compute *c, e
     status rc = OK;
     _Static_assert(ARRAY_LEN(list) == ARRAY_LEN(((sa_model *)0)->kept), "one list a network");
     for (size_t i = 0; i < ARRAY_LEN(list) && !rc; i++) {
-        weights w;
-        weights_init(&w, list[i].part->tensors, &m->own, list[i].type);
-        w.blank = blank;
-        w.c = c;
+        weights w = checkpoint_part_weights(&list[i].part->tensors, &m->own, c);
+        w.type = list[i].type;
         rc = list[i].bind(m, &w, list[i].part->config, e);
         if (!rc) rc = weights_finish(&w, e);
         if (rc) err_within(e, rc, "%s", list[i].folder);
         m->kept[i] = w.kept;
         m->values += w.values;
         m->size += w.bytes;
+    }
+    return rc;
+}
+
+static status bind_encoder(sa_model *m, compute *c, err *e) {
+    oobleck_encoder *made;
+    weights w = checkpoint_part_weights(&m->files.vae.tensors, &m->encoder_own, c);
+    w.type = m->once;
+    status rc = oobleck_encoder_open(&made, &w, oobleck_get_config(m->codec), &m->encoder_own, e);
+    if (!rc) rc = weights_finish(&w, e);
+    if (!rc) rc = weights_check_values(w.kept, c, e);
+    if (rc) {
+        err_within(e, rc, "the codec's encoder");
+        arena_deinit(&m->encoder_own);
+        m->encoder_own = (arena){0};
+    } else {
+        m->encoder = made;
     }
     return rc;
 }
@@ -98,10 +114,19 @@ static void as_foundation(sa_model *m) {
     m->schedule.sigma_min = 0.03;
 }
 
+// Else the first given sound binds the encoder. A model may have none that fits: then the record
+// has none.
+static void record_encoder(sa_model *m, checkpoint_record *r, compute *c) {
+    size_t before = r->count;
+    if (bind_encoder(m, c, NULL)) r->count = before;
+}
+
 static status open_parts(sa_model *m, const checkpoint *files, weights_type type, compute *c,
                          err *e) {
-    status rc = sa_files_open(&m->files, files, e);
-    if (!rc) rc = bind_all(m, type, files->blank, c, e);
+    status rc = checkpoint_check_packed(files, type, e);
+    if (!rc) rc = sa_files_open(&m->files, files, e);
+    if (!rc) rc = bind_all(m, type, c, e);
+    if (!rc && files->record) record_encoder(m, files->record, c);
     if (rc) return rc;
     m->schedule = m->files.schedule;
     m->tokens = m->files.tokens;
@@ -160,24 +185,6 @@ status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_c
 }
 
 // --- given sounds
-
-static status bind_encoder(sa_model *m, compute *c, err *e) {
-    weights w;
-    oobleck_encoder *made;
-    weights_init(&w, m->files.vae.tensors, &m->encoder_own, m->once);
-    w.c = c;
-    status rc = oobleck_encoder_open(&made, &w, oobleck_get_config(m->codec), &m->encoder_own, e);
-    if (!rc) rc = weights_finish(&w, e);
-    if (!rc) rc = weights_check_values(w.kept, c, e);
-    if (rc) {
-        err_within(e, rc, "the codec's encoder");
-        arena_deinit(&m->encoder_own);
-        m->encoder_own = (arena){0};
-    } else {
-        m->encoder = made;
-    }
-    return rc;
-}
 
 status sa_model_encode(sa_model *m, compute *c, const oobleck_encode_args *a, err *e) {
     status rc = m->encoder ? OK : bind_encoder(m, c, e);

@@ -14,6 +14,9 @@
 
 typedef enum { SA_2M_SDE, SA_3M_SDE, SA_2M, SA_PINGPONG, SA_EULER, SA_SAMPLERS } sa_sampler;
 
+#define SA_STEPS_MAX 500
+#define SA_GUIDANCE_MAX 100
+
 typedef struct {
     bool flow; // rectified flow, else diffusion
     double sigma_min, sigma_max;
