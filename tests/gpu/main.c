@@ -113,7 +113,7 @@ static const struct {
 } tests[] = {
     {"kernels", test_gpu_kernels, true, false},  {"draw", test_gpu_draw, true, false},
     {"lstm", test_gpu_lstm, true, false},        {"decoder", test_gpu_decoder, false, false},
-    {"faults", test_gpu_faults, false, true},    {"codec", test_gpu_codec, false, false},
+    {"faults", test_gpu_faults, false, true},    {"codec", test_gpu_codec, true, false},
     {"shipped", test_gpu_shipped, false, false}, {"fixtures", test_gpu_fixtures, false, false},
 };
 

@@ -73,6 +73,8 @@ FAKE_CUDA_MEMORY=200000 on_gpu small "$@"
 same "a GPU that is too small is left alone" cpu small
 FAKE_CUDA_MEMORY=200000 on_gpu small "$@" --device cuda && no "a GPU that is too small was taken"
 says "a GPU that is too small" small "GPU"
+FAKE_CUDA_MEMORY=11000000 on_gpu small "$@" --device cuda && no "a GPU without room for a stem was taken"
+says "a GPU without room for a stem" small "expected [0-9.]* MB for a stem beside the model, found [0-9.]* MB"
 
 FAKE_CUDA_IDLE=1 on_gpu wrong "$@" --device cuda && no "a GPU with other bits was taken"
 says "other bits" wrong "self-test: expected the CPU's scores to the last bit, found others"

@@ -67,8 +67,9 @@ static status set_budget(musicgen_family *f, device *gpu, err *e) {
     f->base.gpu_bytes = (size_t)((double)unused * SHARE_OF_FREE);
     if (rc || f->base.gpu_bytes >= least) return rc;
     return err_set(e, ERR_LIMIT,
-                   "the GPU's memory: a stem needs %zu MB beside the model, found %zu MB",
-                   least >> 20, f->base.gpu_bytes >> 20);
+                   "the GPU's memory: expected %.1f MB for a stem beside the model, found %.1f MB: "
+                   "take narrower weights (q8, q4) or compute on the CPU",
+                   (double)least / 1e6, (double)f->base.gpu_bytes / 1e6);
 }
 
 status on_gpu_open(musicgen_family *f, device *gpu, const decoder_limits *l, err *e) {
