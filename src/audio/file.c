@@ -347,8 +347,10 @@ static status read_clip(file_clip *c, SNDFILE *s, const SF_INFO *info, const fil
     double most = MIN(limits->seconds_max * c->rate, (double)FILE_VALUES_MAX / c->channels);
     rc = read_samples(c, s, (int64_t)most, e);
     if (rc) return rc;
-    // An MP3's length is an estimate where it has no table; everything else must keep its word.
-    bool exact = (info->format & SF_FORMAT_TYPEMASK) != SF_FORMAT_MPEG;
+    // An MP3's length is an estimate where it has no table, in a WAV too; everything else must keep
+    // its word.
+    int coding = info->format & SF_FORMAT_SUBMASK;
+    bool exact = coding < SF_FORMAT_MPEG_LAYER_I || coding > SF_FORMAT_MPEG_LAYER_III;
     if (c->frames == 0 || (exact && c->frames < info->frames))
         return err_set(e, ERR_FORMAT, "the header claims %lld frames, %lld could be read",
                        (long long)info->frames, (long long)c->frames);

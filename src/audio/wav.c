@@ -9,6 +9,8 @@
 #define CHAINS_MAX 100
 #define SIZE_UNKNOWN UINT32_MAX
 #define FORMAT_PCM 1
+#define FORMAT_MP3 0x55
+#define MP3_SEARCHED 8192 // bytes in which a frame must begin; the longest has 1441
 #define FORMAT_EXTENSIBLE 0xfffe
 #define BITS_AT 14                   // in the fmt chunk
 #define SIZE_PLACEHOLDER 0x7f000000u // from here on a size is one that a pipe's writer made up
@@ -181,6 +183,23 @@ static status write_plain(buf *to, const walk *w, err *e) {
     return buf_status(to, e);
 }
 
+// A frame of MPEG layer III begins with eleven bits and its layer. A decoder that finds none writes
+// lines of its own.
+static bool has_mp3(const walk *w) {
+    bytes d = w->data_count ? w->data[0] : (bytes){0};
+    for (size_t i = 0; i + 1 < MIN(d.n, (size_t)MP3_SEARCHED); i++)
+        if (d.p[i] == 0xff && (d.p[i + 1] & 0xe6) == 0xe2) return true;
+    return false;
+}
+
+static status check_format(const walk *w, err *e) {
+    bool mp3 = w->format.n >= 2 && w->format.p[0] == FORMAT_MP3 && !w->format.p[1];
+    if (!mp3 || has_mp3(w)) return OK;
+    return err_set(e, ERR_FORMAT,
+                   "its header says MP3: expected MP3 frames in it, found none; save it as a plain "
+                   "WAV (PCM)");
+}
+
 status wav_repair(wav_image *out, bytes file, err *e) {
     *out = (wav_image){.image = file};
     if (file.n < 12 || !is(file.p + 8, "WAVE")) return OK;
@@ -188,6 +207,7 @@ status wav_repair(wav_image *out, bytes file, err *e) {
     if (!is(file.p, "RIFF") && !is(file.p, "RF64") && !long_form) return OK;
     walk w = {.file = file};
     status rc = walk_chunks(&w, e);
+    if (!rc && w.format.p) rc = check_format(&w, e);
     bool plain = !w.wrong && !long_form && !(w.data_empty && w.data_count);
     if (rc || !w.format.p || plain) return rc;
     rc = write_plain(&out->own, &w, e);

@@ -8,6 +8,8 @@
 
 #define FMT_16_MONO "fmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0"
 #define FMT_16_STEREO "fmt \x10\0\0\0\1\0\2\0\x40\x1f\0\0\0\x7d\0\0\4\0\x10\0"
+#define FMT_MP3                                                                                    \
+    "fmt \x1e\0\0\0\x55\0\1\0\x40\x1f\0\0\xe8\3\0\0\1\0\0\0\xc\0\1\0\2\0\0\0\x20\1\1\0\x71\5"
 #define DS64(data) "ds64\x1c\0\0\0\0\0\0\0\0\0\0\0" data "\0\0\0\0\0\0\0\0\0\0\0\0"
 #define FMT_24_IN_32 "fmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\0\x7d\0\0\4\0\x18\0"
 #define SOUND_32 "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4"
@@ -96,6 +98,7 @@ Test(wav, what_was_cut_or_is_no_sound_is_refused) {
         {"RIFF\0\0\0\0", CHUNKS(FMT_16_MONO "LIST\4\0\0\0INFO"), "without a data chunk", 0},
         {"RIFF\0\0\0\0", CHUNKS(FMT_16_MONO "data\0\0\0\0"), "", 0},
         {"RIFF\0\0\0\0", CHUNKS("data\xff\xff\xff\xff" SOUND), "", 0},
+        {"RIFF\0\0\0\0", CHUNKS(FMT_MP3 "data\x8\0\0\0" SOUND), "expected MP3 frames", 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
         file_clip c;
@@ -103,4 +106,19 @@ Test(wav, what_was_cut_or_is_no_sound_is_refused) {
         cr_assert_neq(decode(&c, &samples[i], &e), OK, "sample %zu", i);
         cr_assert(strstr(e.text, samples[i].warning), "sample %zu: %s", i, e.text);
     }
+}
+
+// Frames of 128 kbit/s whose granules are empty: silence.
+Test(wav, mp3_in_a_wav_is_read_where_there_is_some) {
+    enum { FRAME = 417, FRAME_COUNT = 4, HEAD = 12 + 38 + 8 };
+    static uint8_t file[HEAD + FRAME_COUNT * FRAME];
+    memcpy(file, "RIFF\xb6\6\0\0WAVE" FMT_MP3 "data\x84\6\0\0", HEAD);
+    for (int i = 0; i < FRAME_COUNT; i++) memcpy(file + HEAD + i * FRAME, "\xff\xfb\x90\xc4", 4);
+    const file_limits limits = file_limits_default();
+    file_clip c;
+    err e = {0};
+    cr_assert_eq(file_decode(&c, (bytes){file, sizeof file}, &limits, &e), OK, "%s", e.text);
+    cr_assert_gt(c.frames, 0);
+    for (int64_t i = 0; i < c.frames; i++) cr_assert_eq(c.x[i * c.channels], 0);
+    file_clip_deinit(&c);
 }
