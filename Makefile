@@ -75,8 +75,10 @@ ISA_amx_in_c        := $(AVX512) -mavx512vnni
 ISA_kern_avx512bf16 := $(AVX512) -mavx512bf16
 endif
 ARM_DOTPROD        := -march=armv8.2-a+dotprod
+ARM_I8MM           := -march=armv8.2-a+dotprod+i8mm
 ifeq ($(ARCH),aarch64)
 ISA_kern_dotprod    := $(ARM_DOTPROD)
+ISA_kern_i8mm       := $(ARM_I8MM)
 endif
 isa       = $(ISA_$(basename $(notdir $(1))))
 
@@ -290,7 +292,7 @@ NEON_SRC   = $(sort $(patsubst $(OUT)/%.o,%.c,$(filter $(OUT)/src/%.o,$(shell tr
 $(NEON_OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo 'cc  $< (aarch64)'; $(NEON_CC) $(CPPFLAGS) $(CFLAGS) $(ALWAYS) -MMD -MP \
-	    $(if $(filter %/kern_dotprod.c,$<),$(ARM_DOTPROD)) -c $< -o $@
+	    $(if $(filter %/kern_dotprod.c,$<),$(ARM_DOTPROD)) $(if $(filter %/kern_i8mm.c,$<),$(ARM_I8MM)) -c $< -o $@
 kern-neon: $(OUT)/tests/run_kern
 	@$(MAKE) --no-print-directory kern-neon-run OUT=$(OUT)
 ifneq ($(filter kern-neon-run,$(MAKECMDGOALS)),)

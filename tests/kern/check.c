@@ -98,10 +98,15 @@ static const struct {
     unsigned without, needs;
     void (*then)(kern_table *k);
 } all_levels[] = {
-    {"amx", "amx", 0, 0, NULL},       {"amx in c", "avx512", 0, ISA_VNNI, AMX_IN_C},
-    {"avx512", "avx512", 0, 0, NULL}, {"avx512 without vnni", "avx512", ISA_VNNI, 0, NULL},
-    {"avx2", "avx2", 0, 0, NULL},     {"avx2 without vnni", "avx2", ISA_AVXVNNI, 0, NULL},
-    {"neon", "neon", 0, 0, NULL},     {"neon without dotprod", "neon", ISA_DOTPROD, 0, NULL},
+    {"amx", "amx", 0, 0, NULL},
+    {"amx in c", "avx512", 0, ISA_VNNI, AMX_IN_C},
+    {"avx512", "avx512", 0, 0, NULL},
+    {"avx512 without vnni", "avx512", ISA_VNNI, 0, NULL},
+    {"avx2", "avx2", 0, 0, NULL},
+    {"avx2 without vnni", "avx2", ISA_AVXVNNI, 0, NULL},
+    {"neon", "neon", 0, 0, NULL},
+    {"neon without dotprod", "neon", ISA_DOTPROD | ISA_I8MM, 0, NULL},
+    {"neon without i8mm", "neon", ISA_I8MM, 0, NULL},
     {"scalar", "scalar", 0, 0, NULL},
 };
 

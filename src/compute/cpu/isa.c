@@ -65,9 +65,12 @@ void isa_processor(char *out, size_t cap) {
 #include <sys/auxv.h>
 
 #define HWCAP_BIT_ASIMDDP (1UL << 20)
+#define HWCAP2_BIT_I8MM (1UL << 13)
 
 unsigned isa_flags(void) {
-    return ISA_NEON | (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP ? ISA_DOTPROD : 0u);
+    if (!(getauxval(AT_HWCAP) & HWCAP_BIT_ASIMDDP)) return ISA_NEON;
+    bool matrix = getauxval(AT_HWCAP2) & HWCAP2_BIT_I8MM;
+    return ISA_NEON | ISA_DOTPROD | (matrix ? ISA_I8MM : 0u);
 }
 #else
 unsigned isa_flags(void) {
@@ -89,7 +92,7 @@ static const struct {
     {"amx", ISA_AMX, X86_512 | ISA_AMX},
     {"avx512", ISA_AVX512, X86_512},
     {"avx2", ISA_AVX2, ISA_AVX2 | ISA_AVXVNNI},
-    {"neon", ISA_NEON, ISA_NEON | ISA_DOTPROD},
+    {"neon", ISA_NEON, ISA_NEON | ISA_DOTPROD | ISA_I8MM},
     {"scalar", 0, 0},
 };
 

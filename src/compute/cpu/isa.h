@@ -13,7 +13,8 @@ enum {
     ISA_DOTPROD = 1 << 4, // AArch64 integer dot products; implies ISA_NEON
     ISA_BF16 = 1 << 5,    // AVX-512 BF16; implies ISA_AVX512
     ISA_AVXVNNI = 1 << 6, // AVX-VNNI, 256 bits wide; implies ISA_AVX2
-    ISA_AMX = 1 << 7      // AMX tiles of 8-bit integers; implies ISA_VNNI
+    ISA_AMX = 1 << 7,     // AMX tiles of 8-bit integers; implies ISA_VNNI
+    ISA_I8MM = 1 << 8     // AArch64 matrix products of 8-bit integers; implies ISA_DOTPROD
 };
 
 // Writes which processor this is: vendor, family, model and stepping, such as

@@ -28,6 +28,7 @@ void kern_init(kern_table *k, unsigned flags) {
 #elif defined(__aarch64__)
     if (flags & ISA_NEON) kern_init_neon(k);
     if (flags & ISA_DOTPROD) kern_init_dotprod(k);
+    if (flags & ISA_I8MM) kern_init_i8mm(k);
 #else
     (void)flags;
 #endif

@@ -206,3 +206,4 @@ void kern_init_vnni(kern_table *k);       // x86-64 only
 void kern_init_amx(kern_table *k);        // x86-64 only
 void kern_init_neon(kern_table *k);       // AArch64 only
 void kern_init_dotprod(kern_table *k);    // AArch64 only
+void kern_init_i8mm(kern_table *k);       // AArch64 only

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 
 // One fork is one round. Each thread has a share of its parts in `left`: the round in the upper 32
 // bits, then the first part that is not taken and the part after the last, 16 bits each. A thread
@@ -21,6 +22,7 @@
 // (`waiting`).
 struct pool {
     int threads;
+    int spins; // turns of waiting before a thread sleeps
     int parts;
     pool_fn f;
     void *arg;
@@ -40,9 +42,11 @@ struct pool {
     } member[]; // 0 is the caller
 };
 
-// Turns of waiting before a thread sleeps: about 100 us, twice the time between two forks of a
-// decoder step or between two steps.
-#define SPINS 4000
+// How long a thread waits awake before it sleeps: twice the time between two forks of a decoder
+// step or between two steps.
+#define AWAKE_NS 100000
+#define SPINS_MIN 500
+#define SPINS_MAX 20000
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -50,6 +54,19 @@ static void relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("isb");
 #endif
+}
+
+// Turns of waiting in AWAKE_NS. A pause takes 40 to 140 cycles, by the kind of processor, so it is
+// measured, in some microseconds; the best of a few looks, since others may take the processor.
+static int measure_spins(void) {
+    enum { LOOKS = 4, PAUSES = 64 };
+    int64_t best = INT64_MAX;
+    for (int i = 0; i < LOOKS; i++) {
+        int64_t from = os_clock_ns();
+        for (int k = 0; k < PAUSES; k++) relax();
+        best = MIN(best, os_clock_ns() - from);
+    }
+    return (int)MIN(MAX((int64_t)AWAKE_NS * PAUSES / MAX(best, 1), SPINS_MIN), SPINS_MAX);
 }
 
 // Bytes that a waiting thread prefetches in all, and in one turn.
@@ -101,7 +118,7 @@ static void sleep_for_round(pool *p, uint32_t seen) {
 }
 
 static void wait_for_round(struct member *w, uint32_t seen) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < w->p->spins; i++) {
         if (atomic_load(&w->p->round) != seen) return;
         wait_turn(w, i);
     }
@@ -127,7 +144,7 @@ static void start_round(pool *p, uint32_t round) {
 }
 
 static void wait_for_parts(pool *p) {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < p->spins; i++) {
         if (!atomic_load(&p->pending)) return;
         wait_turn(&p->member[0], i);
     }
@@ -169,7 +186,7 @@ void pool_next(pool *p, int thread, const void *at) {
 typedef struct {
     pool_round_fn f;
     void *arg;
-    int rounds, parts, threads;
+    int rounds, parts, threads, spins;
     _Alignas(64) atomic_int done;
     struct {
         _Alignas(64) atomic_int turn;
@@ -188,7 +205,7 @@ static void play_round(rounds_fork *f, int round, int thread) {
 
 static void wait_for_done(rounds_fork *f, int count) {
     for (int i = 0; atomic_load(&f->done) < count; i++) {
-        if (i < SPINS)
+        if (i < f->spins)
             relax();
         else
             sched_yield(); // the thread with the last part may need this processor
@@ -205,7 +222,12 @@ static void rounds_thread(void *arg, int share, int shares, int thread) {
 }
 
 void pool_run_rounds(pool *p, int rounds, int parts, pool_round_fn f, void *arg) {
-    rounds_fork all = {.f = f, .arg = arg, .rounds = rounds, .parts = parts, .threads = p->threads};
+    rounds_fork all = {.f = f,
+                       .arg = arg,
+                       .rounds = rounds,
+                       .parts = parts,
+                       .threads = p->threads,
+                       .spins = p->spins};
     assert(parts >= 1 && parts <= POOL_ROUND_PARTS_MAX && rounds < INT32_MAX / parts);
     pool_run(p, parts == 1 ? 1 : p->threads, rounds_thread, &all);
 }
@@ -226,6 +248,7 @@ status pool_open(pool **out, int threads, err *e) {
     pool *p = mem_aligned(sizeof *p + (size_t)threads * sizeof p->member[0]);
     if (!p) return err_set(e, ERR_OOM, "no memory for %d threads", threads);
     p->threads = threads;
+    p->spins = threads > 1 ? measure_spins() : 0;
     pthread_mutex_init(&p->mu, NULL);
     pthread_cond_init(&p->wake, NULL);
     pthread_cond_init(&p->done, NULL);
