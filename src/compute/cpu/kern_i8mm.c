@@ -1,7 +1,7 @@
 // kern_i8mm.c - products of packed weights for Arm's matrix products of 8-bit integers (FEAT_I8MM).
 //
-// One instruction multiplies two weight rows with two x rows, eight columns each. A group of a slice
-// has four columns of a row, so two groups are zipped. A single x row goes the way of
+// One instruction multiplies two weight rows with two x rows, eight columns each. A group of a
+// slice has four columns of a row, so two groups are zipped. A single x row goes the way of
 // kern_dotprod.c.
 #include <math.h>
 
