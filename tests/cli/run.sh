@@ -237,7 +237,7 @@ status "tune" 0 env XDG_CACHE_HOME="$tmp/cache" "$bin" tune
 if grep -q "kept$" "$tmp/out" && ls "$tmp/cache/stemforge/prefetch-"* >/dev/null; then ok; else no "tune keeps nothing"; fi
 kept=$(cat "$tmp/cache/stemforge/prefetch-"*)
 status "info after tune" 0 env XDG_CACHE_HOME="$tmp/cache" "$bin" info $melody
-if grep -q "^prefetch   ${kept%, huge pages}$" "$tmp/out"; then ok; else no "info does not say '$kept'"; fi
+if grep -q "^prefetch   ${kept%, * pages}$" "$tmp/out"; then ok; else no "info does not say '$kept'"; fi
 case $kept in *", huge pages") pages=1 ;; *) pages=0 ;; esac
 if [ "$(grep -c "^pages      huge" "$tmp/out")" = $pages ]; then ok; else no "info does not say the pages of '$kept'"; fi
 fails "tune without a folder" 1 "XDG_CACHE_HOME" env -u HOME -u XDG_CACHE_HOME "$bin" tune
