@@ -108,3 +108,24 @@ Test(condition, no_memory_for_a_melody_is_an_error) {
     mem_free(rows);
     close_melody(&m);
 }
+
+// To a bass C/E is a chord on E, whose third over E is G; over G neither third of C/G sounds.
+Test(condition, a_bass_plays_the_note_under_a_chord) {
+    static const char *const names[] = {"C/E", "F", "C/G", "N", "D7/F#"};
+    condition k = {.kind = CONDITION_GRID, .time = timing_even(120)}, own;
+    err e;
+    cr_assert_eq(chords_parse(&k.chords, names, 5, 120, &e), OK, "%s", e.text);
+    cr_assert(condition_of_bass(&own, &k));
+    const chord *c = own.chords.bars;
+    cr_assert(c[0].root == 4 && c[0].third == 3 && c[0].fifth == 7);
+    cr_assert_eq(memcmp(&c[1], &k.chords.bars[1], sizeof *c), 0);
+    cr_assert(c[2].root == 7 && c[2].third == CHORDS_NO_TONE);
+    cr_assert(c[3].none);
+    cr_assert(c[4].root == 6 && c[4].third == 3 && c[4].seventh == CHORDS_NO_TONE);
+    cr_assert_eq(k.chords.bars[0].root, 0); // the other stems have what was asked for
+    k.kind = CONDITION_CHORDS;
+    cr_assert_not(condition_of_bass(&own, &k));
+    k.kind = CONDITION_GRID;
+    cr_assert_eq(chords_parse(&k.chords, names + 1, 1, 120, &e), OK);
+    cr_assert_not(condition_of_bass(&own, &k));
+}

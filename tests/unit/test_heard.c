@@ -91,7 +91,8 @@ Test(heard, tempo_and_chords_that_are_assumed_are_told) {
 Test(heard, basses_extensions_and_modes_that_the_grid_leaves_out_are_told) {
     stemforge_engine *g = open_model(GRID);
     static const char *const chords[] = {"C/G", "Am11", "F", "C/G", "G7b9", "Dm7/F", "Cadd9"};
-    stemforge_request r = request_of(bass, 1);
+    static const char *const piano[] = {"piano"};
+    stemforge_request r = request_of(piano, 1);
     r.bpm = 90, r.chords = chords, r.chord_count = 7, r.key = "D dorian";
     warnings w = check(g, &r);
     cr_assert_eq(w.n, 3);
@@ -100,7 +101,12 @@ Test(heard, basses_extensions_and_modes_that_the_grid_leaves_out_are_told) {
     w = check(g, &r);
     SAYS(&w, "assumed", "key", "A major is assumed");
     cr_assert(strstr(w.item[1].text, "the bass of C/G, Dm7/F is"), "%s", w.item[1].text);
+    cr_assert(strstr(w.item[1].text, "the bass stem alone plays it"), "%s", w.item[1].text);
     cr_assert(strstr(w.item[2].text, "of Am11, G7b9, Cadd9 only"), "%s", w.item[2].text);
+    r.stems = bass; // which plays the note under the chord
+    w = check(g, &r);
+    cr_assert_eq(w.n, 2);
+    cr_assert(strstr(w.item[1].text, "of Am11, G7b9, Cadd9 only"), "%s", w.item[1].text);
     stemforge_close(g);
 }
 

@@ -75,6 +75,34 @@ bool condition_is_timed(const condition *k) {
     return k->kind == CONDITION_GRID || k->kind == CONDITION_CHORDS;
 }
 
+static bool sounds(const chord *c, int above_bass) {
+    return c->mask >> (c->bass + above_bass) % 12 & 1;
+}
+
+// What a bass plays under c: its lowest note, with the third that c has over it.
+static chord on_its_bass(const chord *c) {
+    chord own = *c;
+    own.root = c->bass;
+    own.third = sounds(c, 4) ? 4 : sounds(c, 3) ? 3 : CHORDS_NO_TONE;
+    own.fifth = 7;
+    own.seventh = CHORDS_NO_TONE;
+    return own;
+}
+
+bool condition_of_bass(condition *out, const condition *k) {
+    size_t slashes = 0;
+    if (k->kind != CONDITION_GRID) return false;
+    for (size_t i = 0; i < k->chords.count; i++)
+        slashes += k->chords.bars[i].bass != k->chords.bars[i].root;
+    if (!slashes) return false;
+    *out = *k;
+    for (size_t i = 0; i < k->chords.count; i++) {
+        chord *c = &out->chords.bars[i];
+        if (!c->none && c->bass != c->root) *c = on_its_bass(c);
+    }
+    return true;
+}
+
 void condition_close(condition *k) {
     mem_free(k->wave);
     *k = (condition){0};

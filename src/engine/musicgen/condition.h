@@ -32,6 +32,10 @@ typedef struct {
 status condition_open(condition *out, const pipeline *p, const condition_wish *w, err *e);
 void condition_close(condition *k); // zeroed is fine
 
+// The condition of a bass: a chord over another note is, to it, the chord on that note. False: k is
+// no GRID, or has no such chord, and *out is unset. *out lives no longer than k.
+bool condition_of_bass(condition *out, const condition *k);
+
 // Whether the chroma prefix says tempo and chords.
 bool condition_is_timed(const condition *k);
 

@@ -62,12 +62,20 @@ static bool list_chords(char *out, size_t cap, const condition *k, const stemfor
     return n > 0;
 }
 
+// A bass of its own plays the note under a chord, where the model has a grid to tell it by.
+static bool plays_bass(const condition *k, const stemforge_request *r) {
+    for (size_t i = 0; i < r->stem_count && k->kind == CONDITION_GRID; i++)
+        if (strcmp(r->stems[i], "bass") == 0) return true;
+    return false;
+}
+
 static void warn_chords(warnings *w, const condition *k, const stemforge_request *r) {
     char names[NAMES_SHOWN * (CHORDS_NAME_MAX + 2) + 32];
-    if (list_chords(names, sizeof names, k, r, has_bass))
-        warnings_add(w, WARNING_NOT_USED, "chords",
-                     "the bass of %s is not used: this model is not told which note is lowest",
-                     names);
+    if (!plays_bass(k, r) && list_chords(names, sizeof names, k, r, has_bass))
+        warnings_add(w, WARNING_NOT_USED, "chords", "the bass of %s is not used: %s", names,
+                     k->kind == CONDITION_GRID
+                         ? "the bass stem alone plays it, and none is asked for"
+                         : "this model is not told which note is lowest");
     if (k->kind == CONDITION_GRID && list_chords(names, sizeof names, k, r, has_other_notes))
         warnings_add(w, WARNING_NOT_USED, "chords",
                      "of %s only root, third, fifth and seventh are used", names);

@@ -39,6 +39,12 @@ static double temperature_of(const musicgen_take *t) {
     return r->temperature * pipeline_of(t->base.of)->temperature[type];
 }
 
+static const condition *condition_of(const musicgen_take *t) {
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    bool bass = strcmp(q->base.r->stems[t->base.stem], "bass") == 0;
+    return bass && q->has_bass ? &q->bass : &q->cond;
+}
+
 run_params musicgen_take_params(const musicgen_take *t) {
     const musicgen_plan *q = (const musicgen_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
@@ -61,7 +67,7 @@ run_params musicgen_take_params(const musicgen_take *t) {
                 .cache_type = p->cache_type},
         .stride = MIN(p->stride, MAX(1, window * 3 / 5)),
         .chroma = condition_chroma,
-        .chroma_arg = (void *)(uintptr_t)&q->cond,
+        .chroma_arg = (void *)(uintptr_t)condition_of(t),
     };
 }
 
@@ -135,6 +141,7 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
         wish.melody_image = (bytes){r->recording_image, r->recording_size};
     }
     status rc = condition_open(&q->cond, p, &wish, e);
+    if (!rc) q->has_bass = condition_of_bass(&q->bass, &q->cond);
     if (!rc) rc = read_given(q, e);
     q->frames = (int64_t)ceil(length_made_seconds(q->base.r) * p->frame_rate - 1e-9);
     if (!rc) rc = prompt_join_chords(&q->chords, r, e);

@@ -7,6 +7,8 @@ typedef struct {
     plan base;
     buf chords; // "Am F C G"
     condition cond;
+    condition bass; // of a bass under chords over other notes
+    bool has_bass;
     int32_t *given; // [K][given_n] codes to go on from; of an audio file from begin on
     int64_t given_n;
     int64_t frames; // to make
