@@ -43,6 +43,13 @@ double timing_beat(const timing *t, double seconds) {
     return (double)lo + (seconds - t->beats[lo]) / (t->beats[lo + 1] - t->beats[lo]);
 }
 
+double timing_seconds(const timing *t, double beat) {
+    if (!t->beats) return beat * 60 / t->bpm;
+    double last = (double)(t->beat_count - 2);
+    size_t i = (size_t)MAX(0, MIN(floor(beat), last));
+    return t->beats[i] + (beat - (double)i) * (t->beats[i + 1] - t->beats[i]);
+}
+
 // Quarters into its bar at which chord k begins.
 static double begins_at(const timing *t, int k) {
     double at = (double)k * t->meter->quarters / t->chords_per_bar;

@@ -34,6 +34,8 @@ timing timing_even(double bpm); // 4/4, a chord a bar
 // The beat, in quarters and parts of them, that sounds at t seconds. Outside of the beats that are
 // known the tempo goes on.
 double timing_beat(const timing *t, double seconds);
+// The seconds at which a beat sounds.
+double timing_seconds(const timing *t, double beat);
 // The number of the chord that sounds there: 0 is the first one of bar 1. A boundary belongs to
 // what begins there (up to 1e-6 bar early, for rounding). Within a bar chords change at whole
 // beats, the later ones being shorter, but in 6/8 at equal parts.

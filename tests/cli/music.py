@@ -97,6 +97,15 @@ def seams(tmp):
     check(abs(mean) < 1, f"100 ms around seams are {mean:.1f} dB against other bar lines, expected less than 1: {levels}")
 
 
+def long_pieces(tmp):
+    """A bass is as loud after 80 s as it was: windows that heard the last seconds alone let it fade by 6 dB."""
+    song = ["--bpm", 90, "--style", "jazz", "--key", "C major", "--chords", "Dm7 G7 Cmaj7 A7", "--duration", 90, "--seed", 3]
+    (path,) = generate(tmp / "long", MINI, ["bass"], *song)
+    x = left(path)
+    lost = decibels(power(x, 80 * RATE, 0, 10 * RATE), power(x, 0, 0, 10 * RATE))
+    check(abs(lost) < 2, f"long pieces: the last 10 of 90 s are {lost:.1f} dB against the first, expected less than 2")
+
+
 def sections(tmp):
     """A stem is silent where it does not play, to the sample, and heard where it does; an ending leaves a silent rest."""
     song = ["--bpm", 120, "--key", "A minor", "--chords", "Am F", "--seed", 3, "--ending"]
@@ -297,7 +306,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, sections, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, sections, long_pieces, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

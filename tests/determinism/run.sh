@@ -65,6 +65,8 @@ sounds() {
     fades=
     stems "mini fades" drums --model models/stemforge-mini --bpm 120 --duration 1
     stems "mini loop" bass,piano --model models/stemforge-mini --bpm 97.3 --chords "Am F C" --bars 2 --loop
+    stems "mini past the window" drums,bass --model models/stemforge-mini --bpm 97.3 --chords "Am C/E" --duration 17
+    stems "mini sections" drums,bass --model models/stemforge-mini --bpm 140 --key "A minor" --section "1;;drums" --section "2; F G" --ending
     fades=$old_fades
     stems "mono float" drums --model $p/mono/model --format wavf32 --duration 0.5
     stems "mono 24 bits" drums --model $p/mono/model --format wav24 --duration 0.5

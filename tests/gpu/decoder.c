@@ -74,6 +74,8 @@ static void begin(company *k, int i, int64_t start) {
                           .start = start,
                           .frames = frames,
                           .known = known,
+                          .anchor = start ? 2 : 0,
+                          .anchored = start && i ? 2 : 0,
                           .chroma = i == 2 ? NULL : k->chroma,
                           .chroma_rows = k->cfg->chroma_length / 2,
                           .like = i == 1 && k->s[0] && !start ? k->s[0] : NULL,

@@ -1,6 +1,7 @@
 // test_condition.c - what steers a melody model: the rows of a recorded melody, alike for a request
 // and for a trace, and an error where there is no memory for them.
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -128,4 +129,25 @@ Test(condition, a_bass_plays_the_note_under_a_chord) {
     k.kind = CONDITION_GRID;
     cr_assert_eq(chords_parse(&k.chords, names + 1, 1, 120, &e), OK);
     cr_assert_not(condition_of_bass(&own, &k));
+}
+
+// Later windows hear the beginning from the same place in its bar: the beat does not jump.
+Test(condition, an_anchor_lies_in_its_bar_as_the_window_does) {
+    const pipeline p = {.frame_rate = 50};
+    static double beats[400];
+    condition k = {.kind = CONDITION_GRID, .p = &p, .time = timing_even(97)};
+    for (int i = 0; i < 400; i++) beats[i] = 0.6 * i + 0.0004 * i * i; // it slows down
+    for (int moves = 0; moves < 2; moves++) {
+        k.time.beats = moves ? beats : NULL;
+        k.time.beat_count = moves ? 400 : 0;
+        for (int64_t start = 300; start < 6000; start += 300)
+            for (int64_t from = 0; from <= 300; from += 100) {
+                int64_t at = condition_anchor(&k, start, from);
+                cr_assert(at >= from && at <= start && at < from + 50 * 4);
+                double a = timing_beat(&k.time, (double)at / 50) / 4;
+                double b = timing_beat(&k.time, (double)start / 50) / 4;
+                double apart = fabs(a - b - round(a - b)) * 4 * 60 / 97; // of beats, in seconds
+                cr_assert_lt(apart, 0.02, "%d from %d: %g s", (int)start, (int)from, apart);
+            }
+    }
 }

@@ -43,9 +43,12 @@ Test(timing, a_moving_tempo_goes_through_its_beats_and_on_at_both_ends) {
     cr_assert_float_eq(timing_beat(&t, 1.3), 1.5, 1e-12);
     cr_assert_float_eq(timing_beat(&t, 0), -1, 1e-12);
     cr_assert_float_eq(timing_beat(&t, 3.1), 5, 1e-12);
+    for (double beat = -1.5; beat < 6; beat += 0.25)
+        cr_assert_float_eq(timing_beat(&t, timing_seconds(&t, beat)), beat, 1e-9);
     r.beat_count = 0;
     const timing even = timing_of(&r, 0);
     cr_assert_float_eq(timing_beat(&even, 60), 111, 1e-12);
+    cr_assert_float_eq(timing_seconds(&even, 111), 60, 1e-12);
 }
 
 Test(timing, bars_are_as_long_as_their_meter) {

@@ -1,6 +1,8 @@
 // condition.c - see condition.h.
 #include "engine/musicgen/condition.h"
 
+#include <math.h> // floor: exact
+
 #include "audio/file.h"
 
 // Frames of n samples that the decoder hears: its prefix has no room for more.
@@ -154,4 +156,13 @@ status condition_chroma(void *arg, float *out, int64_t start_frame, int64_t *row
         break;
     }
     return rc;
+}
+
+int64_t condition_anchor(const void *arg, int64_t start_frame, int64_t from) {
+    const condition *k = arg;
+    double rate = k->p->frame_rate, bar = k->time.meter->quarters;
+    double first = timing_beat(&k->time, (double)from / rate);
+    double bars = (timing_beat(&k->time, (double)start_frame / rate) - first) / bar;
+    double at = timing_seconds(&k->time, first + (bars - floor(bars)) * bar);
+    return MAX(from, MIN(start_frame, (int64_t)floor(at * rate + 0.5)));
 }

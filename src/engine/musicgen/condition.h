@@ -42,6 +42,9 @@ bool condition_is_timed(const condition *k);
 // As run_chroma (run.h); arg is the condition. Several threads may call it at once.
 status condition_chroma(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e);
 
+// As run_anchor (run.h), of a condition that is timed.
+int64_t condition_anchor(const void *arg, int64_t start_frame, int64_t from);
+
 // MELODY: the rows of a window that starts at start_s; to has room for chroma_length of them and
 // gets their number.
 status condition_melody(const condition *k, chroma_rows *to, double start_s, err *e);

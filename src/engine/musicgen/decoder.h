@@ -63,6 +63,9 @@ size_t seq_cache_bytes(const musicgen *m, const seq_params *p);
 typedef struct {
     int64_t index; // part of the numbers of the draws
     int64_t start, frames, known;
+    // Columns 0 to `anchored` are those of a window that starts at frame `anchor`, in place of the
+    // oldest known frames; at most start, and under known. 0, 0: none.
+    int64_t anchor, anchored;
     // Melody models: rows [chroma_rows, bins] of the window's chroma; NULL: the null chroma.
     const float *chroma;
     int64_t chroma_rows;

@@ -186,16 +186,18 @@ static void feed_columns(cpu_decoder *d, mg_cache *cache, const int32_t *columns
 }
 
 // Feeds the columns 0 to known - 1 of the window; the first step feeds column `known`.
-static status feed_known(cpu_decoder *d, cpu_seq *s, err *e) {
+static status feed_known(cpu_decoder *d, cpu_seq *s, const seq_window *w, err *e) {
     int64_t books = d->base.cfg->codebooks;
     if (!s->known) return OK;
     int32_t *columns = arena_alloc(&d->work, (size_t)(s->known * books) * sizeof *columns);
     if (!columns)
         return err_set(e, ERR_OOM, "no memory for a window that goes on from %lld frames",
                        (long long)s->known);
-    for (int64_t p = 0; p < s->known; p++)
-        delay_column(&s->delay, columns + p * books, s->codes + s->start, s->base.p.frames,
-                     s->known, p);
+    for (int64_t p = 0; p < s->known; p++) {
+        int64_t start = w->anchored && p <= w->anchored ? w->anchor : s->start;
+        delay_column(&s->delay, columns + p * books, s->codes + start, s->base.p.frames, s->known,
+                     p);
+    }
     feed_columns(d, s->cond, columns, s->known);
     if (s->null) feed_columns(d, s->null, columns, s->known);
     return OK;
@@ -206,7 +208,7 @@ static status prefill(cpu_decoder *d, cpu_seq *s, const seq_window *w, err *e) {
     if (rc) return rc;
     reset_caches(s);
     if (d->base.cfg->melody) rc = feed_prefix(d, s, w, e);
-    return rc ? rc : feed_known(d, s, e);
+    return rc ? rc : feed_known(d, s, w, e);
 }
 
 static status cpu_begin(decoder *base, seq *sequence, const seq_window *w, err *e) {

@@ -271,23 +271,36 @@ static status feed_prefix(gpu_decoder_table *d, gpu_seq *s, const seq_window *w,
     return rc ? rc : feed_rows(d, s, b, &rest, e);
 }
 
-// Feeds what stands before the first column that a step feeds: the prefix, and columns 0 to known -
-// 1 of the window.
-static status feed_branch(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, int null, err *e) {
-    const feed columns = {.column = 0, .known = s->known, .n = s->known};
-    status rc = OK;
-    s->branch[null].len = 0;
-    if (d->base.cfg->melody) rc = feed_prefix(d, s, w, null, e);
-    return rc ? rc : feed_rows(d, s, &s->branch[null], &columns, e);
+// Feeds columns `from` to `to` - 1 to both branches, of frames from `start` on.
+static status feed_columns(gpu_decoder_table *d, gpu_seq *s, int64_t start, int64_t from,
+                           int64_t to, err *e) {
+    gpu_seq_entry entry = entry_of(s);
+    entry.start = (int32_t)start;
+    const feed columns = {.column = from, .known = s->known, .n = to - from};
+    status rc = gpu_put_seqs(d->gpu, GPU_FEED, &entry, 0, 1, e);
+    for (int null = 0; null < 2 && !rc; null++)
+        if (s->branch[null].self) rc = feed_rows(d, s, &s->branch[null], &columns, e);
+    return rc;
 }
 
-static status prefill(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, err *e) {
+static status feed_prefixes(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, err *e) {
     const gpu_seq_entry entry = entry_of(s);
-    status rc = create_caches(d, s, e);
-    if (!rc) rc = gpu_put_seqs(d->gpu, GPU_FEED, &entry, 0, 1, e);
-    for (int null = 0; null < 2 && !rc; null++)
-        if (s->branch[null].self) rc = feed_branch(d, s, w, null, e);
+    status rc = gpu_put_seqs(d->gpu, GPU_FEED, &entry, 0, 1, e);
+    for (int null = 0; null < 2 && !rc; null++) {
+        s->branch[null].len = 0;
+        if (d->base.cfg->melody && s->branch[null].self) rc = feed_prefix(d, s, w, null, e);
+    }
     return rc;
+}
+
+// Feeds what stands before the first column that a step feeds: the prefix, and columns 0 to known -
+// 1 of the window.
+static status prefill(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, err *e) {
+    int64_t head = w->anchored ? w->anchored + 1 : 0;
+    status rc = create_caches(d, s, e);
+    if (!rc) rc = feed_prefixes(d, s, w, e);
+    if (!rc && head) rc = feed_columns(d, s, w->anchor, 0, head, e);
+    return rc ? rc : feed_columns(d, s, s->start, head, s->known, e);
 }
 
 static status gpu_begin(decoder *base, seq *sequence, const seq_window *w, err *e) {

@@ -50,6 +50,7 @@ run_params musicgen_take_params(const musicgen_take *t) {
     const stemforge_request *r = q->base.r;
     const pipeline *p = pipeline_of(&q->base);
     int64_t window = window_of(t);
+    int64_t stride = MIN(p->stride, MAX(1, window * 3 / 5));
     return (run_params){
         .seq = {.text = t->text,
                 .text_n = (int64_t)t->ids.count,
@@ -65,9 +66,11 @@ run_params musicgen_take_params(const musicgen_take *t) {
                 .given_n = q->given_n,
                 .window = window,
                 .cache_type = p->cache_type},
-        .stride = MIN(p->stride, MAX(1, window * 3 / 5)),
+        .stride = stride,
         .chroma = condition_chroma,
         .chroma_arg = (void *)(uintptr_t)condition_of(t),
+        .anchored = q->cond.kind == CONDITION_GRID ? (window - stride) * 3 / 4 : 0,
+        .anchor = condition_anchor,
     };
 }
 

@@ -10,6 +10,7 @@ struct run {
     run_params p;
     seq *s;
     float *chroma; // [chroma_length, bins] of the window under way; NULL: the model has none
+    float *head;   // [anchored, bins] of chroma where the anchor lies
     // The window under way, or the next one.
     int64_t index, start, known; // its number, its first frame, how many of its frames are made
     int64_t left;                // steps to its end
@@ -55,9 +56,12 @@ status run_create(run **out, decoder *d, const musicgen *m, const run_params *p,
     r->m = m;
     r->p = *p;
     size_t rows = cfg->melody ? (size_t)(cfg->chroma_length * cfg->chroma_bins) : 0;
+    size_t head = rows ? (size_t)(p->anchored * cfg->chroma_bins) : 0;
     if (rows) r->chroma = mem_calloc(rows, sizeof *r->chroma);
-    status rc = !rows || r->chroma ? seq_create(&r->s, d, &p->seq, e)
-                                   : err_set(e, ERR_OOM, "no memory for the chroma of a stem");
+    if (head) r->head = mem_calloc(head, sizeof *r->head);
+    status rc = (!rows || r->chroma) && (!head || r->head)
+                    ? seq_create(&r->s, d, &p->seq, e)
+                    : err_set(e, ERR_OOM, "no memory for the chroma of a stem");
     if (rc) {
         run_free(r);
         return rc;
@@ -72,6 +76,7 @@ void run_free(run *r) {
     if (!r) return;
     seq_free(r->s);
     mem_free(r->chroma);
+    mem_free(r->head);
     mem_free(r);
 }
 
@@ -90,6 +95,28 @@ static void find_alike(seq_window *w, const run *r, run *const *others, size_t n
     }
 }
 
+// What was given is heard as long as a window reaches it. The anchor comes from the first window
+// that was made, or from the last window of what was given.
+static void set_anchor(seq_window *w, const run *r) {
+    const run_params *p = &r->p;
+    if (!r->head || !p->chroma || w->start == 0 || w->start < p->seq.given_n) return;
+    if (w->known <= p->anchored) return;
+    w->anchored = p->anchored;
+    w->anchor = p->anchor(p->chroma_arg, w->start, MAX(0, p->seq.given_n - p->seq.window));
+}
+
+static status fill_chroma(run *r, seq_window *w, err *e) {
+    size_t head = (size_t)(w->anchored * mg_get_config(r->m)->chroma_bins) * sizeof *r->head;
+    status rc = OK;
+    if (w->anchored) {
+        rc = r->p.chroma(r->p.chroma_arg, r->chroma, w->anchor, &w->chroma_rows, e);
+        memcpy(r->head, r->chroma, head);
+    }
+    if (!rc) rc = r->p.chroma(r->p.chroma_arg, r->chroma, w->start, &w->chroma_rows, e);
+    if (w->anchored) memcpy(r->chroma, r->head, head);
+    return rc;
+}
+
 status run_begin_window(run *r, run *const *others, size_t n, err *e) {
     assert(run_needs_window(r));
     seq_window w = {.index = r->index,
@@ -98,8 +125,8 @@ status run_begin_window(run *r, run *const *others, size_t n, err *e) {
                     .known = r->known};
     find_alike(&w, r, others, n);
     status rc = OK;
-    if (r->chroma && r->p.chroma && !r->p.seq.text_null)
-        rc = r->p.chroma(r->p.chroma_arg, r->chroma, r->start, &w.chroma_rows, e);
+    set_anchor(&w, r);
+    if (r->chroma && r->p.chroma && !r->p.seq.text_null) rc = fill_chroma(r, &w, e);
     if (w.chroma_rows) w.chroma = r->chroma;
     if (!rc) rc = decoder_begin(r->d, r->s, &w, e);
     if (rc) return rc;

@@ -12,8 +12,9 @@
 //     seq_codes(run_seq(r), &codes, e)
 //
 // Long pieces go by windows as the reference does it: a window starts `stride` frames after the one
-// before and goes on from the frames that both share. Positions start anew in each window, and the
-// codes are decoded once, at the end.
+// before and goes on from the frames that both share. A run with an anchor puts frames of the
+// beginning, with their chroma, in place of the oldest of these. Positions start anew in each
+// window, and the codes are decoded once, at the end.
 #pragma once
 #include "engine/musicgen/decoder.h"
 
@@ -21,11 +22,18 @@
 // many there are into *rows (the decoder tiles them); 0: the null chroma.
 typedef status (*run_chroma)(void *arg, float *out, int64_t start_frame, int64_t *rows, err *e);
 
+// The first frame from `from` on that lies where start_frame does in its bar.
+typedef int64_t (*run_anchor)(const void *arg, int64_t start_frame, int64_t from);
+
 typedef struct {
     seq_params seq;
     int64_t stride;    // frames; at most seq.window
     run_chroma chroma; // melody models; NULL: the null chroma
     void *chroma_arg;  // runs of one chroma and one argument hear the same rows
+    // Frames of the piece's first window that later ones hear in place of their oldest ones, so
+    // that the sound stays what it was; 0: none.
+    int64_t anchored;
+    run_anchor anchor; // of chroma_arg
 } run_params;
 
 typedef struct run run;
