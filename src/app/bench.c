@@ -15,6 +15,7 @@
 #include "app/roof.h"
 #include "app/shipped.h"
 #include "compute/tune.h"
+#include "engine/stableaudio/family.h"
 
 typedef struct {
     const char *weights, *compare;
@@ -37,6 +38,25 @@ static status numbers(double *out, size_t *n, const arg_list *l, const char *fla
     return OK;
 }
 
+static void measure_roofs(bench *b) {
+    b->read_gb = roof_read(b->c);
+    bench_add(b, "memory read", 0, 0, b->read_gb, "GB/s", 1);
+    bench_add(b, "multiply-add", 0, 0, roof_multiply(b->c, NULL), "GFLOP/s", 1);
+}
+
+// Stable Audio: lengths are those of the canvas.
+static status measure_canvases(bench *b, const options *o, err *e) {
+    double lengths[ARG_LIST_MAX] = {10, 0};
+    size_t n = 0;
+    status rc = numbers(lengths, &n, &o->lengths, "lengths", 0, LENGTH_MAX, e);
+    if (rc) return rc;
+    if (!o->lengths.n) n = 2;
+    measure_roofs(b);
+    rc = bench_canvas_open(b, e);
+    for (size_t i = 0; i < n && !rc; i++) rc = bench_canvas_steps(b, lengths[i], e);
+    return rc ? rc : bench_canvas_codec(b, lengths[0], e);
+}
+
 static status measure(bench *b, const options *o, err *e) {
     double stems[ARG_LIST_MAX] = {1, 4}, lengths[ARG_LIST_MAX], most = 1;
     size_t stem_count = 0, length_count = 0;
@@ -45,12 +65,7 @@ static status measure(bench *b, const options *o, err *e) {
     if (rc) return rc;
     if (!o->stems.n) stem_count = 2;
     for (size_t i = 0; i < stem_count; i++) most = fmax(most, stems[i]);
-    if (!b->on.gpu) {
-        b->read_gb = roof_read(b->c);
-        double gflops = roof_multiply(b->c, NULL);
-        bench_add(b, "memory read", 0, 0, b->read_gb, "GB/s", 1);
-        bench_add(b, "multiply-add", 0, 0, gflops, "GFLOP/s", 1);
-    }
+    if (!b->on.gpu) measure_roofs(b);
     rc = bench_load(b, (int64_t)most, e);
     if (!rc) rc = bench_first(b, e);
     if (!rc) rc = bench_text(b, e);
@@ -76,20 +91,24 @@ static status run_bench(bench *b, const options *o, err *e) {
              tune_way_name(tune_used(b->c)), tune_huge(b->c) ? "huge" : "small", gpu ? ", " : "",
              gpu ? gpu : "");
     bench_table_title(&b->table, what);
-    return measure(b, o, e);
+    bool canvases = family_find(b->model) == &stableaudio_family_ops;
+    if (!b->steps) b->steps = canvases ? 3 : 30;
+    return canvases ? measure_canvases(b, o, e) : measure(b, o, e);
 }
 
 int bench_main(int argc, char **argv) {
     options o = {.weights = "stored"};
-    bench b = {.steps = 30, .position = 250, .device = "cpu"};
+    bench b = {.position = 250, .device = "cpu"};
     const arg_option table[] = {
         {"weights", ARG_STR, &o.weights, 0, 0, ARG_VALUE_WEIGHTS, "(stored)", NULL},
         {"stems", ARG_LIST, &o.stems, 0, 0, "LIST", "batch sizes, 1 to 256 each (1,4)", NULL},
-        {"steps", ARG_INT, &b.steps, 1, 10000, "N", "steps to time (30)", NULL},
+        {"steps", ARG_INT, &b.steps, 1, 10000, "N", "steps to time (30; Stable Audio: 3)", NULL},
         {"position", ARG_INT, &b.position, 0, 30000, "N",
          "frames already made (250: the middle of 10 s)", NULL},
         {"lengths", ARG_LIST, &o.lengths, 0, 0, "LIST",
-         "make one stem of so many seconds each, whole (none)", NULL},
+         "make one stem of so many seconds each, whole (none); Stable Audio: canvases (10 and its "
+         "own)",
+         NULL},
         {"threads", ARG_INT, &o.threads, 0, 256, "N", "threads (all processors)", NULL},
         {"isa", ARG_STR, &b.isa, 0, 0, ARG_VALUE_ISA, "(the best)", NULL},
         {"device", ARG_STR, &b.device, 0, 0, ARG_VALUE_DEVICE,

@@ -27,7 +27,7 @@ static void add_memory(const bench *b, int64_t stems, double seconds) {
 
 // --- load
 
-static status time_engine(bench *b, err *e) {
+status bench_engine(bench *b, err *e) {
     stemforge_options o = stemforge_options_default();
     o.model = b->model;
     o.threads = b->threads;
@@ -46,7 +46,7 @@ static status time_engine(bench *b, err *e) {
 status bench_load(bench *b, int64_t stems, err *e) {
     const family_options files = {
         .model = b->model, .weights = (weights_type)b->weights, .c = b->c};
-    status rc = time_engine(b, e);
+    status rc = bench_engine(b, e);
     if (!rc) rc = family_open(&b->f, &files, e);
     if (!rc) rc = stages_open(&b->s, b->f, b->on.gpu, stems, b->position + b->steps, e);
     if (rc) return rc;
@@ -61,6 +61,7 @@ status bench_load(bench *b, int64_t stems, err *e) {
 
 void bench_unload(bench *b) {
     stages_close(b->s);
+    sa_steps_close(b->canvas);
     family_close(b->f);
 }
 

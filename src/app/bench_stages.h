@@ -3,6 +3,7 @@
 #include "app/bench_table.h"
 #include "engine/device_choice.h"
 #include "engine/musicgen/stages.h"
+#include "engine/stableaudio/steps.h"
 #include "stemforge.h"
 
 #define BENCH_STEMS_MAX STAGES_STEMS_MAX
@@ -20,6 +21,7 @@ typedef struct {
     device_chosen on; // a GPU has no roofs here
     family *f;
     stages *s;
+    sa_steps *canvas; // Stable Audio's
     stages_info info;
 } bench;
 
@@ -28,6 +30,7 @@ void bench_add(const bench *b, const char *stage, int64_t stems, double seconds,
 
 // Opens the model: the whole engine first, as everybody opens it, then the parts that the other
 // stages work with. stems: the most that one of them will ask for.
+status bench_engine(bench *b, err *e); // the first of these two
 status bench_load(bench *b, int64_t stems, err *e);
 void bench_unload(bench *b);
 // From a description to the first column of codes: once as the first request finds it, then again.
@@ -36,3 +39,9 @@ status bench_text(bench *b, err *e);
 status bench_steps(bench *b, int64_t stems, err *e);
 status bench_piece(bench *b, double seconds, err *e); // one stem from start to end
 status bench_codec(bench *b, err *e);
+
+// Stable Audio, in bench_canvas.c: load, steps over canvases of so many seconds, 0: the model's own,
+// and the codec.
+status bench_canvas_open(bench *b, err *e);
+status bench_canvas_steps(bench *b, double seconds, err *e);
+status bench_canvas_codec(bench *b, double seconds, err *e);

@@ -185,6 +185,19 @@ const dit_config *dit_get_config(const dit *m) {
     return &m->cfg;
 }
 
+double dit_products(const dit *m, int64_t frames, int64_t rows) {
+    const dit_config *cfg = &m->cfg;
+    double n = (double)frames + 1, d = (double)cfg->d;
+    double matrices = 4 * d * d + 3 * (double)cfg->ff * d + (rows ? 2 * d * d : 0);
+    double attention = 2 * d * (n + (double)rows);
+    double ends = 2 * (double)frames * (double)cfg->channels * (double)(cfg->d + cfg->channels);
+    return (double)cfg->layers * n * (matrices + attention) + ends;
+}
+
+const weight *dit_widest(const dit *m) {
+    return &m->block[0].up;
+}
+
 // --- contexts
 
 size_t dit_context_bytes(const dit *m, int64_t rows) {

@@ -60,3 +60,7 @@ typedef struct {
     float t;
 } dit_args;
 void dit_run(const dit *m, compute *c, dit_room *s, const dit_args *a);
+
+// Multiplications of one pass over so many frames, with a context of so many rows; 0: without.
+double dit_products(const dit *m, int64_t frames, int64_t rows);
+const weight *dit_widest(const dit *m); // a matrix to time products with

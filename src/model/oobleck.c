@@ -186,3 +186,18 @@ int64_t oobleck_samples(const oobleck *m, int64_t frames) {
     }
     return frames;
 }
+
+double oobleck_products(const oobleck *m) {
+    const oobleck_config *cfg = &m->cfg;
+    double rows = 1, sum = (double)(FIRST_TAPS * cfg->latent * cfg->widths[0]);
+    for (int64_t i = 0; i < cfg->stages; i++) {
+        double in = (double)cfg->widths[i], out = (double)cfg->widths[i + 1];
+        rows *= (double)cfg->strides[i];
+        sum += rows * (2 * in * out + OOBLECK_UNITS * (FIRST_TAPS + 1) * out * out);
+    }
+    return sum + rows * (double)(FIRST_TAPS * cfg->width * cfg->channels);
+}
+
+dtype oobleck_type(const oobleck *m) {
+    return m->first.w.type;
+}

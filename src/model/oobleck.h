@@ -41,6 +41,11 @@ int64_t oobleck_samples(const oobleck *m, int64_t frames);
 // Bytes that a decoding takes.
 size_t oobleck_room_bytes(const oobleck *m);
 
+// Multiplications of decoding a frame, without what pieces compute twice at their ends; the type of
+// the products.
+double oobleck_products(const oobleck *m);
+dtype oobleck_type(const oobleck *m);
+
 // latents [frames, latent]; planes [channels, samples] get the first samples of the sound, at most
 // oobleck_samples. ERR_FORMAT: they are not finite numbers.
 typedef struct {
