@@ -108,6 +108,30 @@ void op_cache_put(compute *c, const attend_shape *s, const kv_row *rows, int64_t
 // Copies rows 0 to n-1 of one cache to another. The other's later rows are lost.
 void op_cache_copy(kv_cache to, kv_cache from, const attend_shape *s, int64_t n);
 
+// Attention of n query rows over the same keys and values: for each row what op_attend over f32
+// gives, to the bit. Rows go together in tiles, so that a key is read once a tile, and the scores
+// of a tile are all that is ever there of them. `heads / kv_heads` heads in a row share the keys
+// and values of one.
+typedef struct {
+    int64_t heads, kv_heads, dh;
+    float scale;
+} attend_rows_shape;
+typedef struct {
+    float *out;     // [n, heads * dh]
+    const float *q; // likewise
+    int64_t n;
+    const float *k, *v; // as op_attend_lay left them
+    int64_t len;        // keys, at least 1
+} attend_rows_args;
+// compute_reserve must have made room for len.
+void op_attend_rows(compute *c, const attend_rows_shape *s, const attend_rows_args *a);
+// The values that op_attend_lay fills for len rows, of keys as of values.
+size_t attend_rows_values(const attend_rows_shape *s, int64_t len);
+// Lays rows of keys and values [len, kv_heads * dh] for op_attend_rows: head by head, keys as rows
+// [len, dh], values in chain.h's panels of the matrix [dh, len].
+void op_attend_lay(compute *c, const attend_rows_shape *s, float *to_k, float *to_v, const float *k,
+                   const float *v, int64_t len);
+
 void op_add(compute *c, float *y, const float *x, int64_t n); // y += x
 
 // The gated activation SwiGLU: a row of x [n, 2*d] is u and then g, a row of y [n, d] becomes

@@ -201,15 +201,17 @@ const weight *dit_widest(const dit *m) {
 // --- contexts
 
 size_t dit_context_bytes(const dit *m, int64_t rows) {
-    return (size_t)(2 * m->cfg.layers * rows * m->cfg.cross) * sizeof(float);
+    const attend_rows_shape s = dit_attention_shape(&m->cfg, true);
+    return 2 * (size_t)m->cfg.layers * attend_rows_values(&s, rows) * sizeof(float);
 }
 
 static bool alloc_context(dit_context *x, const dit_config *cfg) {
+    const attend_rows_shape s = dit_attention_shape(cfg, true);
+    size_t values = attend_rows_values(&s, x->n);
     x->kv = arena_alloc(&x->own, (size_t)cfg->layers * sizeof *x->kv);
     for (int64_t i = 0; x->kv && i < cfg->layers; i++) {
-        x->kv[i].k = arena_f32(&x->own, (size_t)x->n, (size_t)cfg->cross);
-        x->kv[i].v = arena_f32(&x->own, (size_t)x->n, (size_t)cfg->cross);
-        x->kv[i].cap = x->n;
+        x->kv[i].k = arena_f32(&x->own, 1, values);
+        x->kv[i].v = arena_f32(&x->own, 1, values);
     }
     return !x->own.failed;
 }
@@ -279,7 +281,7 @@ static void fill_rotary(dit_room *s, const dit_config *cfg) {
 static bool alloc_room(dit_room *s, const dit_config *cfg) {
     size_t rows = (size_t)s->cap + 1, d = (size_t)cfg->d, ch = (size_t)cfg->channels;
     arena *a = &s->own;
-    float **const wide[] = {&s->h, &s->norm, &s->q, &s->k, &s->v, &s->ctx, &s->kc, &s->vc};
+    float **const wide[] = {&s->h, &s->norm, &s->q, &s->k, &s->v, &s->ctx};
     for (size_t i = 0; i < ARRAY_LEN(wide); i++) *wide[i] = arena_f32(a, rows, d);
     s->hidden = arena_f32(a, rows, 2 * (size_t)cfg->ff);
     s->gated = arena_f32(a, rows, (size_t)cfg->ff);
@@ -289,8 +291,9 @@ static bool alloc_room(dit_room *s, const dit_config *cfg) {
     s->wide = arena_f32(a, 1, d);
     s->cosines = arena_f32(a, rows, (size_t)cfg->rotary / 2);
     s->sines = arena_f32(a, rows, (size_t)cfg->rotary / 2);
-    s->item = arena_alloc(a, rows * (size_t)cfg->heads * sizeof *s->item);
-    s->row = arena_alloc(a, rows * sizeof *s->row);
+    const attend_rows_shape frames = dit_attention_shape(cfg, false);
+    size_t values = attend_rows_values(&frames, s->cap + 1);
+    s->kv = (dit_kv){arena_f32(a, 1, values), arena_f32(a, 1, values)};
     return !a->failed;
 }
 

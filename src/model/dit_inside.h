@@ -26,9 +26,14 @@ struct dit {
     dit_block *block;
 };
 
+// Keys and values as op_attend_rows takes them.
+typedef struct {
+    float *k, *v;
+} dit_kv;
+
 struct dit_context {
     int64_t n;
-    kv_cache *kv; // of each block: kv_heads heads
+    dit_kv *kv; // of each block
     arena own;
 };
 
@@ -36,19 +41,19 @@ struct dit_room {
     int64_t cap;                       // frames that there is room for, as in the shapes below
     int64_t frames;                    // of the run under way
     float *h, *norm, *q, *k, *v, *ctx; // [cap + 1, d]
-    float *kc, *vc;                    // keys, values [heads, cap + 1, dh]
+    dit_kv kv;                         // of the frames, of one block
     float *hidden, *gated;             // [cap + 1, 2*ff], [cap + 1, ff]
     float *latent, *back;              // [cap, channels]
     float *waves, *wide;               // of one row
     float *cosines, *sines;            // [cap + 1, rotary / 2]
-    attend_item *item;                 // [(cap + 1) * heads]
-    kv_row *row;                       // [cap + 1]
     arena own;
 };
 
 // Keys and values of one block's context, projected rows [n, cross], into kv.
 void dit_put_context(const dit *m, compute *c, const dit_block *b, const float *rows, int64_t n,
-                     float *k, float *v, kv_cache kv);
+                     float *k, float *v, dit_kv kv);
+// How many rows attend: over the frames, or over a context.
+attend_rows_shape dit_attention_shape(const dit_config *cfg, bool context);
 // y = W2 silu(W0 x + b0) + b2 of n rows of width `in`; hidden is memory for [n, w0->rows].
 typedef struct {
     float *y;

@@ -36,42 +36,26 @@ static void linear_add(compute *c, float *y, const float *x, int64_t n, const we
                                 .add = true});
 }
 
+static void silu_part(void *arg, int part, int parts) {
+    const dit_mlp *a = arg;
+    int64_t n = a->n * a->w0->rows;
+    for (int64_t i = n * part / parts; i < n * (part + 1) / parts; i++)
+        a->hidden[i] = a->hidden[i] * math_sigmoid(a->hidden[i]);
+}
+
 void dit_run_mlp(compute *c, const dit_mlp *a) {
     linear(c, a->hidden, a->x, a->n, a->w0, a->b0);
-    for (int64_t i = 0; i < a->n * a->w0->rows; i++)
-        a->hidden[i] = a->hidden[i] * math_sigmoid(a->hidden[i]);
+    op_parallel(c, (int)MIN(compute_threads(c), a->n), silu_part, (void *)(uintptr_t)a);
     linear(c, a->y, a->hidden, a->n, a->w2, a->b2);
 }
 
 // --- attention
 
-// Attention of n rows of q [n, heads * dh] over len keys; `heads / kv_heads` heads in a row share
-// the keys of one. Each head of each row is an item of its own.
-typedef struct {
-    const float *q;
-    float *out;
-    kv_cache kv;
-    int64_t n, len, kv_heads;
-} attention_args;
-
-static void attend(const dit_config *cfg, compute *c, dit_room *s, const attention_args *a) {
-    const attend_shape one = {
-        .heads = 1, .dh = cfg->dh, .kv_type = DT_F32, .scale = 1 / sqrtf((float)cfg->dh)};
-    int64_t stride = attend_stride(&one, a->kv.cap), share = cfg->heads / a->kv_heads;
-    for (int64_t h = 0; h < cfg->heads; h++) {
-        const float *k = (const float *)a->kv.k + h / share * stride;
-        const float *v = (const float *)a->kv.v + h / share * stride;
-        for (int64_t i = 0; i < a->n; i++) {
-            int64_t at = i * cfg->d + h * cfg->dh;
-            s->item[h * a->n + i] = (attend_item){.q = a->q + at,
-                                                  .out = a->out + at,
-                                                  .k = k,
-                                                  .v = v,
-                                                  .len = a->len,
-                                                  .kv_stride = stride};
-        }
-    }
-    op_attend(c, &one, s->item, a->n * cfg->heads);
+attend_rows_shape dit_attention_shape(const dit_config *cfg, bool context) {
+    return (attend_rows_shape){.heads = cfg->heads,
+                               .kv_heads = context ? cfg->kv_heads : cfg->heads,
+                               .dh = cfg->dh,
+                               .scale = 1 / sqrtf((float)cfg->dh)};
 }
 
 typedef struct {
@@ -116,18 +100,10 @@ static void norm(compute *c, float *y, const float *x, const float *w, const flo
     op_layer_norm(c, &(norm_args){.y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = NORM_EPS});
 }
 
-static void put_rows(compute *c, const attend_shape *shape, dit_room *s, kv_cache to) {
-    int64_t n = s->frames + 1, d = shape->heads * shape->dh;
-    for (int64_t i = 0; i < n; i++)
-        s->row[i] = (kv_row){.to = to, .k = s->k + i * d, .v = s->v + i * d, .pos = i};
-    op_cache_put(c, shape, s->row, n);
-}
-
 static void self_attention(const dit *m, compute *c, dit_room *s, const dit_attention *b) {
     const dit_config *cfg = &m->cfg;
     int64_t n = s->frames + 1, d = cfg->d;
-    const attend_shape all = {.heads = cfg->heads, .dh = cfg->dh, .kv_type = DT_F32, .scale = 1};
-    const kv_cache kv = {s->kc, s->vc, n};
+    const attend_rows_shape shape = dit_attention_shape(cfg, false);
     norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, d);
     const linear_args qkv[] = {
         {.y = s->q, .ldy = d, .x = s->norm, .ldx = d, .n = n, .w = &b->q},
@@ -139,24 +115,21 @@ static void self_attention(const dit *m, compute *c, dit_room *s, const dit_atte
     norm_heads(c, cfg, s->k, b->k_norm_w, b->k_norm_b, n * cfg->heads);
     op_parallel(c, compute_threads(c), turn_part, &(turn_job){cfg, s, s->q});
     op_parallel(c, compute_threads(c), turn_part, &(turn_job){cfg, s, s->k});
-    put_rows(c, &all, s, kv);
-    attend(cfg, c, s,
-           &(attention_args){
-               .q = s->q, .out = s->ctx, .kv = kv, .n = n, .len = n, .kv_heads = cfg->heads});
+    op_attend_lay(c, &shape, s->kv.k, s->kv.v, s->k, s->v, n);
+    op_attend_rows(c, &shape,
+                   &(attend_rows_args){
+                       .out = s->ctx, .q = s->q, .n = n, .k = s->kv.k, .v = s->kv.v, .len = n});
     linear_add(c, s->h, s->ctx, n, &b->o, NULL);
 }
 
 void dit_put_context(const dit *m, compute *c, const dit_block *b, const float *rows, int64_t n,
-                     float *k, float *v, kv_cache kv) {
+                     float *k, float *v, dit_kv kv) {
     const dit_config *cfg = &m->cfg;
-    const attend_shape shape = {.heads = cfg->kv_heads, .dh = cfg->dh, .kv_type = DT_F32};
+    const attend_rows_shape shape = dit_attention_shape(cfg, true);
     linear(c, k, rows, n, &b->cross.k, NULL);
     linear(c, v, rows, n, &b->cross.v, NULL);
     norm_heads(c, cfg, k, b->cross.k_norm_w, b->cross.k_norm_b, n * cfg->kv_heads);
-    for (int64_t i = 0; i < n; i++) {
-        const kv_row row = {kv, k + i * cfg->cross, v + i * cfg->cross, i};
-        op_cache_put(c, &shape, &row, 1);
-    }
+    op_attend_lay(c, &shape, kv.k, kv.v, k, v, n);
 }
 
 static void cross_attention(const dit *m, compute *c, dit_room *s, const dit_attention *b,
@@ -166,13 +139,14 @@ static void cross_attention(const dit *m, compute *c, dit_room *s, const dit_att
     norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, cfg->d);
     linear(c, s->q, s->norm, n, &b->q, NULL);
     norm_heads(c, cfg, s->q, b->q_norm_w, b->q_norm_b, n * cfg->heads);
-    attend(cfg, c, s,
-           &(attention_args){.q = s->q,
-                             .out = s->ctx,
-                             .kv = x->kv[block],
-                             .n = n,
-                             .len = x->n,
-                             .kv_heads = cfg->kv_heads});
+    const attend_rows_shape shape = dit_attention_shape(cfg, true);
+    op_attend_rows(c, &shape,
+                   &(attend_rows_args){.out = s->ctx,
+                                       .q = s->q,
+                                       .n = n,
+                                       .k = x->kv[block].k,
+                                       .v = x->kv[block].v,
+                                       .len = x->n});
     linear_add(c, s->h, s->ctx, n, &b->o, NULL);
 }
 

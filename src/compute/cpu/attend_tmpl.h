@@ -75,6 +75,20 @@ static float FN(scores)(float *s, const float *q, const kv_rows *k, float scale,
     return scores_as(s, q, k, scale, bias, DT_BF16);
 }
 
+static float FN(scale_scores)(float *s, int64_t len, float scale) {
+    f32x16 top = v_set(-INFINITY), by = v_set(scale);
+    int64_t j = 0;
+    for (; j + 16 <= len; j += 16) {
+        f32x16 v = v_mul(v_load(s + j), by);
+        v_store(s + j, v);
+        top = v_max(top, v);
+    }
+    if (j == len) return v_top(top);
+    f32x16 v = v_first_n(v_mul(v_load_n(s + j, len - j), by), v_set(-INFINITY), len - j);
+    v_store(s + j, v);
+    return v_top(v_max(top, v));
+}
+
 static float FN(softmax)(float *s, int64_t len, float max) {
     f32x16 sum = v_set(0.0f), top = v_set(max);
     for (int64_t j = 0; j < len; j += 16) {
@@ -136,6 +150,7 @@ static void FN(weigh)(float *out, const float *s, const kv_rows *v, float by) {
 
 static const kern_attention FN(attention) = {
     .scores = FN(scores),
+    .scale = FN(scale_scores),
     .softmax = FN(softmax),
     .weigh = FN(weigh),
 };

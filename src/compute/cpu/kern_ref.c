@@ -241,6 +241,16 @@ static float scores(float *s, const float *q, const kv_rows *k, float scale, con
     return max16(lane);
 }
 
+static float scale_scores(float *s, int64_t len, float scale) {
+    float lane[16];
+    for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
+    for (int64_t j = 0; j < (len + 15) / 16 * 16; j++) {
+        s[j] = j < len ? s[j] * scale : -INFINITY;
+        lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
+    }
+    return max16(lane);
+}
+
 static float softmax(float *s, int64_t len, float max) {
     float lane[16] = {0};
     for (int64_t j = 0; j < (len + 15) / 16 * 16; j++) {
@@ -392,7 +402,7 @@ void kern_init_ref(kern_table *k) {
     *k = (kern_table){
         .products = {.dots = dots, .finish = finish},
         .packed = {.dots = qdots},
-        .attention = {.scores = scores, .softmax = softmax, .weigh = weigh},
+        .attention = {.scores = scores, .scale = scale_scores, .softmax = softmax, .weigh = weigh},
         .packed_attention = {.scores = qscores, .weigh = qweigh},
         .norms = {.layer_norm = layer_norm, .rms_norm = rms_norm},
         .rows = {.quantise = quantise,
