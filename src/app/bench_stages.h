@@ -40,8 +40,8 @@ status bench_steps(bench *b, int64_t stems, err *e);
 status bench_piece(bench *b, double seconds, err *e); // one stem from start to end
 status bench_codec(bench *b, err *e);
 
-// Stable Audio, in bench_canvas.c: load, steps over canvases of so many seconds, 0: the model's own,
-// and the codec.
+// Stable Audio, in bench_canvas.c: load, steps over canvases of so many seconds, 0: the model's
+// own, and the codec.
 status bench_canvas_open(bench *b, err *e);
 status bench_canvas_steps(bench *b, double seconds, err *e);
 status bench_canvas_codec(bench *b, double seconds, err *e);

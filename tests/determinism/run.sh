@@ -71,7 +71,7 @@ sounds() {
     stems "mono float" drums --model $p/mono/model --format wavf32 --duration 0.5
     stems "mono 24 bits" drums --model $p/mono/model --format wav24 --duration 0.5
 
-    for m in sa-f32 sa-half; do
+    for m in sa-f32 sa-half sa-original sa-small; do
         stems "$m" drums,bass --model $p/$m/model --steps 4 --negative-prompt dark --duration 0.5
         stems "$m without noise" piano --model $p/$m/model --steps 4 --temperature 0 --guidance 1 --duration 0.5
     done

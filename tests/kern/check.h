@@ -29,12 +29,13 @@ uint64_t digest_value(void);
 const char *const *levels(void);
 kern_table table_of(const char *level);
 
-void test_kernels(void);    // every slot at every level against kern_ref
-void test_agreement(void);  // of two tables, as a process looks at it when it starts
-void test_ops(void);        // every op, levels and thread counts against one thread of scalar
-void test_pool(void);       // the threads below the ops
-void test_math(void);       // ulp bounds, over each 1009th float
-void test_math_whole(void); // over every float
-void test_rng(void);        // published vectors
-void test_sound(void);      // resampling, fades, transform, control track: into the digest
-void bench(int threads);    // times, against the roof; 0: all threads
+void test_kernels(void);     // every slot at every level against kern_ref
+void test_agreement(void);   // of two tables, as a process looks at it when it starts
+void test_ops(void);         // every op, levels and thread counts against one thread of scalar
+void test_attend_rows(void); // op_attend_rows against op_attend
+void test_pool(void);        // the threads below the ops
+void test_math(void);        // ulp bounds, over each 1009th float
+void test_math_whole(void);  // over every float
+void test_rng(void);         // published vectors
+void test_sound(void);       // resampling, fades, transform, control track: into the digest
+void bench(int threads);     // times, against the roof; 0: all threads

@@ -25,6 +25,7 @@ int main(int argc, char **argv) {
     test_kernels();
     test_agreement();
     test_ops();
+    test_attend_rows();
     test_pool();
     test_sound();
     printf("digest %016llx\n", (unsigned long long)digest_value());

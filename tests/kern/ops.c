@@ -276,37 +276,6 @@ static void test_attend_is_attention(void) {
     expect(worst < 2e-6, "attention is off its definition by %g", worst);
 }
 
-// Many rows over the same keys are what each of them is alone, to the bit; 10 heads share the keys
-// of 5. Widths of a head that fill no panel, too.
-static void test_attend_rows(void) {
-    static float k[HEADS * LEN * DH], v[HEADS * LEN * DH], plain[2][HEADS * LEN * DH];
-    static attend_item items[HEADS * 29];
-    for (int64_t dh = DH; dh > DH - 16; dh -= 5) {
-        const attend_rows_shape s = {HEADS, HEADS / 2, dh, 0.17f};
-        const attend_shape one = {.heads = 1, .dh = dh, .kv_type = DT_F32, .scale = 0.17f};
-        for (int64_t len = 1; len <= LEN; len += 37) {
-            const kv_cache to = {plain[0], plain[1], len};
-            const attend_shape kv = {.heads = HEADS / 2, .dh = dh, .kv_type = DT_F32};
-            int64_t n = 1 + len % 29, wide = HEADS / 2 * dh;
-            for (int m = 0; m < machine_count; m++) {
-                compute *c = machines[m].c;
-                for (int64_t j = 0; j < len; j++)
-                    op_cache_put(c, &kv, &(kv_row){to, y + j * wide, y + 999 + j * wide, j}, 1);
-                for (int64_t i = 0; i < n * HEADS; i++) {
-                    int64_t head = i % HEADS / 2 * attend_stride(&kv, len);
-                    items[i] = (attend_item){.q = x + i * dh, .out = want + i * dh, .len = len};
-                    items[i].k = plain[0] + head, items[i].v = plain[1] + head;
-                }
-                op_attend(c, &one, items, n * HEADS);
-                op_attend_lay(c, &s, k, v, y, y + 999, len);
-                const attend_rows_args a = {.out = got, .q = x, .n = n, .k = k, .v = v, .len = len};
-                op_attend_rows(c, &s, &a);
-                same(want, got, (size_t)(n * HEADS * dh), "attention of many rows");
-            }
-        }
-    }
-}
-
 // Row 2 of a cache for four, two heads of three columns.
 static void put_third(void *k, void *v, dtype type, const float row[6]) {
     const attend_shape s = {.heads = 2, .dh = 3, .kv_type = type};
@@ -611,7 +580,6 @@ void test_ops(void) {
     test_packed();
     test_attend();
     test_attend_is_attention();
-    test_attend_rows();
     test_cache_put();
     test_cache_put_packs();
     test_cache_copy();

@@ -1,8 +1,8 @@
-// ops_attend_rows.c - op_attend_rows of ops.h: attention of many rows over the same keys and values.
+// ops_attend_rows.c - op_attend_rows of ops.h: attention of many rows over the same keys.
 //
-// A tile of query rows times the keys of a head is a product as op_linear has them, and the weighted
-// sum of the values one as chain.h has them: both orders are those of op_attend, so the bits are
-// too.
+// A tile of query rows times the keys of a head is a product as op_linear has them, and the
+// weighted sum of the values one as chain.h has them: both orders are those of op_attend, so the
+// bits are too.
 #include <assert.h>
 
 #include "compute/cpu/compute.h"
