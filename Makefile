@@ -17,7 +17,7 @@
 #   make lint | format | map | compile_commands.json
 #   make pages               manual pages and completion, as the program prints them: build/pages
 #   make examples            the programs of examples/, against the library
-#   make parity MODEL=dir    every stage against live transformers
+#   make parity MODEL=dir    every stage against live transformers, of Stable Audio against diffusers
 #   make quality MODEL=dir   what narrow weights do to the distribution of the next code
 #   make model-eval          the shipped model on 1,000 held-out requests
 #   make install | uninstall [PREFIX=/usr/local] [DESTDIR=]
@@ -352,8 +352,8 @@ fuzz: $(FUZZ_OUT)/fuzz_$(T)
 MODEL ?= models/stemforge-mini
 WORK  ?= build/train
 N     ?= 1000
-parity: $(BIN)
-	$(PYTHON) tools/parity.py $(MODEL)
+parity: $(BIN) $(OUT)/tests/run_unit
+	$(PYTHON) $(if $(wildcard $(MODEL)/model_index.json),tools/bigsa.py check,tools/parity.py) $(MODEL)
 quality: $(BIN)
 	$(PYTHON) tools/quality.py $(MODEL)
 model-eval: $(BIN)

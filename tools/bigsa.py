@@ -3,13 +3,16 @@
 
   tools/bigsa.py make FOLDER            writes a random checkpoint of the published shape, F16, in shards
   tools/bigsa.py record MODEL OUT       what diffusers makes of MODEL, in f32 (the codec in double): OUT/expect.safetensors, OUT/model
+  tools/bigsa.py check MODEL            both: records into a folder for the time of the check, and compares (make parity MODEL=FOLDER)
 
 Then STEMFORGE_TEST_SA_MODEL=OUT build/tests/run_unit --filter 'stableaudio_real/*' compares. record asks one pass on a canvas of FRAMES frames, and the codec for CODED frames. Versions:
 tools/requirements-diffusers.txt.
 """
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -82,9 +85,20 @@ def record(model, folder):
     save_file({k: v.contiguous().clone() for k, v in out.items()}, os.path.join(folder, "expect.safetensors"))
 
 
+def check(model):
+    """The tests of the engine against what diffusers makes of model now. OUT names the build's folder."""
+    tests = os.path.join(os.environ.get("OUT", "build"), "tests", "run_unit")
+    with tempfile.TemporaryDirectory() as folder:
+        record(model, folder)
+        done = subprocess.run([tests, "--filter", "stableaudio_real/*"], env=os.environ | {"STEMFORGE_TEST_SA_MODEL": folder}, check=False)
+    return done.returncode
+
+
 if sys.argv[1:2] == ["make"] and len(sys.argv) == 3:
     make(sys.argv[2])
 elif sys.argv[1:2] == ["record"] and len(sys.argv) == 4:
     record(sys.argv[2], sys.argv[3])
+elif sys.argv[1:2] == ["check"] and len(sys.argv) == 3:
+    sys.exit(check(sys.argv[2]))
 else:
     sys.exit(__doc__)

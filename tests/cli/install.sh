@@ -140,6 +140,12 @@ if command -v aarch64-linux-gnu-gcc >/dev/null; then
         does "runs" qemu-aarch64 -L / "$tmp/arm64/stemforge" generate --model $model --stem drums --duration 1 --seed 5 --quiet \
             --out "$tmp/three"
         does "with equal bytes" cmp "$tmp/three/drums.wav" "$tmp/two/drums.wav"
+        sound="generate --model tests/parity/sa-small/model --stem drums --duration 0.3 --steps 2 --seed 5 --quiet --out"
+        # shellcheck disable=SC2086 # words of a command
+        does "runs Stable Audio" qemu-aarch64 -L / "$tmp/arm64/stemforge" $sound "$tmp/four"
+        # shellcheck disable=SC2086
+        does "and here" build/stemforge $sound "$tmp/five"
+        does "with equal bytes of Stable Audio" cmp "$tmp/four/drums.wav" "$tmp/five/drums.wav"
     elif grep -q "libjansson-dev:arm64" "$tmp/err" && grep -q "dpkg --add-architecture arm64" "$tmp/err"; then ok
     else no "cross build: $(cat "$tmp/err")"; fi
 fi

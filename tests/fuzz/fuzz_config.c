@@ -1,7 +1,8 @@
-// fuzz_config.c - config.json as each network reads it, the schedule of a diffusion model and
-// model_config.json of an original one, against a file without tensors.
+// fuzz_config.c - config.json as each network reads it, the schedules of a diffusion model and of a
+// packed one, and model_config.json of an original one, against a file without tensors.
 #include "base/log.h"
 #include "engine/stableaudio/condition.h"
+#include "engine/stableaudio/files_inside.h"
 #include "engine/stableaudio/original.h"
 #include "model/dit.h"
 #include "model/musicgen.h"
@@ -43,6 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     (void)!oobleck_open(&codec, &w, j, &own, NULL);
     (void)!sa_condition_open(&condition, &w, j, NULL);
     if (!sa_schedule_read(&schedule, j, NULL)) run_schedule(&schedule);
+    sa_files packed = {0};
+    if (!sa_files_read_schedule(&packed, j, NULL)) run_schedule(&packed.schedule);
     sa_original original;
     if (!sa_original_read(&original, j, NULL)) run_schedule(&original.schedule);
     sa_original_close(&original);

@@ -58,5 +58,7 @@ bool stableaudio_describe(const family *f, buf *text, json *members) {
     checkpoint_describe_packed(&f->files, text);
     add_parts(text, m);
     add_limits(text, m);
+    buf_add_str(text, "check      against diffusers, by whoever has the weights: make parity "
+                      "MODEL=FOLDER (docs/MODELS.md)\n");
     return add_members(members, f, m);
 }

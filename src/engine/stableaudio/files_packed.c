@@ -33,7 +33,7 @@ status sa_files_pack(const sa_files *f, packing *out, err *e) {
 
 // --- reading
 
-static status read_schedule(sa_files *out, const json *j, err *e) {
+status sa_files_read_schedule(sa_files *out, const json *j, err *e) {
     sa_schedule *s = &out->schedule;
     const char *sampler;
     status rc = json_get_bool(j, "flow", &s->flow, e);
@@ -55,7 +55,7 @@ static status open_schedule(sa_files *out, const checkpoint *m, err *e) {
     json *j;
     status rc = checkpoint_document(&j, m, "schedule", true, e);
     if (rc) return rc;
-    rc = read_schedule(out, j, e);
+    rc = sa_files_read_schedule(out, j, e);
     json_free(j);
     return rc ? err_within(e, rc, "schedule") : OK;
 }
