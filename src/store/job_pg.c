@@ -190,13 +190,24 @@ const char *const job_pg_own[Q_COUNT] = {
                  " WHERE state = 1 AND lease_mono <= ?1 FOR UPDATE SKIP LOCKED)",
     [Q_NEXT] = "SELECT seq, attempt, cancel_asked FROM job WHERE state = 0 AND wait_mono <= ?1"
                " AND " JOB_FITS " ORDER BY " JOB_RANK ", seq LIMIT 1 FOR UPDATE SKIP LOCKED",
+    // The next job is claimed if it is an ordinary one: claimed less often than ?5, not asked to
+    // stop, beside no suspect of this process, and while no lease is over. No row: look closer.
+    [Q_TAKE] =
+        "UPDATE job SET state = 1, attempt = attempt + 1, fence = fence + 1, lease_mono = ?3,"
+        " seen_mono = ?1, started_ms = ?4, holder = " HOLDER
+        " WHERE seq = (SELECT seq FROM job WHERE state = 0 AND wait_mono <= ?1 AND " JOB_FITS
+        " ORDER BY " JOB_RANK ", seq LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        " AND attempt < ?5 AND cancel_asked = 0"
+        " AND NOT EXISTS (SELECT 1 FROM job WHERE state = 1 AND lease_mono <= ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM job WHERE state = 1 AND attempt > ?6"
+        " AND holder = " HOLDER ") RETURNING fence, seq",
     // Of this process: what a suspect may end is no other one.
     [Q_ALONE] =
         "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 AND holder = " HOLDER " LIMIT 1",
     [Q_BUSY] = "SELECT 1 FROM job WHERE state = 1 AND holder = " HOLDER " LIMIT 1",
     [Q_CLAIM] = "UPDATE job SET state = 1, attempt = attempt + 1, fence = fence + 1,"
                 " lease_mono = ?2, seen_mono = ?3, started_ms = ?4, holder = " HOLDER
-                " WHERE seq = ?1 RETURNING fence",
+                " WHERE seq = ?1 RETURNING fence, seq",
     [Q_LIVE] = "SELECT cancel_asked FROM job WHERE seq = ?1 AND fence = ?2 AND state = 1"
                " FOR UPDATE",
     [Q_STATE] = "SELECT j.seq, j.state, coalesce(h.state, 0) FROM job j"

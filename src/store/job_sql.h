@@ -20,6 +20,7 @@ typedef enum {
     Q_INSERT_JOB,
     Q_INSERT_STEM,
     Q_SUBMIT,
+    Q_TAKE,
     Q_EXPIRE,
     Q_NEXT,
     Q_ALONE,

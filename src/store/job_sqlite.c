@@ -118,8 +118,9 @@ const char *const job_sqlite_own[Q_COUNT] = {
     // A suspect that runs, and any job that runs.
     [Q_ALONE] = "SELECT 1 FROM job WHERE state = 1 AND attempt > ?1 LIMIT 1",
     [Q_BUSY] = "SELECT 1 FROM job WHERE state = 1 LIMIT 1",
-    [Q_CLAIM] = "UPDATE job SET state = 1, attempt = attempt + 1, fence = fence + 1,"
-                " lease_mono = ?2, seen_mono = ?3, started_ms = ?4 WHERE seq = ?1 RETURNING fence",
+    [Q_CLAIM] =
+        "UPDATE job SET state = 1, attempt = attempt + 1, fence = fence + 1,"
+        " lease_mono = ?2, seen_mono = ?3, started_ms = ?4 WHERE seq = ?1 RETURNING fence, seq",
     [Q_LIVE] = "SELECT cancel_asked FROM job WHERE seq = ?1 AND fence = ?2 AND state = 1",
     [Q_STATE] = "SELECT j.seq, j.state, coalesce(h.state, 0) FROM job j"
                 " LEFT JOIN hook h ON h.seq = j.seq WHERE j.id = ?1",

@@ -65,17 +65,23 @@ typedef struct {
     };
 } run_args;
 
+// q: a claim whose fence and seq are its first columns; it is run here.
+static status read_claim(db_tx *t, run_args *a, db_query *q, err *e) {
+    status rc = db_step(t, q, e);
+    if (rc) return rc;
+    const job_claim c = {.fence = db_get_int(q, 0), .seq = db_get_int(q, 1)};
+    *a->claim = token_of(c);
+    rc = db_exec(t, q, e); // RETURNING statements want to be run to their end
+    return rc ? rc : job_load(t, c.seq, a->out, e);
+}
+
 static status take(db_tx *t, run_args *a, int64_t seq, err *e) {
     db_query *q = db_stmt(t, Q_CLAIM);
     db_bind_int(q, 1, seq);
     db_bind_int(q, 2, a->now.mono_ms + a->s->config.lease_ms);
     db_bind_int(q, 3, a->now.mono_ms);
     db_bind_int(q, 4, a->now.wall_ms);
-    status rc = db_step(t, q, e);
-    if (rc) return rc;
-    *a->claim = token_of((job_claim){.seq = seq, .fence = db_get_int(q, 0)});
-    rc = db_exec(t, q, e); // RETURNING statements want to be run to their end
-    return rc ? rc : job_load(t, seq, a->out, e);
+    return read_claim(t, a, q, e);
 }
 
 static status end_poison(job_store *s, db_tx *t, int64_t seq, int attempts, job_time now, err *e) {
@@ -114,12 +120,29 @@ static status check_company(db_tx *t, int attempts, err *e) {
     return rc == OK ? ERR_NOT_FOUND : rc == ERR_NOT_FOUND ? OK : rc;
 }
 
+// Where each statement is a round trip: most claims need one. ERR_NOT_FOUND: look closer.
+static status take_ordinary(db_tx *t, run_args *a, err *e) {
+    int most = a->s->config.attempts_max;
+    db_query *q = db_stmt(t, Q_TAKE);
+    db_bind_int(q, 1, a->now.mono_ms);
+    db_bind_text(q, 2, a->model);
+    db_bind_int(q, 3, a->now.mono_ms + a->s->config.lease_ms);
+    db_bind_int(q, 4, a->now.wall_ms);
+    db_bind_int(q, 5, most > 0 ? MIN(most, SUSPECT_ATTEMPTS) : SUSPECT_ATTEMPTS);
+    db_bind_int(q, 6, SUSPECT_ATTEMPTS);
+    status rc = read_claim(t, a, q, e);
+    a->found = rc == OK;
+    return rc;
+}
+
 // When there is nothing to claim this still answers OK, so that jobs which ended on the way
 // (poison, canceled) are committed.
 static status claim_work(db_tx *t, void *arg, err *e) {
     run_args *a = arg;
     a->now = sql_now(t, a->now);
-    status rc = expire(t, a, e);
+    status rc = t->shared ? take_ordinary(t, a, e) : ERR_NOT_FOUND;
+    if (rc != ERR_NOT_FOUND) return rc;
+    rc = expire(t, a, e);
     while (!rc) {
         db_query *q = db_stmt(t, Q_NEXT);
         db_bind_int(q, 1, a->now.mono_ms);
