@@ -14,9 +14,13 @@ import argparse, csv, hashlib, os, pathlib, shutil, subprocess, sys, tempfile, t
 
 HERE = pathlib.Path(__file__).resolve().parent
 BEGAN = time.monotonic()
-# steps/s of one stem, then times real time of all stems together: position 250, q8, guided.
-PREDICTED = {"H100": {1: "1800 to 3400", 8: "250 to 430", 64: "1070", 256: "1350"},
-             "H200": {1: "2200 to 3600", 8: "280 to 500", 64: "1370", 256: "1730"}}  # fmt: skip
+# steps/s of one stem, then times real time of all stems together: position 250, guided.
+PREDICTED = {
+    "H100": {"q8": {1: "1790 to 3440", 8: "251 to 433", 64: "1070", 256: "1350"},
+             "q4": {1: "2020 to 3770", 8: "278 to 465", 64: "1090", 256: "1360"},
+             "bf16": {1: "1430 to 2630", 8: "171 to 260", 64: "317", 256: "340"}},
+    "H200": {"q8": {1: "1940 to 3690", 8: "280 to 488", 64: "1310", 256: "1730"}},
+}  # fmt: skip
 SEVEN = [w for s in "drums bass guitar vocals piano synth other".split() for w in ("--stem", s)]
 rows = []
 
@@ -153,13 +157,13 @@ def bench(a, model, weights, stem_counts, words=()):
     return [(c[0], int(c[1]), float(c[3]), c[4]) for c in cells]
 
 
-def bench_rows(a, kind, weights, found):
+def bench_rows(kind, weights, found):
+    known = PREDICTED[kind].get(weights, {})
     for stage, n, value, unit in found:
         if stage == "steps":
-            q8 = weights == "q8"
-            row(f"{weights}, {n} stems, steps", PREDICTED[kind].get(n, "-") if q8 and n == 1 else "-", f"{value:.0f}", "steps/s")
+            row(f"{weights}, {n} stems, steps", known.get(n, "-") if n == 1 else "-", f"{value:.0f}", "steps/s")
         elif stage == "audio" and n > 1:
-            row(f"{weights}, {n} stems, all together", PREDICTED[kind].get(n, "-") if weights == "q8" else "-", f"{value:.0f}", "x realtime")
+            row(f"{weights}, {n} stems, all together", known.get(n, "-"), f"{value:.0f}", "x realtime")
         elif stage in ("load", "text encoder", "prefill", "first token again", "codec") and unit != "x realtime":
             predicted = {"text encoder": "0.3", "codec": "0.0037", "load": "150"}.get(stage, "-")
             row(f"{weights}, {stage}", predicted, f"{value:.4g}", unit)
@@ -189,16 +193,18 @@ def speed(a, tmp):
     many = (1, 2) if a.rehearse else (1, 8, 64, 256)
     q8 = packed(a, tmp, "q8")
     if q8:
-        bench_rows(a, kind, "q8", bench(a, q8, "q8", many))
+        bench_rows(kind, "q8", bench(a, q8, "q8", many))
         words = ["--model", q8, "--stem", "bass", "--duration", "0.2" if a.rehearse else "10"]
         took = [stems(a, "cuda", f"{tmp}/gpu", words) for _ in range(1 if a.rehearse else 3)]
-        row("a 10 s stem, process start included", "0.25 + load", f"{min(t[2] for t in took):.2f}", "s", "" if took[0][0] == 0 else "FAULT")
+        made = [t for t in took if t[0] == 0]
+        found = f"{min(t[2] for t in made):.2f}" if made else "no time" if took[0][0] is None else "failed"
+        row("a 10 s stem, process start included", "0.25 + load", found, "s", "FAULT" if found == "failed" else "")
     peers(a)
     q4 = packed(a, tmp, "q4")
     if q4:
-        bench_rows(a, kind, "q4", [r for r in bench(a, q4, "q4", many[:3]) if r[0] in ("steps", "audio")])
+        bench_rows(kind, "q4", [r for r in bench(a, q4, "q4", many[:3]) if r[0] in ("steps", "audio")])
     found = bench(a, f"{tmp}/small", "bf16", many[:3], ["--weights", "bf16"])
-    bench_rows(a, kind, "bf16", [r for r in found if r[0] in ("steps", "audio")])
+    bench_rows(kind, "bf16", [r for r in found if r[0] in ("steps", "audio")])
     if q8:
         code, _, took = stems(a, "cpu", f"{tmp}/cpu", words)
         row("the same 10 s stem on this machine's CPU", "-", f"{took:.2f}" if code == 0 else "no time", "s")
