@@ -1,7 +1,7 @@
 """openapi30.py <web/openapi.json >web/openapi-3.0.json - the API document for tools that read OpenAPI 3.0 alone.
 
 Everything is said by the document of 3.1; this is its other spelling: null is `nullable`, a constant is an enum of one, a
-list of examples is one example, bytes are a binary string, and the webhook is a callback of POST /generate.
+list of examples is one example, bytes are a binary string, and the webhooks are callbacks of POST /generate.
 """
 import json
 import sys
@@ -47,10 +47,11 @@ def main():
     document = json.load(sys.stdin)
     document["openapi"] = "3.0.3"
     document["info"]["description"] = document["info"].pop("summary") + "\n\n" + document["info"]["description"]
-    ended = document.pop("webhooks")["jobEnded"]
+    told = document.pop("webhooks")
     walk(document)
-    walk(ended)
-    document["paths"]["/generate"]["post"]["callbacks"] = {"jobEnded": {"{$request.body#/callback_url}": ended}}
+    walk(told)
+    document["paths"]["/generate"]["post"]["callbacks"] = {
+        name: {"{$request.body#/callback_url}": one} for name, one in told.items()}
     json.dump(document, sys.stdout, indent=1, ensure_ascii=False)
     print()
 

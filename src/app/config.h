@@ -39,7 +39,7 @@ typedef struct {
     char *secret, *secret_old, *allowed_origins, *callback_ca;
     bool allow_private;
     int64_t callback_threads, callback_attempts;
-    double callback_timeout, callback_first, callback_cap;
+    double callback_timeout, callback_first, callback_cap, callback_progress;
     // logs
     char *log_level, *log_format;
     // not settings: what was asked for on the command line

@@ -98,6 +98,8 @@ const option config_table[] = {
     {"CALLBACK_ALLOW_PRIVATE", BOOL, FIELD(allow_private), 0, 0, "true",
      "without a list: whether callbacks may go to private addresses"},
     {"CALLBACK_TIMEOUT_SECONDS", NUM, FIELD(callback_timeout), 0.1, 300, "15", "for one attempt"},
+    {"CALLBACK_PROGRESS_SECONDS", NUM, FIELD(callback_progress), 0, 86400, "0",
+     "between callbacks that say how far a running job is; 0: none"},
     {"CALLBACK_MAX_ATTEMPTS", INT, FIELD(callback_attempts), 1, 10000, "40",
      "then the callback is kept as dead, to be sent again by hand"},
     {"CALLBACK_FIRST_DELAY_SECONDS", NUM, FIELD(callback_first), 0.01, 3600, "5",

@@ -40,6 +40,7 @@ typedef struct {
     metrics *metrics;
     events *events;
     outbox *outbox;
+    pace *pace;
     worker *worker;
     fleet *fleet;
     relay *relay;
@@ -109,8 +110,9 @@ static status open_hook(service *s, err *e) {
     const config *c = s->c;
     const hook_config h = serve_hook_config(c);
     status rc = hook_open(&s->hook, &h, e);
-    return rc ? rc
-              : outbox_open(&s->outbox, s->jobs, s->hook, s->metrics, (int)c->callback_threads, e);
+    if (!rc)
+        rc = outbox_open(&s->outbox, s->jobs, s->hook, s->metrics, (int)c->callback_threads, e);
+    return rc ? rc : pace_open(&s->pace, s->hook, s->events, c->callback_progress, e);
 }
 
 static status open_worker(service *s, err *e) {
@@ -125,6 +127,7 @@ static status open_worker(service *s, err *e) {
                        .metrics = s->metrics,
                        .events = s->events,
                        .outbox = s->outbox,
+                       .pace = s->pace,
                        .upkeep = s->upkeep,
                        .workers = (int)c->workers,
                        .lease_ms = ms_of(c->lease_seconds),
@@ -249,6 +252,7 @@ static void close_all(service *s) {
     relay_close(s->relay);
     fleet_close(s->fleet);
     worker_close(s->worker);
+    pace_close(s->pace);
     upkeep_close(s->upkeep);
     outbox_close(s->outbox);
     events_close(s->events);

@@ -15,6 +15,7 @@
 #include "service/events.h"
 #include "service/metrics.h"
 #include "service/outbox.h"
+#include "service/pace.h"
 #include "service/upkeep.h"
 #include "stemforge.h"
 #include "store/blob.h"
@@ -27,6 +28,7 @@ typedef struct {
     metrics *metrics;
     events *events;
     outbox *outbox;
+    pace *pace; // NULL: nobody is told of progress
     upkeep *upkeep;
     int workers;      // jobs of a model that run at once
     int64_t lease_ms; // as in the source's config

@@ -113,6 +113,36 @@ class Callbacks(Case):
         s.wait_job(plain)
         self.assertEqual(s.ask("POST", f"/jobs/{plain}/redeliver").code, 409)
 
+    def test_progress_is_told_when_asked_for(self):
+        r = self.receive(503)  # one attempt each: the first is not repeated
+        s = self.serve(CALLBACK_SECRET=SECRET, CALLBACK_PROGRESS_SECONDS=0.2)
+        body = request(callback_url=r.url, target_stems=["drums", "bass"], parameters={"prompt": "slow:3000"})
+        id = body["generation_request_id"]
+        self.assertEqual(s.ask("POST", "/generate", body, {
+            "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "Content-Type": "application/json"}).code, 202)
+        eventually("the end is told", lambda: any(json.loads(b)["status"] == "completed" for _, b, _ in list(r.got)), 30)
+        told = [({k.lower(): v for k, v in h.items()}, b, json.loads(b)) for h, b, _ in list(r.got)]
+        before = [t for t in told if t[2]["status"] == "processing"]
+        self.assertGreater(len(before), 1)
+        for h, body, j in told:
+            self.assertEqual(h["webhook-signature"], signature(SECRET, h["webhook-id"], h["webhook-timestamp"], body))
+            self.assertEqual(h["traceparent"].split("-")[1], "4bf92f3577b34da6a3ce929d0e0e4736")
+            self.assertEqual(j["generation_request_id"], id)
+        self.assertEqual(len({h["webhook-id"] for h, _, _ in told}), len(told))
+        for _, _, j in before:
+            self.assertEqual([x["stem_type"] for x in j["stems"]], ["drums", "bass"])
+            self.assertTrue(0 <= j["progress"] <= 1)
+        last = [j["progress"] for _, _, j in before]
+        self.assertEqual(last, sorted(last))
+        self.assertEqual(s.job(id)["callback"]["attempts"], 1)
+
+    def test_progress_that_hangs_does_not_hold_up_the_end(self):
+        r = self.receive("hang")
+        s = self.serve(CALLBACK_PROGRESS_SECONDS=0.2, CALLBACK_TIMEOUT_SECONDS=60)
+        s.submit(callback_url=r.url, parameters={"prompt": "slow:600"})
+        eventually("the end is told while it hangs", lambda: [json.loads(b)["status"] for _, b, _ in list(r.got)] ==
+                   ["processing", "completed"], 5)
+
     def test_they_survive_a_kill(self):
         port = free_port()
         s = self.serve()
