@@ -179,6 +179,10 @@ $(OUT)/fields: $(call obj,tools/fields.c) $(PARTS)
 fields: $(OUT)/fields
 	@FIELDS=$(OUT)/fields tools/fields.sh
 
+# What the judge of beats and chords learns from: train/pulse.py, train/chords.py.
+$(OUT)/hears: $(call obj,tools/hears.c) $(PARTS)
+	@echo 'ld  $@'; $(LINK) -o $@ $^ $(LIBS)
+
 # Whether generators for C#, TypeScript and Python make what they should of the API documents (PyPI, npm; x86-64).
 .PHONY: openapi-clients
 openapi-clients:

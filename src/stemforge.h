@@ -171,7 +171,7 @@ typedef struct {
 // What was heard in a recording that a request follows.
 typedef struct {
     double bpm;               // 0: tempo was not followed
-    double tempo_sure;        // 0 to 1; under 0.3 the request fails
+    double tempo_sure;        // 0 to 1; under 0.5 the request fails
     double first_bar_seconds; // where the first whole bar begins
     size_t bars;
     const char *const *chords; // one a bar from there on: "Am" "F"; "N": none is heard

@@ -146,7 +146,7 @@ def analysed(program, path):
 def sure_chords(heard):
     """Share of the bars whose chord is sure, as engine/followed.h has it."""
     sounding = [s for s, name in zip(heard["chords_sure"], heard["chords"]) if name != "N"]
-    return float(np.mean([s >= 0.05 for s in sounding])) if sounding else 0.0
+    return float(np.mean([s >= 0.5 for s in sounding])) if sounding else 0.0
 
 
 def row_of(i, folder, program):

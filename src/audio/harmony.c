@@ -142,79 +142,15 @@ status harmony_rows(harmony_row *out, const double *edge, size_t n, const listen
     return rc;
 }
 
-// --- chords
-
-#define KINDS 24   // 12 major, 12 minor
-#define THIRD 0.03 // of the louder of root and fifth: a weaker third is not heard
-
-// How well a row fits a chord, about 0 to 1.
-static double fit_of(const harmony_row *r, int root, int third) {
-    double in = 0, all = 0, low = 0, deep = 0;
-    for (int p = 0; p < 12; p++) {
-        double v = sqrt((double)r->treble[p]), b = (double)r->bass[p];
-        int from = (p - root + 12) % 12;
-        all += v * v;
-        if (from == 0 || from == third) in += v;
-        if (from == 7) in += v;
-        deep += b;
-        if (from == 0) low += b;
+status harmony_notes(float *note, size_t n, double hop, const listened *l, err *e) {
+    hearing h = {.l = l};
+    status rc = spectrum_open(&h.s, 256, WINDOW_SECONDS, l->rate, e);
+    h.per_bin = (double)l->rate / (double)h.s.size;
+    for (size_t i = 0; !rc && i < n; i++) {
+        memset(h.note, 0, sizeof h.note);
+        add_peaks(&h, (int64_t)((double)i * hop * l->rate) - (int64_t)h.s.size / 2);
+        for (size_t k = 0; k < HARMONY_NOTES; k++) note[i * HARMONY_NOTES + k] = (float)h.note[k];
     }
-    double treble = all > 0 ? in / sqrt(3 * all) : 0;
-    double bass = deep > 0 ? low / deep : 0;
-    return treble + 0.25 * bass;
-}
-
-static bool silent(const harmony_row *r) {
-    double sum = 0;
-    for (int p = 0; p < 12; p++) sum += (double)r->treble[p] + (double)r->bass[p];
-    return !(sum > 0);
-}
-
-// Whether one of the two thirds over the root sounds.
-static bool has_third(const harmony_row *r, int root) {
-    double v[12];
-    for (int i = 0; i < 12; i++) {
-        int p = (root + i) % 12;
-        v[i] = (double)r->treble[p] + (double)r->bass[p];
-    }
-    return MAX(v[3], v[4]) > THIRD * MAX(v[0], v[7]);
-}
-
-static harmony_chord chord_of(const harmony_row *r, const double fit[KINDS], int k) {
-    double next = -1;
-    for (int i = 0; i < KINDS; i++)
-        if (i != k) next = MAX(next, fit[i]);
-    int third = k < 12 ? 4 : 3;
-    return (harmony_chord){k % 12, has_third(r, k % 12) ? third : 0, fit[k] - next};
-}
-
-status harmony_chords(harmony_chord *out, const harmony_row *rows, size_t n, double stay, err *e) {
-    double(*fit)[KINDS] = mem_alloc((n + 1) * sizeof *fit);
-    uint8_t(*from)[KINDS] = mem_alloc((n + 1) * sizeof *from);
-    if (!fit || !from) {
-        mem_free(fit);
-        mem_free(from);
-        return err_set(e, ERR_OOM, "no memory for %zu chords", n);
-    }
-    double score[KINDS] = {0}, last[KINDS];
-    for (size_t t = 0; t < n; t++) {
-        memcpy(last, score, sizeof last);
-        int top = 0;
-        for (int k = 1; k < KINDS; k++)
-            if (last[k] > last[top]) top = k;
-        for (int k = 0; k < KINDS; k++) {
-            fit[t][k] = fit_of(&rows[t], k % 12, k < 12 ? 4 : 3);
-            bool move = last[top] - stay > last[k];
-            from[t][k] = (uint8_t)(move ? top : k);
-            score[k] = fit[t][k] + (move ? last[top] - stay : last[k]);
-        }
-    }
-    int k = 0;
-    for (int i = 1; i < KINDS; i++)
-        if (score[i] > score[k]) k = i;
-    for (size_t t = n; t-- > 0; k = from[t][k])
-        out[t] = silent(&rows[t]) ? (harmony_chord){.root = -1} : chord_of(&rows[t], fit[t], k);
-    mem_free(fit);
-    mem_free(from);
-    return OK;
+    spectrum_close(&h.s);
+    return rc;
 }

@@ -19,12 +19,15 @@ typedef struct {
 status harmony_rows(harmony_row *out, const double *edge, size_t n, const listened *l, double *held,
                     err *e);
 
+// The amplitude of the peaks near each note, in windows of 0.18 s or a little more. Their middles
+// lie hop seconds apart from 0 s on. note [n, HARMONY_NOTES].
+status harmony_notes(float *note, size_t n, double hop, const listened *l, err *e);
+
 typedef struct {
     int root;    // pitch class; -1: no chord
     int third;   // 4, 3, or 0 when no third is heard
-    double sure; // how far ahead of the next root or third, up to 1
+    double sure; // 0 to 1: how likely root and third are right
 } harmony_chord;
 
-// The likeliest chord of each row, [n]. stay: what a change costs; 0 takes each row by itself, 1
-// makes few changes.
-status harmony_chords(harmony_chord *out, const harmony_row *rows, size_t n, double stay, err *e);
+// The likeliest chord of each row of a piece, [n].
+void harmony_chords(harmony_chord *out, const harmony_row *rows, size_t n);

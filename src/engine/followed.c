@@ -49,13 +49,13 @@ static status lay_beats(followed *f, const judged *j, size_t *lead, size_t *n, e
 
 static status check_tempo(const judged *j, err *e) {
     if (j->beats.bpm > 0 && j->beats.n > (size_t)j->beats_per_bar &&
-        j->beats.sure >= JUDGE_TEMPO_SURE)
+        j->beats.sure >= FOLLOW_TEMPO_SURE)
         return OK;
     return err_field(
         e, "follow",
         "expected a recording whose beats are sure (%.2f of 1 or more), found %.2f: give "
         "a tempo, or one with a clearer beat",
-        JUDGE_TEMPO_SURE, j->beats.bpm > 0 ? j->beats.sure : 0);
+        FOLLOW_TEMPO_SURE, j->beats.bpm > 0 ? j->beats.sure : 0);
 }
 
 // --- chords

@@ -6,6 +6,7 @@
 #include "engine/judge.h"
 
 #define FOLLOW_SECONDS_MAX 600  // of a recording
+#define FOLLOW_TEMPO_SURE 0.5   // the F-measure expected of the beats (judge_count.h)
 #define FOLLOW_CHORDS_SURE 0.35 // share of the bars whose chord is sure (judge.h)
 #define FOLLOW_BEATS_MAX 8192
 

@@ -5,17 +5,37 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/judge_count.h"
 #include "engine/judge_inside.h"
 
-#define STAY 0.05        // what a change of chord costs a recording, from bar to bar
 #define FIRST_EARLY 0.04 // a beat that lies so many seconds before 0 is at 0
 
-static status find_tempo(judged *j, const listened *l, const judge_hint *h, err *e) {
+// Of a stem that was made at a tempo: what repeats best at it, its half or its double.
+static status find_asked(judged *j, const listened *l, const judge_hint *h, err *e) {
     onset_curve c;
     status rc = analyse_onset_curve(&c, l->x, l->n, l->rate, e);
     if (rc) return rc;
     rc = beats_find(&j->beats, &c, h->bpm, e);
     analyse_onset_curve_deinit(&c);
+    j->down_sure = 1;
+    return rc;
+}
+
+// Of a recording: what a network hears.
+static status find_heard(judged *j, const listened *l, const judge_hint *h, err *e) {
+    pulse_curve p;
+    counted c;
+    status rc = pulse_hear(&p, l, e);
+    if (rc) return rc;
+    rc = count_find(&c, &p, h->bpm, j->beats_per_bar, e);
+    pulse_deinit(&p);
+    j->beats = c.beats, j->first_down = c.first_down, j->down_sure = c.down_sure;
+    return rc;
+}
+
+static status find_tempo(judged *j, const listened *l, const judge_hint *h, err *e) {
+    j->beats_per_bar = h->beats_per_bar ? h->beats_per_bar : CHORDS_BEATS;
+    status rc = judge_is_asked(h) ? find_asked(j, l, h, e) : find_heard(j, l, h, e);
     if (rc || j->beats.bpm <= 0) return rc;
     double beat = 60 / j->beats.bpm;
     j->first_beat = j->beats.first > beat - FIRST_EARLY ? 0 : j->beats.first;
@@ -53,7 +73,7 @@ static status find_harmony(judged *j, const listened *l, const judge_hint *h, er
             j->chord_at[i * of + k] =
                 j->bar[i] + chord_begins(h->time, k) * (j->bar[i + 1] - j->bar[i]);
     status rc = harmony_rows(row, j->chord_at, n, l, &j->held, e);
-    if (!rc && j->bars) rc = harmony_chords(j->chord, row, n, h->from_one ? 0 : STAY, e);
+    if (!rc && j->bars) harmony_chords(j->chord, row, n);
     if (!rc && j->bars) j->chords = n;
     if (!rc) find_key(j, row, n);
     mem_free(row);

@@ -16,8 +16,8 @@ typedef struct {
     const timing *time; // says where in a bar chords change; NULL: one a bar
 } judge_hint;
 
-#define JUDGE_TEMPO_SURE 0.3  // beats under it are a guess, and so are bars
-#define JUDGE_CHORD_SURE 0.05 // harmony_chord.sure: a chord under it may be another
+#define JUDGE_TEMPO_SURE 0.3 // beats under it are a guess, and so are bars
+#define JUDGE_CHORD_SURE 0.5 // harmony_chord.sure: a chord under it may be another
 
 // Zeroed is empty. judge_close releases it.
 typedef struct {
@@ -25,7 +25,7 @@ typedef struct {
     double first_beat; // seconds of the first beat, within 0 to 60 / bpm
     int beats_per_bar;
     size_t first_down; // the beat that begins the first whole bar
-    double down_sure;  // 0 to 1: how far ahead of the next phase
+    double down_sure;  // 0 to 1: the F-measure expected of bar lines; 1 for a stem made at a tempo
     double *bar;       // [bars + 1] seconds: where bars begin, and where the last one ends
     size_t bars;
     harmony_chord *chord; // [chords]

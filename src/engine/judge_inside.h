@@ -2,5 +2,10 @@
 #pragma once
 #include "engine/judge.h"
 
-// Finds the bars of j, whose beats are there: bar, bars, first_down and down_sure.
+// Whether the sound was made at a tempo, from bar 1 on.
+static inline bool judge_is_asked(const judge_hint *h) {
+    return h->from_one && h->bpm > 0;
+}
+
+// Finds the bars of j, whose beats are there: bar and bars.
 status judge_find_bars(judged *j, const listened *l, const judge_hint *h, err *e);

@@ -5,8 +5,10 @@
 
 #include "audio/mix.h"
 #include "base/mem.h"
+#include "engine/judge_pulse.h"
 #include "engine/measure.h"
 #include "judge_kind_fixture.h"
+#include "judge_pulse_fixture.h"
 #include "request/measured.h"
 #include "request/stems.h"
 
@@ -415,4 +417,14 @@ Test(kind, survives_each_failed_allocation_and_the_shortest_sound) {
     cr_assert_eq(kind_hear(share, &l, NULL), OK);
     for (int k = 0; k < KIND_COUNT; k++) sum += share[k];
     cr_assert_lt(fabs(sum - 1), 1e-12);
+}
+
+Test(judge, the_network_of_beats_says_what_pytorch_says_of_the_same_inputs) {
+    enum { FRAMES = ARRAY_LEN(pulse_beat) };
+    float beat[FRAMES], bar[FRAMES];
+    cr_assert_eq(pulse_run(beat, bar, pulse_in, FRAMES, NULL), OK);
+    for (size_t i = 0; i < FRAMES; i++) {
+        cr_assert_float_eq(beat[i], pulse_beat[i], 1e-4, "%zu: %g", i, (double)beat[i]);
+        cr_assert_float_eq(bar[i], pulse_bar[i], 1e-4, "%zu: %g", i, (double)bar[i]);
+    }
 }
