@@ -230,6 +230,8 @@ class InAzure(Case):
         for c in slow:
             self.addCleanup(c.close)
             c.sendall(f"GET /jobs/{id}/stems/guitar.wav HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        for c in slow:  # each has its place before anybody else asks
+            self.assertEqual(c.recv(12), b"HTTP/1.1 200")
         eventually("the readers are busy", lambda: s.ask("GET", f"/jobs/{id}/stems/guitar.wav").code == 503, 10)
         self.assertEqual(s.ask("GET", f"/jobs/{id}").code, 200)
         for c in slow:
