@@ -10,8 +10,9 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
     make -s deb >/dev/null || exit 1
     base=$PWD/build/debian.tar
     if [ ! -s "$base" ]; then # kept for the next time
-        mmdebstrap -q --variant=minbase --mode=root --dpkgopt=force-unsafe-io bookworm "$base.part" || exit 1
-        mv "$base.part" "$base"
+        # What the end of the name says is what is made.
+        mmdebstrap -q --variant=minbase --mode=root --dpkgopt=force-unsafe-io bookworm "${base%.tar}.part.tar" || exit 1
+        mv "${base%.tar}.part.tar" "$base"
     fi
     IN_NAMESPACE=$base exec unshare --mount --propagation private "$0"
 fi

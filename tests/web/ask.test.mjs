@@ -171,8 +171,8 @@ test('a model is chosen where the service has several', async t => {
 
 test('again, longer, one more take and other chords keep the model that was chosen', async t => {
   const server = await Server.open({ real: true, STABLE_AUDIO_MODEL: join(ROOT, 'tests/parity/sa-f32/model') });
-  t.after(() => server.close());
   const page = await open(t, server), here = async () => (await page.evaluate(() => location.hash)).slice(1);
+  t.after(() => server.close()); // after the page, which still asks it
   const next = was => page.waitForFunction(id => globalThis.stemforge?.session?.id !== id && globalThis.stemforge?.session?.job?.status === 'completed', was);
   await stemBox(page, 'bass').uncheck();
   await page.getByLabel('Length in').selectOption('duration_seconds');
