@@ -62,6 +62,7 @@ if [ -z "$left" ]; then ok; else no "uninstall left: $left"; fi
 
 # --- completion, typed into each shell; and what readers of manual pages find wrong
 does "pages" make -s pages
+does "pages and completion name the options of --help" python3 tests/cli/pages.py build/stemforge build/pages
 does "completion" python3 tests/cli/completion.py build/pages
 for p in build/pages/*.[15]; do
     # "missing date": a page has none, so that the same source gives the same bytes.
