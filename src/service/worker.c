@@ -19,6 +19,7 @@ static void slot_take(slot *s, claim_token claim, const job *j) {
     atomic_store(&s->lost, false);
     s->busy = true;
     w->busy++;
+    w->claiming--; // under the same lock: a drain sees the job in one of the two
     pthread_mutex_unlock(&w->mu);
 }
 
@@ -34,12 +35,21 @@ static void slot_leave(slot *s) {
     pthread_mutex_unlock(&w->mu);
 }
 
+static void slot_got_nothing(slot *s) {
+    worker *w = s->w;
+    pthread_mutex_lock(&w->mu);
+    w->claiming--;
+    pthread_cond_broadcast(&w->idle);
+    pthread_mutex_unlock(&w->mu);
+}
+
 static void *slot_thread(void *arg) {
     slot *s = arg;
     worker *w = s->w;
     pthread_mutex_lock(&w->mu);
     while (!w->stopping) {
         uint64_t seen = w->wakes;
+        w->claiming++;
         pthread_mutex_unlock(&w->mu);
         job j = {0};
         claim_token claim;
@@ -49,8 +59,9 @@ static void *slot_thread(void *arg) {
             slot_take(s, claim, &j);
             worker_run_job(s, &j);
             slot_leave(s);
-        } else if (rc != ERR_NOT_FOUND) {
-            log_error("worker", "claim: %s", e.text);
+        } else {
+            slot_got_nothing(s);
+            if (rc != ERR_NOT_FOUND) log_error("worker", "claim: %s", e.text);
         }
         job_deinit(&j);
         pthread_mutex_lock(&w->mu);
@@ -186,7 +197,7 @@ void worker_drain(worker *w, int64_t deadline_ns) {
     pthread_mutex_lock(&w->mu);
     w->stopping = true;
     pthread_cond_broadcast(&w->wake);
-    while (w->busy) {
+    while (w->busy || w->claiming) {
         int64_t left = (deadline_ns - os_clock_ns()) / 1000000;
         if (left <= 0 && !atomic_exchange(&w->give_back, true)) {
             blob_stop(w->config.blobs); // an upload that hangs would outlast the grace

@@ -38,6 +38,7 @@ struct worker {
     bool stopping;  // no more claims
     bool closing;   // the lease thread ends
     int busy;
+    int claiming; // slots that ask the source: what they get is still to be run
     slot *slots;
     int slot_count;
     pthread_t lease_thread;

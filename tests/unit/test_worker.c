@@ -31,6 +31,29 @@ typedef struct {
     loopback *azure; // an account, instead of a folder for stems
 } rig;
 
+// The source with a pause between the claim, which the queue knows, and its return to the worker.
+static source_ops late;
+static status (*claim_now)(source *s, job_time now, claim_token *claim, job *out, err *e);
+static atomic_bool claims_are_late, claimed;
+
+static status claim_late(source *s, job_time now, claim_token *claim, job *out, err *e) {
+    status rc = claim_now(s, now, claim, out, e);
+    if (rc) return rc;
+    atomic_store(&claimed, true);
+    os_sleep_ms(300);
+    return OK;
+}
+
+static source *source_of(rig *g) {
+    source *s = source_jobs_open(&g->source, g->jobs, NULL);
+    if (!atomic_load(&claims_are_late)) return s;
+    late = *s->ops;
+    claim_now = late.claim;
+    late.claim = claim_late;
+    s->ops = &late;
+    return s;
+}
+
 static void open_worker(rig *g, double seconds_max) {
     worker_config w = {.blobs = g->blobs,
                        .metrics = g->metrics,
@@ -43,7 +66,7 @@ static void open_worker(rig *g, double seconds_max) {
                        .storage_seconds_max = 10};
     err e;
     cr_assert_eq(worker_open(&g->worker, &w, &e), OK, "%s", e.text);
-    const worker_model m = {g->engine, source_jobs_open(&g->source, g->jobs, NULL)};
+    const worker_model m = {g->engine, source_of(g)};
     cr_assert_eq(worker_start(g->worker, &m, 1, &e), OK, "%s", e.text);
 }
 
@@ -338,6 +361,24 @@ Test(worker, draining_gives_back_what_does_not_end_and_a_new_worker_makes_only_t
     await(g, "given", JOB_COMPLETED, &j);
     job_deinit(&j);
     cr_assert_eq(atomic_load(&tone_made[0]), 1);
+    rig_close(g);
+}
+
+Test(worker, a_job_whose_claim_is_under_way_is_drained_too) {
+    rig *g = rig_open(100);
+    worker_close(g->worker);
+    atomic_store(&claims_are_late, true);
+    atomic_store(&claimed, false);
+    open_worker(g, 100);
+    submit(g, "one", "");
+    for (int i = 0; i < 1000 && !atomic_load(&claimed); i++) os_sleep_ms(1);
+    cr_assert(atomic_load(&claimed));
+    worker_drain(g->worker, os_clock_ns() + 20000000000);
+    job j = {0};
+    cr_assert_eq(job_get(g->jobs, "one", &j, NULL), OK);
+    cr_assert_eq(j.state, JOB_COMPLETED, "it is %s", job_state_name(j.state));
+    job_deinit(&j);
+    atomic_store(&claims_are_late, false);
     rig_close(g);
 }
 
