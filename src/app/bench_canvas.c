@@ -37,16 +37,6 @@ static double seconds_of(const bench *b, int64_t frames) {
 
 // --- steps
 
-static int ascending(const void *a, const void *c) {
-    double x = *(const double *)a, y = *(const double *)c;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int64_t n) {
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
-
 // One step; returns its share of the roof.
 static double time_step(bench *b, double *spent) {
     double before = b->lm_gflops, from = os_seconds();
@@ -57,8 +47,8 @@ static double time_step(bench *b, double *spent) {
 }
 
 static void report(bench *b, int64_t frames, double *spent, double *share) {
-    double at = seconds_of(b, frames), step = median(spent, b->steps);
-    double of_roof = median(share, b->steps);
+    double at = seconds_of(b, frames), step = bench_median(spent, b->steps);
+    double of_roof = bench_median(share, b->steps);
     bench_add(b, "step", 1, at, 1e3 * step, "ms", of_roof);
     bench_add(b, "step multiply-add", 1, at, 2e-9 * sa_steps_products(b->canvas) / step, "GFLOP/s",
               of_roof);

@@ -114,16 +114,6 @@ status bench_first(bench *b, err *e) {
 
 // --- steps
 
-static int ascending(const void *a, const void *c) {
-    double x = *(const double *)a, y = *(const double *)c;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int64_t n) {
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return v[n / 2];
-}
-
 // Steps between two looks at the roofs: others use the machine's memory, and within a second it may
 // be twice as fast.
 #define TOGETHER 10
@@ -161,8 +151,9 @@ static void report_steps(const bench *b, int64_t stems, double step, double rate
 
 // A step is the median; steps a second are all of them over the time they took.
 static void report_timings(const bench *b, int64_t stems, timings *k) {
-    report_steps(b, stems, median(k->spent, b->steps), (double)b->steps / sum(k->spent, b->steps),
-                 median(k->share, k->groups), median(k->of_reads, k->groups));
+    report_steps(b, stems, bench_median(k->spent, b->steps),
+                 (double)b->steps / sum(k->spent, b->steps), bench_median(k->share, k->groups),
+                 bench_median(k->of_reads, k->groups));
 }
 
 #define WARM 4 // steps before those of a GPU are timed: the first of a kind are recorded
@@ -190,7 +181,7 @@ static status time_group(bench *b, timings *k, double *spent, int64_t n, err *e)
         if (rc) return rc;
         sorted[i] = spent[i] = os_seconds() - from;
     }
-    double took = median(sorted, n), now = roof_read(b->c);
+    double took = bench_median(sorted, n), now = roof_read(b->c);
     double now_multiply = roof_multiply(b->c, b->info.decoder);
     b->read_gb = fmax(read, now);
     k->share[k->groups] = least(b, k->cost, fmax(multiply, now_multiply)) / took;

@@ -120,3 +120,13 @@ void bench_table_add(const bench_table *t, const bench_row *r) {
         print_text(t, r);
     fflush(stdout);
 }
+
+static int ascending(const void *a, const void *c) {
+    double x = *(const double *)a, y = *(const double *)c;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *v, int64_t n) {
+    qsort(v, (size_t)n, sizeof *v, ascending);
+    return v[n / 2];
+}

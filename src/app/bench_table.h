@@ -30,3 +30,6 @@ status bench_table_open(bench_table *t, bool csv, const char *compare, err *e);
 void bench_table_close(bench_table *t); // zeroed is fine
 void bench_table_title(const bench_table *t, const char *what);
 void bench_table_add(const bench_table *t, const bench_row *r);
+
+// The middle one of n >= 1 values, the upper of two. Sorts them.
+double bench_median(double *v, int64_t n);
