@@ -20,7 +20,7 @@ typedef struct {
     request *r;
     const request_limits *limits;
     json *faults;
-    bool draw_seed; // of a request without one
+    bool fresh; // it comes now: a seed is drawn if it has none, and today's ranges hold
     bool oom;
 } checker;
 
@@ -158,10 +158,11 @@ static status check_one(checker *c, const json *root, const field *f, err *e) {
     if (absent) return OK;
     size_t before = json_len(c->faults);
     status rc = fieldjson_read(f, value, FIELDJSON_WIRE, &r->lists, &r->ask, field_fault, c, e);
-    double v = json_num_value(value);
-    if (v < 0 && v == f->absent &&
-        !field_is_text(f)) // it says "not given" inside the program alone
-        fault_range(c, f, v);
+    // The number that says "not given" inside the program says nothing over HTTP. A job that was
+    // accepted when it did runs on.
+    bool number = f->kind == FIELD_NUMBER || f->kind == FIELD_INTEGER;
+    bool none = number && json_is_num(value) && json_num_value(value) == f->absent;
+    if (none && c->fresh && !field_has_default(f)) fault_range(c, f, f->absent);
     bool taken = json_len(c->faults) == before || field_is_list(f);
     if (!rc && taken) check_field(f, &r->ask, c->limits->seconds_max, field_fault, c);
     if (f->kind == FIELD_SEED) r->seed_given = true;
@@ -193,7 +194,7 @@ static status check_fields(checker *c, const json *root, err *e) {
         if (field_rows[i].wire) rc = check_one(c, root, &field_rows[i], e);
     if (ask->seconds < 0 && length_bars(ask) == 0)
         ask->seconds = MIN(LENGTH_SECONDS_DEFAULT, c->limits->seconds_max);
-    if (!rc && !c->r->seed_given && c->draw_seed) rc = fields_draw_seed(&ask->seed, e);
+    if (!rc && !c->r->seed_given && c->fresh) rc = fields_draw_seed(&ask->seed, e);
     if (rc || json_len(c->faults) != before) return rc;
     check_together(ask, c->limits->seconds_max, field_fault, c);
     if (json_len(c->faults) == before) check_file_names(c);
@@ -257,8 +258,8 @@ static double takes_in(const request *r) {
     return (double)r->ask.stem_count * MAX(r->ask.takes, 1);
 }
 
-static status parse(request *out, bytes text, const request_limits *l, bool draw_seed,
-                    json **faults, err *e) {
+static status parse(request *out, bytes text, const request_limits *l, bool fresh, json **faults,
+                    err *e) {
     *out = (request){0};
     *faults = NULL;
     status rc = json_parse_any(&out->tree, text, l->body_max, e);
@@ -268,7 +269,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool draw
         request_deinit(out);
         return rc;
     }
-    checker c = {.r = out, .limits = l, .draw_seed = draw_seed, .faults = json_new_array()};
+    checker c = {.r = out, .limits = l, .fresh = fresh, .faults = json_new_array()};
     c.oom = !c.faults;
     check_twice(&c, text);
     check_id(&c, out->tree, "generation_request_id", out->id);

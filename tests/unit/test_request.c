@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "request/fields.h"
 #include "service/request.h"
 
 static const request_limits limits = {.seconds_max = 60, .body_max = 65536};
@@ -67,6 +68,15 @@ Test(request, takes_bars_loops_and_fades) {
     one_fault(STEM "{\"duration_seconds\":-1}}", "/parameters/duration_seconds");
     one_fault(STEM "{\"fade_in_seconds\":-1}}", "/parameters/fade_in_seconds");
     one_fault(STEM "{\"fade_out_seconds\":30.5}}", "/parameters/fade_out_seconds");
+    for (size_t i = 0; i < field_count; i++) {
+        const field *f = &field_rows[i];
+        bool number = f->kind == FIELD_NUMBER || f->kind == FIELD_INTEGER;
+        if (!f->wire || !number || field_has_default(f)) continue;
+        char wrong[300], pointer[80];
+        snprintf(pointer, sizeof pointer, "/parameters/%s", field_wire_name(f));
+        snprintf(wrong, sizeof wrong, STEM "{\"%s\":%g}}", field_wire_name(f), f->absent);
+        one_fault(wrong, pointer);
+    }
 #undef STEM
 }
 
@@ -345,6 +355,12 @@ Test(request, a_pointer_to_a_stranger_is_escaped) {
     json *list = request_warnings_json(&w);
     cr_assert_str_eq(json_str_value(json_find(json_at(list, 0), "pointer")), "/parameters/a~1b~0c");
     json_free(list);
+    request_deinit(&r);
+}
+
+Test(request, a_stored_job_with_a_number_that_once_said_nothing_runs_on) {
+    request r;
+    cr_assert_eq(request_reparse(&r, bytes_of(WITH("\"takes\":0")), 10, NULL), OK);
     request_deinit(&r);
 }
 
