@@ -120,7 +120,8 @@ typedef struct {
     int steps;                  // of a model that removes noise, 1 to 500; 0: what the model says
     const char *sampler;        // of such a model: "dpmpp-3m-sde"; NULL: what the model says
     double canvas;              // seconds that such a model works on, 0.1 to 600; 0: all it can
-    double guidance;            // 1: unguided; -1, the default: what the model says, else 3
+    bool past_canvas;   // a longer stem goes on canvas by canvas; false: such a request is refused
+    double guidance;    // 1: unguided; -1, the default: what the model says, else 3
     uint64_t seed;      // stem i draws from (seed, its name), so adding a stem changes no other
     const char *melody; // audio file whose chroma steers a melody model
     const char *continue_from; // audio or code file (.safetensors) that each stem goes on

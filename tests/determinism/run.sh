@@ -75,6 +75,9 @@ sounds() {
         stems "$m" drums,bass --model $p/$m/model --steps 4 --negative-prompt dark --duration 0.5
         stems "$m without noise" piano --model $p/$m/model --steps 4 --temperature 0 --guidance 1 --duration 0.5
     done
+    for m in sa-f32 sa-small; do
+        stems "$m past the canvas" drums --model $p/$m/model --steps 3 --duration 2.2 --past-canvas
+    done
 
     "$bin" encode --model $p/mono/model $p/mono/continue.wav "$tmp/codes.safetensors" >/dev/null &&
         "$bin" decode --model $p/mono/model "$tmp/codes.safetensors" "$tmp/decoded.wav" >/dev/null || problem "the codec failed"
@@ -112,6 +115,10 @@ others() {
         "$bin" generate --model tests/parity/sa-f32/model --stem drums --steps 4 --negative-prompt dark --duration 0.5 --seed 5 \
             $old_fades --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
         expect "sa-f32 drums" "$tmp/other/drums.wav" "$how"
+        # shellcheck disable=SC2086
+        "$bin" generate --model tests/parity/sa-f32/model --stem drums --stem bass --steps 3 --duration 2.2 --past-canvas --seed 5 \
+            $old_fades --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || problem "past the canvas failed with $how"
+        expect "sa-f32 past the canvas drums" "$tmp/other/drums.wav" "$how"
     done
     # Not the scalar level: five seconds of this codec take it a minute of processor time.
     for how in "--threads 1" "--isa avx2" "--isa avx512"; do

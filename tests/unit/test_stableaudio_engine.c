@@ -180,7 +180,8 @@ Test(stableaudio_engine, what_it_cannot_do_is_refused_and_what_it_ignores_is_tol
     stemforge_engine *g = open_at(NULL, 2);
     outcome o = request(g, 1);
     o.r.seconds = 1.5;
-    refused(g, &o, "seconds", "at most the 1.04 s of this model's canvas, found 1.5");
+    refused(g, &o, "seconds",
+            "at most the 1.04 s of this model's canvas unless past_canvas is set, found 1.5");
     o = request(g, 1), o.r.melody = "x.wav";
     refused(g, &o, "melody", "leave it out");
     o = request(g, 1), o.r.temperature = 0.5;
@@ -192,7 +193,7 @@ Test(stableaudio_engine, what_it_cannot_do_is_refused_and_what_it_ignores_is_tol
     o = request(g, 1), o.r.canvas = 2;
     refused(g, &o, "canvas", "at most the 1.04 s of this model's, found 2");
     o = request(g, 1), o.r.canvas = 0.4;
-    refused(g, &o, "canvas", "at least the 0.5 s of a stem, found 0.4");
+    refused(g, &o, "canvas", "at least the 0.5 s of a stem unless past_canvas is set, found 0.4");
     static const char *const chords[] = {"Am"};
     o = request(g, 1);
     o.r.top_k = 5, o.r.top_p = 0.5, o.r.chords = chords, o.r.chord_count = 1;

@@ -169,6 +169,8 @@ static void warn_denoising(warnings *w, const stemforge_request *r) {
     if (r->sampler && *r->sampler)
         warnings_add(w, WARNING_NOT_USED, "sampler", "sampler is not used: %s", why);
     if (r->canvas > 0) warnings_add(w, WARNING_NOT_USED, "canvas", "canvas is not used: %s", why);
+    if (r->past_canvas)
+        warnings_add(w, WARNING_NOT_USED, "past_canvas", "past_canvas is not used: %s", why);
     if (r->init_audio)
         warnings_add(w, WARNING_NOT_USED, "init_audio", "init_audio is not used: %s", why);
     if (r->negative_prompt && *r->negative_prompt)

@@ -2,6 +2,7 @@
 #include "engine/stableaudio/family.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "compute/rng.h"
 #include "engine/stableaudio/describe.h"
@@ -62,19 +63,25 @@ static status from_same_files(const stableaudio_family *f, status rc, err *e) {
     return changed ? sa_files_check(&f->m.files, e) : rc;
 }
 
+#define WINDOW_DRAWS 1024 // numbers of draws that a window has, more than steps
+
 static void draw(void *arg, int64_t number, float *out, int64_t n) {
-    const take *t = arg;
-    const stemforge_request *r = t->of->r;
-    sa_noise(out, n, t->seed, rng_stream(r->stems[t->stem]), (uint64_t)number);
+    const stableaudio_take *t = arg;
+    const stemforge_request *r = t->base.of->r;
+    uint64_t numbered = (uint64_t)(t->window * WINDOW_DRAWS + number);
+    _Static_assert(WINDOW_DRAWS > SA_STEPS_MAX, "windows share no draw");
+    sa_noise(out, n, t->base.seed, rng_stream(r->stems[t->base.stem]), numbered);
 }
 
-static status make_conditions(take *base, denoise_conditions *k, float *global, err *e) {
-    stableaudio_family *f = self(base);
-    const stableaudio_take *t = (const stableaudio_take *)base;
-    const stableaudio_plan *q = (const stableaudio_plan *)base->of;
-    double seconds = ceil(length_made_seconds(base->of->r)); // it was trained on whole numbers
-    const sa_text text = {t->ids.ids + t->ids.first, (int64_t)t->ids.count, seconds};
-    const sa_text not = {q->negative.ids + q->negative.first, (int64_t)q->negative.count, seconds};
+// Of the text and of where the window lies. The models were trained on whole seconds.
+static status make_conditions(stableaudio_take *t, int64_t start, denoise_conditions *k,
+                              float *global, err *e) {
+    stableaudio_family *f = self(&t->base);
+    const stableaudio_plan *q = (const stableaudio_plan *)t->base.of;
+    double from = floor((double)start / f->base.info.frame_rate);
+    double to = ceil(length_made_seconds(t->base.of->r));
+    const sa_text text = {t->ids.ids + t->ids.first, (int64_t)t->ids.count, from, to};
+    const sa_text not = {q->negative.ids + q->negative.first, (int64_t)q->negative.count, from, to};
     status rc = OK;
     if (not .n) rc = sa_model_condition(&f->m, f->base.c, &not, &k->negative, global, e);
     if (!rc) rc = sa_model_condition(&f->m, f->base.c, &text, &k->context, global, e);
@@ -83,33 +90,76 @@ static status make_conditions(take *base, denoise_conditions *k, float *global, 
     return rc;
 }
 
+// The take's next window.
+static status begin_window(stableaudio_take *t, err *e) {
+    stableaudio_family *f = self(&t->base);
+    const stableaudio_plan *q = (const stableaudio_plan *)t->base.of;
+    const dit_config *net = dit_get_config(f->m.net);
+    sa_window w = sa_windows_at(&q->windows, t->window);
+    bool given = q->given.latents || t->window > 0;
+    const denoise_params p = {.course = q->course,
+                              .frames = q->windows.canvas,
+                              .guidance = q->guidance,
+                              .draw = draw,
+                              .arg = t,
+                              .given = given ? t->made + w.start * net->channels : NULL,
+                              .fresh = w.fresh};
+    denoise_conditions k = {0};
+    float *global = mem_alloc((size_t)net->global * sizeof *global);
+    status rc = global ? OK : err_set(e, ERR_OOM, "no memory for a stem");
+    if (!rc) rc = make_conditions(t, w.start, &k, global, e);
+    if (!rc) rc = denoise_create(&t->run, &f->m, f->base.c, f->room, &p, &k, e);
+    mem_free(global);
+    return from_same_files(f, rc, e);
+}
+
+// What is given of the latents, then nothing.
+static status begin_latents(stableaudio_take *t, err *e) {
+    const stableaudio_plan *q = (const stableaudio_plan *)t->base.of;
+    size_t width = (size_t)dit_get_config(self(&t->base)->m.net)->channels;
+    t->made = mem_calloc((size_t)q->windows.frames * width, sizeof *t->made);
+    if (!t->made) return err_set(e, ERR_OOM, "no memory for a stem");
+    if (q->given.latents)
+        memcpy(t->made, q->given.latents, (size_t)q->given.frames * width * sizeof *t->made);
+    return OK;
+}
+
 static status begin(take *base, err *e) {
     stableaudio_family *f = self(base);
+    stableaudio_take *t = (stableaudio_take *)base;
     stableaudio_plan *q = (stableaudio_plan *)base->of;
     status rc = check_values(f, e);
     if (!rc) rc = sa_given_encode(&q->given, &f->m, f->base.c, e);
     if (rc) return from_same_files(f, rc, e);
-    const denoise_params p = {.course = q->course,
-                              .frames = q->frames,
-                              .guidance = q->guidance,
-                              .draw = draw,
-                              .arg = base,
-                              .given = q->given.latents,
-                              .fresh = q->given.fresh};
-    denoise_conditions k = {0};
-    size_t width = (size_t)dit_get_config(f->m.net)->global;
-    float *global = mem_alloc(width * sizeof *global);
-    if (!global) rc = err_set(e, ERR_OOM, "no memory for a stem");
-    if (!rc) rc = make_conditions(base, &k, global, e);
-    if (!rc)
-        rc = denoise_create(&((stableaudio_take *)base)->run, &f->m, f->base.c, f->room, &p, &k, e);
-    mem_free(global);
-    rc = from_same_files(f, rc, e);
+    t->window = 0;
+    t->moved = 0;
+    rc = begin_latents(t, e);
+    if (!rc) rc = begin_window(t, e);
     if (rc) return rc;
-    ((stableaudio_take *)base)->moved = 0;
-    base->total = q->course.steps;
+    base->total = q->course.steps * sa_windows_count(&q->windows);
     base->length = q->samples;
     return OK;
+}
+
+// The window behind the one that has ended.
+static status prefill(take *base, take *const *others, size_t n, err *e) {
+    (void)others, (void)n;
+    status rc = begin_window((stableaudio_take *)base, e);
+    if (!rc) base->wants_prefill = false;
+    return rc;
+}
+
+// Keeps what the window under way has made.
+static void end_window(stableaudio_take *t) {
+    const stableaudio_plan *q = (const stableaudio_plan *)t->base.of;
+    int64_t width = dit_get_config(self(&t->base)->m.net)->channels;
+    sa_window w = sa_windows_at(&q->windows, t->window);
+    memcpy(t->made + w.start * width, denoise_latents(t->run),
+           (size_t)(q->windows.canvas * width) * sizeof *t->made);
+    denoise_free(t->run);
+    t->run = NULL;
+    t->window++;
+    t->base.wants_prefill = t->base.done < t->base.total;
 }
 
 // The take that has waited longest. A step is seconds long and gains nothing from company, so each
@@ -128,8 +178,9 @@ static status step(family *base, take *const *list, size_t n, err *e) {
     stableaudio_take *t = next_take(list, n);
     if (t) {
         denoise_step(t->run, base->c, f->room);
-        t->base.done = denoise_done(t->run);
+        t->base.done++;
         t->moved = ++f->steps;
+        if (denoise_done(t->run) == ((stableaudio_plan *)t->base.of)->course.steps) end_window(t);
     }
     return from_same_files(f, OK, e);
 }
@@ -139,9 +190,9 @@ static status finish_one(stableaudio_family *f, take *t, err *e) {
     t->samples = t->length;
     t->planes = mem_alloc(n * sizeof *t->planes);
     if (!t->planes) return err_set(e, ERR_OOM, "no memory for the sound of a stem");
-    const denoise *run = ((const stableaudio_take *)t)->run;
-    const oobleck_args a = {.latents = denoise_latents(run),
-                            .frames = denoise_frames(run),
+    const stableaudio_plan *q = (const stableaudio_plan *)t->of;
+    const oobleck_args a = {.latents = ((const stableaudio_take *)t)->made,
+                            .frames = q->windows.frames,
                             .planes = t->planes,
                             .samples = t->length};
     status rc = oobleck_decode(f->m.codec, f->base.c, &a, e);
@@ -163,7 +214,10 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
 static void end(take *base) {
     stableaudio_take *t = (stableaudio_take *)base;
     denoise_free(t->run);
+    mem_free(t->made);
     t->run = NULL;
+    t->made = NULL;
+    base->wants_prefill = false;
 }
 
 static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {
@@ -191,6 +245,7 @@ const family_ops stableaudio_family_ops = {
     .take = stableaudio_take_create,
     .take_free = stableaudio_take_free,
     .begin = begin,
+    .prefill = prefill,
     .step = step,
     .finish = finish,
     .end = end,

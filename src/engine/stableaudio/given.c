@@ -23,7 +23,7 @@ status sa_given_check(const stemforge_request *r, err *e) {
     return err_field(e, r->strength > 0 ? "strength" : "remake_from", "%s", alone);
 }
 
-// planes [channels, n], cut or filled up with silence to the canvas.
+// planes [channels, n], cut or filled up with silence to the frames.
 static status fit(sa_given *g, const sa_model *m, const float *planes, int64_t n, err *e) {
     const oobleck_config *codec = oobleck_get_config(m->codec);
     g->samples = g->frames * codec->hop;
@@ -52,7 +52,7 @@ static status read_sound(sa_given *g, const sa_model *m, const char *path, err *
 }
 
 // Seconds to remake, as frames; the whole where nothing is said.
-static status read_mask(sa_given *g, const sa_model *m, const stemforge_request *r, err *e) {
+static status read_mask(sa_windows *w, const sa_model *m, const stemforge_request *r, err *e) {
     const oobleck_config *codec = oobleck_get_config(m->codec);
     double rate = (double)codec->sample_rate / (double)codec->hop, length = length_made_seconds(r);
     double from = MAX(0, r->remake_from), to = r->remake_to >= 0 ? r->remake_to : length;
@@ -61,16 +61,17 @@ static status read_mask(sa_given *g, const sa_model *m, const stemforge_request 
                          "expected more than %g s and at most the %g s of a stem, "
                          "found %g",
                          from, length, to);
-    g->fresh.from = MIN(g->frames - 1, (int64_t)floor(from * rate + 1e-9));
-    g->fresh.to = MIN(g->frames, (int64_t)ceil(to * rate - 1e-9));
-    if (r->remake_to < 0) g->fresh.to = g->frames;
+    w->fresh.from = MIN(w->frames - 1, (int64_t)floor(from * rate + 1e-9));
+    if (r->remake_to >= 0) w->fresh.to = MIN(w->frames, (int64_t)ceil(to * rate - 1e-9));
     return OK;
 }
 
-static status read_variation(sa_given *g, const sa_model *m, const stemforge_request *r, err *e) {
+static status read_variation(sa_given *g, const sa_model *m, const stemforge_request *r,
+                             sa_windows *w, err *e) {
     bool mask = r->remake_from >= 0 || r->remake_to >= 0;
-    status rc = read_mask(g, m, r, e);
+    status rc = read_mask(w, m, r, e);
     if (rc) return rc;
+    g->frames = w->frames;
     rc = read_sound(g, m, r->init_audio, e);
     if (rc) err_about(e, "init_audio");
     g->kept = 1 - (r->strength > 0 ? r->strength : mask ? 1 : STRENGTH_DEFAULT);
@@ -79,18 +80,21 @@ static status read_variation(sa_given *g, const sa_model *m, const stemforge_req
 
 // Whole frames are kept, but for the last ones: those were encoded beside the silence behind the
 // end, and would sound like one.
-static status read_beginning(sa_given *g, const sa_model *m, const front *f, err *e) {
-    int64_t whole = f->samples / oobleck_get_config(m->codec)->hop;
-    g->fresh.from = MIN(g->frames - 1, MAX(0, whole - EDGE));
+static status read_beginning(sa_given *g, const sa_model *m, const front *f, sa_windows *w,
+                             err *e) {
+    int64_t hop = oobleck_get_config(m->codec)->hop, whole = f->samples / hop;
+    w->fresh.from = MIN(w->frames - 1, MAX(0, whole - EDGE));
+    g->frames = MIN(w->frames, MAX(w->canvas, whole + 1)); // silence behind these says nothing
     return fit(g, m, f->planes, f->samples, e);
 }
 
 status sa_given_read(sa_given *out, const sa_model *m, const stemforge_request *r, const front *f,
-                     int64_t frames, err *e) {
-    *out = (sa_given){.frames = frames, .fresh = {0, frames}};
+                     sa_windows *w, err *e) {
+    *out = (sa_given){0};
+    w->fresh = (span){0, w->frames};
     status rc = OK;
-    if (r->init_audio) rc = read_variation(out, m, r, e);
-    if (!rc && r->continue_from) rc = read_beginning(out, m, f, e);
+    if (r->init_audio) rc = read_variation(out, m, r, w, e);
+    if (!rc && r->continue_from) rc = read_beginning(out, m, f, w, e);
     return rc;
 }
 

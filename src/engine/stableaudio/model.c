@@ -169,7 +169,8 @@ static status condition(const sa_model *m, compute *c, const sa_text *t, arena *
     const sa_condition_args a = {.text = text,
                                  .n = t->n,
                                  .tokens = m->tokens,
-                                 .end = t->seconds,
+                                 .start = t->start,
+                                 .end = k->with_start ? t->end : t->end - t->start,
                                  .rows = rows,
                                  .global = global};
     if (!rc) rc = sa_condition_run(k, c, &a, e);

@@ -42,7 +42,7 @@ double sa_model_seconds(const sa_model *m);
 typedef struct {
     const int32_t *ids;
     int64_t n;
-    double seconds;
+    double start, end; // seconds: where the canvas lies in the stem, and how long that is
 } sa_text;
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
                           float *global, err *e);

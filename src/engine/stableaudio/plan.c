@@ -31,26 +31,44 @@ static double round_down(double seconds) {
     return floor(seconds * 100) / 100;
 }
 
-// The canvas in frames: what the request says, else the model's own.
-static status read_canvas(stableaudio_plan *q, double seconds, err *e) {
-    const sa_model *m = model_of(&q->base);
+// What the request says, else the model's own.
+static status read_canvas(sa_windows *w, const sa_model *m, const stemforge_request *r,
+                          double seconds, err *e) {
     const oobleck_config *codec = oobleck_get_config(m->codec);
-    double asked = q->base.r->canvas, most = sa_model_seconds(m);
-    q->frames = dit_get_config(m->net)->frames;
-    if (seconds > most)
-        return err_field(e, "seconds",
-                         "expected at most the %.2f s of this model's canvas, found %g",
-                         round_down(most), seconds);
+    double asked = r->canvas, most = sa_model_seconds(m);
+    w->canvas = dit_get_config(m->net)->frames;
     if (asked <= 0 && m->loops) asked = MIN(most, ceil(seconds));
     if (asked <= 0) return OK;
     double frames = ceil(asked * (double)codec->sample_rate / (double)codec->hop - 1e-9);
-    if (frames > (double)q->frames)
+    if (frames > (double)w->canvas)
         return err_field(e, "canvas", "expected at most the %.2f s of this model's, found %g",
                          round_down(most), asked);
-    q->frames = MAX(1, (int64_t)frames);
-    double held = (double)oobleck_samples(m->codec, q->frames) / (double)codec->sample_rate;
-    if (seconds <= held) return OK;
-    return err_field(e, "canvas", "expected at least the %g s of a stem, found %g", seconds, asked);
+    w->canvas = MAX(1, (int64_t)frames);
+    double held = (double)oobleck_samples(m->codec, w->canvas) / (double)codec->sample_rate;
+    if (seconds <= held || r->past_canvas) return OK;
+    return err_field(e, "canvas",
+                     "expected at least the %g s of a stem unless past_canvas is set, found %g",
+                     seconds, asked);
+}
+
+// How long a stem is, in samples and in frames.
+static status read_length(stableaudio_plan *q, double seconds, err *e) {
+    const sa_model *m = model_of(&q->base);
+    const stemforge_request *r = q->base.r;
+    const oobleck_config *codec = oobleck_get_config(m->codec);
+    sa_windows *w = &q->windows;
+    double most = sa_model_seconds(m);
+    if (seconds > most && !r->past_canvas)
+        return err_field(e, "seconds",
+                         "expected at most the %.2f s of this model's canvas unless past_canvas is "
+                         "set, found %g",
+                         round_down(most), seconds);
+    status rc = read_canvas(w, m, r, seconds, e);
+    if (rc) return rc;
+    q->samples = (int64_t)ceil(seconds * (double)codec->sample_rate - 1e-9);
+    w->frames = MAX(w->canvas, q->samples / codec->hop);
+    while (oobleck_samples(m->codec, w->frames) < q->samples) w->frames++;
+    return OK;
 }
 
 static status read_course(stableaudio_plan *q, err *e) {
@@ -136,14 +154,11 @@ static status fill_plan(stableaudio_plan *q, err *e) {
     if (!rc) rc = sa_given_check(r, e);
     if (!rc) rc = read_front(q, e);
     double seconds = length_made_seconds(r);
-    if (!rc) rc = read_canvas(q, seconds, e);
+    if (!rc) rc = read_length(q, seconds, e);
     if (!rc) rc = read_course(q, e);
-    if (!rc) rc = sa_given_read(&q->given, m, r, &q->base.front, q->frames, e);
+    if (!rc) rc = sa_given_read(&q->given, m, r, &q->base.front, &q->windows, e);
     if (rc) return rc;
     q->course.kept = q->given.kept;
-    int64_t rate = oobleck_get_config(m->codec)->sample_rate;
-    int64_t most = oobleck_samples(m->codec, q->frames);
-    q->samples = MIN(most, (int64_t)ceil(seconds * (double)rate - 1e-9));
     q->guidance = (float)(r->guidance >= 0 ? r->guidance : m->schedule.guidance);
     warn(&q->base.said, r);
     rc = prompt_join_chords(&q->chords, r, e);
@@ -193,6 +208,12 @@ static status write_line(stableaudio_take *t, err *e) {
     return rc;
 }
 
+static size_t take_bytes(const stableaudio_plan *q) {
+    const sa_model *m = model_of(&q->base);
+    size_t made = (size_t)(q->windows.frames * dit_get_config(m->net)->channels) * sizeof(float);
+    return made + denoise_bytes(m, q->windows.canvas, q->negative.count > 0);
+}
+
 status stableaudio_take_create(plan *p, size_t stem, take **out, err *e) {
     const stableaudio_plan *q = (const stableaudio_plan *)p;
     stableaudio_take *t = mem_calloc(1, sizeof *t);
@@ -205,7 +226,7 @@ status stableaudio_take_create(plan *p, size_t stem, take **out, err *e) {
     }
     t->base.line = buf_str(&t->line);
     t->base.temperature = p->r->temperature;
-    t->base.bytes = denoise_bytes(model_of(p), q->frames, q->negative.count > 0);
+    t->base.bytes = take_bytes(q);
     *out = &t->base;
     return OK;
 }

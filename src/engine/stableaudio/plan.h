@@ -17,7 +17,7 @@ typedef struct {
     buf chords;       // "Am F C G"
     tok_ids negative; // of what it should not sound like; n 0: nothing was said
     int64_t samples;  // of a stem
-    int64_t frames;   // of the canvas
+    sa_windows windows;
     sa_course course;
     float guidance;
     sa_given given;
@@ -27,7 +27,9 @@ typedef struct {
     take base;
     buf line;
     tok_ids ids;
-    denoise *run;   // from begin to end
+    float *made;    // [frames of the stem, channels of the latent], from begin to end
+    denoise *run;   // of the window under way; NULL: the next one was not begun
+    int64_t window; // its number
     uint64_t moved; // the number of its last step among all
 } stableaudio_take;
 

@@ -65,7 +65,7 @@ static status condition(sa_steps *s, const char *text, double seconds, denoise_c
                         float *global, err *e) {
     tok_ids ids = {0};
     status rc = tok_encode(s->m->files.tokenizer, bytes_of(text), &ids, e);
-    const sa_text t = {ids.ids + ids.first, MIN((int64_t)ids.count, s->m->tokens), seconds};
+    const sa_text t = {ids.ids + ids.first, MIN((int64_t)ids.count, s->m->tokens), 0, seconds};
     if (!rc) rc = sa_model_condition(s->m, s->c, &t, &k->context, global, e);
     k->global = global;
     tok_ids_deinit(&ids);
