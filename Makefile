@@ -120,17 +120,19 @@ $(ENGINE): $(call obj,$(filter $(SOUND:%=src/%/%),$(SRC)))
 $(OUT)/embed: tools/embed.c
 	@mkdir -p $(@D)
 	@$(HOSTCC) -std=c17 -O1 -o $@ $<
-PAGE     := $(sort $(wildcard web/*.html web/*.css web/*.js web/*.svg))
-$(OUT)/gen/page.h: $(PAGE) $(OUT)/embed
+WEB      := $(OUT)/gen/web
+PAGE     := $(patsubst web/%,$(WEB)/%,$(sort $(wildcard web/*.html web/*.css web/*.js web/*.svg web/*.json)))
+$(WEB)/%.json: web/%.json $(OUT)/embed
 	@mkdir -p $(@D)
+	@$(OUT)/embed --json <$< >$@
+$(WEB)/%: web/%
+	@mkdir -p $(@D)
+	@cp $< $@
+$(WEB)/%.gz: $(WEB)/%
+	@gzip -9nc $< >$@
+$(OUT)/gen/page.h: $(PAGE) $(PAGE:=.gz) $(OUT)/embed
 	@$(OUT)/embed --page page $(PAGE) >$@ || { rm -f $@; exit 1; }
-$(OUT)/gen/openapi.h: web/openapi.json $(OUT)/embed
-	@mkdir -p $(@D)
-	@$(OUT)/embed --json openapi <$< >$@
-$(OUT)/gen/openapi30.h: web/openapi-3.0.json $(OUT)/embed
-	@mkdir -p $(@D)
-	@$(OUT)/embed --json openapi30 <$< >$@
-$(OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
+$(OUT)/src/service/api_page.o: $(OUT)/gen/page.h
 
 # --- the GPU's kernels: compiled where the compilers are (tools/install.sh gpu), and part of the binary. The
 # compute's bits are the CPU's, so nothing may be fused, flushed or approximated: lint reads the PTX.
@@ -345,7 +347,7 @@ $(FUZZ_OUT)/parts.a: $(LIB_SRC:%.c=$(FUZZ_OUT)/%.o)
 	@rm -f $@; ar rcsT $@ $^
 $(FUZZ_OUT)/fuzz_%: $(FUZZ_OUT)/tests/fuzz/fuzz_%.o $(FUZZ_OUT)/parts.a
 	@clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
-$(FUZZ_OUT)/src/service/api_status.o: $(OUT)/gen/page.h $(OUT)/gen/openapi.h $(OUT)/gen/openapi30.h
+$(FUZZ_OUT)/src/service/api_page.o: $(OUT)/gen/page.h
 fuzz: $(FUZZ_OUT)/fuzz_$(T)
 	@mkdir -p $(FUZZ_OUT)/$(T)
 	$< -max_total_time=$(TIME) -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \

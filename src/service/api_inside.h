@@ -6,9 +6,10 @@
 // api_jobs.c    the answers about jobs
 // api_list.c    the list of jobs, and its search
 // api_models.c  which models there are, and which one a request is for
+// api_page.c    the page and the API document
 // api_submit.c  requests become jobs
 // api_stems.c   finished stems: their sound and their peaks
-// api_status.c  probes, metrics, the page
+// api_status.c  probes and metrics
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>

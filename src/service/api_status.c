@@ -1,65 +1,9 @@
-// api_status.c - the answers that no job is needed for: probes, metrics, the page.
+// api_status.c - the answers that no job is needed for: probes and metrics.
 #include <stdio.h>
 #include <string.h>
 
 #include "base/os.h"
-#include "gen/openapi.h"
-#include "gen/openapi30.h"
-#include "gen/page.h"
 #include "service/api_inside.h"
-
-// Where stems come from when they do not come through us: " https://account.blob.core.windows.net".
-static void stem_origin(const api *a, char *out, size_t cap) {
-    const char *place = blob_place(a->config.blobs), *host = strstr(place, "://");
-    size_t n = host ? (size_t)(host - place) + 3 + strcspn(host + 3, "/") : 0;
-    bool other = a->config.redirect && strcmp(blob_kind(a->config.blobs), "dir") != 0;
-    snprintf(out, cap, "%s%.*s", other ? " " : "", other ? (int)n : 0, place);
-}
-
-static void send_page_file(api *a, http_request *q, const embedded_file *f) {
-    char policy[900], origin[400];
-    stem_origin(a, origin, sizeof origin);
-    snprintf(policy, sizeof policy,
-             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-             "connect-src 'self'%s; base-uri 'none'; form-action 'none'; "
-             "frame-ancestors 'none'; require-trusted-types-for 'script'",
-             origin);
-    const char *have = http_header(q, "If-None-Match");
-    http_add_header(q, "Content-Security-Policy", policy);
-    http_add_header(q, "Referrer-Policy", "no-referrer");
-    http_add_header(q, "Cache-Control", "no-cache");
-    http_add_header(q, "ETag", f->tag);
-    if (have && strstr(have, f->tag))
-        http_reply(q, 304, NULL, (bytes){0});
-    else
-        http_reply(q, 200, f->type, (bytes){f->p, f->n});
-}
-
-void api_get_page_file(api *a, http_request *q, const char *name) {
-    for (size_t i = 0; i < ARRAY_LEN(page); i++) {
-        if (strcmp(page[i].name, name) != 0) continue;
-        send_page_file(a, q, &page[i]);
-        return;
-    }
-    http_reply_problem(q, 404, "not-found", "Not found", "the page has no such file", NULL);
-}
-
-void api_get_page(api *a, http_request *q, const char *unused) {
-    (void)unused;
-    api_get_page_file(a, q, "index.html");
-}
-
-void api_get_openapi(api *a, http_request *q, const char *unused) {
-    (void)a;
-    (void)unused;
-    http_reply(q, 200, API_JSON_TYPE, (bytes){openapi, sizeof openapi});
-}
-
-void api_get_openapi30(api *a, http_request *q, const char *unused) {
-    (void)a;
-    (void)unused;
-    http_reply(q, 200, API_JSON_TYPE, (bytes){openapi30, sizeof openapi30});
-}
 
 void api_get_metrics(api *a, http_request *q, const char *unused) {
     (void)unused;

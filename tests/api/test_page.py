@@ -1,6 +1,6 @@
 """What the page asks of the service: stems from either store by one URL, their peaks, a request that is only
 checked, the list with words, a job as a recipe, and the page's own files."""
-import json, pathlib, struct, subprocess, tempfile, unittest, urllib.request
+import gzip, json, pathlib, struct, subprocess, tempfile, unittest, urllib.request
 from lib import ROOT, Case, eventually, request
 from test_real import MODEL, PROGRAM
 
@@ -160,6 +160,22 @@ class Local(Case):
             self.assertIn("script-src 'self'; style-src 'self';", a.headers["Content-Security-Policy"])
             self.assertEqual(self.s.ask("GET", "/page/" + name, headers={"If-None-Match": a.headers["ETag"]}).code, 304)
         self.assertEqual(self.s.ask("GET", "/page/none.js").code, 404)
+
+    def test_what_never_changes_is_packed_for_who_can_unpack_it(self):
+        for path in ["/", "/page/main.js", "/page/style.css", "/openapi.json", "/openapi-3.0.json"]:
+            plain = self.s.ask("GET", path, check=False)
+            self.assertIsNone(plain.headers["Content-Encoding"], path)
+            for accepts in ["gzip", "br, gzip;q=0.5", "deflate,GZIP", "gzip ; q=1.000, identity;q=0.1"]:
+                a = self.s.ask("GET", path, headers={"Accept-Encoding": accepts}, check=False)
+                self.assertEqual((a.headers["Content-Encoding"], a.headers["Vary"]), ("gzip", "Accept-Encoding"), accepts)
+                self.assertEqual(a.headers["Content-Type"], plain.headers["Content-Type"])
+                self.assertEqual(gzip.decompress(a.body), plain.body, path)
+                self.assertNotEqual(a.headers["ETag"], plain.headers["ETag"])
+                again = {"Accept-Encoding": accepts, "If-None-Match": a.headers["ETag"]}
+                self.assertEqual(self.s.ask("GET", path, headers=again).code, 304)
+            for refuses in ["gzip;q=0", "gzip; q=0.0, br", "identity", "xgzip, gzipped", ""]:
+                a = self.s.ask("GET", path, headers={"Accept-Encoding": refuses}, check=False)
+                self.assertEqual((a.headers["Content-Encoding"], a.body), (None, plain.body), refuses)
 
 
 class Recipe(Case):
