@@ -7,7 +7,7 @@
 #include "app/commands.h"
 #include "app/target.h"
 #include "engine/device_choice.h"
-#include "engine/musicgen/trace.h"
+#include "engine/trace.h"
 #include "stemforge.h"
 
 typedef struct {

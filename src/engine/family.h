@@ -26,6 +26,8 @@
 #include "stemforge.h"
 
 typedef struct family_ops family_ops;
+typedef struct trace_result trace_result; // trace.h
+typedef struct trace_input trace_input;
 
 // An opened model. The struct of a family begins with one.
 typedef struct {
@@ -117,6 +119,8 @@ struct family_ops {
     // Adds the documents from which open binds a packed file of the model (pack.h). NULL: the
     // family has no packed files.
     status (*pack_texts)(const family *f, packing *out, err *e);
+    // Adds the tensors of its stages (trace.h). NULL: the family has none.
+    status (*trace)(trace_result *out, family *f, const trace_input *in, err *e);
     // For `stemforge info`: lines of text, and members of a JSON object. May be NULL.
     bool (*describe)(const family *f, buf *text, json *members);
 };

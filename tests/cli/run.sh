@@ -297,6 +297,12 @@ status "trace, another seed" 0 sampled 2 "$tmp/t3"
 if cmp -s "$tmp/t1" "$tmp/t3"; then no "trace, seeds 1 and 2 are the same"; else ok; fi
 status "trace, narrow" 0 sampled 1 "$tmp/t4" --weights q8
 if cmp -s "$tmp/t1" "$tmp/t4"; then no "trace --weights q8 is f32's"; else ok; fi
+echo '{"prompt": "drums", "steps": 3, "seed": 5}' >"$tmp/sa-case.json"
+echo '{"steps": 3}' >"$tmp/sa-steps.json"
+status "trace of Stable Audio" 0 "$bin" trace tests/parity/sa-small/model --case "$tmp/sa-case.json" --out "$tmp/ts"
+status "trace of Stable Audio, one thread" 0 "$bin" trace tests/parity/sa-small/model --case "$tmp/sa-case.json" --threads 1 --out "$tmp/ts1"
+same "trace of Stable Audio, one thread" "$tmp/ts" "$tmp/ts1"
+fails "trace of Stable Audio, no text" 1 "steps: expected a prompt" "$bin" trace tests/parity/sa-small/model --case "$tmp/sa-steps.json" --out "$tmp/ts2"
 fails "trace, no such weights" 2 "--weights: expected stored" sampled 1 "$tmp/t5" --weights q3
 printf '{"name":"t","prompt":"drums","greedy_frames":4,"chords":["Am","H"],"bpm":100}' >"$tmp/case.json"
 fails "trace, no such chord" 1 "chords" "$bin" trace $melody --case "$tmp/case.json" --out "$tmp/t5"

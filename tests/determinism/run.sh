@@ -95,6 +95,9 @@ sounds() {
     printf '{"name":"t","prompt":"drums","guidance":3,"greedy_frames":8}' >"$tmp/case.json"
     "$bin" trace $p/mono/model --case "$tmp/case.json" --out "$tmp/trace" >/dev/null || problem "trace failed"
     sum "mono trace" "$tmp/trace"
+    printf '{"prompt":"drums","guidance":4,"seconds":0.5,"steps":3,"seed":5}' >"$tmp/case.json"
+    "$bin" trace $p/sa-small/model --case "$tmp/case.json" --out "$tmp/trace" >/dev/null || problem "trace of sa-small failed"
+    sum "sa-small trace" "$tmp/trace"
 }
 
 # Some of the above with one thread, or another instruction set: the same line is expected once more.

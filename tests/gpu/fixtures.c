@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
-#include "engine/musicgen/trace.h"
+#include "engine/trace.h"
 #include "gpu_test.h"
 
 // A run of a case.
@@ -35,7 +35,7 @@ static void compare_tensors(const trace_result *want, const trace_result *got, c
     }
 }
 
-static void run_one(const family *f, const json *run, const char *dir, const char *what) {
+static void run_one(family *f, const json *run, const char *dir, const char *what) {
     trace_result want, got;
     trace_input in = {.run = run, .dir = dir};
     err e;

@@ -9,7 +9,7 @@
 #include "audio/file.h"
 #include "engine/musicgen/condition.h"
 #include "engine/musicgen/family.h"
-#include "engine/musicgen/trace.h"
+#include "engine/trace.h"
 
 #define MELODY "tests/parity/melody/model"
 #define RATE 16000

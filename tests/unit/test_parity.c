@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/musicgen/trace.h"
+#include "engine/trace.h"
 
 #define TOLERANCE 1e-4 // of the tensor's peak
 

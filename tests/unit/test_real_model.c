@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/musicgen/trace.h"
+#include "engine/trace.h"
 
-static trace_result trace_text(const family *f, const char *text) {
+static trace_result trace_text(family *f, const char *text) {
     err e;
     json *j;
     trace_result r;
@@ -40,7 +40,7 @@ static void near(const char *what, const float *got, const double *want, size_t 
 }
 
 // The sound of greedy codes: two traces, since a run decodes what it is given.
-static void greedy_sound(const family *f, const char *run, const double *want, size_t n) {
+static void greedy_sound(family *f, const char *run, const double *want, size_t n) {
     trace_result r = trace_text(f, run);
     const int32_t *codes = (const int32_t *)data(&r, "greedy");
     int64_t frames = 0;

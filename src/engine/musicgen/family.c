@@ -8,6 +8,7 @@
 #include "engine/musicgen/on_gpu.h"
 #include "engine/musicgen/plan.h"
 #include "engine/musicgen/sound.h"
+#include "engine/musicgen/trace.h"
 
 static musicgen_family *self(const take *t) {
     return (musicgen_family *)t->of->f;
@@ -262,6 +263,7 @@ const family_ops musicgen_family_ops = {
     .leave_gpu = leave_gpu,
     .tensors = tensors,
     .pack_texts = pack_texts,
+    .trace = musicgen_trace,
     .describe = musicgen_describe,
 };
 

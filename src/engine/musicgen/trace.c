@@ -5,7 +5,7 @@
 
 #include "audio/file.h"
 #include "engine/musicgen/condition.h"
-#include "engine/musicgen/family.h"
+#include "engine/musicgen/plan.h"
 #include "engine/musicgen/run.h"
 #include "engine/musicgen/sound.h"
 #include "gpu/text.h"
@@ -15,9 +15,7 @@ typedef struct {
     trace_result *out;
     const pipeline *p;
     compute *c;
-    const json *run;
-    const char *dir;
-    device *gpu; // NULL: the CPU computes
+    trace_input in;
     bool has_text;
     int32_t *ids;
     int64_t text_n, text_rows;
@@ -29,34 +27,16 @@ typedef struct {
     uint64_t seed;
 } tracer;
 
-static status no_memory(err *e) {
-    return err_set(e, ERR_OOM, "no memory for a trace");
-}
-
-// A new tensor in the result; NULL when there is no memory.
-static void *add(tracer *t, const char *name, dtype type, int dims, const int64_t *shape) {
-    int64_t n = 1;
-    for (int i = 0; i < dims; i++) n *= shape[i];
-    char *kept = arena_strdup(&t->out->own, name);
-    void *data = arena_alloc(&t->out->own, (size_t)MAX(n, 1) * dtype_size(type));
-    if (!kept || !data || t->out->n == TRACE_TENSORS_MAX) return NULL;
-    st_entry *en = &t->out->list[t->out->n++];
-    *en = (st_entry){.name = kept, .t = {.type = type, .dims = dims, .data = data}};
-    for (int i = 0; i < dims; i++) en->t.shape[i] = shape[i];
-    return data;
-}
-
-#define ADD_F32(t, name, ...)                                                                      \
-    ((float *)add((t), (name), DT_F32, (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),           \
-                  (const int64_t[]){__VA_ARGS__}))
-#define ADD_I32(t, name, ...)                                                                      \
-    ((int32_t *)add((t), (name), DT_I32, (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),         \
-                    (const int64_t[]){__VA_ARGS__}))
+#define ADD(t, type, name, ...)                                                                    \
+    trace_add((t)->out, (name), (type), (int)ARRAY_LEN(((const int64_t[]){__VA_ARGS__})),          \
+              (const int64_t[]){__VA_ARGS__})
+#define ADD_F32(t, name, ...) ((float *)ADD((t), DT_F32, (name), __VA_ARGS__))
+#define ADD_I32(t, name, ...) ((int32_t *)ADD((t), DT_I32, (name), __VA_ARGS__))
 
 // Copies a JSON array [rows][cols] of integers below limit into the arena.
 static status read_codes(tracer *t, const char *member, int64_t rows, int64_t limit, int32_t **out,
                          int64_t *cols, err *e) {
-    const json *a = json_find(t->run, member);
+    const json *a = json_find(t->in.run, member);
     *out = NULL;
     *cols = 0;
     if (!a) return OK;
@@ -66,7 +46,7 @@ static status read_codes(tracer *t, const char *member, int64_t rows, int64_t li
                        json_len(a));
     }
     int32_t *codes = arena_alloc(&t->out->own, (size_t)(rows * *cols) * sizeof *codes);
-    if (!codes) return no_memory(e);
+    if (!codes) return trace_no_memory(e);
     for (int64_t i = 0; i < rows * *cols; i++) {
         const json *v = json_at(json_at(a, (size_t)(i / *cols)), (size_t)(i % *cols));
         int64_t code = json_is_int(v) ? json_int_value(v) : -1;
@@ -80,22 +60,12 @@ static status read_codes(tracer *t, const char *member, int64_t rows, int64_t li
     return OK;
 }
 
-// The path of a sound file that the run names, relative to the run's folder; "": it names none.
-static status find_sound(const tracer *t, const char *member, char path[OS_PATH_MAX], err *e) {
-    const char *name = NULL;
-    path[0] = 0;
-    status rc = json_opt_str(t->run, member, &name, e);
-    if (rc || !name) return rc;
-    return name[0] == '/' ? os_path_join(path, OS_PATH_MAX, "", name + 1, e)
-                          : os_path_join(path, OS_PATH_MAX, t->dir, name, e);
-}
-
 static status read_wav(tracer *t, const char *member, int channels, float **planes, int64_t *n,
                        err *e) {
     char path[OS_PATH_MAX];
     *planes = NULL;
     *n = 0;
-    status rc = find_sound(t, member, path, e);
+    status rc = trace_find_file(&t->in, member, path, e);
     if (rc || !*path) return rc;
     file_clip clip = {0};
     const file_limits limits = file_limits_default();
@@ -110,9 +80,9 @@ static status read_wav(tracer *t, const char *member, int channels, float **plan
 // --- text
 
 static status tokenize(tracer *t, err *e) {
-    const json *given = json_find(t->run, "ids");
+    const json *given = json_find(t->in.run, "ids");
     const char *prompt = NULL;
-    status rc = json_opt_str(t->run, "prompt", &prompt, e);
+    status rc = json_opt_str(t->in.run, "prompt", &prompt, e);
     if (rc || (!given && !prompt)) return rc;
     t->has_text = true;
     tok_ids ids = {0};
@@ -121,7 +91,7 @@ static status tokenize(tracer *t, err *e) {
     t->text_n = given ? (int64_t)json_len(given) : (int64_t)ids.count;
     t->text_rows = given ? t->text_n : (int64_t)ids.n;
     t->ids = ADD_I32(t, "ids", t->text_n);
-    if (!t->ids || t->text_n < 1) rc = no_memory(e);
+    if (!t->ids || t->text_n < 1) rc = trace_no_memory(e);
     for (int64_t i = 0; !rc && i < t->text_n; i++) {
         t->ids[i] = given ? (int32_t)json_int_value(json_at(given, (size_t)i))
                           : ids.ids[ids.first + (size_t)i];
@@ -133,8 +103,8 @@ done:
 
 static status encode_text(tracer *t, err *e) {
     gpu_text *text = NULL;
-    if (!t->gpu) return t5_encode(t->p->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
-    status rc = gpu_text_open(&text, t->gpu, t->p->text, e);
+    if (!t->in.gpu) return t5_encode(t->p->text, t->c, t->text, t->ids, t->text_n, &t->out->own, e);
+    status rc = gpu_text_open(&text, t->in.gpu, t->p->text, e);
     if (!rc) rc = gpu_text_encode(text, t->text, t->ids, t->text_n, e);
     gpu_text_close(text);
     return rc;
@@ -144,14 +114,14 @@ static status trace_text(tracer *t, err *e) {
     status rc = tokenize(t, e);
     if (rc || !t->has_text) return rc;
     int64_t pad = t->text_rows;
-    rc = json_opt_int(t->run, "text_rows", t->text_n, 4096, &pad,
+    rc = json_opt_int(t->in.run, "text_rows", t->text_n, 4096, &pad,
                       e); // the padding of a batch; our own member
     if (rc) return rc;
     t->text_rows = pad;
     const mg_config *cfg = mg_get_config(t->p->lm);
     t->text = ADD_F32(t, "t5", t->text_n, cfg->text_dim);
     float *proj = ADD_F32(t, "proj", t->text_n, cfg->d);
-    if (!t->text || !proj) return no_memory(e);
+    if (!t->text || !proj) return trace_no_memory(e);
     rc = encode_text(t, e);
     if (!rc) mg_project_text(t->p->lm, t->c, proj, t->text, t->text_n);
     return rc;
@@ -164,7 +134,7 @@ static status chroma_of_wav(tracer *t, err *e) {
     char path[OS_PATH_MAX];
     const mg_config *cfg = mg_get_config(t->p->lm);
     condition k;
-    status rc = find_sound(t, "melody_wav", path, e);
+    status rc = trace_find_file(&t->in, "melody_wav", path, e);
     if (rc || !*path) return rc;
     rc = condition_open(&k, t->p, &(condition_wish){.melody = path}, e);
     if (rc) return rc;
@@ -172,7 +142,7 @@ static status chroma_of_wav(tracer *t, err *e) {
     t->chroma = ADD_F32(t, "chroma", t->chroma_n, cfg->chroma_bins);
     float *raw = ADD_F32(t, "chroma_raw", t->chroma_n, cfg->chroma_bins);
     chroma_rows to = {.onehot = t->chroma, .raw = raw};
-    rc = t->chroma && raw ? condition_melody(&k, &to, 0, e) : no_memory(e);
+    rc = t->chroma && raw ? condition_melody(&k, &to, 0, e) : trace_no_memory(e);
     condition_close(&k);
     return rc;
 }
@@ -189,11 +159,11 @@ static status chroma_of_chords(tracer *t, const json *list, err *e) {
         if (!names[i]) return err_set(e, ERR_FORMAT, "chords[%zu]: expected a string", i);
     }
     condition k;
-    status rc = json_opt_num(t->run, "bpm", 20, 400, &wish.time.bpm, e);
+    status rc = json_opt_num(t->in.run, "bpm", 20, 400, &wish.time.bpm, e);
     if (!rc) rc = condition_open(&k, t->p, &wish, e);
     if (rc) return rc;
     t->chroma = arena_f32(&t->out->own, (size_t)cfg->chroma_length, (size_t)cfg->chroma_bins);
-    rc = t->chroma ? condition_chroma(&k, t->chroma, 0, &t->chroma_n, e) : no_memory(e);
+    rc = t->chroma ? condition_chroma(&k, t->chroma, 0, &t->chroma_n, e) : trace_no_memory(e);
     condition_close(&k);
     return rc;
 }
@@ -201,21 +171,21 @@ static status chroma_of_chords(tracer *t, const json *list, err *e) {
 static status trace_chroma(tracer *t, err *e) {
     const mg_config *cfg = mg_get_config(t->p->lm);
     if (!cfg->melody) return OK;
-    const json *chords = json_find(t->run, "chords");
+    const json *chords = json_find(t->in.run, "chords");
     status rc = chords ? chroma_of_chords(t, chords, e) : chroma_of_wav(t, e);
     if (rc) return rc;
-    const json *rows = json_find(t->run, "chroma");
+    const json *rows = json_find(t->in.run, "chroma");
     if (rows) {
         t->chroma_n = (int64_t)json_len(rows);
         t->chroma = arena_f32(&t->out->own, (size_t)t->chroma_n, (size_t)cfg->chroma_bins);
-        if (!t->chroma) return no_memory(e);
+        if (!t->chroma) return trace_no_memory(e);
         for (int64_t i = 0; i < t->chroma_n * cfg->chroma_bins; i++) {
             const json *row = json_at(rows, (size_t)(i / cfg->chroma_bins));
             t->chroma[i] = (float)json_num_value(json_at(row, (size_t)(i % cfg->chroma_bins)));
         }
     }
     float *proj = ADD_F32(t, "audio_proj", cfg->chroma_length, cfg->d);
-    if (!proj) return no_memory(e);
+    if (!proj) return trace_no_memory(e);
     mg_project_chroma(t->p->lm, t->c, proj, t->chroma, t->chroma_n);
     return OK;
 }
@@ -262,7 +232,7 @@ static status forced(tracer *t, const int32_t *codes, int64_t cols, bool null, f
     if (!p.text_null && t->chroma) w.chroma = t->chroma, w.chroma_rows = t->chroma_n;
     decoder *d = NULL;
     seq *s = NULL;
-    status rc = decoder_open(&d, t->gpu, t->p->lm, t->c, &limits, e);
+    status rc = decoder_open(&d, t->in.gpu, t->p->lm, t->c, &limits, e);
     if (!rc) rc = seq_create(&s, d, &p, e);
     if (!rc) rc = decoder_force(d, s, &w, &f, e);
     seq_free(s);
@@ -278,13 +248,13 @@ static status trace_forced(tracer *t, err *e) {
     if (rc || !codes) return rc;
     float *cond = t->has_text ? ADD_F32(t, "logits", cols, cfg->codebooks, cfg->vocab) : NULL;
     float *null = ADD_F32(t, "logits_null", cols, cfg->codebooks, cfg->vocab);
-    if (!null || (t->has_text && !cond)) return no_memory(e);
+    if (!null || (t->has_text && !cond)) return trace_no_memory(e);
     rc = forced(t, codes, cols, true, null, e);
     if (rc || !cond) return rc;
     rc = forced(t, codes, cols, false, cond, e);
     if (rc || t->guidance == 1) return rc;
     float *guided = ADD_F32(t, "logits_guided", cols, cfg->codebooks, cfg->vocab);
-    if (!guided) return no_memory(e);
+    if (!guided) return trace_no_memory(e);
     sampler_guide(guided, cond, null, (float)t->guidance, cols * cfg->codebooks * cfg->vocab);
     return OK;
 }
@@ -292,7 +262,7 @@ static status trace_forced(tracer *t, err *e) {
 // The codec of the device, which the caller closes; its gpu is NULL on the CPU.
 static status open_codec(const tracer *t, sound_codec *d, err *e) {
     *d = (sound_codec){.c = t->c};
-    return t->gpu ? gpu_codec_open(&d->gpu, t->gpu, t->p->codec, e) : OK;
+    return t->in.gpu ? gpu_codec_open(&d->gpu, t->in.gpu, t->p->codec, e) : OK;
 }
 
 static status encode_sound(const tracer *t, const float *planes, int64_t n, int32_t *codes,
@@ -315,7 +285,7 @@ static status prompt_codes(tracer *t, int32_t **codes, int64_t *frames, err *e) 
     if (rc || !planes) return rc;
     *frames = encodec_frame_count(t->p->codec, n);
     *codes = ADD_I32(t, "prompt_codes", cfg->codebooks, *frames);
-    rc = *codes ? encode_sound(t, planes, n, *codes, e) : no_memory(e);
+    rc = *codes ? encode_sound(t, planes, n, *codes, e) : trace_no_memory(e);
     mem_free(planes);
     return rc;
 }
@@ -325,8 +295,8 @@ static status trace_greedy(tracer *t, err *e) {
     int64_t frames = 0, given_n = 0;
     int32_t *given = NULL;
     bool delay = true;
-    status rc = json_opt_int(t->run, "greedy_frames", 1, 100000, &frames, e);
-    if (!rc) rc = json_opt_bool(t->run, "delay", &delay, e);
+    status rc = json_opt_int(t->in.run, "greedy_frames", 1, 100000, &frames, e);
+    if (!rc) rc = json_opt_bool(t->in.run, "delay", &delay, e);
     if (!rc && frames) rc = prompt_codes(t, &given, &given_n, e);
     if (rc || !frames) return rc;
     if (given_n >= frames)
@@ -338,7 +308,8 @@ static status trace_greedy(tracer *t, err *e) {
     p.seq.parallel = !delay;
     int32_t *codes = ADD_I32(t, "greedy", cfg->codebooks, frames);
     float *first = ADD_F32(t, "first", cfg->codebooks, cfg->vocab);
-    return codes && first ? run_alone(t->p->lm, t->gpu, t->c, &p, codes, first, e) : no_memory(e);
+    return codes && first ? run_alone(t->p->lm, t->in.gpu, t->c, &p, codes, first, e)
+                          : trace_no_memory(e);
 }
 
 // --- codec
@@ -346,7 +317,7 @@ static status trace_greedy(tracer *t, err *e) {
 static status decode_sound(const tracer *t, const int32_t *codes, int64_t frames, float *wave,
                            err *e) {
     sound_codec d;
-    if (!t->gpu) return sound_decode(t->p, t->c, codes, frames, wave, e);
+    if (!t->in.gpu) return sound_decode(t->p, t->c, codes, frames, wave, e);
     status rc = open_codec(t, &d, e);
     if (!rc) rc = sound_decode_stems(t->p, &d, &(sound_stem){codes, frames, wave}, 1, e);
     gpu_codec_close(d.gpu);
@@ -360,14 +331,14 @@ static status trace_decode(tracer *t, err *e) {
     status rc = read_codes(t, "decode_codes", cfg->codebooks, cfg->vocab, &codes, &frames, e);
     if (rc || !codes) return rc;
     float *wave = ADD_F32(t, "wave", cfg->channels, sound_samples(t->p, frames));
-    return wave ? decode_sound(t, codes, frames, wave, e) : no_memory(e);
+    return wave ? decode_sound(t, codes, frames, wave, e) : trace_no_memory(e);
 }
 
 // Adds latents [frames, dim] as a tensor [dim, frames].
 static status latents_out(tracer *t, const char *name, const float *x, int64_t frames, err *e) {
     int64_t dim = encodec_get_config(t->p->codec)->dim;
     float *y = ADD_F32(t, name, dim, frames);
-    if (!y) return no_memory(e);
+    if (!y) return trace_no_memory(e);
     for (int64_t i = 0; i < dim * frames; i++) y[i] = x[i % frames * dim + i / frames];
     return OK;
 }
@@ -383,7 +354,7 @@ static status trace_encode(tracer *t, err *e) {
     int32_t *codes = ADD_I32(t, "enc_codes", cfg->codebooks, frames);
     int32_t *one = arena_alloc(&t->out->own, (size_t)(a->quantizers * frames) * sizeof *one);
     float *latents = arena_f32(&t->out->own, (size_t)frames, (size_t)a->dim);
-    if (!codes || !one || !latents) rc = no_memory(e);
+    if (!codes || !one || !latents) rc = trace_no_memory(e);
     sound_codec d = {0};
     if (!rc) rc = open_codec(t, &d, e);
     for (int64_t ch = 0; !rc && ch < channels; ch++) {
@@ -406,29 +377,23 @@ static status read_sampling(tracer *t, err *e) {
     double temperature = 0;
     int64_t top_k = t->p->top_k, seed = 0;
     t->guidance = 1;
-    status rc = json_opt_num(t->run, "guidance", 0, 1000, &t->guidance, e);
-    if (!rc) rc = json_opt_num(t->run, "temperature", 0, 2, &temperature, e);
-    if (!rc) rc = json_opt_int(t->run, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
-    if (!rc) rc = json_opt_int(t->run, "seed", 0, INT64_MAX, &seed, e);
+    status rc = json_opt_num(t->in.run, "guidance", 0, 1000, &t->guidance, e);
+    if (!rc) rc = json_opt_num(t->in.run, "temperature", 0, 2, &temperature, e);
+    if (!rc) rc = json_opt_int(t->in.run, "top_k", 0, SAMPLER_CODES_MAX, &top_k, e);
+    if (!rc) rc = json_opt_int(t->in.run, "seed", 0, INT64_MAX, &seed, e);
     t->seed = (uint64_t)seed;
     t->sampling = (sampler_params){
         .temperature = (float)temperature, .top_k = (int)top_k, .guidance = (float)t->guidance};
     return rc;
 }
 
-status trace_run(trace_result *out, const family *f, const trace_input *in, err *e) {
-    *out = (trace_result){0};
-    tracer t = {.out = out, .c = f->c, .run = in->run, .dir = in->dir, .gpu = in->gpu};
-    status rc = musicgen_pipeline(&t.p, f, e);
-    if (!rc) rc = read_sampling(&t, e);
+status musicgen_trace(trace_result *out, family *f, const trace_input *in, err *e) {
+    tracer t = {.out = out, .p = &((const musicgen_family *)f)->p, .c = f->c, .in = *in};
+    status rc = read_sampling(&t, e);
     if (!rc) rc = trace_text(&t, e);
     if (!rc) rc = trace_chroma(&t, e);
     if (!rc) rc = trace_forced(&t, e);
     if (!rc) rc = trace_greedy(&t, e);
     if (!rc) rc = trace_decode(&t, e);
     return rc ? rc : trace_encode(&t, e);
-}
-
-void trace_free(trace_result *r) {
-    arena_deinit(&r->own);
 }

@@ -8,6 +8,7 @@
 #include "engine/stableaudio/describe.h"
 #include "engine/stableaudio/noise.h"
 #include "engine/stableaudio/plan.h"
+#include "engine/stableaudio/trace.h"
 #include "request/length.h"
 
 static stableaudio_family *self(const take *t) {
@@ -251,5 +252,6 @@ const family_ops stableaudio_family_ops = {
     .end = end,
     .tensors = tensors,
     .pack_texts = pack_texts,
+    .trace = stableaudio_trace,
     .describe = stableaudio_describe,
 };

@@ -159,13 +159,26 @@ int64_t sa_model_rows(const sa_model *m) {
 
 // --- conditions
 
-static status condition(const sa_model *m, compute *c, const sa_text *t, arena *work,
-                        dit_context **context, float *global, err *e) {
+status sa_model_tokens(const sa_model *m, const char *text, tok_ids *ids, size_t *cut, err *e) {
+    status rc = tok_encode(m->files.tokenizer, bytes_of(text), ids, e);
+    if (rc) return rc;
+    size_t most = (size_t)m->tokens;
+    *cut = ids->cut;
+    if (ids->count > most) {
+        *cut += ids->count - most;
+        ids->ids[ids->first + most - 1] = ids->ids[ids->first + ids->count - 1];
+        ids->count = most;
+    }
+    return ids->count ? OK : err_field(e, "prompt", "expected at least 1 token, found 0");
+}
+
+status sa_model_rows_of(const sa_model *m, compute *c, const sa_text *t, float *rows, float *global,
+                        err *e) {
     const sa_condition *k = &m->condition;
-    float *text = arena_f32(work, (size_t)t->n, (size_t)k->text_dim);
-    float *rows = arena_f32(work, (size_t)sa_model_rows(m), (size_t)k->dim);
-    if (work->failed) return err_set(e, ERR_OOM, "no memory for the conditions of a stem");
-    status rc = t5_encode(m->text, c, text, t->ids, t->n, work, e);
+    arena work = {0};
+    float *text = arena_f32(&work, (size_t)t->n, (size_t)k->text_dim);
+    status rc = text ? OK : err_set(e, ERR_OOM, "no memory for the conditions of a stem");
+    if (!rc) rc = t5_encode(m->text, c, text, t->ids, t->n, &work, e);
     const sa_condition_args a = {.text = text,
                                  .n = t->n,
                                  .tokens = m->tokens,
@@ -174,14 +187,18 @@ static status condition(const sa_model *m, compute *c, const sa_text *t, arena *
                                  .rows = rows,
                                  .global = global};
     if (!rc) rc = sa_condition_run(k, c, &a, e);
-    return rc ? rc : dit_context_create(context, m->net, c, rows, sa_model_rows(m), e);
+    arena_deinit(&work);
+    return rc;
 }
 
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
                           float *global, err *e) {
-    arena work = {0};
-    status rc = condition(m, c, t, &work, context, global, e);
-    arena_deinit(&work);
+    int64_t n = sa_model_rows(m);
+    float *rows = mem_alloc((size_t)(n * m->condition.dim) * sizeof *rows);
+    status rc = rows ? OK : err_set(e, ERR_OOM, "no memory for the conditions of a stem");
+    if (!rc) rc = sa_model_rows_of(m, c, t, rows, global, e);
+    if (!rc) rc = dit_context_create(context, m->net, c, rows, n, e);
+    mem_free(rows);
     return rc;
 }
 

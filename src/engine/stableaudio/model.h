@@ -38,12 +38,19 @@ int64_t sa_model_rows(const sa_model *m);
 // Seconds of sound that the canvas holds.
 double sa_model_seconds(const sa_model *m);
 
+// The tokens of a text, at most m->tokens, the last the end of the text; *cut: how many are not
+// read. The caller frees ids.
+status sa_model_tokens(const sa_model *m, const char *text, tok_ids *ids, size_t *cut, err *e);
+
 // The conditions of a text: a context, and the vector for the whole.
 typedef struct {
     const int32_t *ids;
     int64_t n;
     double start, end; // seconds: where the canvas lies in the stem, and how long that is
 } sa_text;
+// rows [sa_model_rows, the conditions' width] and global, as condition.h has them.
+status sa_model_rows_of(const sa_model *m, compute *c, const sa_text *t, float *rows, float *global,
+                        err *e);
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
                           float *global, err *e);
 

@@ -94,20 +94,6 @@ static void warn(warnings *w, const stemforge_request *r) {
 
 // --- text
 
-// At most `tokens` of them, the last the end of the text; *cut: how many are not read.
-static status read_text(const sa_model *m, const char *text, tok_ids *ids, size_t *cut, err *e) {
-    status rc = tok_encode(m->files.tokenizer, bytes_of(text), ids, e);
-    if (rc) return rc;
-    size_t most = (size_t)m->tokens;
-    *cut = ids->cut;
-    if (ids->count > most) {
-        *cut += ids->count - most;
-        ids->ids[ids->first + most - 1] = ids->ids[ids->first + ids->count - 1];
-        ids->count = most;
-    }
-    return ids->count ? OK : err_field(e, "prompt", "expected at least 1 token, found 0");
-}
-
 // Once, of the first stem that it is true of.
 static void warn_cut(warnings *w, const char *field, size_t read, size_t cut) {
     for (size_t i = 0; i < w->n; i++)
@@ -130,7 +116,7 @@ static status read_negative(stableaudio_plan *q, err *e) {
         return OK;
     }
     size_t cut;
-    status rc = read_text(model_of(&q->base), text, &q->negative, &cut, e);
+    status rc = sa_model_tokens(model_of(&q->base), text, &q->negative, &cut, e);
     if (!rc) warn_cut(&q->base.said, "negative_prompt", q->negative.count, cut);
     return rc;
 }
@@ -203,7 +189,7 @@ static status write_line(stableaudio_take *t, err *e) {
     size_t cut = 0;
     buf_init(&t->line, PROMPT_LINE_MAX);
     status rc = prompt_build(&t->line, form, &parts, e);
-    if (!rc) rc = read_text(model_of(&q->base), buf_str(&t->line), &t->ids, &cut, e);
+    if (!rc) rc = sa_model_tokens(model_of(&q->base), buf_str(&t->line), &t->ids, &cut, e);
     if (!rc) warn_cut(&q->base.said, "prompt", t->ids.count, cut);
     return rc;
 }
