@@ -61,8 +61,9 @@ static uint64_t put_file(const char *table, int i, const char *path) {
 
 static int put_page(const char *table, char **path, int n) {
     uint64_t sums[64];
-    printf("typedef struct {\n    const char *name, *type, *tag;\n    const unsigned char *p, *gz;\n"
-           "    unsigned long n, gz_n;\n} embedded_file;\n");
+    printf(
+        "typedef struct {\n    const char *name, *type, *tag;\n    const unsigned char *p, *gz;\n"
+        "    unsigned long n, gz_n;\n} embedded_file;\n");
     for (int i = 0; i < n; i++) {
         sums[i % 64] = n <= 64 ? put_file(table, i, path[i]) : 0;
         if (sums[i % 64]) continue;
@@ -76,8 +77,8 @@ static int put_page(const char *table, char **path, int n) {
         const char *slash = strrchr(path[i], '/');
         printf("    {\"%s\", \"%s\", \"\\\"%016" PRIx64 "\\\"\",\n"
                "     %s_%d, %s_%d_gz, sizeof %s_%d, sizeof %s_%d_gz},\n",
-               slash ? slash + 1 : path[i], type_of(path[i]), sums[i], table, i, table, i, table,
-               i, table, i);
+               slash ? slash + 1 : path[i], type_of(path[i]), sums[i], table, i, table, i, table, i,
+               table, i);
     }
     printf("};\n");
     return 0;
