@@ -6,8 +6,10 @@ import numpy as np
 
 import measure
 import music
+import outside
 
 SHARP = ("drums", "bass", "guitar", "piano")  # stems whose notes begin at once
+NAMED = {"vocals": "a voice", "other": "strings or flute"}  # what a judge from outside calls them
 DRAWS = 400  # of the bootstrap, over requests
 
 
@@ -90,8 +92,7 @@ class Data:
         self.judge, self.n = judge, n
 
     def lines(self):
-        return [self._head(), "", *self._main(), "", *self._by_stem(), "", *self._lines_by_stem(), "", *self._codec(), "", self._judges(), "",
-                *self._outside()]  # fmt: skip
+        return [self._head(), "", *self._main(), "", *self._by_stem(), "", *self._lines_by_stem(), "", *self._codec(), "", self._judges()]
 
     def _head(self):
         stems = [len(r["stems"]) for r in self.made]
@@ -166,35 +167,6 @@ class Data:
             out.append(f"| {stem} | {' | '.join(cells)} |")
         return out
 
-    def _outside(self):
-        """What judges from outside hear in the first requests."""
-        def row(name, judge, key, stem, form, ask=lambda s: True):
-            if judge in self.missing:
-                return []
-            cells = []
-            for kind in ("made", "true", "coded"):
-                values = [float(s[key]) for r in self.outside for s in r[kind] if s["stem"] == stem and key in s and ask(s)]
-                cells.append(form(values) if values else "")
-            return [f"| {name} | {judge} | {' | '.join(cells)} |"]
-
-        count = lambda v: f"{sum(v):.0f} of {len(v)}"
-        share = lambda v: plain(float(np.mean(v)))
-        out = [f"Judges from outside, on the first {len(self.outside)} of these requests"
-               + (f" (not installed: {', '.join(self.missing)})" if self.missing else "") + ".", "",
-               "| measure | judge | generated | true renders | renders through the codec |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
-        for stem in ("drums", "guitar", "piano", "vocals"):
-            out += row(f"{stem} heard as {'a voice' if stem == 'vocals' else stem}", "MusicNN", "tagged", stem, count)
-            out += row("its tag, mean", "MusicNN", "sure_tag", stem, share)
-        for stem in ("bass", "vocals"):
-            out += row(f"{stem}: sure of a pitch, mean", "SwiftF0", "sure", stem, share)
-            out += row(f"{stem}: sounding frames that hold a pitch for 100 ms", "SwiftF0", "held", stem, share)
-        out += row("drums: tempo within 2 %", "madmom", "strict", "drums", count)
-        out += row("the same, requests of 85-145 bpm", "madmom", "strict", "drums", count, lambda s: 85 <= s["bpm"] <= 145)
-        out += row("the same, half and double allowed", "madmom", "octave", "drums", count)
-        for stem in ("guitar", "piano", "synth"):
-            out += row(f"{stem}: time on the asked root", "madmom", "root", stem, share)
-        return out
-
     def _codec(self):
         values = {k: mean(pick(self.coded, k)) for k in ("sdr", "mel")}
         used = perplexity(self.coded)
@@ -209,6 +181,41 @@ class Data:
         return (f"{quick}The judges on renders they never learned from: stem type {percent(p['family'])} ({stems}); tempo {percent(p['tempo'])}; leak "
                 f"{percent(p['leak 0'])}, and {percent(p['leak 0.01'])} and {percent(p['leak 0.1'])} with another group's stem mixed in 20 and 10 dB "
                 f"below. Onsets are heard late by, ms: {late}.")  # fmt: skip
+
+
+def outside_lines(rows, missing):
+    """What judges from outside hear in the first requests, and the program's own judge in the same samples."""
+    def row(name, judge, key, stem, form, ask=lambda s: True):
+        out = []
+        for who, found in ((judge, key), ("the program's", f"own {key}")):
+            cells = []
+            for kind in ("made", "true", "coded"):
+                values = [float(s[found]) for r in rows for s in r[kind] if stem in (None, s["stem"]) and found in s and ask(s)]
+                cells.append(form(values) if values else "")
+            if any(cells) and who not in missing:
+                out.append(f"| {name} | {who} | {' | '.join(cells)} |")
+        return out
+
+    count = lambda v: f"{sum(v):.0f} of {len(v)}"
+    share = lambda v: plain(float(np.mean(v)))
+    out = [f"Judges from outside and the program's own, on the first {len(rows)} held-out requests, {sum(len(r['made']) for r in rows)} stems of 10 s"
+           + (f" (not installed: {', '.join(missing)})" if missing else "") + ".", "",
+           "| measure | judge | generated | true renders | renders through the codec |", "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    for stem in music.STEMS:
+        out += row(f"{stem} heard as {NAMED.get(stem, stem)}", "MusicNN", "tagged", stem, count)
+        out += row("its tag, mean", "MusicNN", "sure_tag", stem, share)
+    out += row("all of these but bass", "MusicNN", "tagged", None, count, lambda s: s["stem"] != "bass")
+    out += row("what is heard of another group, drums", "MusicNN", "leak", "drums", share)
+    out += row("the same, all others but bass", "MusicNN", "leak", None, share, lambda s: s["stem"] not in ("drums", "bass"))
+    for stem in ("bass", "vocals"):
+        out += row(f"{stem}: sure of a pitch, mean", "SwiftF0", "sure", stem, share)
+        out += row(f"{stem}: sounding frames that hold a pitch for 100 ms", "SwiftF0", "held", stem, share)
+    out += row("drums: tempo within 2 %", "madmom", "strict", "drums", count)
+    out += row("the same, requests of 85-145 bpm", "madmom", "strict", "drums", count, lambda s: 85 <= s["bpm"] <= 145)
+    out += row("the same, half and double allowed", "madmom", "octave", "drums", count)
+    for stem in outside.CHORDED:
+        out += row(f"{stem}: time on the asked root", "madmom", "root", stem, share)
+    return out
 
 
 def compare(columns, data):

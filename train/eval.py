@@ -1,7 +1,7 @@
 """Stage eval: held-out requests through build/stemforge, measured and tabled.
 
   eval.py --work DIR [--n 1000] [--model models/stemforge-mini] [--write docs/MODEL_CARD.md]
-          [--also weights=q8 --also weights=q4 --also seed=1 --also model=DIR] [--also-n 200] [--pictures docs/img] [--prepare]
+          [--also weights=q8 --also weights=q4 --also seed=1 --also model=DIR] [--also-n 200] [--pictures docs/img] [--prepare] [--outside]
 
 Every request is answered by `stemforge generate` with the model's defaults, on one thread, two requests at a time.
 What was made stays in WORK/eval (half a megabyte a stem), as do the measures, so that an interrupted run goes on.
@@ -159,7 +159,7 @@ def controls(index, maker, judge):
 
 
 def outsiders(index, maker, judges_outside):
-    """What judges from outside hear in the request's stems, generated, rendered and through the codec."""
+    """What judges from outside, and the program's own beside them, hear in the request's stems: generated, rendered, through the codec."""
     request = heldout.Request(heldout.REQUESTS, index)
     files = maker.generate(request, os.path.join(maker.audio, f"{index:04d}"))
     row = {"made": [], "true": [], "coded": []}
@@ -167,8 +167,24 @@ def outsiders(index, maker, judges_outside):
         true = request.render(stem)
         with tempfile.TemporaryDirectory() as folder:
             heard = {"made": read(files[stem]), "true": true, "coded": maker.through_codec(true, folder)[1]}
-        for name, x in heard.items():
-            row[name].append(judges_outside.describe(x, stem, request.song))
+            for name, x in heard.items():
+                row[name].append({**judges_outside.describe(x, stem, request.song), **own(x, stem, request.song, maker, folder)})
+    return row
+
+
+def own(x, stem, song, maker, folder):
+    """What `stemforge analyse` hears in the same samples; like the outside judges it is not told what was asked for."""
+    wav = os.path.join(folder, "heard.wav")
+    soundfile.write(wav, x, measure.RATE, subtype="FLOAT")
+    got = json.loads(maker.run("analyse", wav, "--json"))
+    row = {"own tagged": got.get("type") == stem, "own leak": got.get("leak", 0), "own held": got.get("held_pitch", 0)}
+    if stem == "drums":
+        tempo = (got.get("tempo") or {}).get("bpm", 0) / song.bpm
+        row["own strict"], row["own octave"] = outside.tempo_right(tempo)
+    elif stem in outside.CHORDED:
+        bars = got.get("bars", [])
+        spans = [(*at, name) for *at, name in zip(bars, bars[1:], got.get("chords", []))]
+        row["own root"] = outside.on_root(spans, song.bpm, song.chords)
     return row
 
 
@@ -280,6 +296,12 @@ def variant(text, maker, work):
     return Maker(maker.program, work=work, **asked)
 
 
+def publish_outside(runner, maker, n, path):
+    others = outside.Outside()
+    rows = runner.rows(outsiders, maker, others, min(n, OUTSIDE))
+    card.publish(card.outside_lines(rows, others.missing), "outside", path)
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = os.path.join(HERE, "..")
@@ -292,12 +314,17 @@ def main():
     args.add_argument("--write")
     args.add_argument("--pictures")
     args.add_argument("--quick", action="store_true", help="judges that learn from a quarter of the renders, for a look; the card says so")
+    args.add_argument("--outside", action="store_true", help="only the outside judges and the program's own beside them: minutes, not hours")
     args.add_argument("--prepare", action="store_true", help="only what hangs on no model: the judges and the true renders")
     got = args.parse_args()
     work = os.path.join(got.work, "eval")
     os.makedirs(work, exist_ok=True)
     torch.set_num_threads(1)
     runner = Runner(work, quick=got.quick)
+    maker = Maker(got.program, got.model, work)
+    if got.outside:
+        publish_outside(runner, maker, got.n, got.write)
+        return
     with fork() as pool:
         judge = judges.load(os.path.join(work, f"judges{'-quick' * got.quick}-{digest(*(os.path.join(HERE, s) for s in JUDGES))}.pt"), pool, got.quick)
     data = card.Data(judge, got.n)
@@ -305,17 +332,14 @@ def main():
     data.reference = runner.rows(reference, None, judge, min(got.n, YARDSTICK))
     if got.prepare:
         return
-    maker = Maker(got.program, got.model, work)
     data.made = runner.rows(made, maker, judge, got.n)
     data.coded = runner.rows(coded, maker, judge, min(got.n, YARDSTICK))
     data.controls = runner.rows(controls, maker, judge, min(got.n, CONTROLS))
     data.repeats = runner.rows(repeats, maker, judge, min(got.n, REPEATS))
-    others = outside.Outside()
-    data.missing = others.missing
-    data.outside = runner.rows(outsiders, maker, others, min(got.n, OUTSIDE))
     data.takes = runner.rows(takes, maker, judge, min(got.n, TAKES))
     data.seconds = seconds(maker)
     card.publish(data.lines(), "figures", got.write)
+    publish_outside(runner, maker, got.n, got.write)
     if got.also:
         columns = {"as shipped": data.made[: got.also_n]}
         for text in got.also:
