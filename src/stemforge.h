@@ -106,13 +106,15 @@ typedef struct {
                          // model's window it goes on by windows
     int bars;            // 1 to 256 bars of the meter at bpm in place of seconds; 0: not given
     bool loop;           // so many bars that repeat without a seam
-    const char *const *sections; // parts of the piece in place of bars: "8; Am F C G; drums bass"
-    size_t section_count;        // is bars, chords, and the stems that play; the last two may be
-                                 // empty: the chords above, all stems. 0 to STEMFORGE_SECTIONS_MAX
-    bool ending;                 // the last bar has the tonic, and what sounds then dies away
-    double fade_in_seconds;      // 0 to 30; -1, the default: 0.1, of a loop 0
-    double fade_out_seconds;     // the same
-    double temperature; // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem
+    // Parts of the piece in place of bars: "8; Am F C G; drums bass; sparse" is bars, chords, the
+    // stems that play and their density (sparse, normal, dense). The last three may be empty: the
+    // chords above, all stems, normal.
+    const char *const *sections;
+    size_t section_count;    // 0 to STEMFORGE_SECTIONS_MAX
+    bool ending;             // the last bar has the tonic, and what sounds then dies away
+    double fade_in_seconds;  // 0 to 30; -1, the default: 0.1, of a loop 0
+    double fade_out_seconds; // the same
+    double temperature;      // 0 to 2; 0 is greedy; default 1. Times the model's own for each stem
     const double *temperatures; // [stem_count] that each stem is drawn with, to 4, whatever the
                                 // model says; -1: as above. NULL: all as above
     int top_k;                  // 0: all; -1, the default: what the model says, else 250

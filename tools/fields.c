@@ -16,6 +16,7 @@
 #include "request/chords.h"
 #include "request/fields.h"
 #include "request/length.h"
+#include "request/sections.h"
 #include "request/stems.h"
 
 #define DOCUMENT_MAX ((size_t)4 << 20)
@@ -63,6 +64,20 @@ static json *list_schema(json *items, int64_t most, const char *what) {
     return s;
 }
 
+static json *density_schema(void) {
+    json *o = json_new_object(), *names = json_new_array(), *types = json_new_array();
+    for (int i = 0; i < DENSITIES; i++) must(json_add(names, json_new_str(density_names[i])));
+    must(json_add(names, json_new_null()));
+    must(json_add(types, json_new_str("string")));
+    must(json_add(types, json_new_str("null")));
+    set(o, "type", types);
+    set(o, "enum", names);
+    set(o, "description",
+        json_new_str("how many notes there are to be, in the words the model is given; none: "
+                     "normal"));
+    return o;
+}
+
 // A part of a piece, as fieldjson.c reads it.
 static json *section_schema(void) {
     json *s = json_new_object(), *p = json_new_object(), *bars = json_new_object();
@@ -81,6 +96,7 @@ static json *section_schema(void) {
     set(p, "stems",
         list_schema(stem, STEMFORGE_STEMS_MAX,
                     "those that play, the others are silent; none: all"));
+    set(p, "density", density_schema());
     must(json_add(needed, json_new_str("bars")));
     set(s, "type", json_new_str("object"));
     set(s, "required", needed);
@@ -97,6 +113,7 @@ static json *section_example(void) {
     set(s, "bars", json_new_int(8));
     set(s, "chords", chords);
     set(s, "stems", stems);
+    set(s, "density", json_new_str("sparse"));
     return s;
 }
 
@@ -270,7 +287,7 @@ static void add_values(buf *out, const field *f) {
     else if (f->kind == FIELD_CHORDS)
         buf_printf(out, "at most %g names", f->hi);
     else if (f->kind == FIELD_SECTIONS)
-        buf_printf(out, "at most %g objects of `bars`, `chords` and `stems`", f->hi);
+        buf_printf(out, "at most %g objects of `bars`, `chords`, `stems` and `density`", f->hi);
     else
         buf_printf(out, "%s%g to %g", f->kind == FIELD_INTEGER ? "an integer, " : "", f->lo, f->hi);
 }

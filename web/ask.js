@@ -100,7 +100,7 @@ function otherField(name, s) {
   if (kind === 'boolean') return field(pointer, label, el('input', { type: 'checkbox', name, title: s.description }));
   if (kind === 'number' || kind === 'integer') return field(pointer, label, number(name, { placeholder: s.default ?? s.examples?.[0] ?? '', title: s.description }));
   if (kind === 'string') return field(pointer, label, el('input', { name, maxLength: s.maxLength ?? 4096, placeholder: s.examples?.[0] ?? '', title: s.description }));
-  if (name === 'sections') return field(pointer, label, el('textarea', { name, rows: 2, placeholder: '8; Am F C G; drums bass\n8', title: 'A line for each part: ' + s.description }));
+  if (name === 'sections') return field(pointer, label, el('textarea', { name, rows: 2, placeholder: '8; Am F C G; drums bass; sparse\n8', title: 'A line for each part: ' + s.description }));
   const list = kind === 'array' && s.items?.type === 'string';
   return list ? field(pointer, label, el('input', { name, placeholder: (s.examples?.[0] || []).join(' '), title: s.description })) : null;
 }
@@ -154,15 +154,15 @@ function build() {
 
 const put = { number: Number, integer: Number, string: text => text, array: text => text.split(/[\s,]+/) };
 
-// "8; Am F; drums": a line is a part of the piece.
+// "8; Am F; drums; sparse": a line is a part of the piece.
 const words = text => text?.split(/[\s,]+/).filter(Boolean) || [];
 function sections(text) {
   return text.split('\n').filter(line => line.trim()).map(line => {
-    const [bars, chords, stems] = line.split(';');
-    return { bars: Number(bars), ...(words(chords).length && { chords: words(chords) }), ...(words(stems).length && { stems: words(stems) }) };
+    const [bars, chords, stems, density] = line.split(';');
+    return { bars: Number(bars), ...(words(chords).length && { chords: words(chords) }), ...(words(stems).length && { stems: words(stems) }), ...(density?.trim() && { density: density.trim() }) };
   });
 }
-const sectionLine = s => [s.bars, (s.chords || []).join(' '), (s.stems || []).join(' ')].join('; ').replace(/(; )+$/, '');
+const sectionLine = s => [s.bars, (s.chords || []).join(' '), (s.stems || []).join(' '), s.density || ''].join('; ').replace(/(; )+$/, '');
 
 function body() {
   const p = {};

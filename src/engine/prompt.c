@@ -87,6 +87,7 @@ static void add_facts(buf *out, bool sentence, const stem_type *stem, const prom
     }
     if (stem->pitched) add_part(out, sentence ? "in " : "", key_text, false, "");
     if (stem->pitched && sentence) add_part(out, "chords ", parts->chords, false, "");
+    add_part(out, "", parts->density, false, "");
     add_part(out, "", parts->words, false, "");
 }
 
@@ -94,6 +95,7 @@ static void add_facts(buf *out, bool sentence, const stem_type *stem, const prom
 static void add_loop(buf *out, const stem_type *stem, const prompt_parts *parts,
                      const char *key_text) {
     add_part(out, "", parts->style, true, "");
+    add_part(out, "", parts->density, false, "");
     add_part(out, "", parts->words, false, "");
     if (stem->pitched) add_part(out, "", key_text, false, "");
     if (parts->bars > 0) buf_printf(out, ", %d bars", parts->bars);

@@ -19,11 +19,12 @@ typedef enum {
 typedef struct {
     const char *stem; // required
     const char *style;
-    const char *key;    // "A minor", as chords_parse_key reads it
-    const char *chords; // "Am F C G": in sentences only, captions leave harmony to the grid
-    const char *words;  // the user's own
-    double bpm;         // written with at most one decimal
-    int bars;           // in loops only
+    const char *key;     // "A minor", as chords_parse_key reads it
+    const char *chords;  // "Am F C G": in sentences only, captions leave harmony to the grid
+    const char *density; // "sparse" or "dense", a word that captions were trained with
+    const char *words;   // the user's own
+    double bpm;          // written with at most one decimal
+    int bars;            // in loops only
 } prompt_parts;
 
 // Appends the line to out. Control characters and bytes that are not UTF-8 are dropped, runs of

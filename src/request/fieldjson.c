@@ -182,18 +182,29 @@ static status check_member(void *arg, const char *name, const json *value, err *
     const section_reader *s = arg;
     (void)value;
     (void)e;
-    if (!strcmp(name, "bars") || !strcmp(name, "chords") || !strcmp(name, "stems")) return OK;
+    static const char *const known[] = {"bars", "chords", "stems", "density"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (!strcmp(name, known[i])) return OK;
     char text[120];
-    snprintf(text, sizeof text, "expected bars, chords and stems in it, found \"%.40s\"", name);
+    snprintf(text, sizeof text, "expected bars, chords, stems and density in it, found \"%.40s\"",
+             name);
     s->x->fault(s->x->arg, s->x->f, s->item, text);
     return OK;
 }
 
-// {"bars": 8, "chords": ["Am", "F"], "stems": ["drums"]} as a text. False: it is none.
+// Its word, if it has one.
+static void add_density(const reader *x, int64_t item, const json *section, buf *to) {
+    const json *word = json_find(section, "density");
+    if (!word || json_is_null(word)) return;
+    if (!json_is_str(word)) wrong_kind(x, item, "a string for its density", word);
+    buf_printf(to, "; %s", json_is_str(word) ? json_str_value(word) : "");
+}
+
+// {"bars": 8, "chords": ["Am"], "stems": ["drums"], "density": "sparse"} as a text. False: none.
 static bool add_section(const reader *x, size_t i, buf *to, err *e) {
     const json *section = json_at(x->value, i), *bars = json_find(section, "bars");
     if (!json_is_object(section)) {
-        wrong_kind(x, (int64_t)i, "an object of bars, chords and stems", section);
+        wrong_kind(x, (int64_t)i, "an object of bars, chords, stems and density", section);
         return false;
     }
     section_reader s = {x, (int64_t)i};
@@ -205,6 +216,7 @@ static bool add_section(const reader *x, size_t i, buf *to, err *e) {
     buf_printf(to, "%lld", (long long)json_int_value(bars));
     add_part(x, (int64_t)i, section, "chords", to);
     add_part(x, (int64_t)i, section, "stems", to);
+    add_density(x, (int64_t)i, section, to);
     return true;
 }
 

@@ -65,9 +65,9 @@ const field field_rows[] = {
      "the bars repeat without a seam; no fades", NULL, "Loop", "false"},
     {"sections", "parameters.sections", "section", "sections", FIELD_SECTIONS,
      LIST(sections, section_count), 0, STEMFORGE_SECTIONS_MAX, 0, false, "TEXT",
-     "a part of the piece, in place of bars, once for each: its bars, chords and the stems that "
-     "play, \"8; Am F C G; drums bass\"",
-     NULL, "Sections", "8; Am F C G; drums bass"},
+     "a part of the piece, in place of bars, once for each: its bars, chords, the stems that play "
+     "and their density (sparse, normal, dense), \"8; Am F C G; drums bass; sparse\"",
+     NULL, "Sections", "8; Am F C G; drums bass; sparse"},
     {"ending", "parameters.ending", "ending", "ending", FIELD_FLAG, ONE(ending), 0, 1, 0, false,
      NULL, "the last bar is an end: the tonic, which sounds a beat and dies away", NULL, "Ending",
      "false"},

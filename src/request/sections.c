@@ -6,8 +6,11 @@
 
 #include "request/stems.h"
 
-#define PARTS 3
+#define PARTS 4
 #define DEFAULTS 4 // chords of chords_default
+
+const char *const density_names[DENSITIES] = {
+    [DENSITY_NORMAL] = "normal", [DENSITY_SPARSE] = "sparse", [DENSITY_DENSE] = "dense"};
 
 static bool is_blank(uint8_t c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -67,6 +70,17 @@ static status check_stems(bytes names, err *e) {
     return OK;
 }
 
+static status read_density(density *out, bytes word, err *e) {
+    *out = DENSITY_NORMAL;
+    if (!word.n) return OK;
+    for (int i = 0; i < DENSITIES; i++) {
+        *out = (density)i;
+        if (is_word(word, density_names[i])) return OK;
+    }
+    return err_set(e, ERR_ARG, "expected a density of sparse, normal or dense, found \"%.*s\"",
+                   (int)MIN(word.n, 40), (const char *)word.p);
+}
+
 // The next chord of *names, which it moves behind, as a text. False: there is none.
 static bool next_chord(bytes *names, char out[CHORDS_NAME_MAX + 2]) {
     const char *p = (const char *)names->p, *end = p ? p + names->n : p;
@@ -94,7 +108,8 @@ status section_parse(section *out, const char *text, err *e) {
     bytes part[PARTS] = {{0}};
     *out = (section){0};
     if (split(part, text) > PARTS)
-        return err_set(e, ERR_ARG, "expected \"BARS; CHORDS; STEMS\", found more than two ;");
+        return err_set(e, ERR_ARG,
+                       "expected \"BARS; CHORDS; STEMS; DENSITY\", found more than three ;");
     out->bars = read_bars(part[0]);
     if (!out->bars)
         return err_set(e, ERR_ARG, "expected 1 to %d bars, found \"%.*s\"", CHORDS_MAX,
@@ -102,7 +117,8 @@ status section_parse(section *out, const char *text, err *e) {
     out->chords = part[1];
     out->stems = part[2];
     status rc = check_chords(out->chords, e);
-    return rc ? rc : check_stems(out->stems, e);
+    if (!rc) rc = check_stems(out->stems, e);
+    return rc ? rc : read_density(&out->density, part[3], e);
 }
 
 bool section_plays(const section *s, const char *stem) {
@@ -127,6 +143,15 @@ int sections_bars(const stemforge_request *r) {
     if (!r->section_count) return 0;
     for (size_t i = 0, n = sections_of(s, r); i < n; i++) bars += s[i].bars;
     return bars;
+}
+
+size_t sections_densities(density_part out[SECTIONS_MAX], const stemforge_request *r) {
+    section s[SECTIONS_MAX];
+    size_t count = sections_of(s, r), n = 0;
+    int bar = 0;
+    for (size_t i = 0; i < count; bar += s[i++].bars)
+        if (!n || out[n - 1].density != s[i].density) out[n++] = (density_part){bar, s[i].density};
+    return n;
 }
 
 // --- chords

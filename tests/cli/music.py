@@ -122,6 +122,30 @@ def sections(tmp):
     check((again / "bass.wav").read_bytes() == (tmp / "parts" / "bass.wav").read_bytes(), "sections: the recipe makes other bytes")
 
 
+def densities(tmp):
+    """The words of a section's density change what follows, not what came before; and the answer says how far to trust them."""
+    song, made = ["--bpm", 240, "--seed", 3], {}
+    for second in ("", "sparse", "dense"):
+        out = tmp / f"density-{second}"
+        named = ["--section", "2;;;dense", "--section", f"2;;;{second}"]
+        ran = subprocess.run([BIN, "generate", "--model", MINI, "--stem", "piano", *map(str, song), *named, "--out", str(out), "--json"],
+                             capture_output=True, text=True)
+        check(ran.returncode == 0, f"density {second}: {ran.stderr}")
+        recipe = json.loads((out / "recipe.json").read_text())
+        check(recipe["sections"][1] == f"2;;;{second}", f"density {second}: the recipe says {recipe['sections']}")
+        check(any(w["field"] == "sections" and "density" in w["detail"] for w in recipe["warnings"]), f"density {second}: {recipe['warnings']}")
+        made[second] = left(out / "piano.wav")
+    (again,) = generate(tmp / "density-again", MINI, ["piano"], "--recipe", tmp / "density-sparse" / "recipe.json")
+    check(left(again) == made["sparse"], "density: the recipe makes other samples")
+    (other,) = generate(tmp / "density-other", MINI, ["piano"], *song, "--section", "2;;;sparse", "--section", "2;;;sparse")
+    check(left(other)[: RATE] != made["sparse"][: RATE], "density: the first section's word is not heard")
+    # Each is brought to the same peak, so samples are compared up to a factor.
+    a, b, n = made["sparse"], made["dense"], 4 * RATE * 60 // 240 * 2
+    cosine = lambda x, y: sum(p * q for p, q in zip(x, y)) / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y))
+    check(cosine(a[: n - 8000], b[: n - 8000]) > 0.999, "density: a later word changes what came before")
+    check(cosine(a[n + 8000 :], b[n + 8000 :]) < 0.99, "density: the word changes nothing")
+
+
 def facts_in_wav(tmp):
     """acid, cue and smpl, read as other programs read them."""
     song = ["--bpm", "97.3", "--bars", 3, "--key", "F# minor", "--seed", 1]
@@ -306,7 +330,7 @@ def facts_in_comments(tmp):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for test in (exact_lengths, facts_in_wav, sections, long_pieces, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
+    for test in (exact_lengths, facts_in_wav, sections, densities, long_pieces, facts_in_comments, continuations, followed, grids, temperatures, first_beats, seams):
         test(pathlib.Path(folder))
 print(f"{passed} passed, {len(failures)} failed")
 sys.exit(bool(failures))

@@ -23,6 +23,7 @@ Test(prompt, captions_have_the_form_our_models_were_trained_with) {
     } rows[] = {
         {{.stem = "drums", .style = "rock", .bpm = 120, .words = "punchy"},
          "drums, rock, 120 bpm, punchy"},
+        {{.stem = "bass", .density = "dense", .words = "warm"}, "bass, dense, warm"},
         {{.stem = "piano", .style = "jazz", .bpm = 96.5, .key = "Eb major", .words = "sparse"},
          "piano, jazz, 96.5 bpm, Eb major, sparse"},
         {{.stem = "drums", .style = "Hip Hop", .key = "A minor", .chords = "Am F"},

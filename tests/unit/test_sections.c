@@ -38,6 +38,9 @@ Test(sections, a_section_says_bars_chords_and_stems) {
     cr_assert(section_plays(&s, "piano") && !s.chords.n);
     cr_assert_eq(section_parse(&s, "256;;bass", NULL), OK);
     cr_assert(section_plays(&s, "bass") && !section_plays(&s, "drums"));
+    cr_assert_eq(s.density, DENSITY_NORMAL);
+    cr_assert_eq(section_parse(&s, "4;;bass; dense ", NULL), OK);
+    cr_assert(s.density == DENSITY_DENSE && section_plays(&s, "bass"));
 }
 
 Test(sections, what_is_no_section_is_refused_with_what_was_found) {
@@ -48,7 +51,9 @@ Test(sections, what_is_no_section_is_refused_with_what_was_found) {
         {"99999999999999999999", "1 to 256 bars"},
         {"-4", "1 to 256 bars"},
         {"Am F", "1 to 256 bars"},
-        {"4; Am; drums; bass", "found more than two ;"},
+        {"4; Am; drums; sparse; x", "found more than three ;"},
+        {"4; Am; drums; bass", "sparse, normal or dense, found \"bass\""},
+        {"4;;;SPARSE", "sparse, normal or dense"},
         {"4; H", "H"},
         {"4; Am; drum", "stems that play, found \"drum\""},
     };
@@ -105,6 +110,20 @@ Test(sections, without_chords_they_have_the_keys) {
     r.ending = true;
     sections_chords(&c, &r);
     cr_assert_str_eq(joined(&c, text), "Am F C Am");
+}
+
+Test(sections, parts_of_one_density_are_one) {
+    static const char *const parts[] = {"2;;;sparse", "3;;drums;sparse", "1", "1;;;normal",
+                                        "4; Am;; dense"};
+    density_part got[SECTIONS_MAX];
+    stemforge_request r = song(parts, 5);
+    cr_assert_eq(sections_densities(got, &r), 3);
+    cr_assert(got[0].bar == 0 && got[0].density == DENSITY_SPARSE);
+    cr_assert(got[1].bar == 5 && got[1].density == DENSITY_NORMAL);
+    cr_assert(got[2].bar == 7 && got[2].density == DENSITY_DENSE);
+    r.section_count = 0;
+    cr_assert_eq(sections_densities(got, &r), 1);
+    cr_assert(got[0].bar == 0 && got[0].density == DENSITY_NORMAL);
 }
 
 static void keep(void *arg, const field *f, int64_t item, const char *detail) {
@@ -240,12 +259,16 @@ Test(sections, objects_say_the_same_as_texts) {
         {"[{\"bars\": 2, \"chords\": [\"Am\", \"F G\"], \"stems\": [\"bass\"]}]", "2; Am F G; bass",
          NULL},
         {"[{\"bars\": 2, \"chords\": null}]", "2;;", NULL},
-        {"[8]", NULL, "sections[0] expected an object of bars, chords and stems, found"},
+        {"[{\"bars\": 2, \"density\": \"sparse\"}]", "2;;; sparse", NULL},
+        {"[{\"bars\": 2, \"density\": null}]", "2;;", NULL},
+        {"[{\"bars\": 2, \"density\": 1}]", NULL, "expected a string for its density"},
+        {"[8]", NULL, "sections[0] expected an object of bars, chords, stems and density, found"},
         {"[{\"bars\": 1}, {\"chords\": [\"Am\"]}]", NULL, "sections[1] expected an integer"},
         {"[{\"bars\": 1.5}]", NULL, "sections[0] expected an integer"},
         {"[{\"bars\": 1, \"stems\": \"bass\"}]", NULL, "an array of names in its stems"},
         {"[{\"bars\": 1, \"chords\": [1]}]", NULL, "an array of names in its chords"},
-        {"[{\"bars\": 1, \"chord\": []}]", NULL, "expected bars, chords and stems in it, found"},
+        {"[{\"bars\": 1, \"chord\": []}]", NULL,
+         "expected bars, chords, stems and density in it, found"},
         {"{}", NULL, "sections[-1] expected an array"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

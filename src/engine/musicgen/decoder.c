@@ -55,6 +55,14 @@ void seq_free(seq *s) {
     if (s) s->d->ops->seq_free(s);
 }
 
+void seq_set_text(seq *s, const float *text, int64_t n, int64_t rows) {
+    if (s->p.text == text) return;
+    seq_rest(s);
+    s->p.text = text;
+    s->p.text_n = n;
+    s->p.text_rows = rows;
+}
+
 status decoder_begin(decoder *d, seq *s, const seq_window *w, err *e) {
     return d->ops->begin(d, s, w, e);
 }

@@ -74,6 +74,8 @@ typedef struct {
     const seq *like, *like_null;
 } seq_window;
 
+// Another text from the next window on, as in seq_params. The caches go if it is another one.
+void seq_set_text(seq *s, const float *text, int64_t n, int64_t rows);
 // Empties the caches of s and prefills them for the window w.
 status decoder_begin(decoder *d, seq *s, const seq_window *w, err *e);
 // The number of steps in a window of so many frames, of which `known` are made.

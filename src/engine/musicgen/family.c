@@ -125,13 +125,14 @@ static status check_values(musicgen_family *f, err *e) {
     return f->values.code ? err_set(e, f->values.code, "%s", f->values.text) : OK;
 }
 
-static status encode_text(musicgen_take *t, err *e) {
+static status encode_text(musicgen_take *t, musicgen_text *text, err *e) {
     musicgen_family *f = self(&t->base);
-    size_t n = t->ids.count * (size_t)mg_get_config(f->p.lm)->text_dim;
-    t->text = mem_alloc(n * sizeof *t->text);
-    if (!t->text) return err_set(e, ERR_OOM, "no memory for the text of a stem");
-    status rc = texts_encode(&f->texts, f->base.c, t->text, t->ids.ids + t->ids.first,
-                             (int64_t)t->ids.count, &f->work, e);
+    size_t n = text->ids.count * (size_t)mg_get_config(f->p.lm)->text_dim;
+    if (!n) return OK; // a density that no part has
+    text->states = mem_alloc(n * sizeof *text->states);
+    if (!text->states) return err_set(e, ERR_OOM, "no memory for the text of a stem");
+    status rc = texts_encode(&f->texts, f->base.c, text->states, text->ids.ids + text->ids.first,
+                             (int64_t)text->ids.count, &f->work, e);
     arena_reset(&f->work);
     return rc;
 }
@@ -140,7 +141,7 @@ static status begin(take *base, err *e) {
     musicgen_take *t = (musicgen_take *)base;
     musicgen_family *f = self(base);
     status rc = check_values(f, e);
-    if (!rc) rc = encode_text(t, e);
+    for (int i = 0; i < DENSITIES && !rc; i++) rc = encode_text(t, &t->text[i], e);
     if (!rc) rc = encode_given((musicgen_plan *)base->of, e);
     if (rc) return rc;
     const run_params params = musicgen_take_params(t);
@@ -210,9 +211,11 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
 static void end(take *base) {
     musicgen_take *t = (musicgen_take *)base;
     run_free(t->run);
-    mem_free(t->text);
     t->run = NULL;
-    t->text = NULL;
+    for (int i = 0; i < DENSITIES; i++) {
+        mem_free(t->text[i].states);
+        t->text[i].states = NULL;
+    }
 }
 
 static size_t tensors(const family *f, const st_file *sets[FAMILY_SETS_MAX]) {

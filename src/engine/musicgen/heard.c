@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 #include "engine/followed.h"
+#include "request/sections.h"
 #include "request/stems.h"
 
 #define NAMES_SHOWN 4
@@ -162,6 +163,15 @@ static void warn_timing(warnings *w, const condition *k, const stemforge_request
                      "this model was trained on one chord a bar: it may miss changes within a bar");
 }
 
+// A model hears it in its text alone: it is done as well as the words are followed.
+static void warn_density(warnings *w, const stemforge_request *r) {
+    density_part parts[SECTIONS_MAX];
+    if (sections_densities(parts, r) > 1 || parts[0].density)
+        warnings_add(w, WARNING_NOT_USED, "sections",
+                     "a density is words of the text only: this model follows it a little, or not "
+                     "at all");
+}
+
 // What only a model that removes noise has.
 static void warn_denoising(warnings *w, const stemforge_request *r) {
     static const char *const why = "it is for Stable Audio; MusicGen has nothing like it";
@@ -191,6 +201,7 @@ void heard_of_request(warnings *w, const condition *k, const stemforge_request *
     else if (r->chord_count)
         warn_unheard_chords(w, k, r);
     warn_timing(w, k, r);
+    warn_density(w, r);
     if (followed_asks(r, "melody") && !k->p->chroma)
         warnings_add(w, WARNING_NOT_USED, "follow",
                      "the recording's melody is not used: this model was not made to follow one");

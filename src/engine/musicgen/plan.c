@@ -23,12 +23,18 @@ static const pipeline *pipeline_of(const plan *p) {
 
 // --- the parameters of a stem
 
+static size_t longest_text(const musicgen_take *t) {
+    size_t n = 0;
+    for (int i = 0; i < DENSITIES; i++) n = MAX(n, t->text[i].ids.n);
+    return n;
+}
+
 // The positions of a melody model hold chroma, text and audio, so a long text shortens the window.
 static int64_t window_of(const musicgen_take *t) {
     const pipeline *p = pipeline_of(t->base.of);
     const mg_config *cfg = mg_get_config(p->lm);
     if (!cfg->melody) return p->window;
-    int64_t rest = cfg->positions - cfg->chroma_length - (int64_t)t->ids.n - cfg->codebooks;
+    int64_t rest = cfg->positions - cfg->chroma_length - (int64_t)longest_text(t) - cfg->codebooks;
     return MIN(p->window, rest);
 }
 
@@ -45,16 +51,36 @@ static const condition *condition_of(const musicgen_take *t) {
     return bass && q->has_bass ? &q->bass : &q->cond;
 }
 
-run_params musicgen_take_params(const musicgen_take *t) {
+// The codec's frame in which a bar begins.
+static int64_t frame_of_bar(const musicgen_plan *q, int bar) {
+    if (!bar) return 0;
+    const stemforge_request *r = q->base.r;
+    double seconds = bar * meter_of(r->meter)->quarters * 60 / r->bpm; // parts have a tempo
+    return (int64_t)floor(seconds * pipeline_of(&q->base)->frame_rate + 0.5);
+}
+
+static void set_parts(musicgen_take *t) {
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    for (size_t i = 0; i < q->part_count; i++) {
+        const musicgen_text *text = &t->text[q->densities[i].density];
+        t->parts[i] = (run_part){.from = frame_of_bar(q, q->densities[i].bar),
+                                 .text = text->states,
+                                 .text_n = (int64_t)text->ids.count,
+                                 .text_rows = (int64_t)text->ids.n};
+    }
+}
+
+run_params musicgen_take_params(musicgen_take *t) {
     const musicgen_plan *q = (const musicgen_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
     const pipeline *p = pipeline_of(&q->base);
     int64_t window = window_of(t);
     int64_t stride = MIN(p->stride, MAX(1, window * 3 / 5));
+    set_parts(t);
     return (run_params){
-        .seq = {.text = t->text,
-                .text_n = (int64_t)t->ids.count,
-                .text_rows = (int64_t)t->ids.n,
+        .seq = {.text = t->parts[0].text,
+                .text_n = t->parts[0].text_n,
+                .text_rows = t->parts[0].text_rows,
                 .sampling = {.temperature = (float)temperature_of(t),
                              .top_k = r->top_k >= 0 ? r->top_k : p->top_k,
                              .top_p = (float)r->top_p,
@@ -67,6 +93,8 @@ run_params musicgen_take_params(const musicgen_take *t) {
                 .window = window,
                 .cache_type = p->cache_type},
         .stride = stride,
+        .parts = t->parts,
+        .part_count = q->part_count > 1 ? q->part_count : 0,
         .chroma = condition_chroma,
         .chroma_arg = (void *)(uintptr_t)condition_of(t),
         .anchored = q->cond.kind == CONDITION_GRID ? (window - stride) * 3 / 4 : 0,
@@ -146,6 +174,7 @@ status musicgen_plan_create(family *f, const stemforge_request *r, plan **out, e
     status rc = condition_open(&q->cond, p, &wish, e);
     if (!rc) q->has_bass = condition_of_bass(&q->bass, &q->cond);
     if (!rc) rc = read_given(q, e);
+    q->part_count = sections_densities(q->densities, r);
     q->frames = (int64_t)ceil(length_made_seconds(q->base.r) * p->frame_rate - 1e-9);
     if (!rc) rc = prompt_join_chords(&q->chords, r, e);
     if (!rc) heard_of_request(&q->base.said, &q->cond, laid.named ? &told : r);
@@ -168,48 +197,73 @@ void musicgen_plan_free(plan *p) {
 
 // --- takes
 
-static status write_line(musicgen_take *t, err *e) {
+static status write_line(musicgen_take *t, density d, err *e) {
     musicgen_plan *q = (musicgen_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
     const pipeline *p = pipeline_of(&q->base);
+    musicgen_text *to = &t->text[d];
     const prompt_parts parts = {.stem = r->stems[t->base.stem],
                                 .style = r->style,
                                 .bpm = r->bpm,
                                 .key = r->key,
                                 .chords = buf_str(&q->chords),
+                                .density = d ? density_names[d] : NULL,
                                 .words = r->prompt};
-    buf_init(&t->line, PROMPT_LINE_MAX);
-    status rc = heard_line(&t->line, p, &parts, e);
-    if (!rc) rc = tok_encode(p->tokenizer, buf_bytes(&t->line), &t->ids, e);
-    return rc ? rc : heard_of_text(&q->base.said, &q->cond, &parts, &t->ids, e);
+    buf_init(&to->line, PROMPT_LINE_MAX);
+    status rc = heard_line(&to->line, p, &parts, e);
+    if (!rc) rc = tok_encode(p->tokenizer, buf_bytes(&to->line), &to->ids, e);
+    return rc ? rc : heard_of_text(&q->base.said, &q->cond, &parts, &to->ids, e);
 }
 
-static status check_tokens(const musicgen_take *t, err *e) {
-    if (t->ids.count < 1 || t->ids.n > DECODER_TEXT_MAX)
+static status check_tokens(const musicgen_take *t, const tok_ids *ids, err *e) {
+    if (ids->count < 1 || ids->n > DECODER_TEXT_MAX)
         return err_field(e, "prompt", "expected 1 to %d tokens, found %zu", DECODER_TEXT_MAX,
-                         t->ids.n);
+                         ids->n);
     const mg_config *cfg = mg_get_config(pipeline_of(t->base.of)->lm);
     int64_t window = window_of(t);
     if (!cfg->melody || window >= WINDOW_MIN) return OK; // a text model has columns alone
     return err_field(e, "prompt",
                      "%zu tokens leave %lld of %lld positions for audio, expected at least %d",
-                     t->ids.n, (long long)MAX(0, window), (long long)cfg->positions, WINDOW_MIN);
+                     ids->n, (long long)MAX(0, window), (long long)cfg->positions, WINDOW_MIN);
+}
+
+// The texts that the plan's parts have.
+static status write_texts(musicgen_take *t, err *e) {
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    status rc = OK;
+    for (size_t i = 0; i < q->part_count && !rc; i++) {
+        density d = q->densities[i].density;
+        if (t->text[d].ids.count) continue;
+        rc = write_line(t, d, e);
+        if (!rc) rc = check_tokens(t, &t->text[d].ids, e);
+    }
+    return rc;
+}
+
+// Of the caches, by the longest text.
+static size_t cache_bytes(musicgen_take *t) {
+    run_params params = musicgen_take_params(t);
+    const musicgen_plan *q = (const musicgen_plan *)t->base.of;
+    for (size_t i = 0; i < q->part_count; i++) {
+        params.seq.text_n = MAX(params.seq.text_n, t->parts[i].text_n);
+        params.seq.text_rows = MAX(params.seq.text_rows, t->parts[i].text_rows);
+    }
+    return seq_cache_bytes(pipeline_of(t->base.of)->lm, &params.seq);
 }
 
 status musicgen_take_create(plan *p, size_t stem, take **out, err *e) {
     musicgen_take *t = mem_calloc(1, sizeof *t);
     if (!t) return err_set(e, ERR_OOM, "no memory for a stem");
     t->base = (take){.of = p, .stem = stem};
-    status rc = write_line(t, e);
-    if (!rc) rc = check_tokens(t, e);
+    status rc = write_texts(t, e);
     if (rc) {
         musicgen_take_free(&t->base);
         return rc;
     }
-    const run_params params = musicgen_take_params(t);
-    t->base.line = buf_str(&t->line);
+    const musicgen_plan *q = (const musicgen_plan *)p;
+    t->base.line = buf_str(&t->text[q->densities[0].density].line);
     t->base.temperature = temperature_of(t);
-    t->base.bytes = seq_cache_bytes(pipeline_of(p)->lm, &params.seq);
+    t->base.bytes = cache_bytes(t);
     *out = &t->base;
     return OK;
 }
@@ -217,9 +271,11 @@ status musicgen_take_create(plan *p, size_t stem, take **out, err *e) {
 void musicgen_take_free(take *base) {
     musicgen_take *t = (musicgen_take *)base;
     if (!t) return;
-    buf_deinit(&t->line);
-    tok_ids_deinit(&t->ids);
-    mem_free(t->text);
+    for (int i = 0; i < DENSITIES; i++) {
+        buf_deinit(&t->text[i].line);
+        tok_ids_deinit(&t->text[i].ids);
+        mem_free(t->text[i].states);
+    }
     mem_free(t->base.planes);
     mem_free(t);
 }

@@ -2,9 +2,12 @@
 #pragma once
 #include "engine/musicgen/condition.h"
 #include "engine/musicgen/model.h"
+#include "request/sections.h"
 
 typedef struct {
     plan base;
+    density_part densities[SECTIONS_MAX]; // the parts of the piece, at least one
+    size_t part_count;
     buf chords; // "Am F C G"
     condition cond;
     condition bass; // of a bass under chords over other notes
@@ -14,12 +17,18 @@ typedef struct {
     int64_t frames; // to make
 } musicgen_plan;
 
+// What a take is told where it has one density.
 typedef struct {
-    take base;
     buf line;
     tok_ids ids;
-    float *text; // [ids.count, text_dim] from begin on
-    run *run;    // likewise
+    float *states; // [ids.count, text_dim] from begin on
+} musicgen_text;
+
+typedef struct {
+    take base;
+    musicgen_text text[DENSITIES]; // those that the plan's parts have; the others are empty
+    run_part parts[SECTIONS_MAX];
+    run *run; // from begin on
 } musicgen_take;
 
 // As engine/family.h has them.
@@ -28,4 +37,5 @@ void musicgen_plan_free(plan *p);
 status musicgen_take_create(plan *p, size_t stem, take **out, err *e);
 void musicgen_take_free(take *t);
 
-run_params musicgen_take_params(const musicgen_take *t);
+// Its parts are t's own, written anew.
+run_params musicgen_take_params(musicgen_take *t);

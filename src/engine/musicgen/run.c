@@ -19,27 +19,51 @@ struct run {
     int64_t steps_done, steps_total;
 };
 
-static int64_t window_frames(const run *r, int64_t start) {
-    return MIN(r->p.seq.window, r->p.seq.frames - start);
+// A window: its first frame, and how many of its frames are made before it begins.
+typedef struct {
+    int64_t start, known;
+} place;
+
+// The part that a frame lies in; 0 without parts.
+static size_t part_at(const run *r, int64_t frame) {
+    size_t i = 0;
+    while (i + 1 < r->p.part_count && r->p.parts[i + 1].from <= frame) i++;
+    return i;
 }
 
-static int64_t window_steps(const run *r, int64_t start, int64_t known) {
-    return decoder_columns(r->m, &r->p.seq, window_frames(r, start), known);
+// The frame behind a part.
+static int64_t part_end(const run *r, size_t i) {
+    return i + 1 < r->p.part_count ? r->p.parts[i + 1].from : r->p.seq.frames;
+}
+
+// The frame behind a window.
+static int64_t window_end(const run *r, place w) {
+    int64_t end = part_end(r, part_at(r, w.start + w.known));
+    return MIN(w.start + r->p.seq.window, end);
+}
+
+static int64_t window_steps(const run *r, place w) {
+    return decoder_columns(r->m, &r->p.seq, window_end(r, w) - w.start, w.known);
+}
+
+// The window behind one that ends at that frame.
+static place place_behind(const run *r, int64_t end) {
+    int64_t known = MIN(end, r->p.seq.window - r->p.stride);
+    return (place){end - known, known};
 }
 
 static int64_t count_steps(const run *r) {
-    const seq_params *p = &r->p.seq;
-    int64_t total = 0, known = r->known;
-    for (int64_t start = r->start;; start += r->p.stride, known = p->window - r->p.stride) {
-        total += window_steps(r, start, known);
-        if (start + p->window >= p->frames) return total;
+    int64_t total = 0;
+    for (place w = {r->start, r->known};; w = place_behind(r, window_end(r, w))) {
+        total += window_steps(r, w);
+        if (window_end(r, w) >= r->p.seq.frames) return total;
     }
 }
 
 // Skips the windows that the given frames fill already.
 static void skip_given_windows(run *r) {
     r->known = r->p.seq.given_n;
-    while (r->known >= window_frames(r, r->start)) {
+    while (r->known >= MIN(r->p.seq.window, r->p.seq.frames - r->start)) {
         r->start += r->p.stride;
         r->known -= r->p.stride;
         r->index++;
@@ -95,14 +119,27 @@ static void find_alike(seq_window *w, const run *r, run *const *others, size_t n
     }
 }
 
+// The first part with the text of that one.
+static size_t first_alike(const run *r, size_t part) {
+    size_t i = 0;
+    while (i < part && r->p.parts[i].text != r->p.parts[part].text) i++;
+    return i;
+}
+
 // What was given is heard as long as a window reaches it. The anchor comes from the first window
-// that was made, or from the last window of what was given.
+// that was made, or from the last window of what was given; where texts change, from the first part
+// with the window's text, once enough of it is made.
 static void set_anchor(seq_window *w, const run *r) {
     const run_params *p = &r->p;
     if (!r->head || !p->chroma || w->start == 0 || w->start < p->seq.given_n) return;
     if (w->known <= p->anchored) return;
+    size_t first = first_alike(r, part_at(r, w->start + w->known));
+    int64_t from = p->part_count ? p->parts[first].from : MAX(0, p->seq.given_n - p->seq.window),
+            anchor = p->anchor(p->chroma_arg, w->start, from);
+    int64_t made = MIN(part_end(r, first), w->start + w->known);
+    if (p->part_count && (anchor > w->start || anchor + p->anchored > made)) return;
     w->anchored = p->anchored;
-    w->anchor = p->anchor(p->chroma_arg, w->start, MAX(0, p->seq.given_n - p->seq.window));
+    w->anchor = anchor;
 }
 
 static status fill_chroma(run *r, seq_window *w, err *e) {
@@ -117,12 +154,21 @@ static status fill_chroma(run *r, seq_window *w, err *e) {
     return rc;
 }
 
+// The text of the part that the next window makes.
+static void set_text(run *r) {
+    if (!r->p.part_count) return;
+    const run_part *part = &r->p.parts[part_at(r, r->start + r->known)];
+    seq_set_text(r->s, part->text, part->text_n, part->text_rows);
+}
+
 status run_begin_window(run *r, run *const *others, size_t n, err *e) {
     assert(run_needs_window(r));
+    const place at = {r->start, r->known};
     seq_window w = {.index = r->index,
                     .start = r->start,
-                    .frames = window_frames(r, r->start),
+                    .frames = window_end(r, at) - r->start,
                     .known = r->known};
+    set_text(r);
     find_alike(&w, r, others, n);
     status rc = OK;
     set_anchor(&w, r);
@@ -130,17 +176,19 @@ status run_begin_window(run *r, run *const *others, size_t n, err *e) {
     if (w.chroma_rows) w.chroma = r->chroma;
     if (!rc) rc = decoder_begin(r->d, r->s, &w, e);
     if (rc) return rc;
-    r->left = window_steps(r, r->start, r->known);
+    r->left = window_steps(r, at);
     r->open = true;
     return OK;
 }
 
 static void next_window(run *r) {
+    int64_t end = window_end(r, (place){r->start, r->known});
     r->open = false;
-    r->done = r->start + r->p.seq.window >= r->p.seq.frames;
+    r->done = end >= r->p.seq.frames;
     if (r->done) return;
-    r->start += r->p.stride;
-    r->known = r->p.seq.window - r->p.stride;
+    const place next = place_behind(r, end);
+    r->start = next.start;
+    r->known = next.known;
     r->index++;
 }
 

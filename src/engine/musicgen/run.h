@@ -13,8 +13,9 @@
 //
 // Long pieces go by windows as the reference does it: a window starts `stride` frames after the one
 // before and goes on from the frames that both share. A run with an anchor puts frames of the
-// beginning, with their chroma, in place of the oldest of these. Positions start anew in each
-// window, and the codes are decoded once, at the end.
+// beginning, with their chroma, in place of the oldest of these. Where the text changes, a window
+// ends and the next one begins. Positions start anew in each window, and the codes are decoded
+// once, at the end.
 #pragma once
 #include "engine/musicgen/decoder.h"
 
@@ -25,9 +26,20 @@ typedef status (*run_chroma)(void *arg, float *out, int64_t start_frame, int64_t
 // The first frame from `from` on that lies where start_frame does in its bar.
 typedef int64_t (*run_anchor)(const void *arg, int64_t start_frame, int64_t from);
 
+// From that frame on the text is another one.
+typedef struct {
+    int64_t from;      // frame
+    const float *text; // as in seq_params, which has the longest window of all texts
+    int64_t text_n, text_rows;
+} run_part;
+
 typedef struct {
     seq_params seq;
-    int64_t stride;    // frames; at most seq.window
+    int64_t stride; // frames; at most seq.window
+    // Parts of the piece with texts of their own, in order; the first begins at frame 0 and has
+    // the text of seq. A window ends where the next part begins. 0: one text, that of seq.
+    const run_part *parts; // borrowed until run_free
+    size_t part_count;
     run_chroma chroma; // melody models; NULL: the null chroma
     void *chroma_arg;  // runs of one chroma and one argument hear the same rows
     // Frames of the piece's first window that later ones hear in place of their oldest ones, so

@@ -6,6 +6,7 @@
 
 #include "engine/prompt.h"
 #include "request/length.h"
+#include "request/sections.h"
 
 static const sa_model *model_of(const plan *p) {
     return &((const stableaudio_family *)p->f)->m;
@@ -87,6 +88,10 @@ static void warn(warnings *w, const stemforge_request *r) {
     static const char *const why = "is not used: Stable Audio draws no codes";
     if (r->top_k >= 0) warnings_add(w, WARNING_NOT_USED, "top_k", "top_k %s", why);
     if (r->top_p > 0) warnings_add(w, WARNING_NOT_USED, "top_p", "top_p %s", why);
+    density_part parts[SECTIONS_MAX];
+    if (sections_densities(parts, r) > 1)
+        warnings_add(w, WARNING_NOT_USED, "sections",
+                     "the density of sections is not used: Stable Audio reads one text for all");
     if (r->chord_count)
         warnings_add(w, WARNING_NOT_USED, "chords",
                      "chords are words of the text only: this model was not taught to follow them");
@@ -178,11 +183,14 @@ void stableaudio_plan_free(plan *p) {
 static status write_line(stableaudio_take *t, err *e) {
     stableaudio_plan *q = (stableaudio_plan *)t->base.of;
     const stemforge_request *r = q->base.r;
+    density_part part[SECTIONS_MAX];
+    density d = sections_densities(part, r) == 1 ? part[0].density : DENSITY_NORMAL;
     const prompt_parts parts = {.stem = r->stems[t->base.stem],
                                 .style = r->style,
                                 .bpm = r->bpm,
                                 .key = r->key,
                                 .chords = buf_str(&q->chords),
+                                .density = d ? density_names[d] : NULL,
                                 .words = r->prompt,
                                 .bars = length_bars(r)};
     prompt_form form = model_of(&q->base)->loops ? PROMPT_LOOP : PROMPT_SENTENCE;
