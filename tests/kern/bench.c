@@ -87,6 +87,36 @@ static void multiply_all(void *arg) {
     op_parallel(machine, compute_threads(machine), multiply_part, arg);
 }
 
+// The same for weights of 8 bits: two panels and twelve rows of x take 36 KiB.
+static void multiply_packed_part(void *arg, int part, int parts) {
+    (void)parts;
+    static qblock q[12 * 2]; // zeros take as long as others
+    float out[12 * 32];
+    qdots_args d = {.out = out, .ldo = 32, .w = arena_bytes, .type = DT_Q8, .panels = 2};
+    d.x = q, d.n = 12, d.cols = 512, d.cached = true;
+    for (int i = 0; i < 2000; i++) ((const kern_table *)arg)->packed.dots(&d);
+    sink[part] += (uint64_t)out[0];
+}
+#define MULTIPLY_PACKED_MACS (2000.0 * 32 * 12 * 512)
+
+static void multiply_packed_all(void *arg) {
+    op_parallel(machine, compute_threads(machine), multiply_packed_part, arg);
+}
+
+// What the machine gives at most: bytes read, float and integer multiplications, a second.
+typedef struct {
+    double read, fma, packed;
+} roofs;
+
+static roofs roofs_of(const kern_table *k) {
+    int threads = compute_threads(machine);
+    kern_table table = *k;
+    return (roofs){.read = read_roof(),
+                   .fma = threads * MULTIPLY_FMAS / best_of(7, multiply_all, &table),
+                   .packed =
+                       threads * MULTIPLY_PACKED_MACS / best_of(7, multiply_packed_all, &table)};
+}
+
 // ---- products ----
 
 typedef struct {
@@ -114,7 +144,7 @@ static void linear_walk(void *arg) {
 }
 
 static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64_t ldx,
-                        double read_rate, double fma_rate) {
+                        const roofs *r) {
     linear_bench b = {.w = {.type = type, .rows = rows, .cols = cols}};
     b.a = (linear_args){.y = y, .ldy = rows, .x = x, .ldx = ldx, .n = n};
     int64_t bytes_each = (int64_t)bytes_of_weight(&b.w);
@@ -123,27 +153,31 @@ static void linear_line(dtype type, int64_t rows, int64_t cols, int64_t n, int64
     double t = best_of(n <= 64 ? 7 : 3, linear_walk, &b) / b.copies;
     printf("  %-6s [%5lld, %5lld] n %6lld: %9.1f us  %5.1f%% of reading  %5.1f%% of multiplying\n",
            dtype_name(type), (long long)rows, (long long)cols, (long long)n, t * 1e6,
-           100 * (double)bytes_each / t / read_rate,
-           100 * (double)n * (double)(rows * cols) / t / fma_rate);
+           100 * (double)bytes_each / t / r->read,
+           100 * (double)n * (double)(rows * cols) / t / (quant_is(type) ? r->packed : r->fma));
 }
 
-static void linear_lines(double read_rate, double fma_rate) {
+static void linear_lines(const roofs *r) {
     static const int64_t shapes[][2] = {{1024, 1024}, {4096, 1024}, {1024, 4096}, {2048, 1024}};
     static const int64_t ns[] = {1, 2, 4, 8, 16, 32, 64};
     static const dtype types[] = {DT_F32, DT_BF16, DT_BF16X8, DT_Q8, DT_Q4};
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t s = 0; s < ARRAY_LEN(shapes); s++)
-            linear_line(types[t], shapes[s][0], shapes[s][1], 2, shapes[s][1], read_rate, fma_rate);
+            linear_line(types[t], shapes[s][0], shapes[s][1], 2, shapes[s][1], r);
     for (size_t t = 0; t < ARRAY_LEN(types); t++)
         for (size_t i = 0; i < ARRAY_LEN(ns); i++)
-            linear_line(types[t], 4096, 1024, ns[i], 1024, read_rate, fma_rate);
+            linear_line(types[t], 4096, 1024, ns[i], 1024, r);
     static const int64_t big[][4] = {
         {768, 768, 128, 768},    {3072, 768, 512, 768},  {768, 3072, 512, 3072},
         {1024, 7168, 500, 1024}, {64, 192, 100000, 64},  {32, 448, 100000, 64},
         {512, 2048, 4000, 1024}, {256, 8192, 1000, 512}, {1, 448, 100000, 64}};
     for (size_t i = 0; i < ARRAY_LEN(big); i++)
         for (int t = DT_F32; t <= DT_BF16; t++)
-            linear_line((dtype)t, big[i][0], big[i][1], big[i][2], big[i][3], read_rate, fma_rate);
+            linear_line((dtype)t, big[i][0], big[i][1], big[i][2], big[i][3], r);
+    // prefill: 250 columns of both branches
+    for (int t = DT_Q8; t <= DT_Q4; t++)
+        for (size_t i = 0; i < 3; i++)
+            linear_line((dtype)t, shapes[i][0], shapes[i][1], 500, shapes[i][1], r);
 }
 
 // ---- attention ----
@@ -207,17 +241,17 @@ void bench(int threads) {
     for (int64_t i = 0; i < ARENA / 4; i += 1024) fill((float *)(void *)arena_bytes + i, 16, 2);
     kern_table k = table_of(compute_isa(machine));
     threads = compute_threads(machine);
-    double read_rate = read_roof();
-    double fma_rate = threads * MULTIPLY_FMAS / best_of(7, multiply_all, &k);
-    printf("%s, %d threads: reading %.1f GB/s, multiplying (tile in L1) %.1f G fma/s\n",
-           compute_isa(machine), threads, read_rate * 1e-9, fma_rate * 1e-9);
+    roofs r = roofs_of(&k);
+    printf("%s, %d threads: reading %.1f GB/s, multiplying (tile in L1) %.1f G fma/s, in 8 bits "
+           "%.1f\n",
+           compute_isa(machine), threads, r.read * 1e-9, r.fma * 1e-9, r.packed * 1e-9);
     printf("fork and join: %.2f us\n", best_of(5, forks, NULL) * 1e3);
-    linear_lines(read_rate, fma_rate);
+    linear_lines(&r);
     static const dtype kept[] = {DT_F32, DT_BF16, DT_I8};
     for (size_t t = 0; t < ARRAY_LEN(kept); t++) {
-        attend_line(kept[t], 2, 1500, read_rate);
-        attend_line(kept[t], 16, 270, read_rate);
-        attend_line(kept[t], 8, 750, read_rate);
+        attend_line(kept[t], 2, 1500, r.read);
+        attend_line(kept[t], 16, 270, r.read);
+        attend_line(kept[t], 8, 750, r.read);
     }
     printf("  elu: %.2f G values/s\n", (1 << 20) / best_of(5, elu_walk, NULL) * 1e-9);
     compute_close(machine);

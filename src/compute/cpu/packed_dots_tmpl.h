@@ -91,11 +91,24 @@ INLINE void qsums_start(i32x16 *sum, const u8x64 *sub, const qtile_args *t, cons
     }
 }
 
+// The scaled sums of a block are added to the results.
+INLINE void qsums_add(f32x16 *acc, i32x16 *sum, const uint8_t *w, const qtile_args *t,
+                      const qblock *x, const int panels, const int nx) {
+    const int sums = panels * nx;
+    UNROLLED
+    for (int i = 0; i < sums; i++) {
+        const f32x16 d = v_load((const float *)(const void *)(w + i % panels * t->panel));
+        const f32x16 scale = v_mul(d, v_set(x[i / panels * t->blocks].scale));
+        if (QHALVES(sums) == 2) sum[i] = i_add(sum[i], sum[sums + i]);
+        acc[i] = v_fma(i_float(sum[i]), scale, acc[i]);
+    }
+}
+
 // Adds one block of `slices` to the results: acc[j*panels + p] is that of x row j and panel p.
 INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
                         const qblock *x, int64_t slices, const int panels, const int nx,
                         const dtype type) {
-    const int sums = panels * nx, slice = type == DT_Q8 ? 1024 : 512;
+    const int slice = type == DT_Q8 ? 1024 : 512;
     i32x16 sum[2 * QTILE_X];
     u8x64 sub[2];
     const uint8_t *at = w + (type == DT_Q8 ? 64 : 128);
@@ -111,13 +124,7 @@ INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, con
         else
             qslice4(sum, sub, at, t, x->q + s * QUANT_SLICE, panels, nx);
     }
-    UNROLLED
-    for (int i = 0; i < sums; i++) {
-        const f32x16 d = v_load((const float *)(const void *)(w + i % panels * t->panel));
-        const f32x16 scale = v_mul(d, v_set(x[i / panels * t->blocks].scale));
-        if (QHALVES(sums) == 2) sum[i] = i_add(sum[i], sum[sums + i]);
-        acc[i] = v_fma(i_float(sum[i]), scale, acc[i]);
-    }
+    qsums_add(acc, sum, w, t, x, panels, nx);
 }
 
 INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dtype type) {
@@ -153,6 +160,108 @@ PACKED_TILES(QTILE_FNS)
 // [panels - 1][x rows - 1][DT_Q8, DT_Q4]
 static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENTRY)};
 
+// ---- weights of 4 bits and many x rows: a block is expanded once for all tiles ----
+
+// More x rows than this: with fewer, reading the weights is the limit and a tile reads them as they
+// lie (measured on an Intel Xeon; 32 rows take as long either way).
+#define QMADE_FROM 32
+#define QGROUPS (QUANT_BLOCK / 4)
+
+// A block of two panels, expanded: group g has columns 4g..4g+3.
+typedef struct {
+    u8x64 w[2][QGROUPS];
+} qmade;
+
+// Expands a block. Prefetches the one at `ahead`, which lies in the next panels, unless
+// t->ahead_step is 0.
+INLINE void qmade_fill(qmade *to, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
+                       int64_t slices, int panels) {
+    for (int p = 0; p < panels; p++, w += t->panel, ahead += t->panel) {
+        const uint8_t *at = w + 128;
+        u8x64 sub = w_load(w + 64), *made = to->w[p];
+        for (int64_t half = 0; half < 2 * slices; half++, at += 256, made += 8) {
+            const w_scales s = w_sub(sub);
+            sub = w_next(sub);
+            if (t->ahead_step) kern_fetch(ahead + (at - w), 4, 64, t->into);
+            UNROLLED
+            for (int g = 0; g < 4; g++) {
+                const u8x64 both = w_load(at + 64 * g);
+                made[g] = w_q4(w_low(both), s), made[4 + g] = w_q4(w_high(both), s);
+            }
+        }
+    }
+}
+
+// Multiplies an expanded block of the panels at w with x rows of one block, and adds the results to
+// t->out; first: it has none yet.
+INLINE void qmade_tile(const qmade *m, const uint8_t *w, const qtile_args *t, const qblock *x,
+                       int64_t slices, bool first, const int panels, const int nx) {
+    const int sums = panels * nx, halves = QHALVES(sums);
+    i32x16 sum[2 * QTILE_X];
+    f32x16 acc[2 * QTILE_X];
+    u8x64 sub[2];
+    UNROLLED
+    for (int p = 0; p < panels; p++) sub[p] = w_load(w + 64 + p * t->panel);
+    qsums_start(sum, sub, t, x, panels, nx, DT_Q4);
+    for (int64_t s = 0; s < slices; s++) {
+        UNROLLED
+        for (int g = 0; g < 16; g++) {
+            UNROLLED
+            for (int i = 0; i < sums; i++) {
+                const int64_t group = s * 16 + g;
+                const qblock *of = x + i / panels * t->blocks;
+                i32x16 *to = &sum[g % halves * sums + i];
+                *to = i_dot(*to, m->w[i % panels][group], four(of->q + 4 * group));
+            }
+        }
+    }
+    UNROLLED
+    for (int i = 0; i < sums; i++) {
+        const float *out = t->out + i / panels * t->ldo + i % panels * QUANT_ROWS;
+        acc[i] = first ? v_set(0.0f) : v_load(out);
+    }
+    qsums_add(acc, sum, w, t, x, panels, nx);
+    UNROLLED
+    for (int i = 0; i < sums; i++)
+        v_store(t->out + i / panels * t->ldo + i % panels * QUANT_ROWS, acc[i]);
+}
+
+typedef void (*qmade_fn)(const qmade *m, const uint8_t *w, const qtile_args *t, const qblock *x,
+                         int64_t slices, bool first);
+#define QMADE_FN(panels, nx)                                                                       \
+    static void FN(qmade_##panels##_##nx)(const qmade *m, const uint8_t *w, const qtile_args *t,   \
+                                          const qblock *x, int64_t slices, bool first) {           \
+        qmade_tile(m, w, t, x, slices, first, panels, nx);                                         \
+    }
+#define QMADE_ENTRY(panels, nx) [(panels)-1][(nx)-1] = FN(qmade_##panels##_##nx),
+PACKED_TILES(QMADE_FN)
+static const qmade_fn qmade_tiles[QTILE_PANELS][QTILE_X] = {PACKED_TILES(QMADE_ENTRY)};
+
+// As qdots_panels.
+static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int panels) {
+    const int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
+    const int64_t least = a->n / tiles, wider = a->n % tiles;
+    const int64_t block_slices = QUANT_BLOCK / QUANT_SLICE;
+    const uint8_t *w = t.w;
+    float *out = t.out;
+    qmade m;
+    t.ahead_step = !a->cached, t.into = FETCH_L1;
+    for (int64_t b = 0, left = t.slices; b < t.blocks; b++, left -= block_slices) {
+        const int64_t slices = MIN(left, block_slices);
+        const qblock *x = t.x + b;
+        qmade_fill(&m, w, w + (size_t)panels * t.panel, &t, slices, panels);
+        t.out = out;
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t nx = least + (i < wider);
+            qmade_tiles[panels - 1][nx - 1](&m, w, &t, x, slices, b == 0);
+            x += nx * t.blocks, t.out += nx * t.ldo;
+        }
+        w += 128 + block_slices * 512;
+    }
+}
+
+// ---- all panels ----
+
 // One or two panels times all x rows, in tiles of nearly equal width. A single tile prefetches
 // QAHEAD bytes ahead in its panel; several share the prefetching of the next panels. Cached weights
 // are not prefetched: from the shared cache the hardware is as fast by itself.
@@ -180,7 +289,10 @@ static void FN(qdots)(const qdots_args *a) {
     const int step = a->n > QTILE_X ? QTILE_PANELS : 1;
     for (int64_t p = 0; p < a->panels; p += step) {
         int panels = (int)MIN(step, a->panels - p);
-        FN(qdots_panels)(a, t, panels);
+        if (a->type == DT_Q4 && a->n > QMADE_FROM)
+            FN(qmade_panels)(a, t, panels);
+        else
+            FN(qdots_panels)(a, t, panels);
         t.w += (size_t)panels * t.panel, t.out += panels * QUANT_ROWS;
     }
 }

@@ -206,6 +206,7 @@ static inline i32x16 i_start(int32_t less8, unsigned shift) {
 static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
     i32x16 acc = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     const __m256i mask = _mm256_set1_epi32(0x000f000f);
+#pragma GCC unroll 4 // so that x rows share what is made of sub
     for (int j = 0; j < 4; j++, sub = w_next(sub)) {
         int32_t both;
         memcpy(&both, less8[j], sizeof both);

@@ -180,6 +180,7 @@ static inline i32x16 i_start(int32_t less8, unsigned shift) {
 // Weights of 4 bits are s * (n + 8): the sum begins with the products of s and less8, in pairs.
 static inline i32x16 i_start4(u8x64 sub, const int16_t less8[][2]) {
     i32x16 acc = _mm512_setzero_si512();
+#pragma GCC unroll 4 // so that x rows share what is made of sub
     for (int j = 0; j < 4; j++, sub = w_next(sub)) {
         int32_t pair;
         memcpy(&pair, less8[j], sizeof pair);
