@@ -11,7 +11,7 @@
 static const int64_t sizes[] = {1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 192, 1000};
 static const dtype types[] = {DT_F32, DT_BF16, DT_F16};
 
-#define CAP 20000
+#define CAP 21000
 static float x[CAP], y[CAP], z[CAP], wide[CAP], want[CAP], got[CAP];
 static uint8_t narrow_bytes[CAP * 4 + 1];
 
