@@ -81,9 +81,11 @@ http_stream *http_reply_stream(http_request *q, const char *type);
 http_stream *http_reply_stream_sized(http_request *q, int code, const char *type, uint64_t size);
 
 #define HTTP_STREAM_PENDING_MAX ((size_t)64 << 10)
+#define HTTP_STREAM_UNREAD_MAX ((size_t)1 << 20)
 #define HTTP_STREAM_PIECE_MAX ((size_t)4 << 20)
-// Queues data, at most HTTP_STREAM_PIECE_MAX bytes, for the client. False when it has gone, or has
-// not read more than HTTP_STREAM_PENDING_MAX bytes of what was queued before.
+// Queues data, at most HTTP_STREAM_PIECE_MAX bytes, for the client. False when it has gone, or is
+// too slow: it has not read more than HTTP_STREAM_PENDING_MAX bytes of what was queued before, and
+// with data more than HTTP_STREAM_UNREAD_MAX would wait. Then the stream has ended.
 bool http_stream_send(http_stream *t, bytes data);
 // Waits until http_stream_send would take data. False: it never will. The client has gone, has read
 // nothing for so long that it was cut off, or the server closes.

@@ -99,7 +99,7 @@ http_stream *http_reply_stream_sized(http_request *q, int code, const char *type
     t->server = s;
     t->mhd = q->mhd;
     t->owners = 2;
-    buf_init(&t->pending, HTTP_STREAM_PENDING_MAX + HTTP_STREAM_PIECE_MAX);
+    buf_init(&t->pending, HTTP_STREAM_PENDING_MAX + HTTP_STREAM_PIECE_MAX); // > UNREAD_MAX
     pthread_mutex_lock(&s->mu);
     t->next = s->streams;
     t->hurry = s->stopping;
@@ -139,7 +139,8 @@ bool http_stream_send(http_stream *t, bytes data) {
     }
     bool ok = !t->gone && !t->ended;
     if (ok) {
-        ok = t->pending.n <= HTTP_STREAM_PENDING_MAX;
+        ok = t->pending.n <= HTTP_STREAM_PENDING_MAX ||
+             t->pending.n + data.n <= HTTP_STREAM_UNREAD_MAX;
         if (ok) buf_add(&t->pending, data.p, data.n);
         ok = ok && t->pending.failed == OK;
         if (!ok) t->ended = true; // it does not read; what it has not got it will not get

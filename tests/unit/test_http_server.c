@@ -222,6 +222,29 @@ Test(http_server, gives_up_on_a_stream_whose_client_does_not_read) {
     http_server_close(a->server);
 }
 
+// A job of 250 KB is told when a stream joins, when it runs and when it ends, and that may be
+// within a moment. The client's window is small, so nearly all of it waits here.
+Test(http_server, keeps_a_reader_that_is_some_large_pieces_behind) {
+    app *a = app_open(http_options_default());
+    int fd = dial(a);
+    int window = 4096;
+    cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window), 0);
+    dprintf(fd, "GET /stream HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+    static char piece[250000], got[65536];
+    memset(piece, 'x', sizeof piece);
+    http_stream *t = stream_of(a);
+    for (int i = 0; i < 3; i++)
+        cr_assert(http_stream_send(t, (bytes){(const uint8_t *)piece, sizeof piece}));
+    http_stream_end(t);
+    size_t sum = 0;
+    for (ssize_t n; (n = recv(fd, got, sizeof got, 0)) > 0;) {
+        for (ssize_t i = 0; i < n; i++) sum += got[i] == 'x';
+    }
+    cr_assert(sum >= 3 * sizeof piece); // "text" has one more
+    close(fd);
+    http_server_close(a->server);
+}
+
 // What is sent is large against the buffers of the sockets: the sender waits for the reader.
 Test(http_server, sends_a_known_size_by_pieces_as_fast_as_it_is_read) {
     app *a = app_open(http_options_default());
