@@ -7,6 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = pathlib.Path(os.environ.get("STEMFORGE_OUT", ROOT / "build"))
 TONE = OUT / "tests" / "tone_server"
 SLOW = float(os.environ.get("STEMFORGE_SLOW", "1"))  # sanitizers and valgrind: wait longer
+SHARED = os.environ.get("STEMFORGE_TEST_QUEUE")  # a PostgreSQL server: the queue lies there
 DOCUMENT = json.loads((ROOT / "web" / "openapi.json").read_text())
 
 
@@ -14,6 +15,10 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def sqlite_only(why):
+    return unittest.skipIf(SHARED, why)
 
 
 def eventually(what, check, seconds=10.0, step=0.02):
@@ -141,10 +146,9 @@ class Server:
             if name in os.environ:
                 self.env[name] = os.environ[name]
         # The same tests on PostgreSQL: a schema for each folder. A killed process's jobs come back with their leases.
-        server = os.environ.get("STEMFORGE_TEST_QUEUE")
-        if server:
+        if SHARED and "QUEUE_URL_FILE" not in env:
             name = re.sub(r"[^a-z0-9]", "_", self.folder.name.lower())
-            self.env.update(QUEUE_URL=f"{server}?options=-csearch_path%3D{name}", JOB_LEASE_SECONDS="2")
+            self.env.update(QUEUE_URL=f"{SHARED}?options=-csearch_path%3D{name}", JOB_LEASE_SECONDS="2")
         self.env.update({k: str(v) for k, v in env.items()})
         model = self.folder / "models" / "stemforge-mini"  # the default MODEL, from this folder on
         model.mkdir(parents=True, exist_ok=True)

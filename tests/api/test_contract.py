@@ -1,6 +1,6 @@
 """The contract, line by line: each request, answer, error and log line."""
-import base64, hashlib, json, os, re, sqlite3, unittest
-from lib import Case, Server, eventually, request, wav
+import base64, hashlib, json, re, sqlite3, unittest
+from lib import Case, Server, eventually, request, sqlite_only, wav
 
 ACCEPTED = "Generation started. Stems will be available shortly."
 
@@ -116,7 +116,7 @@ class Contract(Case):
         self.assertEqual(sorted(e["pointer"] for e in wrong.json["errors"]), [
             "/parameters/chord_progression/1", "/parameters/key", "/parameters/prompt", "/parameters/random_seed"])
 
-    @unittest.skipIf("STEMFORGE_TEST_QUEUE" in os.environ, "changes a row of the SQLite file")
+    @sqlite_only("changes a row of the SQLite file")
     def test_a_body_stored_by_an_earlier_version_is_the_same_request(self):
         s = self.serve()
         b = request(target_stems=["drums"], parameters={"target_bpm": 120, "duration_seconds": 0.5})

@@ -1,12 +1,13 @@
 """What version 0.1.0 left: its database (upgrade/jobs-0.1.0.sql) and folder of stems are opened, gone on with and served."""
 import hashlib, json, pathlib, shutil, sqlite3, struct, tempfile, time, unittest
-from lib import Case, ROOT, eventually, request, wav
+from lib import Case, ROOT, eventually, request, sqlite_only, wav
 
 SCHEMA = (ROOT / "tests" / "api" / "upgrade" / "jobs-0.1.0.sql").read_text()
 AUDIO = b"RIFF" + struct.pack("<I", 44) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 2, 44100, 176400, 4, 16) + \
         b"data" + struct.pack("<I", 8) + bytes(range(8))
 
 
+@sqlite_only("0.1.0 had its queue in an SQLite file")
 class Upgrade(Case):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="stemforge-upgrade-"))

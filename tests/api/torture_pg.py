@@ -6,12 +6,14 @@
 3 workers and 2 API replicas, each behind a proxy of its own to a real PostgreSQL server (fsync on); stems go to
 Azurite. Each round does one of: kill -9 of a process, which is started again; its network to the database cut, refused
 or held for a while; some of the server's backends ended; the whole server killed and started. Clients submit all the
-while, and submit again at another replica whatever got no clear answer. At the end, undisturbed, must hold:
+while, as long as fewer than OPEN_MAX jobs wait, and submit again at another replica whatever got no clear answer. Where
+mounting is permitted the database has a small disk of its own, and a round may fill it for a while. At the end, undisturbed,
+must hold:
   - every job that was answered 202 is there, once, and has ended as it should;
   - every stem of a completed job has the bytes of an undisturbed run;
   - every callback arrived, always with one delivery id and one body a job;
   - the counts that the store keeps are those of its rows."""
-import argparse, collections, hashlib, json, pathlib, random, sys, threading, time
+import argparse, collections, hashlib, json, os, pathlib, random, subprocess, sys, threading, time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cut_proxy import CutProxy
@@ -21,7 +23,10 @@ from store import Azurite
 from torture import STEMS, all_jobs
 
 WORKERS, REPLICAS = 3, 2
-WEIGHTS = {"kill": 5, "cut": 4, "refuse": 2, "hold": 2, "backends": 4, "restart": 1}
+WEIGHTS = {"kill": 5, "cut": 4, "refuse": 2, "hold": 2, "backends": 4, "restart": 1, "fill": 2}
+OPEN_MAX = 200
+DISK_MB = 400
+OWN_MOUNTS = "TORTURE_PG_OWN_MOUNTS"
 
 
 class Client(threading.Thread):
@@ -31,7 +36,7 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.replicas, self.receiver, self.rng = replicas, receiver, rng
         self.accepted, self.lock, self.stop = accepted, lock, False
-        self.repeats = 0
+        self.repeats, self.full = 0, False
 
     def new_body(self):
         rng = self.rng
@@ -43,6 +48,9 @@ class Client(threading.Thread):
     def run(self):
         body = None
         while not self.stop:
+            if self.full and not body:
+                time.sleep(0.05)
+                continue
             body = body or self.new_body()
             try:
                 a = self.rng.choice(self.replicas).ask("POST", "/generate", body, check=False)
@@ -89,8 +97,31 @@ def disturb(how, part, postgres, rng):
     elif how == "backends":
         postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stemforge'"
                      f" AND random() < {rng.uniform(0.1, 1):.2f}")
+    elif how == "fill":
+        postgres.fill(rng.uniform(0.2, 2))
     else:
         postgres.restart()
+
+
+def keep_the_queue_short(clients, postgres, done):
+    """The load is steady, and what waits at the end is done soon."""
+    while not done.wait(0.5):
+        try:
+            waiting = int(postgres.sql("SELECT count(*) FROM stemforge.job WHERE state IN (0, 1)")[0][0])
+        except (RuntimeError, IndexError):
+            continue  # disturbed
+        for c in clients:
+            c.full = waiting >= OPEN_MAX
+
+
+def own_mounts():
+    """Goes on in a mount namespace of this process's own, where that is permitted. False: it is not."""
+    if OWN_MOUNTS in os.environ:
+        return True
+    if os.getuid() or subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
+        return False
+    os.environ[OWN_MOUNTS] = "1"
+    os.execvp("unshare", ["unshare", "-m", sys.executable, *sys.argv])
 
 
 def undisturbed(bodies):
@@ -154,7 +185,9 @@ def main():
     p.add_argument("--seed", type=int, default=int(time.time()))
     a = p.parse_args()
     rng, start = random.Random(a.seed), time.monotonic()
-    postgres, azurite = Postgres(), Azurite()
+    mounts = own_mounts()
+    weights = {k: w for k, w in WEIGHTS.items() if mounts or k != "fill"}
+    postgres, azurite = Postgres(disk=DISK_MB if mounts else None, settings=["max_wal_size = 64MB", "min_wal_size = 32MB"]), Azurite()
     receiver = Receiver([rng.choice([200, 200, 200, 500, 503, "reset"]) for _ in range(a.rounds * 10)])
     parts = [Part("worker", postgres, azurite) for _ in range(WORKERS)] + [Part("api", postgres, azurite) for _ in range(REPLICAS)]
     try:
@@ -163,17 +196,20 @@ def main():
             r.wait_ready()
         accepted, lock, did = {}, threading.Lock(), collections.Counter()
         clients = [Client(replicas, receiver, random.Random(rng.random()), accepted, lock) for _ in range(6)]
+        done = threading.Event()
+        threading.Thread(target=keep_the_queue_short, args=(clients, postgres, done), daemon=True).start()
         for c in clients:
             c.start()
         for r in range(a.rounds):
             time.sleep(rng.choice([rng.uniform(0.02, 0.3), rng.uniform(0.5, 2.5)]))
-            how = rng.choices(list(WEIGHTS), WEIGHTS.values())[0]
+            how = rng.choices(list(weights), weights.values())[0]
             disturb(how, rng.choice(parts), postgres, rng)
             did[how] += 1
             for part in parts:
                 assert part.server.process.poll() is None, f"round {r}: a process ended by itself:\n{part.server.log()[-3000:]}"
             if r % 50 == 49:
                 print(f"round {r + 1}: {len(accepted)} accepted, {len(receiver.got)} callbacks", flush=True)
+        done.set()
         for c in clients:
             c.stop = True
         for c in clients:
