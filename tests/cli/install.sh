@@ -141,6 +141,12 @@ if command -v aarch64-linux-gnu-gcc >/dev/null; then
         does "runs" qemu-aarch64 -L / "$tmp/arm64/stemforge" generate --model $model --stem drums --duration 1 --seed 5 --quiet \
             --out "$tmp/three"
         does "with equal bytes" cmp "$tmp/three/drums.wav" "$tmp/two/drums.wav"
+        does "a stem to hear" build/stemforge generate --model models/stemforge-mini --stem piano --bpm 113 --chords "Am F" --bars 4 \
+            --seed 5 --quiet --out "$tmp/heard"
+        build/stemforge analyse "$tmp/heard/piano.wav" --json >"$tmp/heard/here"
+        qemu-aarch64 -L / "$tmp/arm64/stemforge" analyse "$tmp/heard/piano.wav" --json >"$tmp/heard/there"
+        does "hears something" grep -q '"chords":\["Am"' "$tmp/heard/here"
+        does "and the same on AArch64" cmp "$tmp/heard/here" "$tmp/heard/there"
         sound="generate --model tests/parity/sa-small/model --stem drums --duration 0.3 --steps 2 --seed 5 --quiet --out"
         # shellcheck disable=SC2086 # words of a command
         does "runs Stable Audio" qemu-aarch64 -L / "$tmp/arm64/stemforge" $sound "$tmp/four"
