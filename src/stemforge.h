@@ -53,6 +53,10 @@ typedef struct {
                                // "cuda:1": an error without that GPU. The samples are the same
     stemforge_engine *beside;  // an open engine, whose threads this one shares in place of its own:
                                // they compute by turns, in equal shares of time; NULL: none
+    // A recording is followed when it is no longer and at least as sure (stemforge_heard).
+    double follow_seconds_max; // 0.1 to 600, the default
+    double follow_tempo_sure;  // 0 to 1; 0.5 by default
+    double follow_chords_sure; // likewise; 0.35
 } stemforge_options;
 
 stemforge_options stemforge_options_default(void);

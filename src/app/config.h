@@ -35,6 +35,9 @@ typedef struct {
     char *azure_account, *storage_ca, *stem_delivery;
     int64_t sas_hours;
     double storage_check;
+    // recordings
+    int64_t follow_mb;
+    double follow_fetch, follow_seconds, follow_tempo_sure, follow_chords_sure;
     // callbacks
     char *secret, *secret_old, *allowed_origins, *callback_ca;
     bool allow_private;

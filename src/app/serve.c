@@ -123,17 +123,19 @@ static status open_worker(service *s, err *e) {
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);
     if (rc) return rc;
-    worker_config w = {.blobs = s->blobs,
-                       .metrics = s->metrics,
-                       .events = s->events,
-                       .outbox = s->outbox,
-                       .pace = s->pace,
-                       .upkeep = s->upkeep,
-                       .workers = (int)c->workers,
-                       .lease_ms = ms_of(c->lease_seconds),
-                       .beat_ms = c->queue_url[0] ? SHARED_BEAT_MS : 0,
-                       .job_seconds_max = c->job_timeout,
-                       .storage_seconds_max = c->storage_wait};
+    worker_config w = {
+        .blobs = s->blobs,
+        .metrics = s->metrics,
+        .events = s->events,
+        .outbox = s->outbox,
+        .pace = s->pace,
+        .upkeep = s->upkeep,
+        .workers = (int)c->workers,
+        .lease_ms = ms_of(c->lease_seconds),
+        .beat_ms = c->queue_url[0] ? SHARED_BEAT_MS : 0,
+        .job_seconds_max = c->job_timeout,
+        .recording = {.bytes_max = c->follow_mb << 20, .seconds_max = c->follow_fetch},
+        .storage_seconds_max = c->storage_wait};
     return worker_open(&s->worker, &w, e);
 }
 

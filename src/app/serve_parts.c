@@ -46,6 +46,9 @@ stemforge_options serve_engine_options(const config *c) {
     if (c->batch_max) o.batch_max = (int)c->batch_max;
     o.memory_max = (size_t)c->memory_max_mb << 20;
     o.device = serve_device(c);
+    o.follow_seconds_max = c->follow_seconds;
+    o.follow_tempo_sure = c->follow_tempo_sure;
+    o.follow_chords_sure = c->follow_chords_sure;
     return o;
 }
 

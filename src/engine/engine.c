@@ -37,6 +37,7 @@ struct stemforge_engine {
     family *f;
     batch *b;           // NULL: opened by papers, nothing can be made
     resampler *to_rate; // the model's rate to POST_RATE
+    follow_limits follow;
     pthread_mutex_t mu;
     pthread_cond_t left;
     // Guarded by mu.
@@ -55,7 +56,11 @@ const char *stemforge_version(void) {
 // --- open and close
 
 stemforge_options stemforge_options_default(void) {
-    return (stemforge_options){.batch_max = PLACES_DEFAULT};
+    const follow_limits l = FOLLOW_LIMITS;
+    return (stemforge_options){.batch_max = PLACES_DEFAULT,
+                               .follow_seconds_max = l.seconds_max,
+                               .follow_tempo_sure = l.tempo_sure,
+                               .follow_chords_sure = l.chords_sure};
 }
 
 bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
@@ -73,12 +78,24 @@ static void plain_arithmetic(fenv_t *kept) {
     fesetenv(FE_DFL_ENV);
 }
 
+static status check_follow(const stemforge_options *o, err *e) {
+    if (!(o->follow_seconds_max >= 0.1 && o->follow_seconds_max <= FOLLOW_LIMITS.seconds_max))
+        return err_field(e, "follow_seconds_max", "expected 0.1 to %g, found %g",
+                         FOLLOW_LIMITS.seconds_max, o->follow_seconds_max);
+    if (!(o->follow_tempo_sure >= 0 && o->follow_tempo_sure <= 1))
+        return err_field(e, "follow_tempo_sure", "expected 0 to 1, found %g", o->follow_tempo_sure);
+    if (!(o->follow_chords_sure >= 0 && o->follow_chords_sure <= 1))
+        return err_field(e, "follow_chords_sure", "expected 0 to 1, found %g",
+                         o->follow_chords_sure);
+    return OK;
+}
+
 static status check_options(const stemforge_options *o, err *e) {
     if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
     if (o->batch_max < 0 || o->batch_max > PLACES_MAX)
         return err_field(e, "batch_max", "expected 0 to %d, found %d", PLACES_MAX, o->batch_max);
     int kind = (int)o->weights;
-    if (kind >= (int)WEIGHTS_AS_STORED && kind <= (int)WEIGHTS_Q4) return OK;
+    if (kind >= (int)WEIGHTS_AS_STORED && kind <= (int)WEIGHTS_Q4) return check_follow(o, e);
     return err_field(e, "weights", "expected stored, f32, bf16, q8 or q4 (0 to %d), found %d",
                      (int)WEIGHTS_Q4, kind);
 }
@@ -122,6 +139,7 @@ static status open_model(stemforge_engine *g, const stemforge_options *o, bool g
 
 static status open_engine(stemforge_engine *g, const stemforge_options *o, err *e) {
     bool gpu_only;
+    g->follow = (follow_limits){o->follow_seconds_max, o->follow_tempo_sure, o->follow_chords_sure};
     status rc = open_device(g, o->device, &gpu_only, e);
     if (!rc) rc = open_compute(g, o, e);
     if (rc) return rc;
@@ -310,7 +328,7 @@ static void stand_in(stemforge_request *r) {
 static status settle_recording(request *q, err *e) {
     stemforge_request *r = &q->settled;
     if (!r->follow_count) return OK;
-    if (r->recording || r->recording_image) return followed_open(&q->followed, r, e);
+    if (r->recording || r->recording_image) return followed_open(&q->followed, r, &q->g->follow, e);
     if (!q->look) return err_field(e, "recording", "expected a recording to follow, found none");
     stand_in(r);
     return OK;

@@ -14,9 +14,10 @@ bool followed_asks(const stemforge_request *r, const char *what) {
     return false;
 }
 
-static status read_recording(file_clip *clip, const stemforge_request *r, err *e) {
+static status read_recording(file_clip *clip, const stemforge_request *r, const follow_limits *l,
+                             err *e) {
     file_limits limits = file_limits_default();
-    limits.seconds_max = FOLLOW_SECONDS_MAX;
+    limits.seconds_max = l->seconds_max;
     const bytes image = {r->recording_image, r->recording_size};
     status rc =
         image.p ? file_decode(clip, image, &limits, e) : file_read(clip, r->recording, &limits, e);
@@ -47,15 +48,14 @@ static status lay_beats(followed *f, const judged *j, size_t *lead, size_t *n, e
     return OK;
 }
 
-static status check_tempo(const judged *j, err *e) {
-    if (j->beats.bpm > 0 && j->beats.n > (size_t)j->beats_per_bar &&
-        j->beats.sure >= FOLLOW_TEMPO_SURE)
+static status check_tempo(const judged *j, double sure, err *e) {
+    if (j->beats.bpm > 0 && j->beats.n > (size_t)j->beats_per_bar && j->beats.sure >= sure)
         return OK;
     return err_field(
         e, "follow",
         "expected a recording whose beats are sure (%.2f of 1 or more), found %.2f: give "
         "a tempo, or one with a clearer beat",
-        FOLLOW_TEMPO_SURE, j->beats.bpm > 0 ? j->beats.sure : 0);
+        sure, j->beats.bpm > 0 ? j->beats.sure : 0);
 }
 
 // --- chords
@@ -69,12 +69,12 @@ static double sure_share(const judged *j) {
     return sounds ? (double)sure / (double)sounds : 0;
 }
 
-static status check_chords(double sure, err *e) {
-    if (sure >= FOLLOW_CHORDS_SURE) return OK;
+static status check_chords(double sure, double wanted, err *e) {
+    if (sure >= wanted) return OK;
     return err_field(e, "follow",
                      "expected a recording with sure chords in %.0f%% of its bars or more, found "
                      "%.0f%%: name the chords and leave \"chords\" out",
-                     FOLLOW_CHORDS_SURE * 100, sure * 100);
+                     wanted * 100, sure * 100);
 }
 
 // Whether a pitch class lies in a key.
@@ -111,9 +111,10 @@ static size_t lay_chords(followed *f, const judged *j, size_t lead) {
 
 // --- the request
 
-static status follow_tempo(followed *f, stemforge_request *r, const judged *j, err *e) {
+static status follow_tempo(followed *f, stemforge_request *r, const judged *j,
+                           const follow_limits *l, err *e) {
     size_t lead, n;
-    status rc = check_tempo(j, e);
+    status rc = check_tempo(j, l->tempo_sure, e);
     if (!rc) rc = lay_beats(f, j, &lead, &n, e);
     if (rc) return rc;
     double whole = floor(j->beats.bpm + 0.5); // captions have whole numbers; the beats are exact
@@ -126,7 +127,7 @@ static status follow_tempo(followed *f, stemforge_request *r, const judged *j, e
     f->heard.bars = j->bars;
     if (!followed_asks(r, "chords")) return OK;
     f->heard.chords_sure = sure_share(j);
-    rc = check_chords(f->heard.chords_sure, e);
+    rc = check_chords(f->heard.chords_sure, l->chords_sure, e);
     if (rc) return rc;
     r->chord_count = lay_chords(f, j, lead);
     r->chords = f->chord;
@@ -136,7 +137,8 @@ static status follow_tempo(followed *f, stemforge_request *r, const judged *j, e
     return OK;
 }
 
-static status measure(followed *f, stemforge_request *r, const file_clip *clip, err *e) {
+static status measure(followed *f, stemforge_request *r, const file_clip *clip,
+                      const follow_limits *l, err *e) {
     if (r->seconds < 0 && !length_bars(r) && !(r->more_seconds > 0))
         r->seconds = (double)clip->frames / clip->rate;
     if (!followed_asks(r, "tempo")) return OK;
@@ -144,7 +146,7 @@ static status measure(followed *f, stemforge_request *r, const file_clip *clip, 
     const judge_hint hint = {.bpm = r->bpm, .beats_per_bar = meter_of(r->meter)->quarters};
     status rc = judge_open(&j, clip->x, clip->frames, clip->channels, clip->rate, &hint, e);
     if (rc) return rc;
-    rc = follow_tempo(f, r, &j, e);
+    rc = follow_tempo(f, r, &j, l, e);
     if (!rc && j.has_key) chords_key_text(f->key, j.key);
     if (!rc && j.has_key) f->heard.key = f->key;
     if (!rc && j.has_key && !r->key && followed_asks(r, "chords")) r->key = f->key;
@@ -152,13 +154,13 @@ static status measure(followed *f, stemforge_request *r, const file_clip *clip, 
     return rc;
 }
 
-status followed_open(followed **out, stemforge_request *r, err *e) {
+status followed_open(followed **out, stemforge_request *r, const follow_limits *l, err *e) {
     file_clip clip = {0};
     followed *f = mem_calloc(1, sizeof *f);
     *out = NULL;
     if (!f) return err_set(e, ERR_OOM, "no memory for a recording");
-    status rc = read_recording(&clip, r, e);
-    if (!rc) rc = measure(f, r, &clip, e);
+    status rc = read_recording(&clip, r, l, e);
+    if (!rc) rc = measure(f, r, &clip, l, e);
     file_clip_deinit(&clip);
     if (rc)
         followed_close(f);

@@ -29,10 +29,10 @@ static bool is_sound(const char *type) {
            strncmp(type, "binary/octet-stream", 19) == 0;
 }
 
-static status check(const char *key, const blob_info *info, err *e) {
-    if (info->size > RECORDING_BYTES_MAX)
+static status check(const char *key, const blob_info *info, int64_t most, err *e) {
+    if (info->size > most)
         return err_set(e, ERR_LIMIT, "expected a recording of at most %lld MiB, %s has %lld bytes",
-                       (long long)(RECORDING_BYTES_MAX >> 20), key, (long long)info->size);
+                       (long long)(most >> 20), key, (long long)info->size);
     if (info->size < 1) return err_set(e, ERR_FORMAT, "expected a recording, %s is empty", key);
     if (!is_sound(info->type))
         return err_set(e, ERR_FORMAT, "expected a recording (audio/...), %s is %.40s", key,
@@ -41,19 +41,19 @@ static status check(const char *key, const blob_info *info, err *e) {
 }
 
 status recording_fetch(buf *out, blob_store *s, const char *audio_file_id,
-                       bool (*stopped)(void *arg), void *arg, err *e) {
+                       const recording_limits *l, bool (*stopped)(void *arg), void *arg, err *e) {
     char key[BLOB_KEY_MAX + 1];
     blob_info info = {0};
     double began = os_seconds();
     status rc = find(key, sizeof key, &info, s, audio_file_id, e);
-    if (!rc) rc = check(key, &info, e);
+    if (!rc) rc = check(key, &info, l->bytes_max, e);
     for (int64_t at = 0; !rc && at < info.size;) {
         size_t before = out->n;
         if (stopped(arg)) return err_set(e, ERR_CANCELED, "stopped while fetching %s", key);
-        if (os_seconds() - began > RECORDING_SECONDS_MAX)
+        if (os_seconds() - began > l->seconds_max)
             return err_set(e, ERR_LIMIT,
                            "expected all of %s within %.0f s, found %lld of %lld bytes", key,
-                           RECORDING_SECONDS_MAX, (long long)at, (long long)info.size);
+                           l->seconds_max, (long long)at, (long long)info.size);
         rc = blob_get(s, key, at, MIN(PIECE, info.size - at), out, e);
         if (!rc) rc = buf_status(out, e);
         if (!rc && out->n == before)

@@ -16,6 +16,7 @@
 #include "service/metrics.h"
 #include "service/outbox.h"
 #include "service/pace.h"
+#include "service/recording.h"
 #include "service/upkeep.h"
 #include "stemforge.h"
 #include "store/blob.h"
@@ -34,6 +35,7 @@ typedef struct {
     int64_t lease_ms; // as in the source's config
     int64_t beat_ms;  // between renewals, which also hear of cancellations; 0: a third of lease_ms
     double job_seconds_max;     // a job that runs longer fails ("timeout")
+    recording_limits recording; // of what jobs follow
     double storage_seconds_max; // a finished stem that could not be stored for longer fails its job
 } worker_config;
 

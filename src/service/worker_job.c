@@ -320,7 +320,8 @@ static status fetch_recording(run *x, buf *out, err *e) {
     int64_t start = os_clock_ns();
     for (int tries = 0;;) {
         buf_clear(out);
-        status rc = recording_fetch(out, w->config.blobs, x->j->audio_file_id, stopped, x, e);
+        status rc = recording_fetch(out, w->config.blobs, x->j->audio_file_id, &w->config.recording,
+                                    stopped, x, e);
         double waited = (double)(os_clock_ns() - start) / NS;
         bool away = rc == ERR_BUSY || rc == ERR_IO;
         if (!away || waited > w->config.storage_seconds_max) return rc;
@@ -335,7 +336,7 @@ static status fetch_recording(run *x, buf *out, err *e) {
 static status make(run *x, const bool *skip, err *why) {
     stemforge_request q = x->r->ask;
     buf recording;
-    buf_init(&recording, (size_t)RECORDING_BYTES_MAX);
+    buf_init(&recording, (size_t)x->w->config.recording.bytes_max);
     q.seed = x->j->seed;
     q.skip = skip;
     stemforge_events ev = {

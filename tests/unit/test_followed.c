@@ -43,6 +43,8 @@ static void record(buf *out, const float *x, int64_t n) {
     cr_assert_eq(file_encode(out, FILE_WAV16, x, n, 1, RATE, NULL, NULL), OK);
 }
 
+static const follow_limits limits = {600, 0.5, 0.35}; // as docs/OPERATIONS.md has them
+
 static stemforge_request follow_request(const buf *image) {
     stemforge_request r = stemforge_request_default();
     r.follow = both, r.follow_count = 2;
@@ -60,7 +62,7 @@ Test(followed, beats_and_chords_of_a_recording_become_the_requests, .timeout = 1
         stemforge_request r = follow_request(&image);
         followed *f;
         err e = {0};
-        cr_assert_eq(followed_open(&f, &r, &e), OK, "%s", e.text);
+        cr_assert_eq(followed_open(&f, &r, &limits, &e), OK, "%s", e.text);
         cr_assert_float_eq(r.bpm, songs[s].bpm, 3);
         cr_assert_float_eq(r.seconds, 20, 1e-9);
         cr_assert_leq(r.beats[0], 0, "the first bar line is not after the beginning");
@@ -98,12 +100,35 @@ Test(followed, a_recording_without_sure_beats_fails_with_that_reason) {
         stemforge_request r = follow_request(&image);
         followed *f;
         err e = {0};
-        cr_assert_eq(followed_open(&f, &r, &e), ERR_ARG);
+        cr_assert_eq(followed_open(&f, &r, &limits, &e), ERR_ARG);
         cr_assert(!f && !strcmp(e.where, "follow"), "%s", e.text);
         cr_assert(strstr(e.text, noise ? "sure" : "beats are sure"), "%s", e.text);
         buf_deinit(&image);
     }
     mem_free(x);
+}
+
+Test(followed, limits_say_how_long_and_how_sure_a_recording_must_be, .timeout = 120) {
+    const song s = {107.3, 0.4, 0};
+    const struct {
+        follow_limits l;
+        const char *where, *why;
+    } strict[] = {{{5, 0, 0}, "recording", "5"},
+                  {{600, 1, 0}, "follow", "beats are sure (1.00 of 1"},
+                  {{600, 0, 1.01}, "follow", "sure chords in 101%"}};
+    int64_t n = 12 * RATE;
+    float *x = play(&s, n);
+    buf image;
+    record(&image, x, n);
+    for (size_t i = 0; i < ARRAY_LEN(strict); i++) {
+        stemforge_request r = follow_request(&image);
+        followed *f;
+        err e = {0};
+        cr_assert_neq(followed_open(&f, &r, &strict[i].l, &e), OK, "%zu", i);
+        cr_assert(!strcmp(e.where, strict[i].where) && strstr(e.text, strict[i].why), "%s: %s",
+                  e.where, e.text);
+    }
+    buf_deinit(&image), mem_free(x);
 }
 
 Test(followed, what_is_no_sound_is_refused_as_the_recording) {
@@ -115,13 +140,13 @@ Test(followed, what_is_no_sound_is_refused_as_the_recording) {
         r.recording_image = bad[i], r.recording_size = strlen(bad[i]);
         followed *f;
         err e = {0};
-        cr_assert_neq(followed_open(&f, &r, &e), OK);
+        cr_assert_neq(followed_open(&f, &r, &limits, &e), OK);
         cr_assert(!f && !strcmp(e.where, "recording"), "%s: %s", e.where, e.text);
     }
     stemforge_request r = stemforge_request_default();
     r.follow = both, r.follow_count = 1, r.recording = "/nowhere/song.wav";
     followed *f;
-    cr_assert_eq(followed_open(&f, &r, NULL), ERR_NOT_FOUND);
+    cr_assert_eq(followed_open(&f, &r, &limits, NULL), ERR_NOT_FOUND);
     cr_assert_null(f);
 }
 
