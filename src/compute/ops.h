@@ -127,8 +127,8 @@ typedef struct {
 void op_attend_rows(compute *c, const attend_rows_shape *s, const attend_rows_args *a);
 // The values that op_attend_lay fills for len rows, of keys as of values.
 size_t attend_rows_values(const attend_rows_shape *s, int64_t len);
-// Lays rows of keys and values [len, kv_heads * dh] for op_attend_rows: head by head, keys as rows
-// [len, dh], values in chain.h's panels of the matrix [dh, len].
+// Lays rows of keys and values [len, kv_heads * dh] for op_attend_rows: head by head, keys in
+// panels of sixteen rows, values in chain.h's panels of the matrix [dh, len].
 void op_attend_lay(compute *c, const attend_rows_shape *s, float *to_k, float *to_v, const float *k,
                    const float *v, int64_t len);
 

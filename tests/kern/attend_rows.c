@@ -12,7 +12,7 @@
 #define ROWS_MAX 29
 #define WIDTH (HEADS / SHARED * DH_MAX)
 static float q[ROWS_MAX * HEADS * DH_MAX], k[LEN_MAX * WIDTH], v[LEN_MAX * WIDTH];
-static float cache[2][LEN_MAX * WIDTH], laid[2][LEN_MAX * WIDTH];
+static float cache[2][LEN_MAX * WIDTH], laid[2][(LEN_MAX + 15) / 16 * 16 * WIDTH];
 static float want[ROWS_MAX * HEADS * DH_MAX], got[ROWS_MAX * HEADS * DH_MAX];
 
 // Into want.

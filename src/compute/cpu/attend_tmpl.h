@@ -1,5 +1,9 @@
 // attend_tmpl.h - template: attention over keys and values of f32 or bf16, one head a call.
 
+#if !defined(SCORE_ROWS)
+#error "define SCORE_ROWS before attend_tmpl.h, as kern_avx2.c does"
+#endif
+
 // Distance in bytes at which keys and values are prefetched. 12 KiB: about the best of 4 to 32 KiB
 // for bf16 on Zen 5.
 #define KV_AHEAD ((size_t)12 << 10)
@@ -75,6 +79,71 @@ static float FN(scores)(float *s, const float *q, const kv_rows *k, float scale,
     return scores_as(s, q, k, scale, bias, DT_BF16);
 }
 
+// ---- many queries ----
+
+// Lanes of a vector are keys here, and dot16's lanes are sums of their own, so nothing is added
+// across a vector. The level says how many queries go together: SCORE_ROWS.
+
+// The sums of dot16's lanes j and j + 8, added, of nx queries with sixteen keys.
+INLINE void lane_sums(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
+                      const int nx) {
+    f32x16 high[SCORE_ROWS];
+    UNROLLED
+    for (int i = 0; i < nx; i++) sum[i] = high[i] = v_set(0.0f);
+    for (int64_t d = j; d < a->dh; d += 16) {
+        f32x16 key = v_load(k + d * 16);
+        UNROLLED
+        for (int i = 0; i < nx; i++) sum[i] = v_fma(key, v_set(q[i * a->ldq + d]), sum[i]);
+        if (d + 8 >= a->dh) break;
+        key = v_load(k + (d + 8) * 16);
+        UNROLLED
+        for (int i = 0; i < nx; i++) high[i] = v_fma(key, v_set(q[i * a->ldq + d + 8]), high[i]);
+    }
+    UNROLLED
+    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], high[i]);
+}
+
+// The same of lanes j, j + 4, j + 8 and j + 12.
+INLINE void lane_sums4(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
+                       const int nx) {
+    f32x16 other[SCORE_ROWS];
+    lane_sums(sum, k, a, q, j, nx);
+    lane_sums(other, k, a, q, j + 4, nx);
+    UNROLLED
+    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], other[i]);
+}
+
+// The same of the lanes of one parity: j is 0 or 1.
+INLINE void lane_sums8(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
+                       const int nx) {
+    f32x16 other[SCORE_ROWS];
+    lane_sums4(sum, k, a, q, j, nx);
+    lane_sums4(other, k, a, q, j + 2, nx);
+    UNROLLED
+    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], other[i]);
+}
+
+// Scores of nx queries from row `from` on with the sixteen keys from j on.
+INLINE void score_some(const query_rows *a, int64_t from, int64_t j, const int nx) {
+    const float *q = a->q + from * a->ldq, *k = a->k + j * a->dh;
+    f32x16 even[SCORE_ROWS], odd[SCORE_ROWS];
+    lane_sums8(even, k, a, q, 0, nx);
+    lane_sums8(odd, k, a, q, 1, nx);
+    UNROLLED
+    for (int i = 0; i < nx; i++) v_store(a->s + (from + i) * a->lds + j, v_add(even[i], odd[i]));
+}
+
+// A panel of keys stays in the first-level cache for all queries.
+static void FN(score_rows)(const query_rows *a) {
+    for (int64_t j = 0; j < a->len; j += 16) {
+        int64_t i = 0;
+        for (; i + SCORE_ROWS <= a->n; i += SCORE_ROWS) score_some(a, i, j, SCORE_ROWS);
+        for (; i < a->n; i++) score_some(a, i, j, 1);
+    }
+}
+
+// ---- weights ----
+
 static float FN(scale_scores)(float *s, int64_t len, float scale) {
     f32x16 top = v_set(-INFINITY), by = v_set(scale);
     int64_t j = 0;
@@ -149,6 +218,7 @@ static void FN(weigh)(float *out, const float *s, const kv_rows *v, float by) {
 }
 
 static const kern_attention FN(attention) = {
+    .score_rows = FN(score_rows),
     .scores = FN(scores),
     .scale = FN(scale_scores),
     .softmax = FN(softmax),

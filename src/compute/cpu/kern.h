@@ -74,7 +74,20 @@ typedef struct {
     int64_t dh, len;
 } kv_rows;
 
+// Some queries, and the keys of one head in panels of sixteen: value d of key j lies at
+// k[(j/16 * dh + d) * 16 + j%16].
 typedef struct {
+    float *s; // of query i from s + i*lds on; lds: a multiple of 16, at least len
+    int64_t lds;
+    const float *q; // query i at q + i*ldq
+    int64_t ldq, n;
+    const float *k;
+    int64_t dh, len;
+} query_rows;
+
+typedef struct {
+    // s_i[j] = dot16(q_i, k_j, dh), and values without a meaning up to a multiple of 16.
+    void (*score_rows)(const query_rows *a);
     // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias). s is filled up to a multiple of 16
     // with -inf. Returns max16 of s.
     float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);

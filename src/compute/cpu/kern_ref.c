@@ -241,6 +241,16 @@ static float scores(float *s, const float *q, const kv_rows *k, float scale, con
     return max16(lane);
 }
 
+static void score_rows(const query_rows *a) {
+    for (int64_t i = 0; i < a->n; i++)
+        for (int64_t j = 0; j < (a->len + 15) / 16 * 16; j++) {
+            const float *k = a->k + j / 16 * a->dh * 16 + j % 16, *q = a->q + i * a->ldq;
+            float lane[16] = {0};
+            for (int64_t d = 0; d < a->dh; d++) lane[d % 16] = fmaf(q[d], k[d * 16], lane[d % 16]);
+            a->s[i * a->lds + j] = sum16(lane);
+        }
+}
+
 static float scale_scores(float *s, int64_t len, float scale) {
     float lane[16];
     for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
@@ -402,7 +412,11 @@ void kern_init_ref(kern_table *k) {
     *k = (kern_table){
         .products = {.dots = dots, .finish = finish},
         .packed = {.dots = qdots},
-        .attention = {.scores = scores, .scale = scale_scores, .softmax = softmax, .weigh = weigh},
+        .attention = {.score_rows = score_rows,
+                      .scores = scores,
+                      .scale = scale_scores,
+                      .softmax = softmax,
+                      .weigh = weigh},
         .packed_attention = {.scores = qscores, .weigh = qweigh},
         .norms = {.layer_norm = layer_norm, .rms_norm = rms_norm},
         .rows = {.quantise = quantise,

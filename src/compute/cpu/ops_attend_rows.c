@@ -1,28 +1,31 @@
 // ops_attend_rows.c - op_attend_rows of ops.h: attention of many rows over the same keys.
 //
-// A tile of query rows times the keys of a head is a product as op_linear has them, and the
-// weighted sum of the values one as chain.h has them: both orders are those of op_attend, so the
-// bits are too.
+// A tile of query rows times the keys of a head goes by score_rows, and the weighted sum of the
+// values is a product as chain.h has them: both orders are those of op_attend, so the bits are too.
 #include <assert.h>
 
 #include "compute/cpu/compute.h"
 
 #define LANES 16
-// Query rows that go together: two of AVX-512's tiles, and their scores stay in the L2 cache.
+// Query rows that go together: their scores stay in the L2 cache.
 #define TILE 12
 _Static_assert(TILE <= KVPACK_HEADS, "a thread has room for the scores of a tile");
 
-static int64_t value_panels(const attend_rows_shape *s) {
-    return (s->dh + LANES - 1) / LANES;
+static int64_t panels_of(int64_t n) {
+    return (n + LANES - 1) / LANES;
 }
 
-// Values of one head of v.
+// Values of one head of k, and of v.
+static int64_t head_keys(const attend_rows_shape *s, int64_t len) {
+    return panels_of(len) * LANES * s->dh;
+}
+
 static int64_t head_values(const attend_rows_shape *s, int64_t len) {
-    return value_panels(s) * LANES * len;
+    return panels_of(s->dh) * LANES * len;
 }
 
 size_t attend_rows_values(const attend_rows_shape *s, int64_t len) {
-    return (size_t)(s->kv_heads * head_values(s, len));
+    return (size_t)(s->kv_heads * MAX(head_keys(s, len), head_values(s, len)));
 }
 
 // ---- laying ----
@@ -34,10 +37,17 @@ typedef struct {
     int64_t len;
 } lay_fork;
 
-static void lay_value(const lay_fork *f, float *head, const float *row, int64_t j) {
+// Row `at` of keys goes into lane at % 16 of its panel; behind the last row lanes are zero.
+static void lay_key(const lay_fork *f, float *head, const float *row, int64_t at) {
     int64_t dh = f->s->dh;
-    for (int64_t p = 0; p < value_panels(f->s); p++) {
-        float *to = head + (p * f->len + j) * LANES;
+    float *to = head + at / LANES * LANES * dh + at % LANES;
+    for (int64_t d = 0; d < dh; d++) to[d * LANES] = row ? row[d] : 0;
+}
+
+static void lay_value(const lay_fork *f, float *head, const float *row, int64_t at) {
+    int64_t dh = f->s->dh;
+    for (int64_t p = 0; p < panels_of(dh); p++) {
+        float *to = head + (p * f->len + at) * LANES;
         int64_t n = MIN(LANES, dh - p * LANES);
         memcpy(to, row + p * LANES, (size_t)n * sizeof *to);
         for (int64_t i = n; i < LANES; i++) to[i] = 0;
@@ -47,13 +57,14 @@ static void lay_value(const lay_fork *f, float *head, const float *row, int64_t 
 static void lay_part(void *arg, int part, int parts, int thread) {
     const lay_fork *f = arg;
     const attend_rows_shape *s = f->s;
-    span rows = span_of(f->len, 1, part, parts);
+    span rows = span_of(panels_of(f->len) * LANES, LANES, part, parts);
     (void)thread;
-    for (int64_t j = rows.from; j < rows.to; j++) {
-        for (int64_t h = 0; h < s->kv_heads; h++) {
+    for (int64_t h = 0; h < s->kv_heads; h++) {
+        float *k = f->to_k + h * head_keys(s, f->len), *v = f->to_v + h * head_values(s, f->len);
+        for (int64_t j = rows.from; j < rows.to; j++) {
             int64_t at = (j * s->kv_heads + h) * s->dh;
-            memcpy(f->to_k + (h * f->len + j) * s->dh, f->k + at, (size_t)s->dh * sizeof(float));
-            lay_value(f, f->to_v + h * head_values(s, f->len), f->v + at, j);
+            lay_key(f, k, j < f->len ? f->k + at : NULL, j);
+            if (j < f->len) lay_value(f, v, f->v + at, j);
         }
     }
 }
@@ -79,17 +90,14 @@ static void weigh_keys(const rows_fork *f, float *scores, float *by, const float
     const kern_table *t = &f->c->k;
     const attend_rows_shape *s = f->s;
     int64_t len = f->a->len, lds = f->c->scores_max;
-    t->products.dots(&(dots_args){.out = scores,
-                                  .ldo = lds,
-                                  .w = k,
-                                  .type = DT_F32,
-                                  .ldw = s->dh,
-                                  .rows = len,
-                                  .x = q,
-                                  .ldx = s->heads * s->dh,
-                                  .n = n,
-                                  .cols = s->dh,
-                                  .cached = true});
+    t->attention.score_rows(&(query_rows){.s = scores,
+                                          .lds = lds,
+                                          .q = q,
+                                          .ldq = s->heads * s->dh,
+                                          .n = n,
+                                          .k = k,
+                                          .dh = s->dh,
+                                          .len = len});
     for (int64_t i = 0; i < n; i++) {
         float max = t->attention.scale(scores + i * lds, len, s->scale);
         by[i] = 1.0f / t->attention.softmax(scores + i * lds, len, max);
@@ -103,7 +111,8 @@ static void attend_tile(const rows_fork *f, int64_t h, int64_t at, float *scores
     int64_t from = at * TILE, n = MIN(TILE, a->n - from), ld = s->heads * s->dh;
     int64_t shared = h / (s->heads / s->kv_heads);
     float by[TILE], *out = a->out + from * ld + h * s->dh;
-    weigh_keys(f, scores, by, a->q + from * ld + h * s->dh, a->k + shared * a->len * s->dh, n);
+    weigh_keys(f, scores, by, a->q + from * ld + h * s->dh, a->k + shared * head_keys(s, a->len),
+               n);
     f->c->k.codec.chain(&(chain_args){.y = out,
                                       .y_type = DT_F32,
                                       .ldy = ld,
