@@ -55,8 +55,15 @@ typedef struct {
     const float *x;
     int64_t frames, step; // frames of a step
     int channels;
+    bool alike; // two channels that are equal are filtered once
     biquad first, second;
 } meter;
+
+static bool are_alike(const float *x, int64_t frames, int channels) {
+    int64_t i = 0;
+    while (channels == 2 && i < frames && x[2 * i] == x[2 * i + 1]) i++;
+    return channels == 2 && i == frames;
+}
 
 static double lufs(double power) {
     return power > 0 ? OFFSET + DB_PER_OCTAVE * num_log2(power) : -1000;
@@ -75,10 +82,11 @@ static double gated_mean(const meter *m, double floor) {
         }
         double power = 0;
         for (int64_t i = at; i < end; i++) {
-            for (int c = 0; c < m->channels; c++) {
+            for (int c = 0; c < (m->alike ? 1 : m->channels); c++) {
                 double v = biquad_run(&m->first, &s[c][0], (double)m->x[i * m->channels + c]);
                 v = biquad_run(&m->second, &s[c][1], v);
                 power += v * v;
+                if (m->alike) power += v * v;
             }
         }
         step[steps++ % STEPS] = power;
@@ -100,6 +108,7 @@ double loudness_of(const float *x, int64_t frames, int channels, int rate) {
                .frames = frames,
                .step = (int64_t)(BLOCK_SECONDS / STEPS * rate + 0.5),
                .channels = channels,
+               .alike = are_alike(x, frames, channels),
                .first = shelf(rate),
                .second = high_pass(rate)};
     double loud = lufs(gated_mean(&m, LOUDNESS_SILENCE));

@@ -16,15 +16,15 @@
 #include "engine/device_choice.h"
 #include "engine/followed.h"
 #include "engine/metadata.h"
+#include "engine/options.h"
 #include "engine/papers.h"
 #include "engine/prompt.h"
 #include "engine/rests.h"
+#include "engine/together.h"
 #include "request/check.h"
 #include "request/length.h"
 #include "stemforge.h"
 
-#define PLACES_DEFAULT 16
-#define PLACES_MAX 1024
 #define WAV_MAX ((size_t)1 << 30)
 #define ITEMS_MAX (STEMFORGE_STEMS_MAX * STEMFORGE_TAKES_MAX)
 #define TAKE_STEP UINT64_C(0x9e3779b97f4a7c15) // from the seed of a take to that of the next
@@ -45,59 +45,17 @@ struct stemforge_engine {
     bool closing;
 };
 
-_Static_assert((int)STEMFORGE_WEIGHTS_Q4 == (int)WEIGHTS_Q4 &&
-                   (int)STEMFORGE_WEIGHTS_BF16 == (int)WEIGHTS_BF16,
-               "stemforge.h has the numbers of model/weights.h");
-
 const char *stemforge_version(void) {
     return STEMFORGE_VERSION;
 }
 
 // --- open and close
 
-stemforge_options stemforge_options_default(void) {
-    const follow_limits l = FOLLOW_LIMITS;
-    return (stemforge_options){.batch_max = PLACES_DEFAULT,
-                               .follow_seconds_max = l.seconds_max,
-                               .follow_tempo_sure = l.tempo_sure,
-                               .follow_chords_sure = l.chords_sure};
-}
-
-bool stemforge_weights_parse(const char *name, stemforge_weights *out) {
-    int type = WEIGHTS_AS_STORED;
-    while (type <= WEIGHTS_Q4 && strcmp(name, weights_type_name((weights_type)type)) != 0) type++;
-    if (type > WEIGHTS_Q4) return false;
-    *out = (stemforge_weights)type;
-    return true;
-}
-
 // The caller's rounding mode and flush-to-zero must not change a bit, here or in the threads that
 // are started from here. *kept gets them back by fesetenv.
 static void plain_arithmetic(fenv_t *kept) {
     fegetenv(kept);
     fesetenv(FE_DFL_ENV);
-}
-
-static status check_follow(const stemforge_options *o, err *e) {
-    if (!(o->follow_seconds_max >= 0.1 && o->follow_seconds_max <= FOLLOW_LIMITS.seconds_max))
-        return err_field(e, "follow_seconds_max", "expected 0.1 to %g, found %g",
-                         FOLLOW_LIMITS.seconds_max, o->follow_seconds_max);
-    if (!(o->follow_tempo_sure >= 0 && o->follow_tempo_sure <= 1))
-        return err_field(e, "follow_tempo_sure", "expected 0 to 1, found %g", o->follow_tempo_sure);
-    if (!(o->follow_chords_sure >= 0 && o->follow_chords_sure <= 1))
-        return err_field(e, "follow_chords_sure", "expected 0 to 1, found %g",
-                         o->follow_chords_sure);
-    return OK;
-}
-
-static status check_options(const stemforge_options *o, err *e) {
-    if (!o->model || !*o->model) return err_set(e, ERR_ARG, "no model was named");
-    if (o->batch_max < 0 || o->batch_max > PLACES_MAX)
-        return err_field(e, "batch_max", "expected 0 to %d, found %d", PLACES_MAX, o->batch_max);
-    int kind = (int)o->weights;
-    if (kind >= (int)WEIGHTS_AS_STORED && kind <= (int)WEIGHTS_Q4) return check_follow(o, e);
-    return err_field(e, "weights", "expected stored, f32, bf16, q8 or q4 (0 to %d), found %d",
-                     (int)WEIGHTS_Q4, kind);
 }
 
 // Smaller models fit into caches, so it does not matter how their weights are prefetched.
@@ -122,7 +80,7 @@ static status open_compute(stemforge_engine *g, const stemforge_options *o, err 
 
 // With the turn.
 static status open_model(stemforge_engine *g, const stemforge_options *o, bool gpu_only, err *e) {
-    int places = o->batch_max > 0 ? o->batch_max : PLACES_DEFAULT;
+    int places = o->batch_max > 0 ? o->batch_max : OPTIONS_PLACES;
     const family_options files = {.model = o->model,
                                   .weights = (weights_type)o->weights,
                                   .c = g->c,
@@ -157,7 +115,7 @@ static status open_with(engine_opener opener, stemforge_engine **out, const stem
     err unasked;
     if (!e) e = &unasked;
     *out = NULL;
-    status rc = check_options(o, e);
+    status rc = options_check(o, e);
     if (rc) return rc;
     stemforge_engine *g = mem_calloc(1, sizeof *g);
     if (!g) return err_set(e, ERR_OOM, "no memory for an engine");
@@ -431,10 +389,9 @@ static status tell(request *q, size_t stem, candidate *c, bool chosen, err *e) {
 }
 
 // Keeps the better one of a finished take and the best before it. The last one decides.
-static status deliver(request *q, take *t, err *e) {
-    candidate *c, **best = &q->best[t->stem];
-    status rc = hear(&c, q, t, e);
-    if (rc) return rc;
+static status deliver(request *q, const take *t, candidate *c, err *e) {
+    candidate **best = &q->best[t->stem];
+    status rc = OK;
     candidate *other = *best;
     bool better = !other || choice_is_better(c, other);
     *best = better ? c : other;
@@ -462,23 +419,61 @@ static void report(request *q) {
     for (size_t i = 0; i < q->r->stem_count && q->ev->progress; i++) report_stem(q, i);
 }
 
+// Takes that have ended, in the order of the batch.
+typedef struct {
+    request *q;
+    size_t n;
+    take *t[TOGETHER_MAX];
+    candidate *heard[TOGETHER_MAX]; // NULL: why says it
+    err why[TOGETHER_MAX];
+} ended;
+
+static void hear_one(void *arg, size_t k) {
+    ended *x = arg;
+    if (!x->why[k].code) x->why[k].code = hear(&x->heard[k], x->q, x->t[k], &x->why[k]);
+}
+
+// Waits for the next one, and takes those that ended with it along.
+static void wait_ended(ended *x, request *q) {
+    *x = (ended){.q = q};
+    for (int i, ms = WAIT_MS; x->n < TOGETHER_MAX; ms = 0, x->n++) {
+        i = batch_wait(q->g->b, &q->job, ms);
+        if (i < 0) return;
+        x->t[x->n] = q->items[i].t;
+        x->why[x->n] = q->items[i].why;
+    }
+}
+
+// After a failure the rest is only freed.
+static status deliver_ended(ended *x, err *e) {
+    status rc = OK;
+    for (size_t k = 0; k < x->n; k++) {
+        if (rc) {
+            choice_free(x->heard[k]);
+            continue;
+        }
+        rc = x->why[k].code;
+        if (rc) *e = x->why[k];
+        if (!rc) rc = deliver(x->q, x->t[k], x->heard[k], e);
+        if (rc) err_about(e, "%s", stem_name(x->q, x->t[k]));
+    }
+    return rc;
+}
+
+// Equally long stems end together, so they are heard together.
 static status follow(request *q, err *e) {
-    size_t left = q->job.count;
-    while (left) {
-        int i = batch_wait(q->g->b, &q->job, WAIT_MS);
+    status rc = OK;
+    for (size_t left = q->job.count; left && !rc;) {
+        ended x;
+        wait_ended(&x, q);
         report(q);
         if (q->ev->canceled && q->ev->canceled(q->ev->arg))
             return err_set(e, ERR_CANCELED, "canceled");
-        if (i < 0) continue;
-        left--;
-        const err *why = &q->items[i].why;
-        take *t = q->items[i].t;
-        if (why->code) *e = *why;
-        status rc = why->code ? why->code : deliver(q, t, e);
-        if (rc) err_about(e, "%s", stem_name(q, t));
-        if (rc) return rc;
+        left -= x.n;
+        together_run(x.n, compute_threads(q->g->c), hear_one, &x);
+        rc = deliver_ended(&x, e);
     }
-    return OK;
+    return rc;
 }
 
 static void request_close(request *q) {
