@@ -184,6 +184,10 @@ def facts_in_wav(tmp):
                 loops, _, _, kind, start, end, _, times = struct.unpack_from("<8I", found["smpl"], 28)
                 check((period, loops, kind, start, end, times) == (22675, 1, 0, 0, frames - 1, 0), f"{path.name}: smpl loops to {end} of {frames}")
                 check(unity == (60 if path == drums else 66), f"{path.name}: smpl root {unity}")
+    (path,) = generate(tmp / "heard", MINI, ["piano"], "--bpm", 113, "--chords", "Am F", "--bars", 2, "--seed", 5)
+    m, text = json.loads((tmp / "heard" / "recipe.json").read_text())["measured"]["piano"], chunks(path)["LIST"].decode(errors="replace")
+    for want in (f"heard {m['bpm']:.2f} bpm from", " ".join(m["chords"]) + ",", f"{m['type']} ", f"{m['lufs']:.1f} LUFS"):
+        check(want in text, f"the file says {text}, expected {want}")
     (path,) = generate(tmp / "none", TINY, ["drums"], "--duration", 1, "--seed", 1)
     check(not {"acid", "cue ", "smpl"} & set(chunks(path)), "no tempo was asked for, and the file says one")
 
