@@ -128,11 +128,11 @@ class Data:
                self._row("drums: tempo within 2 %, a factor of 1.25 searched", "", lambda r: pick(r, "near"), percent),
                self._row("drums: onset strength on the sixteenth grid", "", lambda r: pick(r, "grid"), plain),
                self._row("the same, spread evenly", "", lambda r: pick(r, "even"), plain),
-               self._row("chord agreement", "", lambda r: pick(r, "chord"), plain),
+               self._row("tone purity", "", lambda r: pick(r, "chord"), plain),
                f"| as a share of the true renders' | 95 % | {' | '.join(share(a, agreement[1]) for a in agreement)} |",
-               self._row("agreement with other chords: chance", "", lambda r: pick(r, "moved"), plain),
-               f"| agreement when the chords are withheld | chance | {plain(controls['withheld'])} | | |",
-               f"| agreement when other chords are asked for (with those) | chance | {plain(controls['others'])} ({plain(controls['others asked'])}) | | |",
+               self._row("purity with other chords: chance", "", lambda r: pick(r, "moved"), plain),
+               f"| purity when the chords are withheld | chance | {plain(controls['withheld'])} | | |",
+               f"| purity when other chords are asked for (with those) | chance | {plain(controls['others'])} ({plain(controls['others asked'])}) | | |",
                self._row("right stem type", "98 %", lambda r: pick(r, "type"), percent),
                self._row("right stem type, by the judge of clean renders", "stated", lambda r: pick(r, "plain"), percent),
                self._row("energy over 1.5 kHz in lines at multiples of 400 Hz", "< 3 %", lambda r: pick(r, "comb"), percent),
@@ -150,7 +150,7 @@ class Data:
                       f"| four 10 s stems on two threads, s | < 5 | {self.seconds:.1f} | | |"]  # fmt: skip
 
     def _by_stem(self):
-        out = ["| stem | right type: generated | renders | codec | chord agreement: generated | renders | codec | leak: generated | renders | codec |",
+        out = ["| stem | right type: generated | renders | codec | tone purity: generated | renders | codec | leak: generated | renders | codec |",
                "| --- |" + " --- |" * 9]  # fmt: skip
         for stem in music.STEMS:
             cells = [form(mean(pick(getattr(self, k), key, stem))) for key, form in (("type", percent), ("chord", plain), ("leak", percent))
@@ -228,7 +228,7 @@ def compare(columns, data):
     measures = {
         "drums: tempo within 2 %": lambda r: percent(mean(pick(r, "tempo"))),
         "drums: onset strength on the sixteenth grid": lambda r: plain(mean(pick(r, "grid"))),
-        "chord agreement": lambda r: plain(mean(pick(r, "chord"))),
+        "tone purity": lambda r: plain(mean(pick(r, "chord"))),
         "as a share of the true renders'": lambda r: share(mean(pick(r, "chord")), true),
         "right stem type": lambda r: percent(mean(pick(r, "type"))),
         "the same by the judge of clean renders": lambda r: percent(mean(pick(r, "plain"))),
