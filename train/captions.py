@@ -28,6 +28,8 @@ def words(rng, song):
         out.append("four on the floor")
     if (song.stem != "drums" or song.preset[2] == "drum machine") and rng.random() < 0.4:
         out.append(song.preset[2])
+    if hasattr(song, "groove") and rng.random() < 0.5:  # parts.Piece: who plays the same number plays together
+        out.append(f"groove {song.groove}")
     return out
 
 

@@ -51,11 +51,11 @@ def render(song, rng, seconds=SECONDS):
     return (x * (PEAK / peak)).astype(np.float32)
 
 
-def make(seed, index, **fixed):
-    """(song, samples, rng) number `index` of the endless seeded series."""
+def make(seed, index, kind=music.Song, **fixed):
+    """(song, samples, rng) number `index` of the endless seeded series; kind: music.Song or parts.Piece."""
     for attempt in range(10):
         rng = np.random.default_rng([seed, index, attempt])
-        song = music.Song(rng, **fixed)
+        song = kind(rng, **fixed)
         x = render(song, rng)
         if x is not None:
             return song, x, rng

@@ -9,6 +9,7 @@ afterwards is a moving average of the weights.  Stage decoder (decoder.py) goes 
 
 import argparse
 import os
+import signal
 import time
 
 import numpy as np
@@ -371,13 +372,16 @@ class Trainer:
             self.save()
 
     def run(self):
+        stop = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.append(1))
         begun, last = time.time() - self.spent, time.time()
         while True:
-            now = torch.tensor([time.time() - begun])
+            now = torch.tensor([time.time() - begun, float(len(stop))])
             self.group.reduce(now)
-            self.spent = float(now)
+            self.spent = float(now[0])
             progress = self.spent / (self.args.minutes * 60)
-            if progress >= 1:
+            if progress >= 1 or now[1] > 0:
                 break
             x = self.batch()
             losses = self.together(x, self.rate(progress))

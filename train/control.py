@@ -12,6 +12,7 @@ import numpy as np
 FRAME_RATE = 50
 FRAMES = 500
 BEATS_PER_BAR = 4
+METERS = {"4/4": (4, 1, 2), "3/4": (3, 1, 2), "6/8": (3, 1.5, 1.5)}  # quarter notes of a bar, of a felt beat, before the second of two chords
 DIMS = 12
 
 NOTE = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -60,22 +61,30 @@ def chord_part(chord):
                      third, seventh + altered], np.float32)
 
 
-def chord_at(chords, bar, per_bar=1):
-    return chords[int(np.floor(bar * per_bar + 1e-6)) % len(chords)] if chords else None
+def chord_at(chords, bar):
+    return chords[int(np.floor(bar + 1e-6)) % len(chords)] if chords else None
 
 
-def track(bpm, chords, start=0.0, frames=FRAMES, per_bar=1):
+def chord_of(chords, beat, meter="4/4", per_bar=1):
+    """The chord that sounds that many quarter notes into the piece; one or two a bar."""
+    quarters, _, half = METERS[meter]
+    bar = np.floor(beat / quarters + 1e-6)
+    second = per_bar == 2 and beat - bar * quarters + 1e-6 * quarters >= half
+    return chords[int(bar * per_bar + second) % len(chords)] if chords else None
+
+
+def track(bpm, chords, start=0.0, frames=FRAMES, meter="4/4", per_bar=1):
     """[frames, 12] control of a window that begins `start` seconds into the piece."""
     t = start + (np.arange(frames) + 0.5) / FRAME_RATE
     beat = t * bpm / 60
-    bar = beat / BEATS_PER_BAR
+    quarters, pulse, _ = METERS[meter]
     out = np.zeros((frames, DIMS), np.float32)
-    for at, turns in ((0, bar), (2, beat), (4, 4 * beat)):
+    for at, turns in ((0, beat / quarters), (2, beat / pulse), (4, 4 * beat)):
         out[:, at] = np.cos(2 * np.pi * turns)
         out[:, at + 1] = np.sin(2 * np.pi * turns)
     parts = {}
     for i in range(frames):
-        chord = chord_at(chords, bar[i], per_bar)
+        chord = chord_of(chords, beat[i], meter, per_bar)
         if chord not in parts:
             parts[chord] = chord_part(chord)
         out[i, 6:] = parts[chord]

@@ -4,10 +4,11 @@
   data.py tokenizer --work DIR                unigram vocabulary from 60,000 captions
   data.py codes     --work DIR --hours 20     clips through the codec, for the language model: WORK/codec.pt, or --model DIR's
 
-Every stage goes on where it was stopped.
+Every stage goes on where it was stopped.  --music wide draws clips from parts.py instead of music.py.
 """
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -19,19 +20,21 @@ import captions
 import clips
 import control
 import music
+import parts
 from shape import TEXT_TOKENS
 
 VOCAB = 768
 POOL_SEED, TEXT_SEED, CODE_SEED, HELD_OUT_SEED = 11, 12, 13, 99
 SHARD = 240
 WORKERS = min(16, os.cpu_count() or 1)
+KINDS = {"plain": music.Song, "wide": parts.Piece}
 
 
-def _pool_clip(index):
-    return (clips.make(POOL_SEED, index)[1] * 32767).astype(np.int16)
+def _pool_clip(index, kind):
+    return (clips.make(POOL_SEED, index, kind)[1] * 32767).astype(np.int16)
 
 
-def pool(work, hours):
+def pool(work, hours, kind):
     count = int(hours * 3600 / clips.SECONDS)
     path = os.path.join(work, "pool.npy")
     shape, begun, mark = (count, clips.SECONDS * clips.RATE), 0, path + ".at"
@@ -42,7 +45,7 @@ def pool(work, hours):
             begun = int(f.read())
     out = np.lib.format.open_memmap(path + ".part", "r+" if begun else "w+", np.int16, shape)
     with multiprocessing.Pool(WORKERS) as workers:
-        for i, x in enumerate(workers.imap(_pool_clip, range(begun, count), chunksize=8), begun):
+        for i, x in enumerate(workers.imap(functools.partial(_pool_clip, kind=kind), range(begun, count), chunksize=8), begun):
             out[i] = x
             if i % 100 == 99 or i == count - 1:
                 out.flush()
@@ -87,7 +90,7 @@ def _encode_shards(job):
     import torch
     import codec
     import folder
-    work, seed, shards, model = job
+    work, seed, shards, model, kind = job
     torch.set_num_threads(1)
     model = folder.codec_of(model) if model else codec.load(os.path.join(work, "codec.pt"))
     for shard in shards:
@@ -96,11 +99,11 @@ def _encode_shards(job):
             continue
         codes, controls, texts, info = [], [], [], []
         for base in range(0, SHARD, 8):
-            made = [clips.make(seed, shard * SHARD + base + i) for i in range(8)]
+            made = [clips.make(seed, shard * SHARD + base + i, kind) for i in range(8)]
             x = torch.from_numpy(np.stack([m[1] for m in made]))[:, None]
             codes.append(codec.encode(model, x, narrow=True).numpy().astype(np.int16))
             for song, _, rng in made:
-                controls.append(control.track(song.bpm, song.chords, song.start))
+                controls.append(song.control())
                 texts.append([captions.caption(rng, song) for _ in range(2)])
                 info.append(dict(stem=song.stem, style=song.style, bpm=song.bpm, start=song.start,
                                  chords=[control.spell(c) for c in song.chords]))
@@ -109,10 +112,10 @@ def _encode_shards(job):
         os.rename(path + ".part.npz", path)
 
 
-def codes(work, hours, seed, first=0, model=None):
+def codes(work, hours, seed, first=0, model=None, kind=music.Song):
     os.makedirs(os.path.join(work, "codes"), exist_ok=True)
     shards = max(1, round(hours * 3600 / clips.SECONDS / SHARD))
-    jobs = [(work, seed, range(first + i, first + shards, WORKERS), model) for i in range(WORKERS)]
+    jobs = [(work, seed, range(first + i, first + shards, WORKERS), model, kind) for i in range(WORKERS)]
     started = time.time()
     with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
         workers.map(_encode_shards, jobs)
@@ -127,14 +130,15 @@ def main():
     args.add_argument("--seed", type=int, default=CODE_SEED)
     args.add_argument("--first", type=int, default=0)
     args.add_argument("--model", help="codes: the folder whose codec encodes, instead of WORK/codec.pt")
+    args.add_argument("--music", choices=list(KINDS), default="plain")
     got = args.parse_args()
     os.makedirs(got.work, exist_ok=True)
     if got.stage == "pool":
-        pool(got.work, got.hours)
+        pool(got.work, got.hours, KINDS[got.music])
     elif got.stage == "tokenizer":
         tokenizer(got.work)
     else:
-        codes(got.work, got.hours, got.seed, got.first, got.model)
+        codes(got.work, got.hours, got.seed, got.first, got.model, KINDS[got.music])
 
 
 if __name__ == "__main__":

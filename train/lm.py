@@ -6,13 +6,15 @@ and control, a few lose one of them or the chords.
 
   lm.py --work DIR --minutes 60 [--resume | --warm lm-before.pt] [--out lm.pt]
 
-LM=large in the environment makes the larger shape (shape.py).  On a GPU say --world 1 and a larger --batch.
+LM=wide and LM=large in the environment make larger shapes (shape.py); --warm goes from fewer layers to more.  On a GPU say
+--world 1 and a larger --batch.  The state is written every few minutes and when the process is told to stop; --resume goes on from it.
 """
 
 import argparse
 import glob
 import json
 import os
+import signal
 import time
 
 import numpy as np
@@ -22,6 +24,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 import control
+import deepen
 import model as lm
 import ranks
 
@@ -171,17 +174,21 @@ def worker(rank, world, args):
             adam.load_state_dict(saved["adam"])
         step, spent = saved["step"], saved["spent"]
     elif args.warm:
-        model.load_state_dict(torch.load(os.path.join(args.work, args.warm), map_location="cpu", weights_only=False)["model"])
+        deepen.begin(model, torch.load(os.path.join(args.work, args.warm), map_location="cpu", weights_only=False)["model"], args.warm)
+    stop = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.append(1))
     rng = np.random.default_rng([17, rank, step])
     begun, last, last_step = time.time() - spent, time.time(), step
-    smooth = None
+    smooth, saved_at = None, time.time()
     while True:
-        now = torch.tensor([time.time() - begun])
+        now = torch.tensor([time.time() - begun, float(len(stop))])
         if world > 1:
             dist.all_reduce(now)
             now /= world
-        progress = float(now) / (args.minutes * 60)
-        if progress >= 1:
+        spent = min(float(now[0]), args.minutes * 60)
+        progress = spent / (args.minutes * 60)
+        if progress >= 1 or now[1] > 0:
             break
         shape = min(1, (step + 1) / 30) * (1 if progress < args.hold else max(0.02, (1 - progress) / (1 - args.hold)))
         for group in adam.param_groups:
@@ -213,14 +220,17 @@ def worker(rank, world, args):
         if rank == 0 and step % 25 == 0:
             speed = (step - last_step) * args.batch * world * lm.FRAMES / (time.time() - last)
             last, last_step = time.time(), step
-            print(f"step {step} {float(now) / 60:.1f} min loss {smooth:.3f} grad {norm:.2f} {speed:.0f} positions/s, {len(clips.codes) * world} clips", flush=True)
+            print(f"step {step} {spent / 60:.1f} min loss {smooth:.3f} grad {norm:.2f} {speed:.0f} positions/s, {len(clips.codes) * world} clips", flush=True)
         if rank == 0 and step % args.every == 0:
             if held.codes:
                 report(model, held)
-            save(path, model, muon, adam, step, float(now))
+        if rank == 0 and time.time() - saved_at > 60 * args.save:
+            save(path, model, muon, adam, step, spent)
+            saved_at = time.time()
     if rank == 0:
-        report(model, held)
-        save(path, model, muon, adam, step, args.minutes * 60)
+        save(path, model, muon, adam, step, spent)
+        if held.codes:
+            report(model, held)
 
 
 def save(path, model, muon, adam, step, spent):
@@ -261,13 +271,14 @@ def main():
     args.add_argument("--muon", type=float, default=1.0)
     args.add_argument("--hold", type=float, default=0.3)
     args.add_argument("--forget", type=float, default=0.6)
-    args.add_argument("--every", type=int, default=200)
+    args.add_argument("--every", type=int, default=200, help="steps between two measurements")
+    args.add_argument("--save", type=float, default=3, help="minutes between two states on disk")
     args.add_argument("--seed", type=int, default=13)
     args.add_argument("--held-seed", type=int, default=99)
     ranks.add_arguments(args, port=29521)
     args.add_argument("--out", default="lm.pt")
     args.add_argument("--resume", action="store_true")
-    args.add_argument("--warm", help="begin with the weights of this earlier model, whatever codec it was for")
+    args.add_argument("--warm", help="begin with the weights of this earlier model, whatever codec it was for, of as many layers or fewer")
     ranks.run(worker, args.parse_args())
 
 

@@ -213,6 +213,8 @@ def draw_chords(rng, root, minor, style):
 class Song:
     """What all stems of one request share."""
 
+    quarters = control.BEATS_PER_BAR  # of a bar
+
     def __init__(self, rng, stem=None, style=None, bpm=None, chords=None, key=None):
         self.style = style or str(rng.choice(list(STYLES)))
         self.stem = stem or weighted(rng, {"drums": 30, "bass": 14, "guitar": 13, "piano": 13, "synth": 11,
@@ -245,6 +247,18 @@ class Song:
         elif 0 < swing < 0.5 and step % 2 == 1:
             at += step_s * swing
         return at
+
+    def hits(self, rng, bars):
+        return drum_bars(rng, self, bars)
+
+    def notes(self, rng, bars):
+        return tone_notes(rng, self, bars)
+
+    def control(self):
+        return control.track(self.bpm, self.chords, self.start)
+
+    def presets(self):
+        return PRESETS[self.stem].get(self.style) or PRESETS[self.stem][""]
 
 
 def vary(rng, pattern, density):
@@ -363,7 +377,7 @@ def tone_notes(rng, song, bars):
 def compose(rng, song, seconds):
     """Events [(seconds from the window's start, on?, channel, pitch, velocity)], sorted, and the preset."""
     lead = 2.5
-    bar_s = 240 / song.bpm
+    bar_s = 60 * song.quarters / song.bpm
     first = max(0, int((song.start - lead) // bar_s))
     last = int((song.start + seconds) // bar_s) + 1
     bars = range(first, last + 1)
@@ -379,14 +393,14 @@ def compose(rng, song, seconds):
     if song.stem == "drums":
         machine = rng.random() < STYLES[song.style].get("machine", 0)
         song.preset = (DRUM_MACHINE, 0, "drum machine") if machine else (128, STYLES[song.style]["kit"], "drum kit")
-        for bar, hits in drum_bars(rng, song, bars).items():
+        for bar, hits in song.hits(rng, bars).items():
             for step, note, velocity in hits:
-                add(song.step_time(bar * STEPS + step) + rng.normal(0, jitter), 0.2, note, velocity)
+                add(song.step_time(bar * 4 * song.quarters + step) + rng.normal(0, jitter), 0.2, note, velocity)
     else:
-        presets = PRESETS[song.stem].get(song.style) or PRESETS[song.stem][""]
+        presets = song.presets()
         song.preset = presets[rng.integers(len(presets))]
         stroke = rng.uniform(0.006, 0.014)
-        for step, held, pitches, velocity in tone_notes(rng, song, bars):
+        for step, held, pitches, velocity in song.notes(rng, bars):
             at = song.step_time(step)
             length = (song.step_time(step + held) - at) * (0.92 if held > 1 else 0.8)
             strum = stroke if song.stem == "guitar" and len(pitches) > 1 else 0.0

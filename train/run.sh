@@ -24,13 +24,18 @@ log=$results/$stage.log
 [ ! -f "$results/$stage.pt.aa" ] || cat "$results/$stage".pt.?? >"$work/$stage.pt"
 case $stage in
 decoder)
-    "$python" "$here/train/data.py" pool --work "$work" --hours "${HOURS:-12}" >>"$log" 2>&1
+    "$python" "$here/train/data.py" pool --work "$work" --hours "${HOURS:-12}" --music wide >>"$log" 2>&1
     "$python" "$here/train/decoder.py" --work "$work" --model "$model" --minutes "$minutes" "$@" >>"$log" 2>&1
     made=$work/decoder.slim.pt ;;
 lm)
-    "$python" "$here/train/data.py" codes --work "$work" --model "$model" --hours 0.67 --seed 99 >>"$log" 2>&1
-    "$python" "$here/train/data.py" codes --work "$work" --model "$model" --hours "${HOURS:-12}" >>"$log" 2>&1
+    "$python" "$here/train/data.py" codes --work "$work" --model "$model" --hours 0.67 --seed 99 --music wide >>"$log" 2>&1
+    "$python" "$here/train/data.py" codes --work "$work" --model "$model" --hours "${HOURS:-12}" --music wide >>"$log" 2>&1
     [ -f "$work/tokenizer.json" ] || cp "$model/tokenizer.json" "$work/"
+    if [ "${LM:-small}" = large ] && [ ! -f "$work/lm.pt" ]; then # four layers first: a third of the time, at half the price a step
+        shallow=$((minutes / 3)) minutes=$((minutes - minutes / 3))
+        LM=wide "$python" "$here/train/lm.py" --work "$work" --minutes "$shallow" --world 1 --resume --out lm-wide.pt "$@" >>"$log" 2>&1
+        set -- --warm lm-wide.pt "$@"
+    fi
     "$python" "$here/train/lm.py" --work "$work" --minutes "$minutes" --world 1 --resume "$@" >>"$log" 2>&1
     made=$work/lm.slim.pt ;;
 *)  echo "run.sh: stage '$stage': expected decoder or lm" >&2; exit 2 ;;

@@ -8,6 +8,7 @@ import os
 
 SHAPES = {  # width, layers, heads, feed-forward width, text tokens
     "small": (256, 4, 4, 1024, 24),
+    "wide": (384, 4, 6, 1408, 64),  # what `large` begins as: lm --warm
     "large": (384, 8, 6, 1408, 64),
 }
 NAME = os.environ.get("LM", "small")
