@@ -215,6 +215,7 @@ def outside_lines(rows, missing):
     out += row("the same, half and double allowed", "madmom", "octave", "drums", count)
     for stem in outside.CHORDED:
         out += row(f"{stem}: time on the asked root", "madmom", "root", stem, share)
+        out += row(f"{stem}: the same", "Chordino", "root Chordino", stem, share)
     return out
 
 

@@ -5,6 +5,7 @@ A judge whose package is missing is left out, and the card says so.  Each takes 
   MusicNN (MagnaTagATune tags)   which instrument is it?       its weights are read out of the package: no TensorFlow
   SwiftF0                        does it hold a pitch?
   madmom                         tempo of drums; chords of stems (deep chroma)
+  Chordino                       chords of stems (chordino.py)
 """
 
 import importlib.metadata
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import signal
+
+import chordino
 
 RATE = 32000
 HEARD = {  # tags of MagnaTagATune, by family
@@ -214,6 +217,18 @@ class Madmom:
         return on_root(self.names(self.chroma(self._signal(x))), bpm, chords)
 
 
+class Chords:
+    """Chordino's, of one stem."""
+
+    def __init__(self):
+        self.judge = chordino.Chordino()
+
+    def roots(self, x, bpm, chords):
+        heard = self.judge(x, RATE)
+        ends = [at for at, _ in heard[1:]] + [len(x) / RATE]
+        return on_root([(at, end, name) for (at, name), end in zip(heard, ends)], bpm, chords)
+
+
 NOTES = {n: i for i, n in enumerate(("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"))}
 NOTES.update({"Db": 1, "Eb": 3, "Gb": 6, "Ab": 8, "Bb": 10, "Cb": 11, "Fb": 4, "E#": 5, "B#": 0})
 
@@ -242,7 +257,7 @@ def tempo_right(ratio):
 class Outside:
     """All judges whose packages are there."""
 
-    PACKAGES = {"MusicNN": ("musicnn", MusicNN), "SwiftF0": ("swift_f0", Pitch), "madmom": ("madmom", Madmom)}
+    PACKAGES = {"MusicNN": ("musicnn", MusicNN), "SwiftF0": ("swift_f0", Pitch), "madmom": ("madmom", Madmom), "Chordino": ("chord_extractor", Chords)}
 
     def __init__(self):
         self.judges, self.missing = {}, []
@@ -267,4 +282,6 @@ class Outside:
                 row["strict"], row["octave"] = tempo_right(self.judges["madmom"].tempo(x) / song.bpm)
             elif stem in CHORDED:
                 row["root"] = self.judges["madmom"].roots(x, song.bpm, song.chords)
+        if "Chordino" in self.judges and stem in CHORDED:
+            row["root Chordino"] = self.judges["Chordino"].roots(x, song.bpm, song.chords)
         return row
