@@ -86,6 +86,7 @@ static status make_conditions(stableaudio_take *t, int64_t start, denoise_condit
     status rc = OK;
     if (not .n) rc = sa_model_condition(&f->m, f->base.c, &not, &k->negative, global, e);
     if (!rc) rc = sa_model_condition(&f->m, f->base.c, &text, &k->context, global, e);
+    sa_model_rest_text(&f->m);
     if (rc) dit_context_free(k->negative);
     k->global = global;
     return rc;
@@ -131,6 +132,7 @@ static status begin(take *base, err *e) {
     stableaudio_plan *q = (stableaudio_plan *)base->of;
     status rc = check_values(f, e);
     if (!rc) rc = sa_given_encode(&q->given, &f->m, f->base.c, e);
+    sa_model_rest_codec(&f->m); // of which at least the values were looked at
     if (rc) return from_same_files(f, rc, e);
     t->window = 0;
     t->moved = 0;
@@ -209,6 +211,7 @@ static status finish(family *base, take *const *list, size_t n, err *e) {
         // A failure makes the batch call again for each take alone: what is there is there.
         if (!list[i]->planes) rc = finish_one(f, list[i], e);
     }
+    sa_model_rest_codec(&f->m);
     return from_same_files(f, rc, e);
 }
 

@@ -202,6 +202,14 @@ status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_c
     return rc;
 }
 
+void sa_model_rest_text(const sa_model *m) {
+    checkpoint_rest(m->files.of, "text_encoder.encoder.");
+}
+
+void sa_model_rest_codec(const sa_model *m) {
+    checkpoint_rest(m->files.of, "vae.");
+}
+
 // --- given sounds
 
 status sa_model_encode(sa_model *m, compute *c, const oobleck_encode_args *a, err *e) {

@@ -54,6 +54,10 @@ status sa_model_rows_of(const sa_model *m, compute *c, const sa_text *t, float *
 status sa_model_condition(const sa_model *m, compute *c, const sa_text *t, dit_context **context,
                           float *global, err *e);
 
+// The text encoder, or the codec, leaves memory until it is needed again (checkpoint_rest).
+void sa_model_rest_text(const sa_model *m);
+void sa_model_rest_codec(const sa_model *m);
+
 // Latents of a sound. The first call binds the encoder; on the batch's thread, like
 // sa_model_condition.
 status sa_model_encode(sa_model *m, compute *c, const oobleck_encode_args *a, err *e);

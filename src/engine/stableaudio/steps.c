@@ -67,6 +67,7 @@ static status condition(sa_steps *s, const char *text, double seconds, denoise_c
     status rc = tok_encode(s->m->files.tokenizer, bytes_of(text), &ids, e);
     const sa_text t = {ids.ids + ids.first, MIN((int64_t)ids.count, s->m->tokens), 0, seconds};
     if (!rc) rc = sa_model_condition(s->m, s->c, &t, &k->context, global, e);
+    sa_model_rest_text(s->m);
     k->global = global;
     tok_ids_deinit(&ids);
     return rc;
