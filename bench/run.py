@@ -4,7 +4,7 @@
                                       [--cache DIR] [--out bench.csv]
 
 Runs `stemforge bench` and the scripts of bench/peers on the same checkpoint, threads and steps, guided, from position 0
-(500 steps are 10 s), one stem and four (ONNX Runtime: one), the two sides in turn; prints each pair with its ratio, and
+(500 steps are 10 s), one stem and four, the two sides in turn; prints each pair with its ratio, and
 writes all rows as CSV. Steps a second are all steps over the time they took, on both sides. Nothing else should run on the
 machine meanwhile.
 
@@ -50,9 +50,8 @@ def ours(args, weights):
 
 
 def theirs(args, peer, precision):
-    stems = [1] if peer == "onnx" else args.stems
     command = [sys.executable, os.path.join(HERE, "peers", PEERS[peer]["script"]), args.model, "--steps", str(args.steps),
-               "--threads", str(args.threads), "--precision", precision, "--stems", *map(str, stems)]  # fmt: skip
+               "--threads", str(args.threads), "--precision", precision, "--stems", *map(str, args.stems)]  # fmt: skip
     if peer == "pytorch":
         command += ["--mode", *args.mode]
     elif args.cache:
