@@ -20,7 +20,8 @@ typedef struct {
     double small, huge; // pages, by the way that is used
 } tune_rates;           // bytes a second
 
-// Measures each way on the calling thread, about 100 ms in all. Uses the fastest from then on: the
+// Measures each way on the calling thread, about 100 ms in all: products of one guided stem and of
+// four, with weights that no cache holds. Uses the fastest from then on: the
 // default, unless another one is clearly faster; huge pages likewise.
 status tune_measure(compute *c, tune_rates *rates, err *e);
 

@@ -16,7 +16,7 @@
 
 // How a kernel prefetches weights that are read once a step, and how many bytes ahead. All zero is
 // the default: non-temporal, so that they do not push other data out of the shared cache.
-typedef enum { FETCH_ONCE, FETCH_L2, FETCH_L1 } kern_fetch_into;
+typedef enum { FETCH_ONCE, FETCH_L2, FETCH_L1, FETCH_NOTHING } kern_fetch_into;
 typedef struct {
     kern_fetch_into into;
     int32_t ahead; // of packed weights; 0: QAHEAD of packed_dots_tmpl.h

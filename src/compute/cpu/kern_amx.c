@@ -131,17 +131,18 @@ INLINE void pair_block(amx_work *k, const uint8_t *w, const uint8_t *ahead, cons
                        const qblock *x, int64_t slices, const int panels, const int groups,
                        const dtype type) {
     const qtile_args *t = &p->t;
-    const uint8_t *at = w + (type == DT_Q8 ? 64 : 128);
+    const uint8_t *at = w + 64 * qhead_lines(type);
+    const int lines = qslice_lines(type);
     u8x64 sub[PAIR];
     UNROLLED
     for (int i = 0; i < panels && type == DT_Q4; i++) sub[i] = w_load(w + 64 + i * t->panel);
     zero_sums(panels, groups);
-    for (int64_t s = 0; s < slices; s++, ahead += t->ahead_step) {
+    for (int64_t s = 0; s < slices; s++, ahead += lines * t->step) {
         const uint8_t *from[PAIR] = {at, at + t->panel};
-        at += type == DT_Q8 ? SLICE_SIZE : SLICE_SIZE / 2;
+        at += 64 * lines;
         UNROLLED
         for (int i = 0; i < panels; i++) {
-            kern_fetch(ahead + i * t->panel, (t->ahead_step + 63) / 64, 64, t->into);
+            kern_fetch(ahead + i * t->panel, (lines * t->step + 63) / 64, 64, t->into);
             if (type == DT_Q8) continue;
             expand_slice(k->slice[i], from[i], &sub[i]);
             from[i] = k->slice[i];
@@ -160,8 +161,7 @@ INLINE void pair_block(amx_work *k, const uint8_t *w, const uint8_t *ahead, cons
 }
 
 INLINE void pair_run(const amx_pair *p, const int panels, const int groups, const dtype type) {
-    const int block_slices = QUANT_BLOCK / QUANT_SLICE;
-    const int block = type == DT_Q8 ? 64 + block_slices * 1024 : 128 + block_slices * 512;
+    const int block_slices = QUANT_BLOCK / QUANT_SLICE, lines = qblock_lines(type);
     const qtile_args *t = &p->t;
     const uint8_t *w = t->w, *ahead = t->ahead;
     amx_work k;
@@ -169,10 +169,10 @@ INLINE void pair_run(const amx_pair *p, const int panels, const int groups, cons
         for (int i = 0; i < panels; i++)
             for (int j = 0; j < p->rows[g]; j++) k.acc[g][i][j] = v_set(0.0f);
     shape_tiles(p, groups);
-    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices, w += block) {
+    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices) {
         const int64_t slices = MIN(left, block_slices);
         pair_block(&k, w, ahead, p, t->x + b, slices, panels, groups, type);
-        ahead += (size_t)slices * t->ahead_step;
+        w += 64 * lines, ahead += lines * t->step;
     }
     for (int g = 0; g < groups; g++)
         for (int i = 0; i < panels; i++)
@@ -198,16 +198,12 @@ static void (*const pair_fns[PAIR][PAIR][2])(const amx_pair *p) = {
     {{FN(pair_2_1_q8), FN(pair_2_1_q4)}, {FN(pair_2_2_q8), FN(pair_2_2_q4)}},
 };
 
-// One or two panels times all x rows, in groups of nearly equal size. Prefetching is as in
-// qdots_panels.
+// One or two panels times all x rows, in groups of nearly equal size.
 static void panels_times_x(const qdots_args *a, amx_pair p, int panels) {
     const int64_t groups = (a->n + TILE_ROWS - 1) / TILE_ROWS, pairs = (groups + 1) / 2;
     const int64_t least = a->n / groups, wider = a->n % groups;
     qtile_args *t = &p.t;
-    t->ahead_step = a->cached ? 0 : t->panel / (size_t)(t->slices * pairs);
-    t->into = pairs == 1 ? a->prefetch.into : FETCH_L1;
-    const size_t far = a->prefetch.ahead ? (size_t)a->prefetch.ahead : QAHEAD;
-    t->ahead = t->w + (pairs == 1 ? far : (size_t)panels * t->panel);
+    FN(qshare)(t, a, panels, pairs);
     for (int64_t g = 0; g < groups; g += PAIR) {
         const int together = (int)MIN(PAIR, groups - g);
         for (int i = 0; i < together; i++) p.rows[i] = (int)(least + (g + i < wider));

@@ -90,20 +90,21 @@ INLINE i32x16 mm_row(const mm_sums *s, int pair, const int second) {
 INLINE void mm_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
                      const qblock *x, int64_t slices, const int pairs, const dtype type) {
     const size_t apart = (size_t)t->blocks * sizeof(qblock);
-    const uint8_t *at = w + (type == DT_Q8 ? 64 : 128);
+    const uint8_t *at = w + 64 * qhead_lines(type);
+    const int lines = qslice_lines(type);
     mm_sums s;
     u8x64 sub;
     UNROLLED
     for (int i = 0; i < ROW_PAIRS; i++)
         for (int j = 0; j < pairs; j++) s.q[i][j] = vdupq_n_s32(0);
     if (type == DT_Q4) sub = w_load(w + 64);
-    for (int64_t k = 0; k < slices; k++, ahead += t->ahead_step) {
-        kern_fetch(ahead, (t->ahead_step + 63) / 64, 64, t->into);
+    for (int64_t k = 0; k < slices; k++, ahead += lines * t->step) {
+        kern_fetch(ahead, (lines * t->step + 63) / 64, 64, t->into);
         if (type == DT_Q8)
             mm_slice8(&s, at, x->q + k * QUANT_SLICE, apart, pairs);
         else
             mm_slice4(&s, &sub, at, x->q + k * QUANT_SLICE, apart, pairs);
-        at += type == DT_Q8 ? 1024 : 512;
+        at += 64 * lines;
     }
     const f32x16 d = v_load((const float *)(const void *)w);
     UNROLLED
@@ -114,16 +115,15 @@ INLINE void mm_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, const 
 }
 
 INLINE void mm_tile(const qtile_args *t, const int pairs, const dtype type) {
-    const int block_slices = QUANT_BLOCK / QUANT_SLICE;
-    const int block = type == DT_Q8 ? 64 + block_slices * 1024 : 128 + block_slices * 512;
+    const int block_slices = QUANT_BLOCK / QUANT_SLICE, lines = qblock_lines(type);
     const uint8_t *w = t->w, *ahead = t->ahead;
     f32x16 acc[MM_X];
     UNROLLED
     for (int j = 0; j < 2 * pairs; j++) acc[j] = v_set(0.0f);
-    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices, w += block) {
+    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices) {
         const int64_t slices = MIN(left, block_slices);
         mm_block(acc, w, ahead, t, t->x + b, slices, pairs, type);
-        ahead += (size_t)slices * t->ahead_step;
+        w += 64 * lines, ahead += lines * t->step;
     }
     UNROLLED
     for (int j = 0; j < 2 * pairs; j++) v_store(t->out + j * t->ldo, acc[j]);
@@ -144,13 +144,10 @@ static void mm_2_q4(const qtile_args *t) {
 // [pairs - 1][DT_Q8, DT_Q4]
 static const qtile_fn mm_tiles[MM_PAIRS][2] = {{mm_1_q8, mm_1_q4}, {mm_2_q8, mm_2_q4}};
 
-// One panel times all x rows but an odd one. Prefetching is as in qdots_panels.
+// One panel times all x rows but an odd one.
 static void mm_panel(const qdots_args *a, qtile_args t) {
     const int64_t even = a->n & ~INT64_C(1), tiles = (even + MM_X - 1) / MM_X;
-    const size_t far = a->prefetch.ahead ? (size_t)a->prefetch.ahead : QAHEAD;
-    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.slices * tiles);
-    t.into = tiles == 1 ? a->prefetch.into : FETCH_L1;
-    t.ahead = t.w + (tiles == 1 ? far : t.panel);
+    FN(qshare)(&t, a, 1, tiles);
     for (int64_t left = even; left > 0; left -= MM_X) {
         const int64_t nx = MIN(left, MM_X);
         mm_tiles[nx / 2 - 1][a->type == DT_Q4](&t);

@@ -61,7 +61,7 @@ INLINE void kern_fetch(const uint8_t *p, size_t n, size_t apart, kern_fetch_into
         for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 0);
     else if (into == FETCH_L2)
         for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 2);
-    else
+    else if (into == FETCH_L1)
         for (size_t i = 0; i < n; i++) __builtin_prefetch(p + i * apart, 0, 3);
 }
 

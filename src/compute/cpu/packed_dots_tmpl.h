@@ -21,8 +21,8 @@ enum {
 typedef struct {
     const uint8_t *w;     // the first panel
     size_t panel;         // bytes of a panel: the second follows the first
-    const uint8_t *ahead; // what to prefetch for each panel: ahead_step bytes a slice
-    size_t ahead_step;
+    const uint8_t *ahead; // what to prefetch for each panel: `step` bytes for a line that is read
+    size_t step;
     kern_fetch_into into; // where it is prefetched to
     const qblock *x;      // rows `blocks` apart
     int64_t blocks, slices;
@@ -31,17 +31,37 @@ typedef struct {
 } qtile_args;
 typedef void (*qtile_fn)(const qtile_args *t);
 
+// Lines of 64 bytes: before the slices of a block, of a slice, and of a whole block.
+INLINE int qhead_lines(dtype type) {
+    return type == DT_Q8 ? 1 : 2;
+}
+INLINE int qslice_lines(dtype type) {
+    return type == DT_Q8 ? 16 : 8;
+}
+INLINE int qblock_lines(dtype type) {
+    return qhead_lines(type) + QUANT_BLOCK / QUANT_SLICE * qslice_lines(type);
+}
+
 // Few sums are kept as two halves each, so that no product waits for the one before.
 #define QHALVES(sums) ((sums) <= 4 ? 2 : 1)
 
+// Prefetches for line n of those that are read. One line at a time: sixteen at once keep the loads
+// of the products waiting.
+INLINE void qahead(const uint8_t *ahead, const qtile_args *t, int n, const int panels) {
+    UNROLLED
+    for (int p = 0; p < panels; p++)
+        kern_fetch(ahead + (size_t)n * t->step + p * t->panel, 1, 0, t->into);
+}
+
 // Adds one slice of 8-bit weights to the integer sums. Panel p has its integers at w + p*panel, x
 // row j its values at q + j*blocks*sizeof(qblock). Each value of x is loaded once for both panels.
-INLINE void qslice8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const int8_t *q,
-                    const int panels, const int nx) {
+INLINE void qslice8(i32x16 *sum, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
+                    const int8_t *q, const int panels, const int nx) {
     const int sums = panels * nx, halves = QHALVES(sums);
     UNROLLED
     for (int g = 0; g < 16; g++) {
         u8x64 v[2];
+        qahead(ahead, t, g, panels);
         UNROLLED
         for (int p = 0; p < panels; p++) v[p] = w_q8(w_load(w + p * t->panel + 64 * g));
         UNROLLED
@@ -55,13 +75,14 @@ INLINE void qslice8(i32x16 *sum, const uint8_t *w, const qtile_args *t, const in
 
 // The same for weights of 4 bits. sub[p]: the sub-scales that panel p still needs; the next one
 // comes first.
-INLINE void qslice4(i32x16 *sum, u8x64 *sub, const uint8_t *w, const qtile_args *t, const int8_t *q,
-                    const int panels, const int nx) {
+INLINE void qslice4(i32x16 *sum, u8x64 *sub, const uint8_t *w, const uint8_t *ahead,
+                    const qtile_args *t, const int8_t *q, const int panels, const int nx) {
     const int sums = panels * nx, halves = QHALVES(sums);
     w_scales s[2];
     UNROLLED
     for (int g = 0; g < 8; g++) {
         u8x64 lo[2], hi[2];
+        qahead(ahead, t, g, panels);
         UNROLLED
         for (int p = 0; p < panels; p++) {
             if (g % 4 == 0) s[p] = w_sub(sub[p]), sub[p] = w_next(sub[p]);
@@ -108,36 +129,35 @@ INLINE void qsums_add(f32x16 *acc, i32x16 *sum, const uint8_t *w, const qtile_ar
 INLINE void qtile_block(f32x16 *acc, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
                         const qblock *x, int64_t slices, const int panels, const int nx,
                         const dtype type) {
-    const int slice = type == DT_Q8 ? 1024 : 512;
+    const int lines = qslice_lines(type), head = qhead_lines(type);
     i32x16 sum[2 * QTILE_X];
     u8x64 sub[2];
-    const uint8_t *at = w + (type == DT_Q8 ? 64 : 128);
+    const uint8_t *at = w + 64 * head;
+    UNROLLED
+    for (int i = 0; i < head; i++) qahead(ahead, t, i, panels);
+    ahead += head * t->step;
     UNROLLED
     for (int p = 0; p < panels && type == DT_Q4; p++) sub[p] = w_load(w + 64 + p * t->panel);
     qsums_start(sum, sub, t, x, panels, nx, type);
-    for (int64_t s = 0; s < slices; s++, at += slice, ahead += t->ahead_step) {
-        UNROLLED
-        for (int p = 0; p < panels; p++)
-            kern_fetch(ahead + p * t->panel, (t->ahead_step + 63) / 64, 64, t->into);
+    for (int64_t s = 0; s < slices; s++, at += 64 * lines, ahead += lines * t->step) {
         if (type == DT_Q8)
-            qslice8(sum, at, t, x->q + s * QUANT_SLICE, panels, nx);
+            qslice8(sum, at, ahead, t, x->q + s * QUANT_SLICE, panels, nx);
         else
-            qslice4(sum, sub, at, t, x->q + s * QUANT_SLICE, panels, nx);
+            qslice4(sum, sub, at, ahead, t, x->q + s * QUANT_SLICE, panels, nx);
     }
     qsums_add(acc, sum, w, t, x, panels, nx);
 }
 
 INLINE void qtile(const qtile_args *t, const int panels, const int nx, const dtype type) {
-    const int block_slices = QUANT_BLOCK / QUANT_SLICE;
-    const int block = type == DT_Q8 ? 64 + block_slices * 1024 : 128 + block_slices * 512;
+    const int block_slices = QUANT_BLOCK / QUANT_SLICE, lines = qblock_lines(type);
     const uint8_t *w = t->w, *ahead = t->ahead;
     f32x16 acc[2 * QTILE_X];
     UNROLLED
     for (int i = 0; i < panels * nx; i++) acc[i] = v_set(0.0f);
-    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices, w += block) {
+    for (int64_t b = 0, left = t->slices; left > 0; b++, left -= block_slices) {
         const int64_t slices = MIN(left, block_slices);
         qtile_block(acc, w, ahead, t, t->x + b, slices, panels, nx, type);
-        ahead += (size_t)slices * t->ahead_step;
+        w += lines * 64, ahead += lines * t->step;
     }
     UNROLLED
     for (int i = 0; i < panels * nx; i++)
@@ -172,8 +192,7 @@ typedef struct {
     u8x64 w[2][QGROUPS];
 } qmade;
 
-// Expands a block. Prefetches the one at `ahead`, which lies in the next panels, unless
-// t->ahead_step is 0.
+// Expands a block. Prefetches the one at `ahead`, which lies in the next panels.
 INLINE void qmade_fill(qmade *to, const uint8_t *w, const uint8_t *ahead, const qtile_args *t,
                        int64_t slices, int panels) {
     for (int p = 0; p < panels; p++, w += t->panel, ahead += t->panel) {
@@ -182,9 +201,9 @@ INLINE void qmade_fill(qmade *to, const uint8_t *w, const uint8_t *ahead, const 
         for (int64_t half = 0; half < 2 * slices; half++, at += 256, made += 8) {
             const w_scales s = w_sub(sub);
             sub = w_next(sub);
-            if (t->ahead_step) kern_fetch(ahead + (at - w), 4, 64, t->into);
             UNROLLED
             for (int g = 0; g < 4; g++) {
+                kern_fetch(ahead + (at - w) + 64 * g, 1, 0, t->into);
                 const u8x64 both = w_load(at + 64 * g);
                 made[g] = w_q4(w_low(both), s), made[4 + g] = w_q4(w_high(both), s);
             }
@@ -245,7 +264,7 @@ static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int panels) {
     const uint8_t *w = t.w;
     float *out = t.out;
     qmade m;
-    t.ahead_step = !a->cached, t.into = FETCH_L1;
+    t.into = a->cached ? FETCH_NOTHING : FETCH_L1;
     for (int64_t b = 0, left = t.slices; b < t.blocks; b++, left -= block_slices) {
         const int64_t slices = MIN(left, block_slices);
         const qblock *x = t.x + b;
@@ -256,24 +275,32 @@ static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int panels) {
             qmade_tiles[panels - 1][nx - 1](&m, w, &t, x, slices, b == 0);
             x += nx * t.blocks, t.out += nx * t.ldo;
         }
-        w += 128 + block_slices * 512;
+        w += 64 * qblock_lines(DT_Q4);
     }
 }
 
 // ---- all panels ----
 
-// One or two panels times all x rows, in tiles of nearly equal width. A single tile prefetches
-// QAHEAD bytes ahead in its panel; several share the prefetching of the next panels. Cached weights
-// are not prefetched: from the shared cache the hardware is as fast by itself.
-static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
-    int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
-    int64_t least = a->n / tiles, wider = a->n % tiles;
-    t.ahead_step = a->cached ? 0 : t.panel / (size_t)(t.slices * tiles);
-    t.into = tiles == 1 ? a->prefetch.into : FETCH_L1;
+// Shares the prefetching among the tiles of one or two panels. A single tile prefetches QAHEAD
+// bytes ahead in its panel; several prefetch the next panels, each a part of them. What several
+// tiles read must not be gone after the first. Weights that a cache holds are not prefetched: from
+// the shared cache the hardware is as fast by itself.
+static void FN(qshare)(qtile_args *t, const qdots_args *a, int panels, int64_t tiles) {
     const size_t ahead = a->prefetch.ahead ? (size_t)a->prefetch.ahead : QAHEAD;
-    t.ahead = t.w + (tiles == 1 ? ahead : (size_t)panels * t.panel);
+    t->into = tiles > 1 && a->prefetch.into == FETCH_ONCE ? FETCH_L1 : a->prefetch.into;
+    if (a->cached) t->into = FETCH_NOTHING;
+    t->step = 64 / (size_t)tiles;
+    t->ahead = t->w + (tiles == 1 ? ahead : (size_t)panels * t->panel);
+}
+
+// One or two panels times all x rows, in tiles of nearly equal width.
+static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
+    const int64_t most = panels == 1 ? QTILE_X : QPAIR_X;
+    const int64_t tiles = (a->n + most - 1) / most;
+    const int64_t least = a->n / tiles, wider = a->n % tiles;
+    FN(qshare)(&t, a, panels, tiles);
     for (int64_t i = 0; i < tiles; i++) {
-        int64_t nx = least + (i < wider);
+        const int64_t nx = least + (i < wider);
         qtiles[panels - 1][nx - 1][a->type == DT_Q4](&t);
         t.x += nx * t.blocks, t.out += nx * t.ldo, t.ahead += t.panel / (size_t)tiles;
     }
@@ -288,7 +315,7 @@ static void FN(qdots)(const qdots_args *a) {
     t.panel = quant_panel_size(a->type, a->cols);
     const int step = a->n > QTILE_X ? QTILE_PANELS : 1;
     for (int64_t p = 0; p < a->panels; p += step) {
-        int panels = (int)MIN(step, a->panels - p);
+        const int panels = (int)MIN(step, a->panels - p);
         if (a->type == DT_Q4 && a->n > QMADE_FROM)
             FN(qmade_panels)(a, t, panels);
         else

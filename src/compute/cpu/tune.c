@@ -1,6 +1,7 @@
 // tune.c - see tune.h.
 #include "compute/tune.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,14 +50,18 @@ bool tune_huge(const compute *c) {
 
 // ---- measuring ----
 
-// A decoder step in small: two rows of x times packed weights that no cache holds.
+// Decoder steps in small: the rows of x of one guided stem, and of four, times packed weights that
+// no cache holds.
+static const int64_t x_rows[] = {2, 8};
+#define X_ROWS 8
 #define COLS ((int64_t)1024)
 #define BLOCKS (COLS / QUANT_BLOCK)
 #define ROWS_OUT 64 // weight rows of one kernel call
-#define SLICES 16
+#define SLICES 64
 #define SMALL_PAGE 4096
-#define SLICE_BYTES ((size_t)4 << 20)
+#define SLICE_BYTES ((size_t)1 << 20)
 #define WEIGHT_BYTES (SLICES * SLICE_BYTES)
+#define OTHERS_BYTES ((size_t)4 << 20)
 #define BUDGET_SECONDS 0.06
 #define BUDGET_PAGES_SECONDS 0.03
 
@@ -67,14 +72,28 @@ static double spent(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-// Reads one slice of the weights. Returns bytes a second.
-static double read_slice(const kern_table *k, const uint8_t *w, kern_prefetch how) {
-    static const qblock x[2 * BLOCKS];
-    float out[2 * ROWS_OUT];
-    qdots_args a = {.out = out, .ldo = ROWS_OUT, .type = DT_Q8, .x = x, .n = 2, .cols = COLS};
+// Takes bytes out of all caches, so that they are read from memory. A server's shared cache would
+// hold them all, and what is fastest from there is not what is fastest from memory.
+static void forget(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64) {
+#if defined(__x86_64__)
+        __builtin_ia32_clflush(p + i);
+#elif defined(__aarch64__)
+        __asm__ volatile("dc civac, %0" ::"r"(p + i) : "memory");
+#endif
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+// Multiplies one slice of the weights by n rows of x. Returns bytes a second.
+static double read_slice(const kern_table *k, const uint8_t *w, int64_t n, kern_prefetch how) {
+    static const qblock x[X_ROWS * BLOCKS];
+    float out[X_ROWS * ROWS_OUT];
+    qdots_args a = {.out = out, .ldo = ROWS_OUT, .type = DT_Q8, .x = x, .n = n, .cols = COLS};
     a.panels = ROWS_OUT / QUANT_ROWS, a.prefetch = how;
     const size_t each = (size_t)a.panels * quant_panel_size(DT_Q8, COLS);
     size_t at = 0;
+    forget(w, SLICE_BYTES);
     double from = spent();
     for (; at + each <= SLICE_BYTES; at += each) {
         a.w = w + at;
@@ -83,16 +102,25 @@ static double read_slice(const kern_table *k, const uint8_t *w, kern_prefetch ho
     return (double)at / (spent() - from);
 }
 
-// Measures the ways in turn until the time is over, each at least once, and keeps the best of each.
-// A slice is read again only after all others.
+// Measures the ways in turn until the time is over, each at least once with each number of rows.
+// Of each the best counts, and of both numbers of rows the mean time.
 static void best_of_each(const kern_table *k, const uint8_t *w, double rates[TUNE_WAYS]) {
-    double until = spent() + BUDGET_SECONDS;
-    for (int i = 0; i < TUNE_WAYS; i++) rates[i] = 0;
-    for (int i = 0; i < TUNE_WAYS || spent() < until; i++) {
-        int way = i % TUNE_WAYS;
-        double rate = read_slice(k, w + i % SLICES * SLICE_BYTES, ways[way].how);
-        rates[way] = MAX(rates[way], rate);
+    enum { COUNTS = ARRAY_LEN(x_rows), LEAST = TUNE_WAYS * COUNTS };
+    double best[TUNE_WAYS][COUNTS] = {0}, until = spent() + BUDGET_SECONDS;
+    for (int i = 0; i < LEAST || spent() < until; i++) {
+        int way = i % TUNE_WAYS, count = i / TUNE_WAYS % COUNTS;
+        const uint8_t *slice = w + i % SLICES * SLICE_BYTES;
+        double rate = read_slice(k, slice, x_rows[count], ways[way].how);
+        best[way][count] = MAX(best[way][count], rate);
     }
+    for (int i = 0; i < TUNE_WAYS; i++) rates[i] = 2 / (1 / best[i][0] + 1 / best[i][1]);
+}
+
+// Reads other bytes than the next slice, more than a core's own caches hold: in a step, the
+// addresses of pages do not stay in these either.
+static void read_others(const uint8_t *p) {
+    const volatile uint8_t *at = p;
+    for (size_t i = 0; i < OTHERS_BYTES; i += 64) (void)at[i];
 }
 
 // The same bytes in pages of both kinds, in turn.
@@ -106,7 +134,8 @@ static status measure_pages(compute *c, const uint8_t *huge, tune_rates *r, err 
     r->small = r->huge = 0;
     for (int i = 0; i < 2 || spent() < until; i++) {
         size_t at = (size_t)(i / 2 % SLICES) * SLICE_BYTES;
-        double rate = read_slice(&c->k, (i % 2 ? huge : small) + at, c->prefetch);
+        read_others(huge + (at + WEIGHT_BYTES / 2) % (WEIGHT_BYTES - OTHERS_BYTES));
+        double rate = read_slice(&c->k, (i % 2 ? huge : small) + at, x_rows[0], c->prefetch);
         double *best = i % 2 ? &r->huge : &r->small;
         *best = MAX(*best, rate);
     }
