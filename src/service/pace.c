@@ -20,7 +20,7 @@ typedef struct told {
     char id[JOB_ID_MAX + 1], audio_file_id[JOB_ID_MAX + 1];
     char stems[JOB_STEMS_MAX][JOB_STEM_NAME_MAX + 1];
     size_t stem_count;
-    int64_t seq, due_ns;
+    int64_t seq, due_ns, every_ns;
     char *url, *trace; // trace: NULL: none
 } told;
 
@@ -43,7 +43,7 @@ static void told_free(told *t) {
     mem_free(t);
 }
 
-static told *told_of(const job *j, int64_t due_ns) {
+static told *told_of(const job *j, int64_t every_ns) {
     told *t = mem_calloc(1, sizeof *t);
     if (!t) return NULL;
     snprintf(t->id, sizeof t->id, "%s", j->id);
@@ -52,7 +52,8 @@ static told *told_of(const job *j, int64_t due_ns) {
     for (size_t i = 0; i < t->stem_count; i++)
         snprintf(t->stems[i], sizeof t->stems[i], "%s", j->stems[i].name);
     t->seq = j->seq;
-    t->due_ns = due_ns;
+    t->every_ns = every_ns;
+    t->due_ns = os_clock_ns() + every_ns;
     t->url = mem_strdup(j->callback_url);
     t->trace = mem_strdup(j->trace);
     if (t->url && (t->trace || !j->trace)) return t;
@@ -147,7 +148,7 @@ static void *pace_thread(void *arg) {
             os_cond_wait_ms(&p->wake, &p->mu, ms);
             continue;
         }
-        t->due_ns = now + p->every_ns;
+        t->due_ns = now + t->every_ns;
         told *copy = told_copy(t);
         pthread_mutex_unlock(&p->mu);
         if (copy) tell(p, copy);
@@ -164,7 +165,6 @@ status pace_open(pace **out, hook *h, events *v, double seconds, err *e) {
     *p = (pace){.hook = h, .events = v, .every_ns = (int64_t)(seconds * 1e9)};
     pthread_mutex_init(&p->mu, NULL);
     os_cond_init(&p->wake);
-    if (!p->every_ns) return OK;
     p->runs = pthread_create(&p->thread, NULL, pace_thread, p) == 0;
     if (p->runs) return OK;
     pace_close(p);
@@ -189,9 +189,11 @@ void pace_close(pace *p) {
     mem_free(p);
 }
 
-void pace_begin(pace *p, const job *j) {
-    if (!p || !p->runs || !j->callback_url) return;
-    told *t = told_of(j, os_clock_ns() + p->every_ns);
+void pace_begin(pace *p, const job *j, double seconds) {
+    if (!p || !j->callback_url) return;
+    int64_t every_ns = seconds < 0 ? p->every_ns : (int64_t)(seconds * 1e9);
+    if (!every_ns) return;
+    told *t = told_of(j, every_ns);
     if (!t) {
         log_warn("callback", "no memory to tell the progress of %s", j->id);
         return;

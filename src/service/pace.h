@@ -11,10 +11,12 @@
 
 typedef struct pace pace;
 
-// Both are borrowed until pace_close. seconds: between two callbacks of a job; 0: none are sent.
+// Both are borrowed until pace_close. seconds: between two callbacks of a job that does not say
+// itself; 0: none are sent for it.
 status pace_open(pace **out, hook *h, events *v, double seconds, err *e);
 void pace_close(pace *p); // waits for the one that is on its way; NULL is fine
 
-// A job runs here from now on. One without a callback_url is left out.
-void pace_begin(pace *p, const job *j);
+// A job runs here from now on. One without a callback_url is left out. seconds: as its request says
+// (request.h).
+void pace_begin(pace *p, const job *j, double seconds);
 void pace_end(pace *p, const char *id); // one that is not known is fine

@@ -13,6 +13,7 @@
 
 #define URL_MAX 2048       // characters
 #define MODEL_NAME_MAX 200 // bytes
+#define PROGRESS_MAX 86400 // seconds
 #define SHARP "sharp"      // a '#' would end the path of a URL
 #define UNKNOWN_MAX 20     // members that are warned of, so that the model's warnings have room
 
@@ -94,8 +95,13 @@ static void point_at(char *pointer, size_t cap, const char *wire) {
 }
 
 // The members of a body that are no fields.
-static const char *const own[] = {
-    "generation_request_id", "audio_file_id", "callback_url", "model", "priority", "parameters"};
+static const char *const own[] = {"generation_request_id",
+                                  "audio_file_id",
+                                  "callback_url",
+                                  "callback_progress_seconds",
+                                  "model",
+                                  "priority",
+                                  "parameters"};
 
 // A member that we read may be there once; of those that are ignored we do not count.
 static void check_twice(checker *c, bytes text) {
@@ -226,6 +232,22 @@ static void check_callback(checker *c, const json *root) {
     c->r->callback_url = url;
 }
 
+// After check_callback.
+static void check_progress(checker *c, const json *root) {
+    const json *j = member(root, "callback_progress_seconds");
+    double seconds = -1;
+    c->r->progress_seconds = -1;
+    if (!j) return;
+    if (!json_is_num(j))
+        fault(c, "/callback_progress_seconds", "expected a number, found %s", json_kind(j));
+    else if ((seconds = json_num_value(j)) != 0 && !(seconds >= 1 && seconds <= PROGRESS_MAX))
+        fault(c, "/callback_progress_seconds", "expected 0 or 1 to %d, found %g", PROGRESS_MAX,
+              seconds);
+    else if (!member(root, "callback_url"))
+        fault(c, "/callback_progress_seconds", "expected a callback_url beside it, found none");
+    c->r->progress_seconds = seconds;
+}
+
 // Which models there are is not ours to know.
 static void check_model(checker *c, const json *root) {
     const json *j = member(root, "model");
@@ -276,6 +298,7 @@ static status parse(request *out, bytes text, const request_limits *l, bool fres
     check_id(&c, out->tree, "audio_file_id", out->audio_file_id);
     rc = check_fields(&c, out->tree, e);
     check_callback(&c, out->tree);
+    check_progress(&c, out->tree);
     check_model(&c, out->tree);
     check_priority(&c, out->tree);
     out->work = length_seconds(&out->ask) * takes_in(out);

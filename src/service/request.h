@@ -17,6 +17,7 @@ typedef struct {
     const char *callback_url; // NULL: not given
     const char *model;        // which is to make it, as the request says; NULL: not said
     int priority;             // -1 low, 0 normal, 1 high
+    double progress_seconds;  // between callbacks of progress; 0: none, below 0: not said
     stemforge_request ask;    // what the engine is to make
     bool seed_given;
     double work; // seconds of audio in all

@@ -387,13 +387,13 @@ static void run_job(slot *s, const job *j) {
     log_info("worker", "Starting generation for request_id=%s, audio_file_id=%s", j->id,
              j->audio_file_id);
     events_begin(w->config.events, j);
-    pace_begin(w->config.pace, j);
     view_live live = {.seconds_left = -1};
     events_say(w->config.events, j->id, "status", view_job(j, &live, w->config.blobs), false);
     if (request_reparse(&r, bytes_of(j->request), j->work, &e)) {
         e.code = ERR_ARG;
         settle(&x, ERR_ARG, &e);
     } else {
+        pace_begin(w->config.pace, j, r.progress_seconds);
         generate(&x);
         for (size_t i = 0; i < JOB_STEMS_MAX; i++) json_free(x.others[i]);
         request_deinit(&r);

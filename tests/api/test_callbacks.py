@@ -137,6 +137,27 @@ class Callbacks(Case):
         # The service counts the attempt when it has read the answer, which is after the receiver has the body.
         eventually("the attempt is counted", lambda: s.job(id)["callback"]["attempts"] == 1)
 
+    def test_a_request_may_ask_for_progress_and_refuse_it(self):
+        r = self.receive()
+        s = self.serve()
+        s.wait_job(s.submit(callback_url=r.url, callback_progress_seconds=1, parameters={"prompt": "slow:2500"}))
+        self.assertEqual([b["status"] for b in [json.loads(b) for _, b, _ in list(r.got)]][:2], ["processing", "processing"])
+        quiet, told = self.receive(), self.serve(CALLBACK_PROGRESS_SECONDS=0.2)
+        told.submit(callback_url=quiet.url, callback_progress_seconds=0, parameters={"prompt": "slow:1000"})
+        self.assertEqual([b["status"] for b in quiet.wait()], ["completed"])
+
+    def test_progress_that_is_asked_for_wrongly_is_told(self):
+        s = self.serve()
+        url = {"callback_url": "http://127.0.0.1:1/"}
+        for fields, text in [({**url, "callback_progress_seconds": 0.5}, "expected 0 or 1 to 86400, found 0.5"),
+                             ({**url, "callback_progress_seconds": 86401}, "expected 0 or 1 to 86400"),
+                             ({**url, "callback_progress_seconds": "1"}, "expected a number"),
+                             ({"callback_progress_seconds": 5}, "expected a callback_url beside it")]:
+            a = s.ask("POST", "/generate", request(**fields))
+            self.assertEqual(a.code, 422, fields)
+            self.assertIn(text, a.json["errors"][0]["detail"])
+            self.assertEqual(a.json["errors"][0]["pointer"], "/callback_progress_seconds")
+
     def test_progress_that_hangs_does_not_hold_up_the_end(self):
         r = self.receive("hang")
         s = self.serve(CALLBACK_PROGRESS_SECONDS=0.2, CALLBACK_TIMEOUT_SECONDS=60)
