@@ -145,7 +145,7 @@ if command -v aarch64-linux-gnu-gcc >/dev/null; then
             --seed 5 --quiet --out "$tmp/heard"
         build/stemforge analyse "$tmp/heard/piano.wav" --json >"$tmp/heard/here"
         qemu-aarch64 -L / "$tmp/arm64/stemforge" analyse "$tmp/heard/piano.wav" --json >"$tmp/heard/there"
-        does "hears something" grep -q '"chords":\["Am"' "$tmp/heard/here"
+        does "hears something" grep -q '"chords":\["[A-G]' "$tmp/heard/here"
         does "and the same on AArch64" cmp "$tmp/heard/here" "$tmp/heard/there"
         sound="generate --model tests/parity/sa-small/model --stem drums --duration 0.3 --steps 2 --seed 5 --quiet --out"
         # shellcheck disable=SC2086 # words of a command
