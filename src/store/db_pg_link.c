@@ -151,23 +151,26 @@ static status refused(db_pg *d, PGconn *conn, err *e) {
 }
 
 // A session is a row. Each transaction that changes something writes its number there, so that one
-// whose commit got no answer can be looked up (db_pg.c). It also counts what this link did.
-static status begin_session(pg_link *l, err *e) {
+// whose commit got no answer can be looked up (db_pg.c). It also counts what this link did. The row
+// need not wait for the disk: the first transaction of the session that does takes it along, and
+// without one there is nothing to look up. first: statements before its own, in the same trip.
+static status begin_session(pg_link *l, const char *first, err *e) {
     uint8_t random[16];
     status rc = random_bytes(random, sizeof random, e);
     if (rc) return rc;
     hex_encode(l->session, random, sizeof random);
     PGresult *r;
     rc = pg_runf(l, &r, e,
-                 "SET statement_timeout = %d; SET lock_timeout = %d;"
+                 "%s SET statement_timeout = %d; SET lock_timeout = %d;"
                  " SET idle_in_transaction_session_timeout = %d; SET tcp_keepalives_idle = 10;"
                  " SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
                  " SET tcp_user_timeout = 15000; SET enable_seqscan = off;"
                  " SET stemforge.session = '%s'; SET stemforge.process = '%s';"
+                 " SET LOCAL synchronous_commit = off;"
                  " INSERT INTO session(id, seen_ms) VALUES ('%s',"
                  "  (extract(epoch FROM clock_timestamp()) * 1000)::bigint);"
                  " SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-                 STATEMENT_MS, LOCK_MS, STATEMENT_MS, l->session, l->d->process, l->session);
+                 first, STATEMENT_MS, LOCK_MS, STATEMENT_MS, l->session, l->d->process, l->session);
     if (rc) return rc;
     bool known = PQntuples(r) == 1;
     l->pid = known ? (int)strtol(PQgetvalue(r, 0, 0), NULL, 10) : 0;
@@ -180,10 +183,11 @@ static status set_up(pg_link *l, bool bare, err *e) {
     db_pg *d = l->d;
     PQsetNoticeReceiver(l->conn, ignore_notice, NULL);
     PQsetnonblocking(l->conn, 1);
-    status rc = pg_run(l, NULL, e, "SET client_min_messages = error; SET timezone = 'UTC'");
-    if (!rc && d->schema_name[0])
-        rc = pg_runf(l, NULL, e, "SET search_path = \"%s\"", d->schema_name);
-    if (!rc && !bare) rc = begin_session(l, e);
+    char first[2 * sizeof d->schema_name + 128], path[sizeof d->schema_name + 32] = "";
+    if (d->schema_name[0])
+        snprintf(path, sizeof path, " SET search_path = \"%s\";", d->schema_name);
+    snprintf(first, sizeof first, "SET client_min_messages = error; SET timezone = 'UTC';%s", path);
+    status rc = bare ? pg_run(l, NULL, e, first) : begin_session(l, first, e);
     if (!rc && !bare) rc = pg_queries_open(l, e);
     return rc;
 }
