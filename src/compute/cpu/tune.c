@@ -1,7 +1,6 @@
 // tune.c - see tune.h.
 #include "compute/tune.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,14 +74,15 @@ static double spent(void) {
 // Takes bytes out of all caches, so that they are read from memory. A server's shared cache would
 // hold them all, and what is fastest from there is not what is fastest from memory.
 static void forget(const uint8_t *p, size_t n) {
-    for (size_t i = 0; i < n; i += 64) {
 #if defined(__x86_64__)
-        __builtin_ia32_clflush(p + i);
+    for (size_t i = 0; i < n; i += 64) __builtin_ia32_clflush(p + i);
+    __builtin_ia32_mfence();
 #elif defined(__aarch64__)
-        __asm__ volatile("dc civac, %0" ::"r"(p + i) : "memory");
+    for (size_t i = 0; i < n; i += 64) __asm__ volatile("dc civac, %0" ::"r"(p + i) : "memory");
+    __asm__ volatile("dsb ish" ::: "memory");
+#else
+    (void)p, (void)n;
 #endif
-    }
-    atomic_thread_fence(memory_order_seq_cst);
 }
 
 // Multiplies one slice of the weights by n rows of x. Returns bytes a second.
