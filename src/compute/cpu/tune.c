@@ -61,6 +61,7 @@ static const int64_t x_rows[] = {2, 8};
 #define SLICE_BYTES ((size_t)1 << 20)
 #define WEIGHT_BYTES (SLICES * SLICE_BYTES)
 #define OTHERS_BYTES ((size_t)4 << 20)
+#define OTHER_PAGES ((size_t)4096) // more than a processor keeps the addresses of
 #define BUDGET_SECONDS 0.06
 #define BUDGET_PAGES_SECONDS 0.03
 
@@ -93,7 +94,6 @@ static double read_slice(const kern_table *k, const uint8_t *w, int64_t n, kern_
     a.panels = ROWS_OUT / QUANT_ROWS, a.prefetch = how;
     const size_t each = (size_t)a.panels * quant_panel_size(DT_Q8, COLS);
     size_t at = 0;
-    forget(w, SLICE_BYTES);
     double from = spent();
     for (; at + each <= SLICE_BYTES; at += each) {
         a.w = w + at;
@@ -110,6 +110,7 @@ static void best_of_each(const kern_table *k, const uint8_t *w, double rates[TUN
     for (int i = 0; i < LEAST || spent() < until; i++) {
         int way = i % TUNE_WAYS, count = i / TUNE_WAYS % COUNTS;
         const uint8_t *slice = w + i % SLICES * SLICE_BYTES;
+        forget(slice, SLICE_BYTES);
         double rate = read_slice(k, slice, x_rows[count], ways[way].how);
         best[way][count] = MAX(best[way][count], rate);
     }
@@ -123,6 +124,13 @@ static void read_others(const uint8_t *p) {
     for (size_t i = 0; i < OTHERS_BYTES; i += 64) (void)at[i];
 }
 
+// Reads a byte of each of many small pages, so that the processor forgets where the next slice's
+// pages are: taking them out of the caches has just told it.
+static void forget_pages(const uint8_t *p) {
+    const volatile uint8_t *at = p;
+    for (size_t i = 0; i < OTHER_PAGES; i++) (void)at[i * SMALL_PAGE + i % 64 * 64];
+}
+
 // The same bytes in pages of both kinds, in turn.
 static status measure_pages(compute *c, const uint8_t *huge, tune_rates *r, err *e) {
     uint8_t *block = mem_alloc(WEIGHT_BYTES + SMALL_PAGE);
@@ -134,8 +142,11 @@ static status measure_pages(compute *c, const uint8_t *huge, tune_rates *r, err 
     r->small = r->huge = 0;
     for (int i = 0; i < 2 || spent() < until; i++) {
         size_t at = (size_t)(i / 2 % SLICES) * SLICE_BYTES;
+        const uint8_t *slice = (i % 2 ? huge : small) + at;
+        forget(slice, SLICE_BYTES);
+        forget_pages(small + (at < WEIGHT_BYTES / 2 ? WEIGHT_BYTES / 2 : 0));
         read_others(huge + (at + WEIGHT_BYTES / 2) % (WEIGHT_BYTES - OTHERS_BYTES));
-        double rate = read_slice(&c->k, (i % 2 ? huge : small) + at, x_rows[0], c->prefetch);
+        double rate = read_slice(&c->k, slice, x_rows[0], c->prefetch);
         double *best = i % 2 ? &r->huge : &r->small;
         *best = MAX(*best, rate);
     }
