@@ -75,7 +75,7 @@ static int put_page(const char *table, char **path, int n) {
     printf("static const embedded_file %s[] = {\n", table);
     for (int i = 0; i < n; i++) {
         const char *slash = strrchr(path[i], '/');
-        printf("    {\"%s\", \"%s\", \"\\\"%016" PRIx64 "\\\"\",\n"
+        printf("    {\"%s\", \"%s\", \"%016" PRIx64 "\",\n"
                "     %s_%d, %s_%d_gz, sizeof %s_%d, sizeof %s_%d_gz},\n",
                slash ? slash + 1 : path[i], type_of(path[i]), sums[i], table, i, table, i, table, i,
                table, i);

@@ -9,23 +9,16 @@
 #include "gen/commit.h"
 #include "gpu/images.h"
 
-#if defined __x86_64__
-#define LEVELS "scalar, avx2, avx512, amx"
-#elif defined __aarch64__
-#define LEVELS "scalar, neon"
-#else
-#define LEVELS "scalar"
-#endif
-
 void version_print(void) {
     struct utsname machine = {0};
     uname(&machine);
     printf("stemforge " STEMFORGE_VERSION "\n"
            "commit       " STEMFORGE_COMMIT "\n"
            "arithmetic   %d\n"
-           "processor    %s, level %s of " LEVELS "\n"
-           "GPU kernels  ",
+           "processor    %s, level %s of ",
            ARITHMETIC, machine.machine, isa_level_name(isa_flags()));
+    for (size_t i = 0; isa_built_level(i); i++) printf("%s%s", i ? ", " : "", isa_built_level(i));
+    printf("\nGPU kernels  ");
     gpu_image image;
     if (!gpu_image_get(0, &image)) printf("none");
     for (size_t i = 0; gpu_image_get(i, &image); i++) printf("%s%s", i ? ", " : "", image.name);

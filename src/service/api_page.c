@@ -35,7 +35,7 @@ static void send_file(http_request *q, const embedded_file *f) {
     const char *have = http_header(q, "If-None-Match");
     bool packed = takes_gzip(q);
     char tag[40]; // of this form of the file
-    snprintf(tag, sizeof tag, "%.17s%s\"", f->tag, packed ? "-gz" : "");
+    snprintf(tag, sizeof tag, "\"%s%s\"", f->tag, packed ? "-gz" : "");
     http_add_header(q, "Cache-Control", "no-cache");
     http_add_header(q, "Vary", "Accept-Encoding");
     http_add_header(q, "ETag", tag);

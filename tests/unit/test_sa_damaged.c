@@ -14,6 +14,7 @@
 #include "base/os.h"
 #include "engine/family.h"
 #include "format/gguf.h"
+#include "sa_folder.h"
 #include "stemforge.h"
 
 #define SMALL "tests/parity/sa-small/model"
@@ -229,21 +230,6 @@ Test(sa_damaged, a_packed_file_with_bytes_changed_is_an_error_or_the_same) {
 
 // --- the folder of diffusers
 
-static const char *const files[] = {"model_index.json",
-                                    "transformer/config.json",
-                                    "transformer/diffusion_pytorch_model.safetensors",
-                                    "vae/config.json",
-                                    "vae/diffusion_pytorch_model.safetensors",
-                                    "projection_model/config.json",
-                                    "projection_model/diffusion_pytorch_model.safetensors",
-                                    "text_encoder/config.json",
-                                    "text_encoder/model.safetensors",
-                                    "scheduler/scheduler_config.json",
-                                    "tokenizer/tokenizer.json",
-                                    "tokenizer/tokenizer_config.json"};
-static const char *const parts[] = {"transformer",  "vae",       "projection_model",
-                                    "text_encoder", "scheduler", "tokenizer"};
-
 static void copy_file(const char *from, const char *to) {
     os_file_map map;
     cr_assert_eq(os_map_open(&map, from, NULL), OK, "%s", from);
@@ -254,20 +240,20 @@ static void copy_file(const char *from, const char *to) {
 
 static void each_file(const char *folder, bool copy) {
     char from[200], to[200];
-    for (size_t i = 0; i < ARRAY_LEN(parts) && copy; i++) {
-        snprintf(to, sizeof to, "%s/%s", folder, parts[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_parts) && copy; i++) {
+        snprintf(to, sizeof to, "%s/%s", folder, sa_parts[i]);
         cr_assert_eq(mkdir(to, 0700), 0);
     }
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(from, sizeof from, HALF "/%s", files[i]);
-        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_files); i++) {
+        snprintf(from, sizeof from, HALF "/%s", sa_files[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, sa_files[i]);
         if (copy)
             copy_file(from, to);
         else
             unlink(to);
     }
-    for (size_t i = 0; i < ARRAY_LEN(parts) && !copy; i++) {
-        snprintf(to, sizeof to, "%s/%s", folder, parts[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_parts) && !copy; i++) {
+        snprintf(to, sizeof to, "%s/%s", folder, sa_parts[i]);
         rmdir(to);
     }
     if (!copy) rmdir(folder);
@@ -281,10 +267,10 @@ Test(sa_damaged, a_folder_with_bytes_changed_is_an_error_or_the_same) {
     cr_assert_not_null(mkdtemp(folder));
     each_file(folder, true);
     cr_assert_eq(make(folder, &want, NULL, &e), ANOTHER, "%s", e.text);
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        if (!strstr(files[i], ".safetensors")) continue;
+    for (size_t i = 0; i < ARRAY_LEN(sa_files); i++) {
+        if (!strstr(sa_files[i], ".safetensors")) continue;
         int told[4] = {0}, data[4] = {0};
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, sa_files[i]);
         int fd = open(path, O_RDONLY);
         off_t header = 8 + byte_at(fd, 0) + 256 * byte_at(fd, 1);
         close(fd);
@@ -296,7 +282,7 @@ Test(sa_damaged, a_folder_with_bytes_changed_is_an_error_or_the_same) {
         change_bytes(&d, &want, data);
         cut(&d, &want);
         printf("%s: header %d refused, %d the same; values %d the same, %d other, %d failed\n",
-               files[i], told[REFUSED], told[THE_SAME], data[THE_SAME], data[ANOTHER],
+               sa_files[i], told[REFUSED], told[THE_SAME], data[THE_SAME], data[ANOTHER],
                data[FAILED]);
         cr_assert_gt(told[REFUSED], 15);
         cr_assert_eq(data[REFUSED], 0);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/family.h"
+#include "sa_folder.h"
 #include "stemforge.h"
 
 #define MODEL "tests/parity/sa-f32/model"
@@ -240,45 +241,30 @@ static char *read_text(const char *path, size_t *n) {
     return text;
 }
 
-static const char *const files[] = {"model_index.json",
-                                    "transformer/config.json",
-                                    "transformer/diffusion_pytorch_model.safetensors",
-                                    "vae/config.json",
-                                    "vae/diffusion_pytorch_model.safetensors",
-                                    "projection_model/config.json",
-                                    "projection_model/diffusion_pytorch_model.safetensors",
-                                    "text_encoder/config.json",
-                                    "text_encoder/model.safetensors",
-                                    "scheduler/scheduler_config.json",
-                                    "tokenizer/tokenizer.json",
-                                    "tokenizer/tokenizer_config.json"};
-static const char *const parts[] = {"transformer",  "vae",       "projection_model",
-                                    "text_encoder", "scheduler", "tokenizer"};
-
 // A copy of the model whose files are links, in a folder of its own.
 static void copy_model(char folder[64]) {
     char from[400], to[400], root[300];
     snprintf(folder, 64, "/tmp/stemforge-sa-XXXXXX");
     cr_assert(mkdtemp(folder) && getcwd(root, sizeof root));
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        snprintf(to, sizeof to, "%s/%s", folder, parts[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_parts); i++) {
+        snprintf(to, sizeof to, "%s/%s", folder, sa_parts[i]);
         cr_assert_eq(mkdir(to, 0700), 0);
     }
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(from, sizeof from, "%s/%s/%s", root, MODEL, files[i]);
-        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_files); i++) {
+        snprintf(from, sizeof from, "%s/%s/%s", root, MODEL, sa_files[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, sa_files[i]);
         cr_assert_eq(symlink(from, to), 0);
     }
 }
 
 static void remove_model(const char *folder) {
     char path[400];
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_files); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, sa_files[i]);
         unlink(path);
     }
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, parts[i]);
+    for (size_t i = 0; i < ARRAY_LEN(sa_parts); i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, sa_parts[i]);
         rmdir(path);
     }
     rmdir(folder);
@@ -352,12 +338,12 @@ Test(stableaudio_engine, a_document_with_any_byte_changed_is_an_error_or_a_model
     int refused_ones = 0, opened = 0;
     log_setup(LOG_OFF, false); // a file that is wrong in many ways says so at length
     copy_model(folder);
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(sa_files); i++) {
         size_t n;
-        if (!strstr(files[i], "onfig.json") && i) continue;
-        snprintf(path, sizeof path, "%s/%s", MODEL, files[i]);
+        if (!strstr(sa_files[i], "onfig.json") && i) continue;
+        snprintf(path, sizeof path, "%s/%s", MODEL, sa_files[i]);
         char *text = read_text(path, &n);
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        snprintf(path, sizeof path, "%s/%s", folder, sa_files[i]);
         unlink(path);
         for (size_t k = 0; k < n; k += 2) {
             char was = text[k];
@@ -366,7 +352,7 @@ Test(stableaudio_engine, a_document_with_any_byte_changed_is_an_error_or_a_model
             text[k] = was;
             err e = {0};
             status rc = open_copy(folder, &e);
-            cr_assert(rc == OK || e.text[0], "%s, byte %zu", files[i], k);
+            cr_assert(rc == OK || e.text[0], "%s, byte %zu", sa_files[i], k);
             if (rc)
                 refused_ones++;
             else

@@ -89,10 +89,13 @@ static const struct {
     const char *name;
     unsigned needs, leaves;
 } levels[] = {
+#if defined(__x86_64__)
     {"amx", ISA_AMX, X86_512 | ISA_AMX},
     {"avx512", ISA_AVX512, X86_512},
     {"avx2", ISA_AVX2, ISA_AVX2 | ISA_AVXVNNI},
+#elif defined(__aarch64__)
     {"neon", ISA_NEON, ISA_NEON | ISA_DOTPROD | ISA_I8MM},
+#endif
     {"scalar", 0, 0},
 };
 
@@ -104,6 +107,10 @@ bool isa_level(unsigned have, const char *name, unsigned *out) {
         return true;
     }
     return false;
+}
+
+const char *isa_built_level(size_t i) {
+    return i < ARRAY_LEN(levels) ? levels[i].name : NULL;
 }
 
 const char *isa_level_name(unsigned flags) {

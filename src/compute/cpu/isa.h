@@ -29,5 +29,7 @@ unsigned isa_flags(void);
 // "amx", "neon". False when the name is unknown or the level needs a flag that `have` lacks.
 bool isa_level(unsigned have, const char *name, unsigned *out);
 
+// The levels that this build has, the highest first; NULL behind the last.
+const char *isa_built_level(size_t i);
 // The highest level that flags allow: "amx", "avx512", "avx2", "neon" or "scalar".
 const char *isa_level_name(unsigned flags);
