@@ -33,7 +33,7 @@ if grep -q '^ExecStart=/usr/bin/stemforge serve$' "$stage/usr/lib/systemd/system
     ! grep -rq '@[A-Z]*@' "$stage/usr/lib/systemd" "$stage/usr/lib/pkgconfig"; then ok
 else no "the unit does not name the prefix"; fi
 does "the installed program runs" "$stage/usr/bin/stemforge" --version
-for line in "stemforge [0-9.]*" "commit       [0-9a-f-]*.*" "arithmetic   [0-9]*" "processor    .*, level [a-z0-9]* of scalar[a-z0-9, ]*" "GPU kernels  .*" "models       .*safetensors and GGUF" "audio        WAV, FLAC, Ogg" "queue        SQLite, PostgreSQL"; do
+for line in "stemforge [0-9.]*" "commit       [0-9a-f-]*.*" "arithmetic   [0-9]*" "processor    .*, level [a-z0-9]* of [a-z0-9, ]*scalar" "GPU kernels  .*" "models       .*safetensors and GGUF" "audio        WAV, FLAC, Ogg" "queue        SQLite, PostgreSQL"; do
     if grep -qx "$line" "$tmp/out"; then ok; else no "--version has no line \"$line\": $(cat "$tmp/out")"; fi
 done
 # Anywhere, without a name: the installed model; and the page under the address of the first line.
