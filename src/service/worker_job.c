@@ -239,7 +239,7 @@ static void end_job(run *x, job_state end, const char *code, const char *text) {
     }
     metrics_count(w->config.metrics, "stemforge_jobs_finished_total", "status=\"%s\",reason=\"%s\"",
                   job_state_name(end), code ? code : "ok");
-    outbox_wake(w->config.outbox);
+    if (x->j->callback_url) outbox_wake(w->config.outbox);
     say_end(w, &ended);
     job_deinit(&ended);
 }

@@ -219,6 +219,27 @@ class Fleet(Case):
         eventually("it refuses", lambda: "certificate verify failed" in s.log(), 20)
         s.kill()
 
+    def test_no_statement_is_compiled_or_looks_at_every_waiting_job_where_nobody_has_analysed_the_tables(self):
+        server = Postgres(fsync=False, settings=["autovacuum = off", "session_preload_libraries = 'auto_explain'",
+                                                 "auto_explain.log_min_duration = 0", "auto_explain.log_analyze = on"])
+        self.addCleanup(server.close)
+        s = self.serve(ready=False, QUEUE_URL=server.url(), ROLE="api", STORAGE_DIR=self.stems, QUEUE_MAX=100000)
+        eventually("it answers", lambda: "Listening on" in s.log(), 20)
+        server.sql("INSERT INTO stemforge.job(id, audio_file_id, digest, request, seed, work, created_ms)"
+                   " SELECT 'fill-' || k, 'a', '', '{}', 1, 1000, 1 FROM generate_series(1, 3000) k")
+        self.serve(QUEUE_URL=server.url(), ROLE="worker", STORAGE_DIR=self.stems)
+        s.wait_ready()
+        s.submit()
+        eventually("jobs have ended", lambda: int(server.sql(
+            "SELECT count(*) FROM stemforge.job WHERE state > 1")[0][0]) > 50, 60)
+        self.assertGreater(s.metric("stemforge_jobs_waiting"), 0)
+        with open(f"{server.top}/log", encoding="utf-8") as f:
+            plans = [p for p in f.read().split("Query Text: ") if "stemforge.job" not in p]  # not this test's
+        self.assertTrue(any("using job_waiting" in p for p in plans))
+        for p in plans:
+            for what in ("JIT:", "Bitmap Heap Scan on job", "Seq Scan on job"):
+                self.assertNotIn(what, p)
+
     def test_what_processes_share_must_be_seen_by_all(self):
         def faults(**env):
             env = {"PATH": os.environ["PATH"], **{k: str(v) for k, v in env.items()}}
