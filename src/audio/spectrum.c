@@ -1,6 +1,7 @@
 // spectrum.c - see spectrum.h.
 #include "audio/spectrum.h"
 
+#include "base/lanes.h"
 #include "base/mem.h"
 
 status spectrum_open(spectrum *s, size_t least, double seconds, int rate, err *e) {
@@ -26,11 +27,24 @@ void spectrum_close(spectrum *s) {
     *s = (spectrum){0};
 }
 
-void spectrum_at(spectrum *s, const float *x, int64_t n, int64_t from) {
+// The window where all of it lies inside x. Its size is a power of two, FFT_SIZE_MIN at least.
+static void weigh_inside(spectrum *s, const float *x) {
+    for (size_t i = 0; i < s->size; i += 4)
+        lanes_f4_store(s->frame + i, lanes_f4_load(x + i) * lanes_f4_load(s->window + i));
+}
+
+static void weigh_across(spectrum *s, const float *x, int64_t n, int64_t from) {
     for (size_t i = 0; i < s->size; i++) {
         int64_t at = from + (int64_t)i;
         s->frame[i] = at >= 0 && at < n ? x[at] * s->window[i] : 0;
     }
+}
+
+void spectrum_at(spectrum *s, const float *x, int64_t n, int64_t from) {
+    if (from >= 0 && from <= n - (int64_t)s->size)
+        weigh_inside(s, x + from);
+    else
+        weigh_across(s, x, n, from);
     fft_power(s->plan, s->power, s->frame, s->scratch);
 }
 

@@ -5,7 +5,7 @@
 #pragma once
 #include "base/err.h"
 
-#define FFT_SIZE_MIN 4
+#define FFT_SIZE_MIN 8
 #define FFT_SIZE_MAX ((size_t)1 << 20)
 
 typedef struct fft fft;
@@ -15,7 +15,8 @@ status fft_open(fft **out, size_t n, err *e);
 void fft_close(fft *f); // NULL is fine
 
 // X[k] = sum over i of x[i] exp(-2 pi j k i / n), for k = 0 to n/2.
-// x [n]; out [n/2 + 1, 2] real and imaginary parts, which also serves as scratch: no allocation.
+// x [n]; out [2, n/2 + 1] the real parts, then the imaginary ones; it also serves as scratch: no
+// allocation.
 void fft_real(const fft *f, double *out, const float *x);
 // |X[k]|^2, [n/2 + 1]; scratch as out of fft_real.
 void fft_power(const fft *f, float *power, const float *x, double *scratch);

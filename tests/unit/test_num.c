@@ -56,7 +56,8 @@ Test(fft, equals_the_sum_that_defines_it) {
                 re += (double)x[i] * cos(a);
                 im -= (double)x[i] * sin(a);
             }
-            cr_assert_lt(fabs(out[2 * k] - re) + fabs(out[2 * k + 1] - im), 1e-11, "%zu %zu", n, k);
+            double off = fabs(out[k] - re) + fabs(out[n / 2 + 1 + k] - im);
+            cr_assert_lt(off, 1e-11, "%zu %zu", n, k);
         }
         fft_close(f);
     }
@@ -80,7 +81,7 @@ Test(fft, a_large_transform_keeps_the_energy) { // Parseval
 
 Test(fft, refuses_lengths_that_are_no_power_of_two) {
     fft *f;
-    const size_t bad[] = {0, 1, 2, 3, 100, FFT_SIZE_MAX * 2};
+    const size_t bad[] = {0, 1, 2, 4, 100, FFT_SIZE_MAX * 2};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         cr_assert_eq(fft_open(&f, bad[i], NULL), ERR_ARG);
         cr_assert_null(f);
