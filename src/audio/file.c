@@ -165,36 +165,42 @@ static void set_tags(SNDFILE *s, file_format f, const file_tags *tags) {
     set_tag(s, SF_STR_SOFTWARE, software);
 }
 
-// round(x 2^(bits-1)), halves to even, held within the range; in the top bits of an int as
-// libsndfile takes it.
+// round(x 2^(bits-1)), halves to even, held within the range. Behind 2^52 a double has no places
+// after the point, so adding as much and taking it away rounds.
 static int to_int(float x, int bits) {
-    double full = (double)(1 << (bits - 1));
+    const double full = (double)(1 << (bits - 1)), whole = 0x1.8p52;
     double v = (double)x * full;
-    long i = lrint(MIN(MAX(v, -full), full - 1));
-    return (int)((uint32_t)i << (32 - bits));
+    v = MAX(v, -full);
+    return (int)(MIN(v, full - 1) + whole - whole);
 }
 
-static bool write_samples(SNDFILE *s, file_format f, const float *x, int64_t frames, int channels) {
-    if (f == FILE_WAV_F32) return sf_writef_float(s, x, frames) == frames;
-    int bits = f == FILE_WAV24 || f == FILE_FLAC24 ? 24 : 16;
+// A block of samples as the library takes them: 16 bits as they are, 24 in the top bits of an int.
+static bool write_block(SNDFILE *s, file_format f, const float *x, int64_t n) {
     union {
+        short s[BLOCK_FRAMES];
         int i[BLOCK_FRAMES];
         float x[BLOCK_FRAMES];
     } block;
-    int64_t n = frames * channels;
-    for (int64_t at = 0; at < n;) {
-        int64_t count = MIN(n - at, BLOCK_FRAMES / channels * channels);
-        bool ok;
-        if (f == FILE_OGG) { // the encoder's short-lived buffers want small pieces
-            for (int64_t i = 0; i < count; i++) block.x[i] = MIN(MAX(x[at + i], -1.0f), 1.0f);
-            ok = sf_write_float(s, block.x, count) == count;
-        } else {
-            for (int64_t i = 0; i < count; i++) block.i[i] = to_int(x[at + i], bits);
-            ok = sf_write_int(s, block.i, count) == count;
-        }
-        if (!ok) return false;
-        at += count;
+    switch (f) {
+    case FILE_WAV_F32: return sf_write_float(s, x, n) == n;
+    case FILE_WAV24:
+    case FILE_FLAC24:
+        for (int64_t i = 0; i < n; i++) block.i[i] = (int)((uint32_t)to_int(x[i], 24) << 8);
+        return sf_write_int(s, block.i, n) == n;
+    case FILE_OGG:
+        for (int64_t i = 0; i < n; i++) block.x[i] = MIN(MAX(x[i], -1.0f), 1.0f);
+        return sf_write_float(s, block.x, n) == n;
+    default:
+        for (int64_t i = 0; i < n; i++) block.s[i] = (short)to_int(x[i], 16);
+        return sf_write_short(s, block.s, n) == n;
     }
+}
+
+// In pieces: an encoder's short-lived buffers want small ones.
+static bool write_samples(SNDFILE *s, file_format f, const float *x, int64_t frames, int channels) {
+    int64_t n = frames * channels, most = BLOCK_FRAMES / channels * channels;
+    for (int64_t at = 0; at < n; at += most)
+        if (!write_block(s, f, x + at, MIN(n - at, most))) return false;
     return true;
 }
 

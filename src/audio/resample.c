@@ -8,6 +8,7 @@
 #include <math.h> // sqrt: exact to the last bit by IEEE 754
 #include <string.h>
 
+#include "base/lanes.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -115,27 +116,24 @@ int64_t resample_frames(const resampler *r, int64_t n) {
     return (n * r->up * 2 + r->down) / (2 * r->down);
 }
 
-// Four lanes of IEEE floats; the compiler maps them to what the machine has, lane by lane.
-typedef float v4 __attribute__((vector_size(16)));
-
-static v4 load(const float *p) {
-    v4 v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// Sixteen sums, tap j goes to sum j mod 16 in rising j, each product rounded before it is added;
-// then the sums are added pairwise: 8+8, 4+4, 2+2, 1+1.
-static float dot(const float *a, const float *b, int64_t n) {
-    v4 s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+// Of two stretches a and b, the products with one row of taps: sixteen sums each, tap j goes to sum
+// j mod 16 in rising j, each product rounded before it is added; then the sums are added pairwise:
+// 8+8, 4+4, 2+2, 1+1.
+static void dot_two(float out[2], const float *a, const float *b, const float *row, int64_t n) {
+    lanes_f4 a0 = {0}, a1 = {0}, a2 = {0}, a3 = {0}, b0 = {0}, b1 = {0}, b2 = {0}, b3 = {0};
     for (int64_t i = 0; i < n; i += LANES) {
-        s0 += load(a + i) * load(b + i);
-        s1 += load(a + i + 4) * load(b + i + 4);
-        s2 += load(a + i + 8) * load(b + i + 8);
-        s3 += load(a + i + 12) * load(b + i + 12);
+        lanes_f4 r = lanes_f4_load(row + i);
+        a0 += lanes_f4_load(a + i) * r, b0 += lanes_f4_load(b + i) * r;
+        r = lanes_f4_load(row + i + 4);
+        a1 += lanes_f4_load(a + i + 4) * r, b1 += lanes_f4_load(b + i + 4) * r;
+        r = lanes_f4_load(row + i + 8);
+        a2 += lanes_f4_load(a + i + 8) * r, b2 += lanes_f4_load(b + i + 8) * r;
+        r = lanes_f4_load(row + i + 12);
+        a3 += lanes_f4_load(a + i + 12) * r, b3 += lanes_f4_load(b + i + 12) * r;
     }
-    v4 s = (s0 + s2) + (s1 + s3);
-    return (s[0] + s[2]) + (s[1] + s[3]);
+    a0 = (a0 + a2) + (a1 + a3), b0 = (b0 + b2) + (b1 + b3);
+    out[0] = (a0[0] + a0[2]) + (a0[1] + a0[3]);
+    out[1] = (b0[0] + b0[2]) + (b0[1] + b0[3]);
 }
 
 // Copies x[from .. from + count) into out, silence outside 0..n.
@@ -146,24 +144,49 @@ static void gather(float *out, const float *x, int step, int64_t n, int64_t from
     memset(out + hi, 0, (size_t)(count - hi) * sizeof *out);
 }
 
+// A block of input and the outputs that lie in it.
+typedef struct {
+    const float *x;      // [BLOCK + taps] the taps of input frame `from` begin here
+    int64_t from;        // of the block
+    int64_t first, last; // outputs, last excluded
+} stretch;
+
+// All outputs of the block that use the same row as output k: each lies `up` outputs and `down`
+// inputs behind the one before.
+static void run_row(const resampler *r, float *y, int y_step, const stretch *s, int64_t k) {
+    int64_t taps = 2 * r->half;
+    const float *row = r->rows + k % r->up * taps, *x = s->x + (k * r->down / r->up - s->from);
+    float out[2];
+    for (; k < s->last; k += 2 * r->up, x += 2 * r->down) {
+        bool two = k + r->up < s->last;
+        dot_two(out, x, two ? x + r->down : x, row, taps);
+        y[k * y_step] = out[0];
+        if (two) y[(k + r->up) * y_step] = out[1];
+    }
+}
+
+// The first output whose base is input frame `at` or a later one.
+static int64_t output_at(const resampler *r, int64_t at) {
+    return (at * r->up + r->down - 1) / r->down;
+}
+
 status resample_run(const resampler *r, float *y, int y_step, const float *x, int x_step, int64_t n,
                     err *e) {
     if (r->up == r->down) {
         for (int64_t i = 0; i < n; i++) y[i * y_step] = x[i * x_step];
         return OK;
     }
-    int64_t taps = 2 * r->half, total = resample_frames(r, n), k = 0, row = 0;
+    int64_t taps = 2 * r->half, total = resample_frames(r, n);
     float *block = mem_alloc((size_t)(BLOCK + taps) * sizeof *block);
     if (!block) return err_set(e, ERR_OOM, "no memory to resample");
-    // Every output whose base lies in [start, start + BLOCK) needs taps from start - half + 1 on.
-    for (int64_t start = 0; k < total; start += BLOCK) {
-        gather(block, x, x_step, n, start - r->half + 1, BLOCK + taps);
-        for (; k < total; k++) {
-            int64_t base = k * r->down / r->up;
-            if (base >= start + BLOCK) break;
-            y[k * y_step] = dot(block + (base - start), r->rows + row * taps, taps);
-            if (++row == r->up) row = 0;
-        }
+    stretch s = {.x = block};
+    // Every output whose base lies in [from, from + BLOCK) needs taps from `from` - half + 1 on.
+    for (; s.last < total; s.from += BLOCK) {
+        gather(block, x, x_step, n, s.from - r->half + 1, BLOCK + taps);
+        s.first = s.last;
+        s.last = MIN(output_at(r, s.from + BLOCK), total);
+        for (int64_t k = s.first; k < MIN(s.first + r->up, s.last); k++)
+            run_row(r, y, y_step, &s, k);
     }
     mem_free(block);
     return OK;
