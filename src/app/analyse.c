@@ -66,17 +66,14 @@ static status measure_purity(report *r, const options *o, const float *x, int64_
 // Loudness is measured of what a listener with two speakers hears.
 static status measure_loudness(report *r, const file_clip *c, err *e) {
     r->lufs = LOUDNESS_SILENCE;
-    if (c->channels <= 2) {
-        r->lufs = loudness_of(c->x, c->frames, c->channels, c->rate);
-        return OK;
-    }
+    if (c->channels <= 2) return loudness_of(&r->lufs, c->x, c->frames, c->channels, c->rate, e);
     float *planes = NULL;
     int64_t n;
     status rc = file_clip_planes(&planes, &n, c, c->rate, 2, e);
     float *x = rc ? NULL : mem_alloc((size_t)(2 * n) * sizeof *x);
     if (!rc && !x) rc = err_set(e, ERR_OOM, "no memory for %lld frames", (long long)n);
     for (int64_t i = 0; !rc && i < 2 * n; i++) x[i] = planes[i % 2 * n + i / 2];
-    if (!rc) r->lufs = loudness_of(x, n, 2, c->rate);
+    if (!rc) rc = loudness_of(&r->lufs, x, n, 2, c->rate, e);
     mem_free(x);
     mem_free(planes);
     return rc;
@@ -103,7 +100,7 @@ static status measure(report *r, const options *o, const file_clip *c, err *e) {
     analyse_mono(mono, c->x, c->frames, c->channels);
     r->levels = post_measure(c->x, c->frames * c->channels);
     r->defects = analyse_find_defects(mono, c->frames, c->rate);
-    status rc = judge_open(&r->heard, c->x, c->frames, c->channels, c->rate, &hint, e);
+    status rc = judge_mono(&r->heard, mono, c->frames, c->rate, &hint, e);
     if (!rc) rc = measure_rhythm(r, o, mono, c->frames, c->rate, e);
     if (!rc && o->chords) rc = measure_purity(r, o, mono, c->frames, c->rate, e);
     if (!rc) rc = measure_loudness(r, c, e);

@@ -98,16 +98,18 @@ static status add_file(mix *m, const char *path, const options *o, err *e) {
     return rc;
 }
 
-static void set_level(mix *m, const options *o) {
+static status set_level(mix *m, const options *o, err *e) {
     if (o->loudness == 0) {
         mix_set_peak(m, POST_PEAK);
-        return;
+        return OK;
     }
-    double got = mix_set_loudness(m, o->loudness);
-    if (got < o->loudness - 0.1)
+    double got = 0;
+    status rc = mix_set_loudness(m, o->loudness, &got, e);
+    if (!rc && got < o->loudness - 0.1)
         fprintf(stderr,
                 "stemforge mix: --loudness %g would pass full scale: the mix has %.1f LUFS\n",
                 o->loudness, got);
+    return rc;
 }
 
 static status check_options(const options *o, const char **files, int n, err *e) {
@@ -130,8 +132,8 @@ static status run(const options *o, const char **files, int n, err *e) {
     }
     for (int i = 0; !rc && i < n; i++) rc = add_file(&m, files[i], o, e);
     if (!rc && !m.frames) rc = err_set(e, ERR_ARG, "every file is muted: nothing is left to mix");
+    if (!rc) rc = set_level(&m, o, e);
     if (!rc) {
-        set_level(&m, o);
         const file_tags tags = {.title = "mix", .software = "stemforge " STEMFORGE_VERSION};
         rc = file_write(o->out, f, m.x, m.frames, POST_CHANNELS, POST_RATE, &tags, e);
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "audio/spectrum.h"
+#include "base/lanes.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -13,9 +14,21 @@
 #define BAND_LOW 40.0
 #define BANDS_MAX 40
 #define LAG_SECONDS 8.0 // the longest repetition looked at
+#define LAGS 8          // that are correlated together
+
+// Two frames of stereo at a time; the sums as in analyse_mono.
+static int64_t mean_of_pairs(float *out, const float *x, int64_t frames) {
+    int64_t i = 0;
+    for (; i + 2 <= frames; i += 2) {
+        lanes_d2 a = lanes_d2_widen(x + 2 * i), b = lanes_d2_widen(x + 2 * i + 2);
+        lanes_d2 left = {a[0], b[0]}, right = {a[1], b[1]};
+        lanes_d2_narrow(out + i, ((lanes_d2){0} + left + right) / 2);
+    }
+    return i;
+}
 
 void analyse_mono(float *out, const float *x, int64_t frames, int channels) {
-    for (int64_t i = 0; i < frames; i++) {
+    for (int64_t i = channels == 2 ? mean_of_pairs(out, x, frames) : 0; i < frames; i++) {
         double sum = 0;
         for (int c = 0; c < channels; c++) sum += (double)x[i * channels + c];
         out[i] = (float)(sum / channels);
@@ -74,33 +87,70 @@ static double mean_of(const onset_curve *c) {
     return c->n ? sum / (double)c->n : 0;
 }
 
-static double correlation(const onset_curve *c, int64_t lag, double mean) {
-    double sum = 0, left = 0, right = 0;
-    for (int64_t i = lag; i < c->n; i++) {
-        double a = (double)c->v[i] - mean, b = (double)c->v[i - lag] - mean;
-        sum += a * b;
-        left += a * a;
-        right += b * b;
+// What correlations are made of: the curve without its mean, and sums of its first squares.
+typedef struct {
+    const double *v, *squares; // [n], [n + 1]
+    int64_t n;
+} centred;
+
+// The correlations at LAGS lags from `lag` on, of what overlaps, into out. Each sum goes from the
+// curve's beginning to its end; those of several lags are made side by side.
+static void correlations(double out[LAGS], const centred *c, int64_t lag) {
+    const double *v = c->v;
+    lanes_d2 both[LAGS / 2], left[LAGS / 2]; // lags in falling order
+    int64_t begun = MIN(lag + LAGS - 1, c->n);
+    for (int k = 0; k < LAGS; k++) {
+        double ab = 0, aa = 0;
+        for (int64_t i = lag + LAGS - 1 - k; i < begun; i++) {
+            ab += v[i] * v[i - (lag + LAGS - 1 - k)];
+            aa += v[i] * v[i];
+        }
+        both[k / 2][k % 2] = ab, left[k / 2][k % 2] = aa;
     }
-    double norm = sqrt(left * right);
-    return norm > 0 ? sum / norm : 0;
+    for (int64_t i = begun; i < c->n; i++) {
+        const double *before = v + i - (lag + LAGS - 1);
+        double square = v[i] * v[i];
+        for (int k = 0; k < LAGS / 2; k++) {
+            both[k] += v[i] * lanes_d2_load(before + 2 * k);
+            left[k] += square;
+        }
+    }
+    for (int k = 0; k < LAGS; k++) {
+        int at = LAGS - 1 - k;
+        double right = lag + k < c->n ? c->squares[c->n - lag - k] : 0;
+        double norm = sqrt(left[at / 2][at % 2] * right);
+        out[k] = norm > 0 ? both[at / 2][at % 2] / norm : 0;
+    }
+}
+
+// raw [lags + 1 and LAGS more]: the correlation at each lag.
+static void correlate_all(double *raw, const onset_curve *c, double *v, double *squares) {
+    double mean = mean_of(c), sum = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        v[i] = (double)c->v[i] - mean;
+        squares[i] = sum;
+        sum += v[i] * v[i];
+    }
+    squares[c->n] = sum;
+    const centred all = {v, squares, c->n};
+    raw[0] = 1;
+    for (int64_t lag = 1; lag <= c->lags; lag += LAGS) correlations(raw + lag, &all, lag);
 }
 
 static status correlate(onset_curve *c, err *e) {
-    double mean = mean_of(c);
     c->lags = (int64_t)MIN(LAG_SECONDS * c->per_second, (double)c->n * 0.7);
     c->same = mem_alloc((size_t)(c->lags + 1) * sizeof *c->same);
-    if (!c->same) {
+    double *work = mem_alloc((size_t)(2 * c->n + 1 + c->lags + 1 + LAGS) * sizeof *work);
+    if (!c->same || !work) {
+        mem_free(work);
         analyse_onset_curve_deinit(c);
         return err_set(e, ERR_OOM, "no memory for an onset curve");
     }
-    double before = 1, here = 1;
-    for (int64_t k = 0; k < c->lags; k++) {
-        double next = correlation(c, k + 1, mean);
-        c->same[k] = (k ? before : next) / 4 + here / 2 + next / 4;
-        before = here;
-        here = next;
-    }
+    double *raw = work + 2 * c->n + 1;
+    correlate_all(raw, c, work, work + c->n);
+    for (int64_t k = 0; k < c->lags; k++)
+        c->same[k] = raw[k ? k - 1 : 1] / 4 + raw[k] / 2 + raw[k + 1] / 4;
+    mem_free(work);
     return OK;
 }
 

@@ -6,13 +6,14 @@
 #include "base/err.h"
 
 typedef struct {
-    float *x; // [n], the mean of the channels
+    const float *x; // [n]: own, or the clip's where its rate is not halved
     int64_t n;
     int rate; // the clip's, halved until it is under 32 kHz
     double seconds;
+    float *own; // for listen.c
 } listened;
 
-// x [frames, channels] at rate Hz, 8000 to 192000, at least one frame; else ERR_ARG. Halving keeps
-// what lies under 0.4 of the new rate. A rate that is odd is not halved.
-status listen_open(listened *out, const float *x, int64_t frames, int channels, int rate, err *e);
+// mono [n] at rate Hz, 8000 to 192000, at least one value; else ERR_ARG. It is borrowed until
+// listen_close. Halving keeps what lies under 0.4 of the new rate. An odd rate is not halved.
+status listen_open(listened *out, const float *mono, int64_t n, int rate, err *e);
 void listen_close(listened *l); // zeroed is fine

@@ -1,6 +1,8 @@
 // loudness.c - see loudness.h.
 #include "audio/loudness.h"
 
+#include "base/lanes.h"
+#include "base/mem.h"
 #include "base/num.h"
 
 #define BLOCK_SECONDS 0.4
@@ -15,11 +17,11 @@ typedef struct {
 } biquad;
 
 typedef struct {
-    double x1, x2, y1, y2;
+    lanes_d2 x1, x2, y1, y2; // of two channels; of one in both
 } biquad_state;
 
-static double biquad_run(const biquad *f, biquad_state *s, double x) {
-    double y = f->b0 * x + f->b1 * s->x1 + f->b2 * s->x2 - f->a1 * s->y1 - f->a2 * s->y2;
+static lanes_d2 biquad_run(const biquad *f, biquad_state *s, lanes_d2 x) {
+    lanes_d2 y = f->b0 * x + f->b1 * s->x1 + f->b2 * s->x2 - f->a1 * s->y1 - f->a2 * s->y2;
     s->x2 = s->x1, s->x1 = x;
     s->y2 = s->y1, s->y1 = y;
     return y;
@@ -55,65 +57,81 @@ typedef struct {
     const float *x;
     int64_t frames, step; // frames of a step
     int channels;
-    bool alike; // two channels that are equal are filtered once
     biquad first, second;
+    biquad_state state[2]; // of the two filters
+    double *block;         // [blocks] the mean power of each
+    int64_t blocks;
 } meter;
-
-static bool are_alike(const float *x, int64_t frames, int channels) {
-    int64_t i = 0;
-    while (channels == 2 && i < frames && x[2 * i] == x[2 * i + 1]) i++;
-    return channels == 2 && i == frames;
-}
 
 static double lufs(double power) {
     return power > 0 ? OFFSET + DB_PER_OCTAVE * num_log2(power) : -1000;
 }
 
-// Mean of the blocks' powers over `floor` LUFS; 0 when there are none.
-static double gated_mean(const meter *m, double floor) {
-    biquad_state s[2][2] = {0}; // of each channel's two filters
-    double step[STEPS] = {0}, sum = 0;
-    int64_t steps = 0, counted = 0;
+// The sum of squares of the frames from `at` to `end`, filtered.
+static double step_power(meter *m, int64_t at, int64_t end) {
+    biquad_state first = m->state[0], second = m->state[1];
+    double power = 0;
+    for (int64_t i = at; i < end; i++) {
+        const float *x = m->x + i * m->channels;
+        lanes_d2 v = {(double)x[0], (double)x[m->channels - 1]};
+        v = biquad_run(&m->second, &second, biquad_run(&m->first, &first, v));
+        v *= v;
+        power += v[0];
+        if (m->channels == 2) power += v[1];
+    }
+    m->state[0] = first, m->state[1] = second;
+    return power;
+}
+
+// The powers of all blocks.
+static void fill_blocks(meter *m) {
+    double step[STEPS] = {0};
+    int64_t steps = 0;
     for (int64_t at = 0; at < m->frames; at += m->step) {
         int64_t end = at + m->step;
         if (end > m->frames) {
             if (steps >= STEPS) break; // a rest is part of no block
             end = m->frames;
         }
-        double power = 0;
-        for (int64_t i = at; i < end; i++) {
-            for (int c = 0; c < (m->alike ? 1 : m->channels); c++) {
-                double v = biquad_run(&m->first, &s[c][0], (double)m->x[i * m->channels + c]);
-                v = biquad_run(&m->second, &s[c][1], v);
-                power += v * v;
-                if (m->alike) power += v * v;
-            }
-        }
-        step[steps++ % STEPS] = power;
-        bool last = end == m->frames;
-        if (steps < STEPS && !last) continue;
+        step[steps++ % STEPS] = step_power(m, at, end);
+        if (steps < STEPS && end < m->frames) continue;
         double block = 0;
         for (int k = 0; k < STEPS; k++) block += step[k];
         int64_t length = steps < STEPS ? m->frames : STEPS * m->step;
-        block /= (double)length;
-        if (lufs(block) <= floor) continue;
-        sum += block;
+        m->block[m->blocks++] = block / (double)length;
+    }
+}
+
+// Mean of the blocks' powers over `floor` LUFS; 0 when there are none.
+static double gated_mean(const meter *m, double floor) {
+    double sum = 0;
+    int64_t counted = 0;
+    for (int64_t i = 0; i < m->blocks; i++) {
+        if (lufs(m->block[i]) <= floor) continue;
+        sum += m->block[i];
         counted++;
     }
     return counted ? sum / (double)counted : 0;
 }
 
-double loudness_of(const float *x, int64_t frames, int channels, int rate) {
+static double integrated(const meter *m) {
+    double loud = lufs(gated_mean(m, LOUDNESS_SILENCE));
+    if (loud <= LOUDNESS_SILENCE) return LOUDNESS_SILENCE;
+    double gated = lufs(gated_mean(m, MAX(loud + RELATIVE, LOUDNESS_SILENCE)));
+    return MAX(gated, LOUDNESS_SILENCE);
+}
+
+status loudness_of(double *out, const float *x, int64_t frames, int channels, int rate, err *e) {
     meter m = {.x = x,
                .frames = frames,
                .step = (int64_t)(BLOCK_SECONDS / STEPS * rate + 0.5),
                .channels = channels,
-               .alike = are_alike(x, frames, channels),
                .first = shelf(rate),
                .second = high_pass(rate)};
-    double loud = lufs(gated_mean(&m, LOUDNESS_SILENCE));
-    if (loud <= LOUDNESS_SILENCE) return LOUDNESS_SILENCE;
-    double floor = loud + RELATIVE;
-    double gated = lufs(gated_mean(&m, floor > LOUDNESS_SILENCE ? floor : LOUDNESS_SILENCE));
-    return gated > LOUDNESS_SILENCE ? gated : LOUDNESS_SILENCE;
+    m.block = mem_alloc((size_t)(frames / m.step + 1) * sizeof *m.block);
+    if (!m.block) return err_set(e, ERR_OOM, "no memory to measure loudness");
+    fill_blocks(&m);
+    *out = integrated(&m);
+    mem_free(m.block);
+    return OK;
 }

@@ -8,5 +8,5 @@
 #define LOUDNESS_SILENCE (-70.0) // what is quieter has no loudness
 
 // LUFS of x [frames, channels] at rate Hz, 1 or 2 channels; LOUDNESS_SILENCE when no block counts.
-// A clip shorter than a block is one block.
-double loudness_of(const float *x, int64_t frames, int channels, int rate);
+// A clip shorter than a block is one block. Errors: ERR_OOM.
+status loudness_of(double *out, const float *x, int64_t frames, int channels, int rate, err *e);

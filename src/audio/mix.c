@@ -47,28 +47,28 @@ status mix_add(mix *m, const float *planes, int64_t n, const mix_track *t, err *
     if (!rc && !x) rc = err_set(e, ERR_OOM, "no memory for a track of %lld frames", (long long)n);
     if (rc) return rc;
     interleave(x, planes, n);
-    double gain = factor_of(t->gain_db);
-    double lufs = t->lufs < 0 ? loudness_of(x, n, CHANNELS, m->rate) : LOUDNESS_SILENCE;
+    double gain = factor_of(t->gain_db), lufs = LOUDNESS_SILENCE;
+    if (t->lufs < 0) rc = loudness_of(&lufs, x, n, CHANNELS, m->rate, e);
     if (lufs > LOUDNESS_SILENCE) gain *= factor_of(t->lufs - lufs);
     double turns = (t->pan + 1) / 8; // from 0 to a quarter of a turn
     const double side[CHANNELS] = {t->pan == 0 ? gain : gain * SQRT_2 * num_cos_turns(turns),
                                    t->pan == 0 ? gain : gain * SQRT_2 * num_sin_turns(turns)};
-    for (int64_t i = 0; i < n * CHANNELS; i++)
+    for (int64_t i = 0; !rc && i < n * CHANNELS; i++)
         m->x[i] += (float)((double)x[i] * side[i % CHANNELS]);
     mem_free(x);
-    return OK;
+    return rc;
 }
 
 void mix_set_peak(mix *m, float peak) {
     post_normalise(m->x, m->frames * CHANNELS, peak);
 }
 
-double mix_set_loudness(mix *m, double lufs) {
-    double now = loudness_of(m->x, m->frames, CHANNELS, m->rate);
-    if (now <= LOUDNESS_SILENCE) return now;
-    double gain = factor_of(lufs - now);
+status mix_set_loudness(mix *m, double lufs, double *got, err *e) {
+    status rc = loudness_of(got, m->x, m->frames, CHANNELS, m->rate, e);
+    if (rc || *got <= LOUDNESS_SILENCE) return rc;
+    double gain = factor_of(lufs - *got);
     double peak = (double)post_measure(m->x, m->frames * CHANNELS).peak;
     if (peak * gain > (double)MIX_PEAK_MAX) gain = (double)MIX_PEAK_MAX / peak;
     for (int64_t i = 0; i < m->frames * CHANNELS; i++) m->x[i] = (float)((double)m->x[i] * gain);
-    return loudness_of(m->x, m->frames, CHANNELS, m->rate);
+    return loudness_of(got, m->x, m->frames, CHANNELS, m->rate, e);
 }

@@ -26,5 +26,5 @@ void mix_deinit(mix *m);
 status mix_add(mix *m, const float *planes, int64_t n, const mix_track *t, err *e);
 // Scales the whole to a peak of exactly `peak`.
 void mix_set_peak(mix *m, float peak);
-// Scales the whole to `lufs`, or as near as MIX_PEAK_MAX allows. Returns the loudness it has now.
-double mix_set_loudness(mix *m, double lufs);
+// Scales the whole to `lufs`, or as near as MIX_PEAK_MAX allows. *got: the loudness it has then.
+status mix_set_loudness(mix *m, double lufs, double *got, err *e);

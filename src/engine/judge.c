@@ -80,17 +80,28 @@ static status find_harmony(judged *j, const listened *l, const judge_hint *h, er
     return rc;
 }
 
-status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
-                  const judge_hint *h, err *e) {
+status judge_mono(judged *out, const float *mono, int64_t n, int rate, const judge_hint *h,
+                  err *e) {
     *out = (judged){0};
     listened l;
-    status rc = listen_open(&l, x, frames, channels, rate, e);
+    status rc = listen_open(&l, mono, n, rate, e);
     if (!rc) rc = find_tempo(out, &l, h, e);
     if (!rc) rc = judge_find_bars(out, &l, h, e);
     if (!rc && !h->unpitched) rc = find_harmony(out, &l, h, e);
     if (!rc) rc = kind_hear(out->share, &l, e);
     listen_close(&l);
     if (rc) judge_close(out);
+    return rc;
+}
+
+status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
+                  const judge_hint *h, err *e) {
+    *out = (judged){0};
+    float *mono = mem_alloc((size_t)MAX(frames, 1) * sizeof *mono);
+    if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)frames);
+    analyse_mono(mono, x, frames, channels);
+    status rc = judge_mono(out, mono, frames, rate, h, e);
+    mem_free(mono);
     return rc;
 }
 

@@ -41,6 +41,8 @@ typedef struct {
 // Measures x [frames, channels] at rate Hz (8000 to 192000).
 status judge_open(judged *out, const float *x, int64_t frames, int channels, int rate,
                   const judge_hint *h, err *e);
+// The same of the mean of its channels, mono [n] (analyse_mono).
+status judge_mono(judged *out, const float *mono, int64_t n, int rate, const judge_hint *h, err *e);
 void judge_close(judged *j);
 
 // The stem that has the largest share.

@@ -2,9 +2,9 @@
 #include "engine/judge_kind.h"
 
 #include <math.h> // floor: exact
-#include <string.h>
 
 #include "audio/spectrum.h"
+#include "base/lanes.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "engine/judge_kind_tab.h"
@@ -30,35 +30,88 @@ static const layer layers[] = {{1, 12, conv0_weight, conv0_scale, conv0_bias},
 #define LAYERS ((int)ARRAY_LEN(layers))
 #define LAST 40
 #define LAST_BANDS (KIND_BANDS / 8)
+#define INPUTS_MAX 24 // of a layer
+#define TILE 16       // frames of a row that are made at once
 
 // --- the network
 
-// A picture of so many channels: x [channels, bands, frames].
+// A picture of so many channels: x [channels, bands, row], of which `frames` values count.
 typedef struct {
     float *x;
-    int64_t bands, frames;
+    int64_t bands, frames, row;
 } picture;
 
-// Adds w times every other value of a row, from `from` on, to out [n]; in [frames], 0 outside.
-static void add_row(float *out, int64_t n, const float *in, int64_t frames, int64_t from, float w) {
-    int64_t t = from < 0 ? 1 : 0;
-    for (; t < n && 2 * t + from < frames; t++) out[t] += w * in[2 * t + from];
+// Which tile: from a frame on, of the rows of inputs band + first to band + end of so many bands.
+typedef struct {
+    float bias;
+    int64_t bands, band, first, end, frame;
+} tile_at;
+
+// The rows of a picture with their odd frames and their even ones apart, so that every other frame
+// lies side by side. A row is [odd, even]: 0 and the odd frames, then the even ones; 0 behind both.
+typedef struct {
+    float *x;
+    int64_t part; // values of each part of a row
+} split;
+
+static int64_t in_tiles(int64_t frames) {
+    return (frames + TILE - 1) / TILE * TILE;
+}
+
+static status split_rows(split *out, const picture *in, int64_t channels, err *e) {
+    int64_t half = (in->frames + 1) / 2;
+    out->part = in_tiles(half) + 1;
+    out->x = mem_calloc((size_t)(channels * in->bands * 2 * out->part), sizeof *out->x);
+    if (!out->x) return err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
+    for (int64_t r = 0; r < channels * in->bands; r++) {
+        const float *x = in->x + r * in->row;
+        float *odd = out->x + r * 2 * out->part, *even = odd + out->part;
+        for (int64_t t = 0; t < half; t++) even[t] = x[2 * t];
+        for (int64_t t = 0; t < in->frames / 2; t++) odd[t + 1] = x[2 * t + 1];
+    }
+    return OK;
+}
+
+// What one row of the input gives to four frames: its frames 2t - 1, 2t and 2t + 1 times w [3].
+static lanes_f4 add_row(lanes_f4 sum, const float *odd, const float *even, const float *w) {
+    sum += w[0] * lanes_f4_load(odd);
+    sum += w[1] * lanes_f4_load(even);
+    return sum + w[2] * lanes_f4_load(odd + 1);
+}
+
+// A tile of one row of the output, nothing of it below 0; w [channels, 3, 3].
+static void make_tile(float out[TILE], const layer *l, const split *in, const float *w,
+                      const tile_at *at) {
+    lanes_f4 a = (lanes_f4){0} + at->bias, b = a, c = a, d = a;
+    for (int64_t i = 0; i < l->in; i++) {
+        for (int64_t r = at->first; r < at->end; r++) {
+            const float *odd = in->x + (i * at->bands + at->band + r) * 2 * in->part + at->frame;
+            const float *even = odd + in->part, *by = w + (i * 3 + r) * 3;
+            a = add_row(a, odd, even, by);
+            b = add_row(b, odd + 4, even + 4, by);
+            c = add_row(c, odd + 8, even + 8, by);
+            d = add_row(d, odd + 12, even + 12, by);
+        }
+    }
+    lanes_f4_store(out, lanes_f4_positive(a));
+    lanes_f4_store(out + 4, lanes_f4_positive(b));
+    lanes_f4_store(out + 8, lanes_f4_positive(c));
+    lanes_f4_store(out + 12, lanes_f4_positive(d));
 }
 
 // Three by three values, every other band and frame, a border of 0, and nothing below 0.
-static void convolve(picture *out, const picture *in, const layer *l) {
+static void convolve(picture *out, const split *in, int64_t bands, const layer *l) {
+    float w[INPUTS_MAX * 9];
     for (int64_t o = 0; o < l->out; o++) {
+        for (int64_t i = 0; i < l->in * 9; i++)
+            w[i] = (float)l->weight[o * l->in * 9 + i] * l->scale[o];
         for (int64_t b = 0; b < out->bands; b++) {
-            float *row = out->x + (o * out->bands + b) * out->frames;
-            for (int64_t t = 0; t < out->frames; t++) row[t] = l->bias[o];
-            for (int64_t i = 0; i < l->in * 9; i++) {
-                int64_t from = 2 * b + i / 3 % 3 - 1;
-                if (from < 0 || from >= in->bands) continue;
-                const float *x = in->x + (i / 9 * in->bands + from) * in->frames;
-                float w = (float)l->weight[o * l->in * 9 + i] * l->scale[o];
-                add_row(row, out->frames, x, in->frames, i % 3 - 1, w);
-            }
-            for (int64_t t = 0; t < out->frames; t++) row[t] = MAX(row[t], 0);
+            float *row = out->x + (o * out->bands + b) * out->row;
+            tile_at at = {.bias = l->bias[o], .bands = bands, .band = 2 * b - 1};
+            at.first = at.band < 0 ? 1 : 0;
+            at.end = MIN(3, bands - at.band);
+            for (; at.frame < out->frames; at.frame += TILE)
+                make_tile(row + at.frame, l, in, w, &at);
         }
     }
 }
@@ -67,7 +120,7 @@ static void convolve(picture *out, const picture *in, const layer *l) {
 static void judge_rows(double *score, const picture *p) {
     for (int k = 0; k < KIND_COUNT; k++) score[k] = (double)head_bias[k];
     for (int64_t i = 0; i < LAST * LAST_BANDS; i++) {
-        const float *row = p->x + i * p->frames;
+        const float *row = p->x + i * p->row;
         double sum = 0, top = 0;
         for (int64_t t = 0; t < p->frames; t++) {
             sum += (double)row[t];
@@ -109,10 +162,15 @@ static status run_layers(double *share, picture *in, err *e) {
     for (int i = 0; i < LAYERS; i++) {
         const layer *l = &layers[i];
         picture out = {.bands = (in->bands + 1) / 2, .frames = (in->frames + 1) / 2};
-        out.x = mem_alloc((size_t)(l->out * out.bands * out.frames) * sizeof *out.x);
-        if (!out.x) return err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
-        convolve(&out, in, l);
+        out.row = in_tiles(out.frames);
+        split rows;
+        status rc = split_rows(&rows, in, l->in, e);
+        if (rc) return rc;
         mem_free(in->x);
+        in->x = out.x = mem_alloc((size_t)(l->out * out.bands * out.row) * sizeof *out.x);
+        if (out.x) convolve(&out, &rows, in->bands, l);
+        mem_free(rows.x);
+        if (!out.x) return err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
         *in = out;
     }
     judge_rows(share, in);
@@ -121,7 +179,7 @@ static status run_layers(double *share, picture *in, err *e) {
 }
 
 status kind_run(double *share, const float *power, int64_t frames, err *e) {
-    picture p = {.bands = KIND_BANDS, .frames = frames};
+    picture p = {.bands = KIND_BANDS, .frames = frames, .row = frames};
     p.x = mem_alloc((size_t)(KIND_BANDS * frames) * sizeof *p.x);
     if (!p.x) return err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
     to_levels(p.x, power, KIND_BANDS * frames);
@@ -142,35 +200,58 @@ static void fill_edges(double edge[KIND_BANDS + 2]) {
     for (int i = 0; i < KIND_BANDS + 2; i++) edge[i] = 700 * (num_exp((low + i * step) * LN_2) - 1);
 }
 
-// Column t of power [KIND_BANDS, frames].
-static void fill_column(float *power, int64_t frames, int64_t t, const spectrum *s,
-                        const double *edge, double per_bin) {
+// The bins of each band and their weights.
+typedef struct {
+    size_t first[KIND_BANDS], count[KIND_BANDS];
+    double *weight; // of all bands' bins, one band behind the other
+} filters;
+
+// No bin lies in more than two bands.
+static status filters_open(filters *f, const spectrum *s, double per_bin, err *e) {
+    double edge[KIND_BANDS + 2], *w = mem_alloc((s->size + 2) * sizeof *w);
+    f->weight = w;
+    if (!w) return err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
+    fill_edges(edge);
     for (int b = 0; b < KIND_BANDS; b++) {
-        double sum = 0;
-        size_t first = (size_t)(edge[b] / per_bin) + 1;
-        for (size_t k = first; k <= s->size / 2 && (double)k * per_bin < edge[b + 2]; k++) {
+        size_t k = f->first[b] = (size_t)(edge[b] / per_bin) + 1;
+        for (; k <= s->size / 2 && (double)k * per_bin < edge[b + 2]; k++) {
             double hz = (double)k * per_bin;
             double up = (hz - edge[b]) / (edge[b + 1] - edge[b]);
             double down = (edge[b + 2] - hz) / (edge[b + 2] - edge[b + 1]);
-            sum += MIN(up, down) * (double)s->power[k];
+            *w++ = MIN(up, down);
         }
+        f->count[b] = k - f->first[b];
+    }
+    return OK;
+}
+
+// Column t of power [KIND_BANDS, frames].
+static void fill_column(float *power, int64_t frames, int64_t t, const spectrum *s,
+                        const filters *f) {
+    const double *w = f->weight;
+    for (int b = 0; b < KIND_BANDS; b++) {
+        const float *bin = s->power + f->first[b];
+        double sum = 0;
+        for (size_t k = 0; k < f->count[b]; k++) sum += w[k] * (double)bin[k];
+        w += f->count[b];
         power[b * frames + t] = (float)sum;
     }
 }
 
 status kind_hear(double *share, const listened *l, err *e) {
     spectrum s;
+    filters f = {0};
     status rc = spectrum_open(&s, 256, WINDOW_SECONDS, l->rate, e);
+    if (!rc) rc = filters_open(&f, &s, (double)l->rate / (double)s.size, e);
     int64_t size = (int64_t)s.size, hop = size / HOPS;
     int64_t frames = l->n > size ? (l->n - size) / hop + 1 : 1;
     float *power = rc ? NULL : mem_alloc((size_t)(KIND_BANDS * frames) * sizeof *power);
     if (!rc && !power) rc = err_set(e, ERR_OOM, "no memory to hear what stem a sound is");
-    double edge[KIND_BANDS + 2];
-    fill_edges(edge);
     for (int64_t t = 0; !rc && t < frames; t++) {
         spectrum_at(&s, l->x, l->n, t * hop);
-        fill_column(power, frames, t, &s, edge, (double)l->rate / (double)s.size);
+        fill_column(power, frames, t, &s, &f);
     }
+    mem_free(f.weight);
     spectrum_close(&s);
     if (!rc) rc = kind_run(share, power, frames, e);
     mem_free(power);

@@ -52,19 +52,25 @@ static quiet asked_quiet(const stemforge_stem *s) {
     return q;
 }
 
-static status find_faults(measured *m, const stemforge_stem *s, err *e) {
-    float *mono = mem_alloc((size_t)s->frames * sizeof *mono);
-    if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)s->frames);
-    analyse_mono(mono, s->samples, s->frames, s->channels);
+static void find_faults(measured *m, const stemforge_stem *s, const float *mono) {
     analyse_defects d = analyse_find_defects(mono, s->frames, s->sample_rate);
-    mem_free(mono);
     quiet asked = asked_quiet(s);
     bool silent = d.silent_share > asked.share + SILENT_SHARE * (1 - asked.share);
     add_fault(m, silent, "silence");
     add_fault(m, d.silence_end_s > SILENCE_SECONDS + asked.end_s && !silent, "early_end");
     add_fault(m, d.clipped_runs > 0, "flat_tops");
     add_fault(m, d.clicks > 0, "clicks");
-    return OK;
+}
+
+// What is found in the mean of the channels.
+static status hear_mono(measured *m, const stemforge_stem *s, const judge_hint *hint, err *e) {
+    float *mono = mem_alloc((size_t)s->frames * sizeof *mono);
+    if (!mono) return err_set(e, ERR_OOM, "no memory for %lld frames", (long long)s->frames);
+    analyse_mono(mono, s->samples, s->frames, s->channels);
+    find_faults(m, s, mono);
+    status rc = judge_mono(&m->heard, mono, s->frames, s->sample_rate, hint, e);
+    mem_free(mono);
+    return rc;
 }
 
 static void set_rhythm(measured *m) {
@@ -88,11 +94,12 @@ static void set_type(measured *m, const stemforge_stem *s) {
     m->out.leak = judge_leak(&m->heard, asked < 0 ? type : asked);
 }
 
-static void set_loudness(measured *m, const stemforge_stem *s) {
-    m->out.lufs = loudness_of(s->samples, s->frames, s->channels, s->sample_rate);
+static status set_loudness(measured *m, const stemforge_stem *s, err *e) {
+    status rc = loudness_of(&m->out.lufs, s->samples, s->frames, s->channels, s->sample_rate, e);
     int type = stems_find(s->name);
     double balanced = type < 0 ? MIX_TRACK_LUFS : stem_types[type].lufs;
     if (m->out.lufs > LOUDNESS_SILENCE) m->out.gain_db = balanced - m->out.lufs;
+    return rc;
 }
 
 status measure_init(measured *m, const stemforge_stem *s, err *e) {
@@ -103,16 +110,15 @@ status measure_init(measured *m, const stemforge_stem *s, err *e) {
                              .unpitched = !is_pitched(s),
                              .beats_per_bar = meter_of(s->request->meter)->quarters,
                              .time = &time};
-    status rc = judge_open(&m->heard, s->samples, s->frames, s->channels, s->sample_rate, &hint, e);
+    status rc = hear_mono(m, s, &hint, e);
     if (!rc) rc = name_chords(m, e);
-    if (!rc) rc = find_faults(m, s, e);
+    if (!rc) rc = set_loudness(m, s, e);
     if (rc) {
         measure_deinit(m);
         return rc;
     }
     set_rhythm(m);
     set_key(m);
-    set_loudness(m, s);
     set_type(m, s);
     m->out.held_pitch = is_pitched(s) ? m->heard.held : -1;
     unmet_find(&m->unmet, s, &m->out, &m->heard);

@@ -405,7 +405,7 @@ Test(kind, drums_are_heard_as_drums_and_a_low_line_as_a_bass) {
 Test(kind, survives_each_failed_allocation_and_the_shortest_sound) {
     float x[3000] = {1, 0, 1};
     double share[KIND_COUNT], sum = 0;
-    listened l = {x, 3000, 22050, 0.1};
+    listened l = {.x = x, .n = 3000, .rate = 22050, .seconds = 0.1};
     for (int n = 0;; n++) {
         mem_fail_after(n);
         status rc = kind_hear(share, &l, NULL);
