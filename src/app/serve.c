@@ -119,6 +119,7 @@ static status open_worker(service *s, err *e) {
     const config *c = s->c;
     upkeep_config u = {.jobs = s->jobs,
                        .blobs = s->blobs,
+                       .warm = c->queue_url[0] && serve_answers(c),
                        .retention_days = c->retention_days,
                        .check_ms = (int)ms_of(c->storage_check)};
     status rc = upkeep_open(&s->upkeep, &u, e);

@@ -20,6 +20,7 @@ struct upkeep {
     pthread_mutex_t mu;                // guards closing
     pthread_cond_t wake;
     bool closing;
+    bool checked; // the database, at least once; the thread's, once it runs
     pthread_t thread;
     bool runs;
 };
@@ -36,7 +37,8 @@ static void check_storage(upkeep *u, bool *was) {
 static void check_jobs(upkeep *u) {
     err e;
     status rc = job_store_check(u->config.jobs, &e);
-    bool was = atomic_load(&u->jobs_ok);
+    bool was = atomic_load(&u->jobs_ok) || !u->checked;
+    u->checked = true;
     if (rc) upkeep_jobs_refused(u, rc);
     if (rc && was) log_error("upkeep", "No job can be accepted: %s", e.text);
     if (rc || atomic_load(&u->jobs_damaged)) return;
@@ -67,6 +69,9 @@ static void *upkeep_thread(void *arg) {
     upkeep *u = arg;
     int64_t purge_ns = os_clock_ns(); // when the next one is due
     bool was = true;
+    err e;
+    if (u->config.warm && job_store_warm(u->config.jobs, &e))
+        log_warn("upkeep", "Connections to the queue: %s", e.text);
     pthread_mutex_lock(&u->mu);
     while (!u->closing) {
         pthread_mutex_unlock(&u->mu);
@@ -93,8 +98,7 @@ status upkeep_open(upkeep **out, const upkeep_config *c, err *e) {
     u->opened_ns = os_clock_ns();
     pthread_mutex_init(&u->mu, NULL);
     os_cond_init(&u->wake);
-    atomic_store(&u->jobs_ok, true);
-    check_jobs(u);
+    if (!c->warm) check_jobs(u);
     u->runs = pthread_create(&u->thread, NULL, upkeep_thread, u) == 0;
     if (u->runs) return OK;
     upkeep_close(u);

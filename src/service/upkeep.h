@@ -12,12 +12,14 @@ typedef struct upkeep upkeep;
 typedef struct {
     job_store *jobs; // borrowed until upkeep_close, as is blobs
     blob_store *blobs;
+    bool warm; // where the queue is shared: no job is accepted before its connections are open
     double retention_days; // ended jobs are removed after this; 0: never
     int check_ms;          // default 10,000
     int purge_ms;          // between removals of old jobs; default 600,000
 } upkeep_config;
 
-// Checks the database, then starts the thread.
+// Checks the database, then starts the thread. warm: the thread checks it, and upkeep_jobs_ok is
+// false until then.
 status upkeep_open(upkeep **out, const upkeep_config *c, err *e);
 void upkeep_close(upkeep *u); // NULL is fine
 

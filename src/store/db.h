@@ -31,7 +31,8 @@ typedef struct {
 typedef struct {
     status (*write)(db *d, db_work work, void *arg, err *e);
     status (*read)(db *d, db_work work, void *arg, err *e);
-    status (*write_one)(db *d, db_work work, void *arg, err *e); // NULL: not shared
+    status (*write_one)(db *d, db_work work, void *arg, err *e); // NULL: not shared, as the next
+    status (*warm)(db *d, db_work work, void *arg, err *e);
     bool (*broken)(db *d);
     void (*counts)(db *d, uint64_t *commits, uint64_t *writes);
     status (*listen)(db *d, db_heard heard, void *arg, err *e); // NULL, as the next two: not shared
@@ -104,6 +105,13 @@ static inline status db_read(db *d, db_work work, void *arg, err *e) {
 // is looked up, and OK without a row means that it is stored.
 static inline status db_write_one(db *d, db_work work, void *arg, err *e) {
     return d->ops->write_one(d, work, arg, e);
+}
+
+// Opens every connection that may be open at once to a shared database, and does the work of a
+// db_write_one on each, undone. What the server and its connections do once is done then: a burst
+// of requests does not wait for it.
+static inline status db_warm(db *d, db_work work, void *arg, err *e) {
+    return d->ops->warm ? d->ops->warm(d, work, arg, e) : OK;
 }
 
 // True once a sync to disk has failed: nothing more is written. Only a restart helps.

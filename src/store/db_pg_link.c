@@ -174,7 +174,7 @@ static status begin_session(pg_link *l, const char *first, err *e) {
                  " SET LOCAL synchronous_commit = off;"
                  " INSERT INTO session(id, seen_ms) VALUES ('%s',"
                  "  (extract(epoch FROM clock_timestamp()) * 1000)::bigint);"
-                 " SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+                 " SELECT pid, backend_start FROM pg_stat_get_activity(pg_backend_pid())",
                  first, STATEMENT_MS, LOCK_MS, STATEMENT_MS, l->session, l->d->process, l->session);
     if (rc) return rc;
     bool known = PQntuples(r) == 1;

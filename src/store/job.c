@@ -197,7 +197,8 @@ static status check_work(db_tx *t, void *arg, err *e) {
     return db_exec(t, q, e);
 }
 
-status job_store_check(job_store *s, err *e) {
+static status with_check_job(job_store *s, status (*how)(db *, db_work, void *, err *),
+                             db_work work, err *e) {
     static const char *const stems[] = {"check"};
     job_new n = {.id = s->check_id,
                  .audio_file_id = s->check_id,
@@ -206,7 +207,22 @@ status job_store_check(job_store *s, err *e) {
                  .request = bytes_of("{}"),
                  .work = 1};
     job_submitted out = {0};
-    return db_write(s->d, check_work, &(submit_args){.s = s, .n = &n, .out = &out}, e);
+    return how(s->d, work, &(submit_args){.s = s, .n = &n, .out = &out}, e);
+}
+
+status job_store_check(job_store *s, err *e) {
+    return with_check_job(s, db_write, check_work, e);
+}
+
+static status count_work(db_tx *t, void *arg, err *e) {
+    status rc = check_room(t, arg, e);
+    return rc == ERR_LIMIT ? OK : rc;
+}
+
+status job_store_warm(job_store *s, err *e) {
+    if (!s->d->shared) return OK;
+    status rc = with_check_job(s, db_warm, submit_at_once, e);
+    return rc ? rc : with_check_job(s, db_read, count_work, e);
 }
 
 // ---- ending

@@ -137,6 +137,8 @@ void job_store_close(job_store *s); // NULL is fine; no call may be running
 // True once a sync to disk has failed: what the disk holds is unknown, so all writes are refused.
 // Only a restart helps, which reads what is really there.
 bool job_store_broken(job_store *s);
+// Where the queue is shared: opens all connections to it and makes them ready for submissions.
+status job_store_warm(job_store *s, err *e);
 // Whether a job could be submitted now: stores one that nobody sees and removes it. ERR_FORMAT: the
 // database is damaged, which does not pass.
 status job_store_check(job_store *s, err *e);

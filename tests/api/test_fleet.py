@@ -219,6 +219,12 @@ class Fleet(Case):
         eventually("it refuses", lambda: "certificate verify failed" in s.log(), 20)
         s.kill()
 
+    def test_a_replica_is_ready_when_its_connections_are_open(self):
+        self.start("worker", QUEUE_CONNECTIONS=1)
+        self.api(QUEUE_CONNECTIONS=5)
+        self.assertEqual(self.rows("SELECT count(*) FROM session WHERE id <> '-'"), [["6"]])
+        self.assertEqual(self.rows("SELECT count(*) FROM job"), [["0"]])
+
     def test_no_statement_is_compiled_or_looks_at_every_waiting_job_where_nobody_has_analysed_the_tables(self):
         server = Postgres(fsync=False, settings=["autovacuum = off", "session_preload_libraries = 'auto_explain'",
                                                  "auto_explain.log_min_duration = 0", "auto_explain.log_analyze = on"])

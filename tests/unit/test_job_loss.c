@@ -292,7 +292,7 @@ static status life(job_store *s, int n) {
     return rc;
 }
 
-Test(job, life_survives_each_failed_allocation, .timeout = 120) {
+Test(job, life_survives_each_failed_allocation, .timeout = 300) {
     job_config cfg = config();
     for (int n = 0;; n++) {
         job_store *s = NULL;
