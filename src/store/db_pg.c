@@ -285,12 +285,23 @@ static void pg_deafen(db *base) {
     pg_news_stop(d->news);
 }
 
+// The session's row goes; what it counted goes over to row '-'. It need not wait for the disk:
+// after a crash both are as they were, and the row is swept later.
+static status end_session(pg_link *l, err *e) {
+    return pg_runf(l, NULL, e,
+                   "SET synchronous_commit = off;"
+                   " UPDATE session SET seen_ms = 0 WHERE id = '%s'; SELECT sweep(1)",
+                   l->session);
+}
+
 static void pg_close(db *base) {
     db_pg *d = (db_pg *)base;
     pg_news_close(d->news);
+    status rc = OK; // a server that does not answer is waited for once
     while (d->idle) {
         pg_link *l = d->idle;
         d->idle = l->next;
+        if (!rc) rc = end_session(l, NULL);
         pg_link_close(l);
     }
     pthread_cond_destroy(&d->free);

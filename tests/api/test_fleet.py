@@ -225,6 +225,14 @@ class Fleet(Case):
         self.assertEqual(self.rows("SELECT count(*) FROM session WHERE id <> '-'"), [["6"]])
         self.assertEqual(self.rows("SELECT count(*) FROM job"), [["0"]])
 
+    def test_a_process_that_ends_in_good_order_leaves_no_session_and_its_counts_stay(self):
+        worker, a = self.start("worker"), self.api()
+        for _ in range(3):
+            a.wait_job(a.submit())
+        self.assertEqual(worker.terminate(), 0)
+        self.assertEqual(a.terminate(), 0)
+        self.assertEqual(self.rows("SELECT id, jobs[0], jobs[1], jobs[2] FROM session"), [["-", "0", "0", "3"]])
+
     def test_no_statement_is_compiled_or_looks_at_every_waiting_job_where_nobody_has_analysed_the_tables(self):
         server = Postgres(fsync=False, settings=["autovacuum = off", "session_preload_libraries = 'auto_explain'",
                                                  "auto_explain.log_min_duration = 0", "auto_explain.log_analyze = on"])
