@@ -25,13 +25,14 @@ async def exchange(reader, writer, data):
     return int(head.split(b" ", 2)[1])
 
 
-def post(id):
-    body = json.dumps({"generation_request_id": id, **WORK}).encode()
+def post(id, prompt):
+    parameters = {**WORK["parameters"], **({"prompt": prompt} if prompt else {})}
+    body = json.dumps({"generation_request_id": id, **WORK, "parameters": parameters}).encode()
     return (b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
             % len(body)) + body
 
 
-async def submit(port, rate, seconds, clients, name="load"):
+async def submit(port, rate, seconds, clients, name="load", prompt=None):
     """Open loop: each submission has its moment, whether or not earlier ones were answered."""
     waits, served, codes, start = [], [], {}, time.monotonic() + 0.5
     queue = asyncio.Queue()
@@ -46,7 +47,7 @@ async def submit(port, rate, seconds, clients, name="load"):
             if (left := due - time.monotonic()) > 0:
                 await asyncio.sleep(left)
             sent = time.monotonic()
-            code = await exchange(reader, writer, post(f"{name}-{i}"))
+            code = await exchange(reader, writer, post(f"{name}-{i}", prompt))
             now = time.monotonic()
             waits.append(now - due)  # lateness of this client counts too
             served.append(now - sent)

@@ -3,11 +3,13 @@
 
     make bench-queue         (or: python3 bench/queue.py [--rate 1000] [--seconds 10] [--jobs 100000])
 
-1. RATE submissions a second for SECONDS over two API replicas while three workers run: p50 and p99 of the 202.
+1. RATE submissions a second for SECONDS over two API replicas while three workers run: p50 and p99 of the 202. The
+   workers' model is a stub: once it takes 0.2 s a stem by the clock, and once no time, so that the workers take whatever
+   of the processors the rest leaves.
 2. JOBS jobs wait: p50 and p99 of a claim and of a page of 50.
-3. Jobs a second with 1, 2, 4 and 8 workers. The model is a stub that waits: each stem takes 0.2 s by the clock and
-   no processor, as if a GPU made it.
-Prints one line a figure: name,value,unit. Server, clients and PostgreSQL (fsync on) share the machine's processors."""
+3. Jobs a second with 1, 2, 4 and 8 workers, whose stub takes 0.2 s a stem.
+Prints one line a figure: name,value,unit. Server, clients and PostgreSQL (fsync on) share the machine's processors.
+The stub waits and takes no processor, as if a GPU made the stems."""
 import argparse, asyncio, os, pathlib, subprocess, sys, time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -22,6 +24,10 @@ FILL = """DO $$ BEGIN FOR i IN 1..{n} LOOP
  COMMIT; END LOOP; END $$"""
 
 
+STUB = "slow:200"  # what the tone's model reads in a prompt: how long a stem takes, in milliseconds
+EMPTY = "TRUNCATE stemforge.job CASCADE; UPDATE stemforge.session SET jobs = '[0:4]={0,0,0,0,0}'"
+
+
 def percentile(values, p):
     return sorted(values)[min(len(values) - 1, int(len(values) * p))] * 1000
 
@@ -31,34 +37,43 @@ def start(role, postgres, stems, **env):
                   STORAGE_CHECK_SECONDS=10, **env)
 
 
-async def both(replicas, rate, seconds, clients):
-    return await asyncio.gather(*[submit(r.port, rate / 2, seconds, clients, f"load{n}")
+def run_in(postgres):
+    """A server that has run for minutes has files of its log ready. One that is new makes each when it needs it, 16 MB
+    of zeros and a sync, and everything waits."""
+    for _ in range(4):
+        postgres.sql("SELECT pg_switch_wal(); CREATE TABLE run_in(n INT); DROP TABLE run_in")
+    postgres.sql("CHECKPOINT")
+
+
+async def both(replicas, a, prompt):
+    return await asyncio.gather(*[submit(r.port, a.rate / 2, a.seconds, 32, f"load{n}", prompt)
                                   for n, r in enumerate(replicas)])
 
 
-def load(postgres, stems, a):
+def load(postgres, stems, a, what, prompt):
     parts = [start("worker", postgres, stems, WORKERS=2) for _ in range(3)]
     replicas = [start("api", postgres, stems) for _ in range(2)]
     for s in parts + replicas:
         s.wait_ready()
-    got = asyncio.run(both(replicas, a.rate, a.seconds, 32))
+    got = asyncio.run(both(replicas, a, prompt))
     waits = [w for g in got for w in g[1]]
     codes = {}
     for g in got:
         for code, n in g[2].items():
             codes[code] = codes.get(code, 0) + n
-    print(f"submitted,{len(waits) / max(g[3] for g in got):.0f},1/s")
+    print(f"{what}: submitted,{len(waits) / max(g[3] for g in got):.0f},1/s")
     for code, n in sorted(codes.items()):
-        print(f"answered {code},{n},")
-    print(f"202 p50,{percentile(waits, 0.5):.1f},ms\n202 p99,{percentile(waits, 0.99):.1f},ms", flush=True)
+        print(f"{what}: answered {code},{n},")
+    for name, p in (("p50", 0.5), ("p99", 0.99)):
+        print(f"{what}: {name} of the 202,{percentile(waits, p):.1f},ms", flush=True)
     rows = int(postgres.sql("SELECT count(*) FROM stemforge.job")[0][0])
     assert rows == codes.get(202, 0), (rows, codes)
     for s in parts + replicas:
         s.kill()
+    postgres.sql(EMPTY)
 
 
 def depth(postgres, a):
-    postgres.sql("TRUNCATE stemforge.job CASCADE; UPDATE stemforge.session SET jobs = '[0:4]={0,0,0,0,0}'")
     postgres.sql(FILL.format(n=a.jobs // 200))
     postgres.sql("VACUUM ANALYZE")
     for what, n in (("claim", 1000), ("list", 200)):
@@ -70,7 +85,7 @@ def depth(postgres, a):
 
 def growth(postgres, stems):
     for count in (1, 2, 4, 8):
-        postgres.sql("TRUNCATE stemforge.job CASCADE; UPDATE stemforge.session SET jobs = '[0:4]={0,0,0,0,0}'")
+        postgres.sql(EMPTY)
         api = start("api", postgres, stems)
         workers = [start("worker", postgres, stems, WORKERS=4) for _ in range(count)]
         for s in [api, *workers]:
@@ -78,7 +93,7 @@ def growth(postgres, stems):
         n = 60 * count
         begun = time.monotonic()
         for _ in range(n):
-            api.submit(parameters={"duration_seconds": 0.1, "prompt": "slow:200"})
+            api.submit(parameters={"duration_seconds": 0.1, "prompt": STUB})
         eventually("all are done", lambda: postgres.sql("SELECT count(*) FROM stemforge.job WHERE state = 2")[0][0] == str(n),
                    120, 0.1)
         print(f"{count} workers of 4 slots,{n / (time.monotonic() - begun):.1f},jobs/s", flush=True)
@@ -96,7 +111,9 @@ def main():
     stems = str(pathlib.Path(postgres.top) / "stems")
     os.chmod(postgres.top, 0o755)
     try:
-        load(postgres, stems, a)
+        run_in(postgres)
+        load(postgres, stems, a, "workers of 0.2 s a stem", STUB)
+        load(postgres, stems, a, "workers without a pause", None)
         depth(postgres, a)
         growth(postgres, stems)
     finally:

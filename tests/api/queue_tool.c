@@ -1,6 +1,7 @@
-// queue_tool.c - claims and lists jobs of a queue and says how long each took, for bench/queue.py.
+// queue_tool.c - claims, lists and submits jobs of a queue and says how long each took, for
+// bench/queue.py.
 //
-//   queue_tool URL claim N | list N
+//   queue_tool URL claim N | list N | submit N
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,11 +37,28 @@ static double list_one(job_store *s, err *e) {
     return os_seconds() - start;
 }
 
+static double submit_one(job_store *s, int n, err *e) {
+    static const char *const stems[] = {"drums"};
+    char id[40];
+    snprintf(id, sizeof id, "tool-%d", n);
+    const job_new j = {.id = id,
+                       .audio_file_id = "a",
+                       .stems = stems,
+                       .stem_count = 1,
+                       .request = bytes_of("{\"audio_file_id\": \"a\"}"),
+                       .canonical = bytes_of(id),
+                       .work = 1};
+    job_submitted out;
+    double start = os_seconds();
+    return job_submit(s, &j, job_time_now(), &out, e) ? -1 : os_seconds() - start;
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) return 2;
     err e = {.text = ""};
     job_store *s;
     job_config c = job_config_default();
+    c.queue_max = 1000000;
     int n = (int)strtol(argv[3], NULL, 10);
     double *took = calloc((size_t)n, sizeof *took);
     if (!took || n < 1 || job_store_open(&s, argv[1], &c, &e)) {
@@ -48,7 +66,9 @@ int main(int argc, char **argv) {
         return 1;
     }
     for (int i = 0; i < n; i++) {
-        took[i] = strcmp(argv[2], "claim") == 0 ? claim_one(s, &e) : list_one(s, &e);
+        took[i] = strcmp(argv[2], "claim") == 0    ? claim_one(s, &e)
+                  : strcmp(argv[2], "submit") == 0 ? submit_one(s, i, &e)
+                                                   : list_one(s, &e);
         if (took[i] < 0) {
             fprintf(stderr, "%s\n", e.text);
             return 1;
