@@ -41,7 +41,11 @@ typedef struct {
     const weight *w;
     const float *bias; // or NULL: nothing is added
     activation act;
-    bool add;           // add the result to what y holds
+    bool add; // add the result to what y holds
+    // Results o of the first half of w's rows and of the second, u and g, become one, u * (g *
+    // sigmoid(g)), which yq gets. Packed weights, half of w->rows a multiple of QUANT_BLOCK, no act
+    // and no add; y is not written.
+    bool gate;
     const weight *next; // the weights of the next product: waiting threads prefetch them; or NULL
 } linear_args;
 void op_linear(compute *c, const linear_args *a);

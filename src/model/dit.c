@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "compute/quant.h"
 #include "model/dit_inside.h"
 
 #define ROTARY_BASE 10000
@@ -278,13 +279,36 @@ static void fill_rotary(dit_room *s, const dit_config *cfg) {
     }
 }
 
-static bool alloc_room(dit_room *s, const dit_config *cfg) {
+// Whether every product of a block reads rows in 8 bits.
+static bool all_packed(const dit *m) {
+    bool packed = m->cfg.ff % QUANT_BLOCK == 0;
+    for (int64_t i = 0; i < m->cfg.layers; i++) {
+        const dit_block *b = &m->block[i];
+        const weight *w[] = {&b->self.q, &b->self.k, &b->self.v, &b->cross.q, &b->up, &b->down};
+        for (size_t j = 0; j < ARRAY_LEN(w); j++) packed &= quant_is(w[j]->type);
+    }
+    return packed;
+}
+
+static void alloc_hidden(dit_room *s, const dit *m) {
+    size_t rows = (size_t)s->cap + 1, ff = (size_t)m->cfg.ff;
+    if (all_packed(m)) {
+        size_t blocks = (size_t)quant_blocks(m->cfg.d);
+        s->norm_q = arena_alloc(&s->own, rows * blocks * sizeof(qblock));
+        s->gated_q = arena_alloc(&s->own, rows * ff / QUANT_BLOCK * sizeof(qblock));
+    } else {
+        s->hidden = arena_f32(&s->own, rows, 2 * ff);
+        s->gated = arena_f32(&s->own, rows, ff);
+    }
+}
+
+static bool alloc_room(dit_room *s, const dit *m) {
+    const dit_config *cfg = &m->cfg;
     size_t rows = (size_t)s->cap + 1, d = (size_t)cfg->d, ch = (size_t)cfg->channels;
     arena *a = &s->own;
     float **const wide[] = {&s->h, &s->norm, &s->q, &s->k, &s->v, &s->ctx};
     for (size_t i = 0; i < ARRAY_LEN(wide); i++) *wide[i] = arena_f32(a, rows, d);
-    s->hidden = arena_f32(a, rows, 2 * (size_t)cfg->ff);
-    s->gated = arena_f32(a, rows, (size_t)cfg->ff);
+    alloc_hidden(s, m);
     s->latent = arena_f32(a, rows, ch);
     s->back = arena_f32(a, rows, ch);
     s->waves = arena_f32(a, 1, (size_t)cfg->waves);
@@ -302,10 +326,9 @@ status dit_room_create(dit_room **out, const dit *m, compute *c, int64_t frames,
     dit_room *s = mem_calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_OOM, "no memory for the transformer");
     s->cap = frames;
-    status rc =
-        alloc_room(s, &m->cfg)
-            ? OK
-            : err_set(e, ERR_OOM, "no memory for a canvas of %lld frames", (long long)frames);
+    status rc = alloc_room(s, m) ? OK
+                                 : err_set(e, ERR_OOM, "no memory for a canvas of %lld frames",
+                                           (long long)frames);
     if (!rc) rc = compute_reserve(c, frames + 1, e);
     if (rc) {
         dit_room_free(s);

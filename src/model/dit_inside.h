@@ -42,7 +42,8 @@ struct dit_room {
     int64_t frames;                    // of the run under way
     float *h, *norm, *q, *k, *v, *ctx; // [cap + 1, d]
     dit_kv kv;                         // of the frames, of one block
-    float *hidden, *gated;             // [cap + 1, 2*ff], [cap + 1, ff]
+    float *hidden, *gated;             // [cap + 1, 2*ff], [cap + 1, ff]; or NULL, and then
+    qblock *norm_q, *gated_q;          // rows in 8 bits, as all weights are packed; else NULL
     float *latent, *back;              // [cap, channels]
     float *waves, *wide;               // of one row
     float *cosines, *sines;            // [cap + 1, rotary / 2]

@@ -95,21 +95,36 @@ static void norm_heads(compute *c, const dit_config *cfg, float *x, const float 
         &(norm_args){.y = x, .x = x, .w = w, .b = b, .n = n, .d = cfg->dh, .eps = HEAD_NORM_EPS});
 }
 
-static void norm(compute *c, float *y, const float *x, const float *w, const float *b, int64_t n,
-                 int64_t d) {
-    op_layer_norm(c, &(norm_args){.y = y, .x = x, .w = w, .b = b, .n = n, .d = d, .eps = NORM_EPS});
+// Of all rows of h, into norm and norm_q.
+static void norm(const dit *m, compute *c, dit_room *s, const float *w, const float *b) {
+    op_layer_norm(c, &(norm_args){.y = s->norm,
+                                  .yq = s->norm_q,
+                                  .x = s->h,
+                                  .w = w,
+                                  .b = b,
+                                  .n = s->frames + 1,
+                                  .d = m->cfg.d,
+                                  .eps = NORM_EPS});
+}
+
+// y = norm w^T
+static linear_args of_norm(const dit_room *s, float *y, const weight *w) {
+    return (linear_args){.y = y,
+                         .ldy = w->rows,
+                         .x = s->norm,
+                         .xq = s->norm_q,
+                         .ldx = w->cols,
+                         .n = s->frames + 1,
+                         .w = w};
 }
 
 static void self_attention(const dit *m, compute *c, dit_room *s, const dit_attention *b) {
     const dit_config *cfg = &m->cfg;
-    int64_t n = s->frames + 1, d = cfg->d;
+    int64_t n = s->frames + 1;
     const attend_rows_shape shape = dit_attention_shape(cfg, false);
-    norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, d);
-    const linear_args qkv[] = {
-        {.y = s->q, .ldy = d, .x = s->norm, .ldx = d, .n = n, .w = &b->q},
-        {.y = s->k, .ldy = d, .x = s->norm, .ldx = d, .n = n, .w = &b->k},
-        {.y = s->v, .ldy = d, .x = s->norm, .ldx = d, .n = n, .w = &b->v},
-    };
+    norm(m, c, s, b->norm_w, b->norm_b);
+    const linear_args qkv[] = {of_norm(s, s->q, &b->q), of_norm(s, s->k, &b->k),
+                               of_norm(s, s->v, &b->v)};
     op_linear_many(c, qkv, 3);
     norm_heads(c, cfg, s->q, b->q_norm_w, b->q_norm_b, n * cfg->heads);
     norm_heads(c, cfg, s->k, b->k_norm_w, b->k_norm_b, n * cfg->heads);
@@ -136,8 +151,9 @@ static void cross_attention(const dit *m, compute *c, dit_room *s, const dit_att
                             const dit_context *x, int64_t block) {
     const dit_config *cfg = &m->cfg;
     int64_t n = s->frames + 1;
-    norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, cfg->d);
-    linear(c, s->q, s->norm, n, &b->q, NULL);
+    norm(m, c, s, b->norm_w, b->norm_b);
+    const linear_args q = of_norm(s, s->q, &b->q);
+    op_linear(c, &q);
     norm_heads(c, cfg, s->q, b->q_norm_w, b->q_norm_b, n * cfg->heads);
     const attend_rows_shape shape = dit_attention_shape(cfg, true);
     op_attend_rows(c, &shape,
@@ -151,11 +167,21 @@ static void cross_attention(const dit *m, compute *c, dit_room *s, const dit_att
 }
 
 static void feed_forward(const dit *m, compute *c, dit_room *s, const dit_block *b) {
-    int64_t n = s->frames + 1;
-    norm(c, s->norm, s->h, b->norm_w, b->norm_b, n, m->cfg.d);
-    linear(c, s->hidden, s->norm, n, &b->up, b->up_b);
-    op_gate(c, s->gated, s->hidden, n, m->cfg.ff);
-    linear_add(c, s->h, s->gated, n, &b->down, b->down_b);
+    linear_args up = of_norm(s, s->hidden, &b->up);
+    linear_args down = {.y = s->h,
+                        .ldy = m->cfg.d,
+                        .x = s->gated,
+                        .xq = s->gated_q,
+                        .ldx = m->cfg.ff,
+                        .n = up.n,
+                        .w = &b->down,
+                        .bias = b->down_b,
+                        .add = true};
+    norm(m, c, s, b->norm_w, b->norm_b);
+    up.bias = b->up_b, up.yq = s->gated_q, up.gate = s->gated_q != NULL;
+    op_linear(c, &up);
+    if (!up.gate) op_gate(c, s->gated, s->hidden, up.n, m->cfg.ff);
+    op_linear(c, &down);
 }
 
 // --- the whole

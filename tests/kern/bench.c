@@ -214,6 +214,29 @@ static void attend_line(dtype type, int64_t n, int64_t len, double read_rate) {
            (long long)n, (long long)len, t * 1e6, 100 * bytes_each / t / read_rate);
 }
 
+// ---- attention of many rows ----
+
+typedef struct {
+    attend_rows_shape s;
+    attend_rows_args a;
+} rows_bench;
+
+static void rows_walk(void *arg) {
+    const rows_bench *b = arg;
+    op_attend_rows(machine, &b->s, &b->a);
+}
+
+// Rows that attend to each other, or to `len` others when len.
+static void rows_line(int64_t n, int64_t len, int64_t kv_heads, const roofs *r) {
+    rows_bench b = {.s = {.heads = 24, .kv_heads = kv_heads, .dh = 64, .scale = 0.125f}};
+    float *k = (float *)(void *)arena_bytes, *v = k + attend_rows_values(&b.s, len);
+    op_attend_lay(machine, &b.s, k, v, x, x, len);
+    b.a = (attend_rows_args){.out = y, .q = x, .n = n, .k = k, .v = v, .len = len};
+    double t = best_of(7, rows_walk, &b), products = 2 * (double)(n * len * 24 * 64);
+    printf("  rows %4lld len %4lld: %8.1f us  %5.1f%% of multiplying\n", (long long)n,
+           (long long)len, t * 1e6, 100 * products / t / r->fma);
+}
+
 static void nothing(void *arg, int part, int parts) {
     (void)arg, (void)part, (void)parts;
 }
@@ -253,6 +276,7 @@ void bench(int threads) {
         attend_line(kept[t], 16, 270, r.read);
         attend_line(kept[t], 8, 750, r.read);
     }
+    rows_line(216, 216, 24, &r), rows_line(1025, 1025, 24, &r), rows_line(1025, 130, 12, &r);
     printf("  elu: %.2f G values/s\n", (1 << 20) / best_of(5, elu_walk, NULL) * 1e-9);
     compute_close(machine);
     mem_free(arena_bytes), mem_free(x), mem_free(y);

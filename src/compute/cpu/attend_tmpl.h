@@ -1,7 +1,7 @@
 // attend_tmpl.h - template: attention over keys and values of f32 or bf16, one head a call.
 
-#if !defined(SCORE_ROWS)
-#error "define SCORE_ROWS before attend_tmpl.h, as kern_avx2.c does"
+#if !defined(SCORE_ROWS) || !defined(SCORE_PANELS)
+#error "define SCORE_ROWS and SCORE_PANELS before attend_tmpl.h, as kern_avx2.c does"
 #endif
 
 // Distance in bytes at which keys and values are prefetched. 12 KiB: about the best of 4 to 32 KiB
@@ -82,81 +82,97 @@ static float FN(scores)(float *s, const float *q, const kv_rows *k, float scale,
 // ---- many queries ----
 
 // Lanes of a vector are keys here, and dot16's lanes are sums of their own, so nothing is added
-// across a vector. The level says how many queries go together: SCORE_ROWS.
+// across a vector. The level says how many queries and panels of sixteen keys go together:
+// SCORE_ROWS and SCORE_PANELS. Sums of query i and panel p lie at i*panels + p.
+enum { SCORE_SUMS = SCORE_ROWS * SCORE_PANELS };
 
-// The sums of dot16's lanes j and j + 8, added, of nx queries with sixteen keys.
-INLINE void lane_sums(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
-                      const int nx) {
-    f32x16 high[SCORE_ROWS];
+// The sums of dot16's lane j.
+INLINE void lane_sums1(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
+                       const int nx, const int panels) {
     UNROLLED
-    for (int i = 0; i < nx; i++) sum[i] = high[i] = v_set(0.0f);
+    for (int i = 0; i < nx * panels; i++) sum[i] = v_set(0.0f);
     for (int64_t d = j; d < a->dh; d += 16) {
-        f32x16 key = v_load(k + d * 16);
+        f32x16 key[SCORE_PANELS];
         UNROLLED
-        for (int i = 0; i < nx; i++) sum[i] = v_fma(key, v_set(q[i * a->ldq + d]), sum[i]);
-        if (d + 8 >= a->dh) break;
-        key = v_load(k + (d + 8) * 16);
+        for (int p = 0; p < panels; p++) key[p] = v_load(k + (p * a->dh + d) * 16);
         UNROLLED
-        for (int i = 0; i < nx; i++) high[i] = v_fma(key, v_set(q[i * a->ldq + d + 8]), high[i]);
+        for (int i = 0; i < nx; i++) {
+            f32x16 qv = v_set(q[i * a->ldq + d]);
+            UNROLLED
+            for (int p = 0; p < panels; p++)
+                sum[i * panels + p] = v_fma(qv, key[p], sum[i * panels + p]);
+        }
     }
+}
+
+INLINE void lane_add(f32x16 *sum, const f32x16 *other, const int sums) {
     UNROLLED
-    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], high[i]);
+    for (int i = 0; i < sums; i++) sum[i] = v_add(sum[i], other[i]);
+}
+
+// The same of lanes j and j + 8, added.
+INLINE void lane_sums2(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
+                       const int nx, const int panels) {
+    f32x16 other[SCORE_SUMS];
+    lane_sums1(sum, k, a, q, j, nx, panels);
+    lane_sums1(other, k, a, q, j + 8, nx, panels);
+    lane_add(sum, other, nx * panels);
 }
 
 // The same of lanes j, j + 4, j + 8 and j + 12.
 INLINE void lane_sums4(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
-                       const int nx) {
-    f32x16 other[SCORE_ROWS];
-    lane_sums(sum, k, a, q, j, nx);
-    lane_sums(other, k, a, q, j + 4, nx);
-    UNROLLED
-    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], other[i]);
+                       const int nx, const int panels) {
+    f32x16 other[SCORE_SUMS];
+    lane_sums2(sum, k, a, q, j, nx, panels);
+    lane_sums2(other, k, a, q, j + 4, nx, panels);
+    lane_add(sum, other, nx * panels);
 }
 
 // The same of the lanes of one parity: j is 0 or 1.
 INLINE void lane_sums8(f32x16 *sum, const float *k, const query_rows *a, const float *q, int64_t j,
-                       const int nx) {
-    f32x16 other[SCORE_ROWS];
-    lane_sums4(sum, k, a, q, j, nx);
-    lane_sums4(other, k, a, q, j + 2, nx);
-    UNROLLED
-    for (int i = 0; i < nx; i++) sum[i] = v_add(sum[i], other[i]);
+                       const int nx, const int panels) {
+    f32x16 other[SCORE_SUMS];
+    lane_sums4(sum, k, a, q, j, nx, panels);
+    lane_sums4(other, k, a, q, j + 2, nx, panels);
+    lane_add(sum, other, nx * panels);
 }
 
-// Scores of nx queries from row `from` on with the sixteen keys from j on.
-INLINE void score_some(const query_rows *a, int64_t from, int64_t j, const int nx) {
+// Scores of nx queries from row `from` on with the panels from key j on. top: the largest of each
+// query's lanes so far.
+INLINE void score_some(const query_rows *a, f32x16 *top, int64_t from, int64_t j, const int nx,
+                       const int panels) {
     const float *q = a->q + from * a->ldq, *k = a->k + j * a->dh;
-    f32x16 even[SCORE_ROWS], odd[SCORE_ROWS];
-    lane_sums8(even, k, a, q, 0, nx);
-    lane_sums8(odd, k, a, q, 1, nx);
+    f32x16 even[SCORE_SUMS], odd[SCORE_SUMS];
+    lane_sums8(even, k, a, q, 0, nx, panels);
+    lane_sums8(odd, k, a, q, 1, nx, panels);
     UNROLLED
-    for (int i = 0; i < nx; i++) v_store(a->s + (from + i) * a->lds + j, v_add(even[i], odd[i]));
+    for (int i = 0; i < nx * panels; i++) {
+        const int64_t at = j + i % panels * 16;
+        f32x16 s = v_mul(v_add(even[i], odd[i]), v_set(a->scale));
+        if (a->len < at + 16) s = v_first_n(s, v_set(-INFINITY), a->len - at);
+        v_store(a->s + (from + i / panels) * a->lds + at, s);
+        top[from + i / panels] = v_max(top[from + i / panels], s);
+    }
 }
 
-// A panel of keys stays in the first-level cache for all queries.
+INLINE void score_panels(const query_rows *a, f32x16 *top, int64_t j, const int panels) {
+    int64_t i = 0;
+    for (; i + SCORE_ROWS <= a->n; i += SCORE_ROWS) score_some(a, top, i, j, SCORE_ROWS, panels);
+    for (; i < a->n; i++) score_some(a, top, i, j, 1, panels);
+}
+
+// Some panels of keys stay in the first-level cache for all queries.
 static void FN(score_rows)(const query_rows *a) {
-    for (int64_t j = 0; j < a->len; j += 16) {
-        int64_t i = 0;
-        for (; i + SCORE_ROWS <= a->n; i += SCORE_ROWS) score_some(a, i, j, SCORE_ROWS);
-        for (; i < a->n; i++) score_some(a, i, j, 1);
-    }
+    f32x16 top[SCORE_QUERIES];
+    int64_t j = 0;
+    for (int64_t i = 0; i < a->n; i++) top[i] = v_set(-INFINITY);
+    for (; j + 16 * (SCORE_PANELS - 1) < a->len; j += 16 * SCORE_PANELS)
+        score_panels(a, top, j, SCORE_PANELS);
+    for (; j < a->len; j += 16) score_panels(a, top, j, 1);
+    for (int64_t i = 0; i < a->n; i++) a->max[i] = v_top(top[i]);
 }
 
 // ---- weights ----
-
-static float FN(scale_scores)(float *s, int64_t len, float scale) {
-    f32x16 top = v_set(-INFINITY), by = v_set(scale);
-    int64_t j = 0;
-    for (; j + 16 <= len; j += 16) {
-        f32x16 v = v_mul(v_load(s + j), by);
-        v_store(s + j, v);
-        top = v_max(top, v);
-    }
-    if (j == len) return v_top(top);
-    f32x16 v = v_first_n(v_mul(v_load_n(s + j, len - j), by), v_set(-INFINITY), len - j);
-    v_store(s + j, v);
-    return v_top(v_max(top, v));
-}
 
 static float FN(softmax)(float *s, int64_t len, float max) {
     f32x16 sum = v_set(0.0f), top = v_set(max);
@@ -220,7 +236,6 @@ static void FN(weigh)(float *out, const float *s, const kv_rows *v, float by) {
 static const kern_attention FN(attention) = {
     .score_rows = FN(score_rows),
     .scores = FN(scores),
-    .scale = FN(scale_scores),
     .softmax = FN(softmax),
     .weigh = FN(weigh),
 };

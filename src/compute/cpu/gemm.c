@@ -152,23 +152,69 @@ static void quantise_block(const compute *c, const linear_args *a, int64_t from,
     }
 }
 
-// Multiplies panels p with rows x of a. q: these rows in 8 bits. Results become 8 bits when the
-// last panels of their block are done.
-static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
-                         bool cached) {
-    float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
+// Writes the products of panels p and n rows q to out [n, GEMM_BLOCK_ROWS].
+static void packed_sums(const compute *c, const linear_args *a, float *out, span p, int64_t n,
+                        const qblock *q, bool cached) {
     qdots_args d = {.out = out,
                     .ldo = GEMM_BLOCK_ROWS,
                     .type = a->w->type,
                     .x = q,
                     .cached = cached,
                     .prefetch = c->prefetch};
-    d.cols = a->w->cols, d.n = x.to - x.from, d.panels = p.to - p.from;
+    d.cols = a->w->cols, d.n = n, d.panels = p.to - p.from;
     d.w = (const uint8_t *)a->w->data + (size_t)p.from * quant_panel_size(d.type, a->w->cols);
     c->k.packed.dots(&d);
+}
+
+// Multiplies panels p with rows x of a. q: these rows in 8 bits. Results become 8 bits when the
+// last panels of their block are done.
+static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
+                         bool cached) {
+    float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
+    packed_sums(c, a, out, p, x.to - x.from, q, cached);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
     finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
     if (a->yq && rows.to % QUANT_BLOCK == 0) quantise_block(c, a, rows.to - QUANT_BLOCK, x);
+}
+
+// The bias from weight row `row` on.
+static const float *bias_at(const linear_args *a, int64_t row) {
+    return a->bias ? a->bias + row : NULL;
+}
+
+// Writes gated results of n rows to y [n, QUANT_BLOCK], from column `at` on: those of weight rows
+// `row` to row + GEMM_BLOCK_ROWS - 1 and of the same rows of the second half.
+static void gate_columns(const compute *c, const linear_args *a, float *y, int64_t row, int64_t n,
+                         const qblock *q) {
+    float u[GEMM_BLOCK_X * GEMM_BLOCK_ROWS], g[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
+    int64_t other = a->w->rows / 2 + row, p = row / QUANT_ROWS, o = other / QUANT_ROWS;
+    packed_sums(c, a, u, (span){p, p + BLOCK_PANELS}, n, q, false);
+    packed_sums(c, a, g, (span){o, o + BLOCK_PANELS}, n, q, false);
+    for (int64_t i = 0; i < n; i++) {
+        float *ui = u + i * GEMM_BLOCK_ROWS, *gi = g + i * GEMM_BLOCK_ROWS;
+        c->k.products.finish(ui, ui, bias_at(a, row), GEMM_BLOCK_ROWS, ACT_NONE, false);
+        c->k.products.finish(gi, gi, bias_at(a, other), GEMM_BLOCK_ROWS, ACT_NONE, false);
+        c->k.rows.gate(y + i * QUANT_BLOCK, ui, gi, GEMM_BLOCK_ROWS);
+    }
+}
+
+// A block of gated results, from weight row `row` on, of rows x of a. They stay in the cache until
+// they are 8 bits.
+static void gated_block(const compute *c, const linear_args *a, int64_t row, span x,
+                        const qblock *q, float *y) {
+    int64_t n = x.to - x.from, blocks = a->w->rows / 2 / QUANT_BLOCK;
+    for (int64_t at = 0; at < QUANT_BLOCK; at += GEMM_BLOCK_ROWS)
+        gate_columns(c, a, y + at, row + at, n, q);
+    for (int64_t i = 0; i < n; i++) {
+        qblock *yq = a->yq + (x.from + i) * blocks + row / QUANT_BLOCK;
+        c->k.rows.quantise(yq, y + i * QUANT_BLOCK, QUANT_BLOCK);
+    }
+}
+_Static_assert(GEMM_BLOCK_X *QUANT_BLOCK <= COMPUTE_PANEL, "a thread has room for gated results");
+
+// Weight rows that are cut into parts.
+static int64_t own_panels(const linear_args *a) {
+    return quant_panels(a->w->rows) / (a->gate ? 2 : 1);
 }
 
 // A part makes whole blocks of results in 8 bits.
@@ -178,30 +224,34 @@ static int64_t part_panels(const linear_args *a) {
 
 // Whether parts are ranges of x rows: if there are too few panels to cut these.
 static bool packed_cuts_x(const linear_args *a, int64_t n) {
-    int64_t panels = quant_panels(a->w->rows);
+    int64_t panels = own_panels(a);
     return panels < 8 && n > panels;
 }
 
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads) {
     int64_t most = (int64_t)threads * COMPUTE_PARTS_PER_THREAD;
     int64_t cost = a->w->rows * a->w->cols * (1 + n / 8) / PART_COST;
-    int64_t pieces = packed_cuts_x(a, n) ? n : quant_panels(a->w->rows) / part_panels(a);
+    int64_t pieces = packed_cuts_x(a, n) ? n : own_panels(a) / part_panels(a);
     return (int)MAX(1, MIN(most, MIN(cost, pieces)));
 }
 
 void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblock *q, int part,
-                      int parts) {
+                      int parts, int thread) {
     int64_t n = x.to - x.from, blocks = quant_blocks(a->w->cols);
-    span p = {0, quant_panels(a->w->rows)}, in = {0, n};
+    int64_t step = a->gate ? QUANT_BLOCK / QUANT_ROWS : BLOCK_PANELS;
+    span p = {0, own_panels(a)}, in = {0, n};
     if (packed_cuts_x(a, n))
         in = span_of(n, 1, part, parts);
     else
         p = span_of(p.to, part_panels(a), part, parts);
-    for (int64_t r = p.from; r < p.to; r += BLOCK_PANELS) {
+    for (int64_t r = p.from; r < p.to; r += step) {
         for (int64_t i = in.from; i < in.to; i += GEMM_BLOCK_X) {
-            span panels = {r, MIN(r + BLOCK_PANELS, p.to)};
+            span panels = {r, MIN(r + step, p.to)};
             span rows = {x.from + i, x.from + MIN(i + GEMM_BLOCK_X, in.to)};
-            packed_block(c, a, panels, rows, q + i * blocks, false);
+            if (a->gate)
+                gated_block(c, a, r * QUANT_ROWS, rows, q + i * blocks, c->scratch[thread].panel);
+            else
+                packed_block(c, a, panels, rows, q + i * blocks, false);
         }
     }
 }

@@ -10,7 +10,7 @@ void gemm_part(const compute *c, const linear_args *a, int part, int parts, int 
 // The same for packed weights and n rows x of a; q: the first of these rows in 8 bits.
 int gemm_packed_parts(const linear_args *a, int64_t n, int threads);
 void gemm_packed_part(const compute *c, const linear_args *a, span x, const qblock *q, int part,
-                      int parts);
+                      int parts, int thread);
 
 #define GEMM_BLOCK_ROWS 64 // weight rows whose results lie in the cache before they go to y
 #define GEMM_BLOCK_X 64    // the most rows of x that count as few

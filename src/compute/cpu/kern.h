@@ -83,16 +83,17 @@ typedef struct {
     int64_t ldq, n;
     const float *k;
     int64_t dh, len;
+    float scale;
+    float *max; // of each query
 } query_rows;
+#define SCORE_QUERIES 16 // the most of a call
 
 typedef struct {
-    // s_i[j] = dot16(q_i, k_j, dh), and values without a meaning up to a multiple of 16.
+    // s_i[j] = dot16(q_i, k_j, dh) * scale; filled up as `scores` does, whose result is max[i].
     void (*score_rows)(const query_rows *a);
     // s[j] = dot16(q, k_j, dh) * scale (+ bias[j] when bias). s is filled up to a multiple of 16
     // with -inf. Returns max16 of s.
     float (*scores)(float *s, const float *q, const kv_rows *k, float scale, const float *bias);
-    // s[j] = s[j] * scale for j < len; filled up and returned as `scores` does.
-    float (*scale)(float *s, int64_t len, float scale);
     // s[j] = exp(s[j] - max), up to a multiple of 16. Returns sum16 of s.
     float (*softmax)(float *s, int64_t len, float max);
     // out[d] = (chain of fma over j of s[j] v_j[d]) * by

@@ -14,6 +14,7 @@
 #define TILES_NARROW(F) F(8, 1) F(8, 2)
 #define TILES_SINGLE(F) F(1, 1) F(1, 2) F(1, 3) F(1, 4) F(1, 5) F(1, 6)
 #define SCORE_ROWS 4
+#define SCORE_PANELS 2
 #define CHAIN_PANELS_OF(F, n) F(n, 1) F(n, 2) F(n, 3) F(n, 4) F(n, 5) F(n, 6)
 #define CHAIN_BLOCKS(F) CHAIN_PANELS_OF(F, 4) CHAIN_PANELS_OF(F, 2) CHAIN_PANELS_OF(F, 1)
 

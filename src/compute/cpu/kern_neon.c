@@ -11,6 +11,7 @@
 #define TILES_NARROW(F) F(4, 1)
 #define TILES_SINGLE(F) F(1, 1) F(1, 2) F(1, 3)
 #define SCORE_ROWS 2
+#define SCORE_PANELS 1
 #define CHAIN_BLOCKS(F) F(1, 1) F(1, 2) F(1, 3) F(1, 4)
 #define PACKED_TILES(F) F(1, 1) F(1, 2)
 

@@ -229,36 +229,35 @@ static void rms_norm(float *y, const float *x, const float *w, int64_t d, float 
     for (int64_t i = 0; i < d; i++) y[i] = (x[i] * scale) * w[i];
 }
 
-static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
-    float lane[16];
-    for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
-    for (int64_t j = 0; j < k->len; j++) {
-        float v = dot16(k->p, k->type, j * k->dh, q, k->dh);
-        s[j] = bias ? v * scale + bias[j] : v * scale;
-        lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
-    }
-    for (int64_t j = k->len; j % 16; j++) s[j] = -INFINITY;
-    return max16(lane);
-}
-
-static void score_rows(const query_rows *a) {
-    for (int64_t i = 0; i < a->n; i++)
-        for (int64_t j = 0; j < (a->len + 15) / 16 * 16; j++) {
-            const float *k = a->k + j / 16 * a->dh * 16 + j % 16, *q = a->q + i * a->ldq;
-            float lane[16] = {0};
-            for (int64_t d = 0; d < a->dh; d++) lane[d % 16] = fmaf(q[d], k[d * 16], lane[d % 16]);
-            a->s[i * a->lds + j] = sum16(lane);
-        }
-}
-
-static float scale_scores(float *s, int64_t len, float scale) {
+// The largest of the first len values in max16's order. Fills s up to a multiple of 16 with -inf.
+static float fill_up(float *s, int64_t len) {
     float lane[16];
     for (int i = 0; i < 16; i++) lane[i] = -INFINITY;
     for (int64_t j = 0; j < (len + 15) / 16 * 16; j++) {
-        s[j] = j < len ? s[j] * scale : -INFINITY;
+        if (j >= len) s[j] = -INFINITY;
         lane[j % 16] = lane[j % 16] > s[j] ? lane[j % 16] : s[j];
     }
     return max16(lane);
+}
+
+static float scores(float *s, const float *q, const kv_rows *k, float scale, const float *bias) {
+    for (int64_t j = 0; j < k->len; j++) {
+        float v = dot16(k->p, k->type, j * k->dh, q, k->dh);
+        s[j] = bias ? v * scale + bias[j] : v * scale;
+    }
+    return fill_up(s, k->len);
+}
+
+static void score_rows(const query_rows *a) {
+    for (int64_t i = 0; i < a->n; i++) {
+        for (int64_t j = 0; j < a->len; j++) {
+            const float *k = a->k + j / 16 * a->dh * 16 + j % 16, *q = a->q + i * a->ldq;
+            float lane[16] = {0};
+            for (int64_t d = 0; d < a->dh; d++) lane[d % 16] = fmaf(q[d], k[d * 16], lane[d % 16]);
+            a->s[i * a->lds + j] = sum16(lane) * a->scale;
+        }
+        a->max[i] = fill_up(a->s + i * a->lds, a->len);
+    }
 }
 
 static float softmax(float *s, int64_t len, float max) {
@@ -414,7 +413,6 @@ void kern_init_ref(kern_table *k) {
         .packed = {.dots = qdots},
         .attention = {.score_rows = score_rows,
                       .scores = scores,
-                      .scale = scale_scores,
                       .softmax = softmax,
                       .weigh = weigh},
         .packed_attention = {.scores = qscores, .weigh = qweigh},

@@ -14,12 +14,20 @@ INLINE f32x16 v_reduced_expm1(f32x16 x, f32x16 *n) {
     return v_fma(v_mul(r, r), q, r);
 }
 
+#ifndef HAVE_SCALE // else vec_*.h has the processor's own
+// a * 2^n, rounded once, for integral n in [-254, 254] and a near 1: two factors, of which only the
+// second may overflow or underflow.
+INLINE f32x16 v_scale(f32x16 a, f32x16 n) {
+    f32x16 round = v_set(MATH_ROUND), half = v_sub(v_add(v_mul(n, v_set(0.5f)), round), round);
+    return v_mul(v_mul(a, v_pow2(half)), v_pow2(v_sub(n, half)));
+}
+#endif
+
 INLINE f32x16 v_exp(f32x16 x) {
-    f32x16 n, round = v_set(MATH_ROUND);
+    f32x16 n;
     x = v_min(v_set(MATH_EXP_HI), v_max(v_set(MATH_EXP_LO), x));
     f32x16 m = v_reduced_expm1(x, &n);
-    f32x16 half = v_sub(v_add(v_mul(n, v_set(0.5f)), round), round);
-    return v_mul(v_mul(v_add(m, v_set(1.0f)), v_pow2(half)), v_pow2(v_sub(n, half)));
+    return v_scale(v_add(m, v_set(1.0f)), n);
 }
 
 INLINE f32x16 v_expm1(f32x16 x) {

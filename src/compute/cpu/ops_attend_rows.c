@@ -10,6 +10,7 @@
 // Query rows that go together: their scores stay in the L2 cache.
 #define TILE 12
 _Static_assert(TILE <= KVPACK_HEADS, "a thread has room for the scores of a tile");
+_Static_assert(TILE <= SCORE_QUERIES, "a tile is one call");
 
 static int64_t panels_of(int64_t n) {
     return (n + LANES - 1) / LANES;
@@ -97,11 +98,11 @@ static void weigh_keys(const rows_fork *f, float *scores, float *by, const float
                                           .n = n,
                                           .k = k,
                                           .dh = s->dh,
-                                          .len = len});
-    for (int64_t i = 0; i < n; i++) {
-        float max = t->attention.scale(scores + i * lds, len, s->scale);
-        by[i] = 1.0f / t->attention.softmax(scores + i * lds, len, max);
-    }
+                                          .len = len,
+                                          .scale = s->scale,
+                                          .max = by});
+    for (int64_t i = 0; i < n; i++)
+        by[i] = 1.0f / t->attention.softmax(scores + i * lds, len, by[i]);
 }
 
 // Tile `at` of head h.

@@ -51,7 +51,7 @@ static void plain_many(compute *c, const linear_args *a, int count) {
     int parts = 1;
     for (int i = 0; i < count; i++) {
         assert(dtype_is_float(a[i].w->type) || a[i].w->type == DT_BF16X8);
-        assert(!a[i].xq && !a[i].yq);
+        assert(!a[i].xq && !a[i].yq && !a[i].gate);
         parts = MAX(parts, gemm_parts(&a[i], pool_threads(c->pool)));
     }
     run_fork(c, &f, parts, plain_part);
@@ -78,8 +78,8 @@ static void quantise_rows(compute *c, linear_fork *f) {
 static void packed_part(void *arg, int part, int parts, int thread) {
     const linear_fork *f = arg;
     const piece p = piece_of(f, part);
-    (void)parts, (void)thread;
-    gemm_packed_part(f->c, p.a, (span){f->from, f->to}, f->q, p.part, p.parts);
+    (void)parts;
+    gemm_packed_part(f->c, p.a, (span){f->from, f->to}, f->q, p.part, p.parts, thread);
 }
 
 static void packed_many(compute *c, const linear_args *a, int count) {
@@ -96,6 +96,7 @@ static void packed_many(compute *c, const linear_args *a, int count) {
         int parts = 1;
         for (int i = 0; i < count; i++) {
             assert(!a[i].yq || a[i].w->rows % QUANT_BLOCK == 0);
+            assert(!a[i].gate || (a[i].yq && a[i].w->rows / 2 % QUANT_BLOCK == 0));
             parts = MAX(parts, gemm_packed_parts(&a[i], f.to - from, pool_threads(c->pool)));
         }
         run_fork(c, &f, parts, packed_part);

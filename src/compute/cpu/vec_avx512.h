@@ -99,6 +99,10 @@ static inline f32x16 v_pow2(f32x16 n) {
     __m512i u = _mm512_castps_si512(_mm512_add_ps(n, _mm512_set1_ps(0x1.8p23f)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(127)), 23));
 }
+#define HAVE_SCALE
+static inline f32x16 v_scale(f32x16 a, f32x16 n) {
+    return _mm512_scalef_ps(a, n);
+}
 
 static inline void v_bytes(int8_t *p, f32x16 a, f32x16 b) {
     _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
