@@ -152,10 +152,13 @@ static void quantise_block(const compute *c, const linear_args *a, int64_t from,
     }
 }
 
-// Writes the products of panels p and n rows q to out [n, GEMM_BLOCK_ROWS].
+// Writes the products of panels p and n rows q to out [n, GEMM_BLOCK_ROWS]. y: where they will go,
+// or NULL.
 static void packed_sums(const compute *c, const linear_args *a, float *out, span p, int64_t n,
-                        const qblock *q, bool cached) {
+                        const qblock *q, bool cached, const float *y) {
     qdots_args d = {.out = out,
+                    .y = y,
+                    .ldy = a->ldy,
                     .ldo = GEMM_BLOCK_ROWS,
                     .type = a->w->type,
                     .x = q,
@@ -171,7 +174,10 @@ static void packed_sums(const compute *c, const linear_args *a, float *out, span
 static void packed_block(const compute *c, const linear_args *a, span p, span x, const qblock *q,
                          bool cached) {
     float out[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
-    packed_sums(c, a, out, p, x.to - x.from, q, cached);
+    // Fewer rows of y are in the cache, or on their way there before it matters.
+    bool many = x.to - x.from == GEMM_BLOCK_X;
+    packed_sums(c, a, out, p, x.to - x.from, q, cached,
+                many ? a->y + x.from * a->ldy + p.from * QUANT_ROWS : NULL);
     span rows = {p.from * QUANT_ROWS, MIN(p.to * QUANT_ROWS, a->w->rows)};
     finish_block(c, a, out, GEMM_BLOCK_ROWS, rows, x);
     if (a->yq && rows.to % QUANT_BLOCK == 0) quantise_block(c, a, rows.to - QUANT_BLOCK, x);
@@ -188,8 +194,8 @@ static void gate_columns(const compute *c, const linear_args *a, float *y, int64
                          const qblock *q) {
     float u[GEMM_BLOCK_X * GEMM_BLOCK_ROWS], g[GEMM_BLOCK_X * GEMM_BLOCK_ROWS];
     int64_t other = a->w->rows / 2 + row, p = row / QUANT_ROWS, o = other / QUANT_ROWS;
-    packed_sums(c, a, u, (span){p, p + BLOCK_PANELS}, n, q, false);
-    packed_sums(c, a, g, (span){o, o + BLOCK_PANELS}, n, q, false);
+    packed_sums(c, a, u, (span){p, p + BLOCK_PANELS}, n, q, false, NULL);
+    packed_sums(c, a, g, (span){o, o + BLOCK_PANELS}, n, q, false, NULL);
     for (int64_t i = 0; i < n; i++) {
         float *ui = u + i * GEMM_BLOCK_ROWS, *gi = g + i * GEMM_BLOCK_ROWS;
         c->k.products.finish(ui, ui, bias_at(a, row), GEMM_BLOCK_ROWS, ACT_NONE, false);

@@ -58,6 +58,8 @@ typedef struct {
     int64_t n, cols;
     bool cached; // hints, as in dots_args
     kern_prefetch prefetch;
+    const float *y; // a hint: where the caller will write out's rows, ldy apart; or NULL
+    int64_t ldy;
 } qdots_args;
 
 typedef struct {

@@ -180,6 +180,15 @@ PACKED_TILES(QTILE_FNS)
 // [panels - 1][x rows - 1][DT_Q8, DT_Q4]
 static const qtile_fn qtiles[QTILE_PANELS][QTILE_X][2] = {PACKED_TILES(QTILE_ENTRY)};
 
+// Fetches what the caller will write of a tile, from row `row` of x and panel p on: while the tile
+// is multiplied, and not all lines of y at once.
+INLINE void qfetch_y(const qdots_args *a, int64_t p, int64_t row, int panels, int64_t nx) {
+    if (!a->y) return;
+    const float *y = a->y + row * a->ldy + p * QUANT_ROWS;
+    for (int64_t j = 0; j < nx; j++, y += a->ldy)
+        for (int i = 0; i < panels; i++) __builtin_prefetch(y + i * QUANT_ROWS, 1);
+}
+
 // ---- weights of 4 bits and many x rows: a block is expanded once for all tiles ----
 
 // More x rows than this: with fewer, reading the weights is the limit and a tile reads them as they
@@ -257,7 +266,7 @@ PACKED_TILES(QMADE_FN)
 static const qmade_fn qmade_tiles[QTILE_PANELS][QTILE_X] = {PACKED_TILES(QMADE_ENTRY)};
 
 // As qdots_panels.
-static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int panels) {
+static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int64_t p, int panels) {
     const int64_t most = panels == 1 ? QTILE_X : QPAIR_X, tiles = (a->n + most - 1) / most;
     const int64_t least = a->n / tiles, wider = a->n % tiles;
     const int64_t block_slices = QUANT_BLOCK / QUANT_SLICE;
@@ -270,10 +279,11 @@ static void FN(qmade_panels)(const qdots_args *a, qtile_args t, int panels) {
         const qblock *x = t.x + b;
         qmade_fill(&m, w, w + (size_t)panels * t.panel, &t, slices, panels);
         t.out = out;
-        for (int64_t i = 0; i < tiles; i++) {
+        for (int64_t i = 0, row = 0; i < tiles; i++) {
             const int64_t nx = least + (i < wider);
+            if (b + 1 == t.blocks) qfetch_y(a, p, row, panels, nx);
             qmade_tiles[panels - 1][nx - 1](&m, w, &t, x, slices, b == 0);
-            x += nx * t.blocks, t.out += nx * t.ldo;
+            x += nx * t.blocks, t.out += nx * t.ldo, row += nx;
         }
         w += 64 * qblock_lines(DT_Q4);
     }
@@ -294,15 +304,17 @@ static void FN(qshare)(qtile_args *t, const qdots_args *a, int panels, int64_t t
 }
 
 // One or two panels times all x rows, in tiles of nearly equal width.
-static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int panels) {
+static void FN(qdots_panels)(const qdots_args *a, qtile_args t, int64_t p, int panels) {
     const int64_t most = panels == 1 ? QTILE_X : QPAIR_X;
     const int64_t tiles = (a->n + most - 1) / most;
     const int64_t least = a->n / tiles, wider = a->n % tiles;
     FN(qshare)(&t, a, panels, tiles);
-    for (int64_t i = 0; i < tiles; i++) {
+    for (int64_t i = 0, row = 0; i < tiles; i++) {
         const int64_t nx = least + (i < wider);
+        qfetch_y(a, p, row, panels, nx);
         qtiles[panels - 1][nx - 1][a->type == DT_Q4](&t);
         t.x += nx * t.blocks, t.out += nx * t.ldo, t.ahead += t.panel / (size_t)tiles;
+        row += nx;
     }
 }
 
@@ -317,9 +329,9 @@ static void FN(qdots)(const qdots_args *a) {
     for (int64_t p = 0; p < a->panels; p += step) {
         const int panels = (int)MIN(step, a->panels - p);
         if (a->type == DT_Q4 && a->n > QMADE_FROM)
-            FN(qmade_panels)(a, t, panels);
+            FN(qmade_panels)(a, t, p, panels);
         else
-            FN(qdots_panels)(a, t, panels);
+            FN(qdots_panels)(a, t, p, panels);
         t.w += (size_t)panels * t.panel, t.out += panels * QUANT_ROWS;
     }
 }
