@@ -1,5 +1,5 @@
 // attend_rows.c - attention of many rows at once: at every level, with one and three threads, the
-// bits of op_attend for each row alone.
+// bits of op_attend for each row alone; scores of odd values are those of plain C.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,6 +57,27 @@ static void check_shapes(compute *c, compute *plain, const char *name) {
             }
 }
 
+// Scores of odd values, and the largest of each query, into `to`.
+static void score(const kern_table *t, float *to, query_rows a) {
+    a.max = to, a.s = to + SCORE_QUERIES;
+    t->attention.score_rows(&a);
+}
+
+static void check_scores(const char *level) {
+    kern_table ref, t = table_of(level);
+    kern_init_ref(&ref);
+    for (int64_t dh = 1; dh <= DH_MAX; dh += 1 + dh / 2)
+        for (int64_t len = 1; len <= LEN_MAX; len += 1 + len / 2)
+            for (int64_t n = 1; n <= SCORE_QUERIES; n += 3) {
+                query_rows a = {.lds = (len + 15) / 16 * 16, .q = q + 1, .ldq = dh + 3, .k = k + 1};
+                a.n = n, a.dh = dh, a.len = len, a.scale = 0.17f;
+                score(&ref, want, a);
+                score(&t, got, a);
+                same(want, got, SCORE_QUERIES + n * a.lds, "%s: %d scores with %d keys of %d",
+                     level, (int)n, (int)len, (int)dh);
+            }
+}
+
 static compute *open_or_die(int threads, const char *isa) {
     compute *c;
     err e;
@@ -81,4 +102,7 @@ void test_attend_rows(void) {
         }
     }
     compute_close(plain);
+    fill_odd(q, ARRAY_LEN(q), 6);
+    fill_odd(k, ARRAY_LEN(k), 7);
+    for (const char *const *l = levels(); *l; l++) check_scores(*l);
 }

@@ -33,6 +33,7 @@ void test_kernels(void);     // every slot at every level against kern_ref
 void test_agreement(void);   // of two tables, as a process looks at it when it starts
 void test_ops(void);         // every op, levels and thread counts against one thread of scalar
 void test_attend_rows(void); // op_attend_rows against op_attend
+void test_gated(void);       // gated products of packed weights against op_linear and op_gate
 void test_pool(void);        // the threads below the ops
 void test_math(void);        // ulp bounds, over each 1009th float
 void test_math_whole(void);  // over every float

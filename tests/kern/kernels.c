@@ -419,11 +419,6 @@ static void run_scores(const kern_table *k, float *out, const void *arg) {
     const kv_case *c = arg;
     out[0] = k->attention.scores(out + 1, x + 1, &c->kv, 0.125f, c->bias ? z + 1 : NULL);
 }
-static void run_score_rows(const kern_table *k, float *out, const void *arg) {
-    query_rows a = *(const query_rows *)arg;
-    a.max = out, a.s = out + SCORE_QUERIES + 1;
-    k->attention.score_rows(&a);
-}
 static void run_weigh(const kern_table *k, float *out, const void *arg) {
     const kv_case *c = arg;
     k->attention.weigh(out + 1, x + 1, &c->kv, 0.7f);
@@ -443,13 +438,6 @@ static void run_quantise_row(const kern_table *k, float *out, const void *arg) {
 }
 
 static const int64_t head_sizes[] = {1, 15, 16, 24, 32, 64, 80, 128, 130};
-
-static void test_score_rows(int64_t dh, int64_t len, int odd) {
-    query_rows a = {.lds = (len + 15) / 16 * 16, .q = x + 1, .ldq = dh + 3, .k = z + 1};
-    a.dh = dh, a.len = len, a.scale = 0.17f;
-    for (a.n = 1; a.n <= SCORE_QUERIES; a.n += 3)
-        at_every_level("score_rows", run_score_rows, &a, NULL, dh, len, a.n * 10 + odd);
-}
 
 static void test_attention(void) {
     static const dtype kept[] = {DT_F32, DT_BF16};
@@ -593,9 +581,6 @@ void test_kernels(void) {
     for (int odd = 0; odd < 2; odd++) {
         if (odd) fill_odd(x, CAP, 4), fill_odd(z, CAP, 6);
         test_winograd();
-        for (size_t d = 0; d < ARRAY_LEN(head_sizes); d++)
-            for (int64_t len = 1; len < 70; len += 1 + len / 3)
-                test_score_rows(head_sizes[d], len, odd);
         for (size_t s = 0; s < ARRAY_LEN(sizes); s++) {
             const int64_t n = sizes[s];
             at_every_level("layer_norm", run_layer_norm, &n, NULL, n, odd, 0);

@@ -26,6 +26,7 @@ int main(int argc, char **argv) {
     test_agreement();
     test_ops();
     test_attend_rows();
+    test_gated();
     test_pool();
     test_sound();
     printf("digest %016llx\n", (unsigned long long)digest_value());

@@ -422,48 +422,6 @@ static void test_early(void) {
     }
 }
 
-// A gated product that gives rows in 8 bits, and the same by op_linear and op_gate.
-#define GATED_N 70 // more than a block of rows
-typedef struct {
-    weight up, down;
-    bool early;
-} gated_case;
-
-static void run_gated(compute *c, float *out, const void *arg) {
-    static float hidden[GATED_N * 2 * EARLY_UP], gated[GATED_N * EARLY_UP];
-    static qblock gated_q[GATED_N * EARLY_UP / QUANT_BLOCK];
-    const gated_case *k = arg;
-    linear_args up = {.y = hidden, .ldy = 2 * EARLY_UP, .x = x, .ldx = EARLY_D, .n = GATED_N};
-    linear_args down = {.y = out, .ldy = EARLY_D, .x = gated, .ldx = EARLY_UP, .n = GATED_N};
-    up.w = &k->up, up.bias = y + 77, down.w = &k->down;
-    if (k->early) {
-        up.y = NULL, up.yq = gated_q, up.gate = true;
-        down.x = NULL, down.xq = gated_q;
-    }
-    op_linear(c, &up);
-    if (!k->early) op_gate(c, gated, hidden, GATED_N, EARLY_UP);
-    op_linear(c, &down);
-}
-
-static void test_gated(void) {
-    static uint8_t up[2 * EARLY_UP * EARLY_D * 2], down[EARLY_UP * EARLY_D * 2];
-    static float late[GATED_N * EARLY_D];
-    for (int t = DT_Q8; t <= DT_Q4; t++) {
-        weight src = {.type = DT_F32, .rows = 2 * EARLY_UP, .cols = EARLY_D, .data = y};
-        gated_case k = {.early = false};
-        quant_pack(up, (dtype)t, &src);
-        k.up = (weight){(dtype)t, 2 * EARLY_UP, EARLY_D, up};
-        src.rows = EARLY_D, src.cols = EARLY_UP;
-        quant_pack(down, (dtype)t, &src);
-        k.down = (weight){(dtype)t, EARLY_D, EARLY_UP, down};
-        run_gated(machines[0].c, late, &k);
-        k.early = true;
-        on_every_machine("a gated product", run_gated, &k, ARRAY_LEN(late));
-        same(late, want, ARRAY_LEN(late), "a product gated early or late: %s",
-             dtype_name((dtype)t));
-    }
-}
-
 // ---- rows and elements ----
 
 static void run_layer_norm(compute *c, float *out, const void *arg) {
@@ -627,7 +585,6 @@ void test_ops(void) {
     test_cache_copy();
     test_cache_copy_of_panels();
     test_early();
-    test_gated();
     on_every_machine("layer_norm", run_layer_norm, NULL, 37 * 600);
     on_every_machine("rms_norm", run_rms_norm, NULL, 37 * 600);
     on_every_machine("elu", run_elu, NULL, 50001);
