@@ -31,6 +31,7 @@ static size_t distance(const char *a, size_t an, const char *b, size_t bn) {
 void near_try(near *n, const char *candidate) {
     size_t an = n->n ? n->n : strlen(n->word), bn = strlen(candidate);
     if (an > LETTERS_MAX || bn > LETTERS_MAX) return;
+    if (an > bn + 2 || bn > an + 2) return; // so is their distance
     size_t d = distance(n->word, an, candidate, bn);
     if (d > 2 || 2 * d > an || (n->best && d >= n->distance)) return;
     n->best = candidate;
