@@ -9,8 +9,10 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-// Without a wake the outbox is looked at this often: origins that had to wait may be free again.
+// Without a wake one of the threads looks at the outbox this often: origins that had to wait may be
+// free again, and other processes may have left something.
 #define LOOK_MS 1000
+#define LOOK_NS (LOOK_MS * INT64_C(1000000))
 
 struct outbox {
     job_store *jobs;
@@ -20,8 +22,9 @@ struct outbox {
     pthread_cond_t wake;
     uint64_t wakes;
     bool stopping;
-    int sending; // threads inside hook_deliver
-    bool idle;   // the last look found nothing due
+    int sending;     // threads inside hook_deliver
+    bool idle;       // the last look found nothing due
+    int64_t look_ns; // when one of the threads that rest looks again
     pthread_t *threads;
     int thread_count;
 };
@@ -49,14 +52,17 @@ static void report(outbox *o, const hook_report *r) {
     log_set_fields(before);
 }
 
-// Until the next look: a wake, or LOOK_MS, or sooner when something falls due.
+// Until the next look: a wake, or this thread's turn, which comes sooner when something falls due.
 static void rest(outbox *o, uint64_t seen, status rc) {
     int64_t left = 0, ms = LOOK_MS;
     if (rc == ERR_NOT_FOUND && job_hook_next(o->jobs, job_time_now(), &left, NULL) == OK && left)
         ms = MIN(ms, left);
     pthread_mutex_lock(&o->mu);
     if (rc == ERR_NOT_FOUND && o->wakes == seen) o->idle = true;
-    if (!o->stopping && o->wakes == seen) os_cond_wait_ms(&o->wake, &o->mu, ms);
+    o->look_ns = MIN(o->look_ns, os_clock_ns() + ms * 1000000);
+    while (!o->stopping && o->wakes == seen && (left = o->look_ns - os_clock_ns()) > 0)
+        os_cond_wait_ms(&o->wake, &o->mu, left / 1000000 + 1);
+    o->look_ns = os_clock_ns() + LOOK_NS; // the others rest on
     pthread_mutex_unlock(&o->mu);
 }
 
@@ -76,6 +82,7 @@ static void *deliver(void *arg) {
         o->sending--;
         if (rc == OK) {
             o->idle = false;
+            o->look_ns = 0;
             pthread_cond_signal(&o->wake); // its origin may have room for another sender now
         }
         pthread_mutex_unlock(&o->mu);
