@@ -1,9 +1,17 @@
-"""More layers for a language model that says the same: each new one is silent until it is trained.
+"""A larger language model that begins as an earlier one.
 
-So a model of four layers learns most of what it can in cheap steps, and one of eight goes on from there.
+More layers: each new one is silent until it is trained, so that the model says the same. A model of four layers learns most of what it can
+in cheap steps, and one of eight goes on from there. A longer text: every audio column moves away from its control column, and the head that
+looks there must look as much farther back.
 """
 
+import math
+import os
+
 import torch
+
+import folder
+import model as lm
 
 
 def layers_of(state):
@@ -30,8 +38,30 @@ def deepened(state, layers):
     return out
 
 
-def begin(model, state, path):
-    """Loads an earlier model's weights, deepened where it has fewer layers."""
+def farther(state, by):
+    """The first layer's aligned head looks `by` positions farther back than it did (model.initialise: pairs of rows, a band each)."""
+    q = state["layers.0.q.weight"].clone()
+    half = q.shape[1] // 2
+    for band in range(lm.ALIGNED):
+        turn = by * math.exp(-band * math.log(10000) / (half - 1))
+        a, b = q[2 * band].clone(), q[2 * band + 1].clone()
+        q[2 * band] = math.cos(turn) * a + math.sin(turn) * b
+        q[2 * band + 1] = math.cos(turn) * b - math.sin(turn) * a
+    return {**state, "layers.0.q.weight": q}
+
+
+def read(path):
+    """(weights, text tokens) of a state that lm.py wrote, or of a model's folder."""
+    if os.path.isdir(path):
+        return folder.lm_of(path)
+    saved = torch.load(path, map_location="cpu", weights_only=False)
+    return saved["model"], saved.get("text_tokens", lm.TEXT_TOKENS)
+
+
+def begin(model, path):
+    """Loads an earlier model's weights: deepened where it has fewer layers, looking farther back where its text was shorter."""
+    state, tokens = read(path)
+    state = farther(state, lm.TEXT_TOKENS - tokens) if tokens != lm.TEXT_TOKENS else state
     width, wanted = state["norm.weight"].shape[0], model.norm.weight.shape[0]
     have, layers = layers_of(state), len(model.layers)
     if width != wanted or have > layers:

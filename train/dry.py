@@ -20,6 +20,7 @@ import torch
 import analog
 import control
 import deepen
+import folder
 import model as lm
 import music
 import parts
@@ -97,13 +98,31 @@ def deeper():
     small = lm.Model().eval()
     lm.LAYERS = layers
     small.load_state_dict(state)
-    deepen.begin(big, state, "the model of four layers")
+    with tempfile.TemporaryDirectory() as work:
+        path = os.path.join(work, "four.pt")
+        torch.save({"model": state, "text_tokens": lm.TEXT_TOKENS}, path)
+        deepen.begin(big, path)
     text = torch.randint(3, 700, (1, lm.TEXT_TOKENS))
     asked = torch.from_numpy(control.track(120, [(0, "")]))[None], text, torch.ones_like(text), lm.delay(torch.randint(0, lm.CODES, (1, lm.BOOKS, 500)))
     with torch.no_grad():
         gap = float((small(*asked) - big(*asked)).abs().max())
     count = sum(p.numel() for p in big.parameters()) / 1e6
     check(gap < 1e-4, f"eight layers ({count:.1f} M, {lm.TEXT_TOKENS} tokens of text) say what four said: greatest difference of logits {gap:.1e}")
+
+
+def longer(path):
+    """A model's folder as one with a longer text: its aligned head still finds the column of its own moment."""
+    state, tokens = folder.lm_of(path)
+    moved = deepen.farther(state, lm.TEXT_TOKENS - tokens)
+    places = lm.sinusoids(2048, state["norm.weight"].shape[0])
+    rows = 2 * lm.ALIGNED
+
+    def found(weights, prefix, at=100):
+        q = places[prefix + at] @ weights["layers.0.q.weight"][:rows].T
+        return int((places[:lm.FRAMES] @ weights["layers.0.k.weight"][:rows].T @ q).argmax())
+
+    before, after = found(state, lm.FRAMES + tokens), found(moved, lm.PREFIX)
+    check(abs(before - after) <= 1, f"{tokens} tokens of text: column 100 looks at {before}; {lm.TEXT_TOKENS} tokens: at {after}")
 
 
 def shard(work, seed):
@@ -125,9 +144,9 @@ def stopped(work, shape, *options):
     return torch.load(os.path.join(work, out), map_location="cpu", weights_only=False)["step"]
 
 
-def training(folder):
+def training(path):
     with tempfile.TemporaryDirectory() as work:
-        shutil.copy(os.path.join(folder, "tokenizer.json"), work)
+        shutil.copy(os.path.join(path, "tokenizer.json"), work)
         shard(work, 13)
         first = stopped(work, "wide", "--resume", "--out", "wide.pt")
         again = stopped(work, "wide", "--resume", "--out", "wide.pt")
@@ -143,6 +162,7 @@ def main():
     pieces()
     singer()
     deeper()
+    longer(got.model)
     training(got.model)
 
 

@@ -22,6 +22,7 @@ import folder
 import model as lm
 
 GUIDANCE, TEMPERATURE, TOP_K = 3.0, 1.0, 50
+BY_STEM = {"drums": 1.0, "bass": 0.6} | dict.fromkeys(("guitar", "piano", "synth", "vocals", "other"), 0.8)
 
 
 def config(filters):
@@ -33,7 +34,8 @@ def config(filters):
     whole = MusicgenMelodyConfig.from_sub_models_config(lm.text_config(), codec.config(filters), decoder,
                                                         num_chroma=control.DIMS, chroma_length=lm.FRAMES)
     whole.stemforge = dict(control="grid", version=1, columns_per_second=control.FRAME_RATE, columns=lm.FRAMES,
-                           beats_per_bar=control.BEATS_PER_BAR, text_tokens=lm.TEXT_TOKENS, window_seconds=10)
+                           beats_per_bar=control.BEATS_PER_BAR, text_tokens=lm.TEXT_TOKENS, window_seconds=10,
+                           meters=list(control.METERS), chords_per_bar=2)
     return whole
 
 
@@ -134,7 +136,7 @@ def main():
     with open(path) as f:
         defaults = json.load(f)
     with open(path, "w") as f:      # transformers leaves out what equals its own defaults; say it
-        json.dump(dict(defaults, temperature=TEMPERATURE, top_k=TOP_K), f, indent=2, sort_keys=True)
+        json.dump(dict(defaults, temperature=TEMPERATURE, temperature_by_stem=BY_STEM, top_k=TOP_K), f, indent=2, sort_keys=True)
     os.chmod(os.path.join(got.out, "model.safetensors"), 0o644)
     MusicgenMelodyFeatureExtractor(sampling_rate=codec.RATE).save_pretrained(got.out)
     tokenizer(got.work, got.out)

@@ -24,6 +24,31 @@ def codec_of(path):
     return model.eval()
 
 
+LM_NAMES = (("text_encoder.", "text."), ("enc_to_dec_proj.", "text_proj."), ("audio_enc_to_dec_proj.", "control_proj."),
+            ("decoder.model.decoder.embed_tokens.", "embed."), ("decoder.lm_heads.", "head."), ("decoder.model.decoder.layer_norm.", "norm."),
+            ("decoder.model.decoder.layers.", "layers."))  # fmt: skip
+LAYER_NAMES = (("self_attn_layer_norm", "norm1"), ("final_layer_norm", "norm2"), ("self_attn.q_proj", "q"), ("self_attn.k_proj", "k"),
+               ("self_attn.v_proj", "v"), ("self_attn.out_proj", "o"))  # fmt: skip
+
+
+def lm_of(path):
+    """(weights in f32 by our names, text tokens): the language model of a model's folder."""
+    with open(os.path.join(path, CONFIG)) as f:
+        tokens = json.load(f)["stemforge"]["text_tokens"]
+    out = {}
+    for name, value in load_file(os.path.join(path, WEIGHTS)).items():
+        for theirs, ours in LM_NAMES:
+            if name.startswith(theirs):
+                name = ours + name.removeprefix(theirs)
+                for part, short in LAYER_NAMES if ours == "layers." else ():
+                    name = name.replace("." + part + ".", "." + short + ".")
+                out[name] = value.float()
+                break
+    for name in ("shared", "encoder.embed_tokens"):  # one tensor under two names
+        out.setdefault(f"text.{name}.weight", out.get("text.shared.weight", out.get("text.encoder.embed_tokens.weight")))
+    return out, tokens
+
+
 def put_codec(model, path, out):
     """Writes the folder `path` to `out` with this codec in it, in bf16."""
     state = load_file(os.path.join(path, WEIGHTS))

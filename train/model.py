@@ -22,6 +22,7 @@ FRAMES = control.FRAMES
 COLUMNS = FRAMES + BOOKS
 PREFIX = FRAMES + TEXT_TOKENS
 SHARP = 32          # sinusoid bands kept free of content at first
+ALIGNED = 31        # bands by which a head finds a column a constant distance back
 SLOW = 16           # sinusoid bands that hardly change over a piece
 FLAG, ONE = WIDTH - 1, WIDTH - 2    # residual channels: "control column" and, in the upper norms, the constant one
 FLAG_VALUE, FLAG_SCORE = -16.0, 60.0
@@ -273,7 +274,7 @@ def initialise(model, seed=3):
     for h in model.head:
         h.weight.copy_(normal(h.weight.shape, 0.02))
     dh = WIDTH // HEADS
-    fine, coarse = list(range(0, 31)), list(range(16, 47))
+    fine, coarse = list(range(ALIGNED)), list(range(16, 16 + ALIGNED))
     aligned, text = ("aligned", PREFIX), ("text", FRAMES + 3)
     plans = [[aligned, ("near", 1), ("around", 3), text],
              [("near", 1), ("near", 2), ("around", 5)], [("near", 1)]] + [[]] * (LAYERS - 3)

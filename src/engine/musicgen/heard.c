@@ -146,21 +146,24 @@ static void warn_unknown(warnings *w, const pipeline *p, const char *field, cons
                  (int)quoted((const uint8_t *)text, strlen(text)), text);
 }
 
-// What the models so far were not trained on: it is done as well as they can.
+// What the model was not trained on: it is done as well as it can.
 static void warn_timing(warnings *w, const condition *k, const stemforge_request *r) {
     bool timed = condition_is_timed(k);
-    if (k->time.meter != &meters[0] && timed)
-        warnings_add(w, WARNING_NOT_USED, "meter",
-                     "this model was trained on 4/4: bars and chords are those of %s, its accents "
-                     "may not be",
-                     k->time.meter->name);
-    else if (k->time.meter != &meters[0])
+    bool known = k->p->grid_meters >> (k->time.meter - meters) & 1;
+    if (timed && !known)
+        warnings_add(
+            w, WARNING_NOT_USED, "meter",
+            "this model was not trained on it: bars and chords are those of %s, its accents "
+            "may not be",
+            k->time.meter->name);
+    else if (!timed && k->time.meter != &meters[0])
         warnings_add(w, WARNING_NOT_USED, "meter",
                      "this model is not told the meter: %s is only the length of bars",
                      k->time.meter->name);
-    if (r->chord_count && k->time.chords_per_bar > 1 && timed)
+    if (r->chord_count && k->time.chords_per_bar > k->p->chords_per_bar && timed)
         warnings_add(w, WARNING_NOT_USED, "chords_per_bar",
-                     "this model was trained on one chord a bar: it may miss changes within a bar");
+                     "this model was trained on at most %lld a bar: it may miss changes within one",
+                     (long long)k->p->chords_per_bar);
 }
 
 // A model hears it in its text alone: it is done as well as the words are followed.

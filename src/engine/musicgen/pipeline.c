@@ -3,6 +3,7 @@
 
 #include "compute/tune.h"
 #include "engine/musicgen/sampler.h"
+#include "request/timing.h"
 
 // The type of keys and values in a model whose weights are of type `kept`.
 static dtype cache_type_beside(weights_type kept, const mg_config *cfg) {
@@ -87,10 +88,25 @@ static status check_documents(const pipeline *p, const json *generation, const j
                    (long long)channels, (long long)channels_said);
 }
 
+// What the model's grid was trained on besides 4/4 and one chord a bar: "meters": ["3/4", ...], and
+// "chords_per_bar". A meter that is not one of ours is passed over.
+static status read_trained(pipeline *p, const json *own, err *e) {
+    const json *names = json_find(own, "meters");
+    if (names && !json_is_array(names))
+        return err_set(e, ERR_FORMAT, "meters: expected an array, found %s", json_kind(names));
+    for (size_t i = 0; i < json_len(names); i++) {
+        const char *name = json_str_value(json_at(names, i));
+        const meter *m = name ? meter_find(name) : NULL;
+        if (m) p->grid_meters |= 1u << (m - meters);
+    }
+    return json_opt_int(own, "chords_per_bar", 1, 16, &p->chords_per_bar, e);
+}
+
 // Reads "stemforge" in config.json, which our own training adds (docs/MODELS.md); other models have
 // none.
 static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) {
     const json *own = json_find(p->files->config, "stemforge");
+    p->grid_meters = 1, p->chords_per_bar = 1;
     if (!own) return OK;
     const char *control = "";
     int64_t columns = 0;
@@ -103,6 +119,7 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     if (!p->has_grid) return OK;
     rc = json_get_num(own, "columns_per_second", 1, 1000, &p->grid.columns_per_second, e);
     if (!rc) rc = json_get_int(own, "columns", 1, 16384, &columns, e);
+    if (!rc) rc = read_trained(p, own, e);
     if (rc) return err_within(e, rc, "stemforge");
     const mg_config *cfg = mg_get_config(p->lm);
     if (!cfg->melody || cfg->chroma_length != columns || cfg->chroma_bins != CONTROL_WIDTH) {

@@ -21,6 +21,8 @@ typedef struct {
     chroma *chroma; // melody models without a grid, else NULL
     bool has_grid;  // the model was trained with the grid control track instead of chroma
     control_grid grid;
+    unsigned grid_meters;   // a bit for each of meters[] that the model was trained on
+    int64_t chords_per_bar; // at most so many in its training
     bool own_captions;      // the model was trained on our own captions
     dtype cache_type;       // of keys and values: as narrow as the weights
     double frame_rate;      // frames a second
