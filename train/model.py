@@ -25,7 +25,7 @@ SHARP = 32          # sinusoid bands kept free of content at first
 ALIGNED = 31        # bands by which a head finds a column a constant distance back
 SLOW = 16           # sinusoid bands that hardly change over a piece
 FLAG, ONE = WIDTH - 1, WIDTH - 2    # residual channels: "control column" and, in the upper norms, the constant one
-FLAG_VALUE, FLAG_SCORE = -16.0, 60.0
+FLAG_VALUE, FLAG_SCORE = -16.0, 240.0  # 60 was enough for four layers; columns grow louder through eight, and the flag less heard
 
 
 def text_config():
