@@ -262,19 +262,24 @@ Test(measure, what_was_asked_and_is_not_heard_is_said_with_both) {
         double bpm;
         const char *const *chords, *key, *field, *says;
         size_t n;
+        const char *meter;
     } t[] = {
-        {120, played, NULL, "chords", NULL, 4},
-        {120, others, NULL, "chords", "asked B Ebm, heard Am F C G Am F C G: 8 of 8 sure", 2},
-        {120, NULL, "G major", "key", NULL, 0}, // all but one note
-        {120, NULL, "F# major", "key", "asked F# major, heard", 0},
-        {121, NULL, NULL, "bpm", NULL, 0},
-        {100, NULL, NULL, "bpm", "piano: asked 100 bpm, heard 120", 0},
+        {120, played, NULL, "chords", NULL, 4, NULL},
+        {120, others, NULL, "chords", "asked B Ebm, heard Am F C G Am F C G: 8 of 8 sure", 2, NULL},
+        {120, NULL, "G major", "key", NULL, 0, NULL}, // all but one note
+        {120, NULL, "F# major", "key", "asked F# major, heard", 0, NULL},
+        {121, NULL, NULL, "bpm", NULL, 0, NULL},
+        {100, NULL, NULL, "bpm", "piano: asked 100 bpm, heard 120", 0, NULL},
+        {90, NULL, NULL, "bpm", NULL, 0, "6/8"}, // two dotted quarters a bar: 60 a minute
+        {180, NULL, NULL, "bpm", NULL, 0, "6/8"},
+        {90, NULL, NULL, "bpm", "piano: asked 90 bpm, heard 120", 0, "3/4"},
     };
     double at[64];
     float *x = band(at, even_beats(at, 0, 120), true);
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         stemforge_request r = stemforge_request_default();
         r.bpm = t[i].bpm, r.chords = t[i].chords, r.chord_count = t[i].n, r.key = t[i].key;
+        r.meter = t[i].meter;
         const stemforge_stem s = stem_of("piano", x, &r);
         measured m;
         cr_assert_eq(measure_init(&m, &s, NULL), OK);
