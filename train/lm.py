@@ -80,7 +80,7 @@ class Clips:
 
 
 def narrower(device):
-    """Is a product in bf16 the faster one here?  It is on GPUs, with AMX and on Zen 5; a Xeon without AMX takes 1.6 times as long as in f32."""
+    """Is a product in bf16 the faster one here?  It is on GPUs and was on Zen 5; a Xeon without AMX takes 1.6 times as long as in f32."""
     def seconds(dtype):
         a, b = (torch.ones(shape, dtype=dtype) for shape in ((2048, 384), (384, 1408)))
         times = []

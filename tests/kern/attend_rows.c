@@ -1,7 +1,6 @@
 // attend_rows.c - attention of many rows at once: at every level, with one and three threads, the
 // bits of op_attend for each row alone; scores of odd values are those of plain C.
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "check.h"
 
@@ -76,16 +75,6 @@ static void check_scores(const char *level) {
                 same(want, got, SCORE_QUERIES + n * a.lds, "%s: %d scores with %d keys of %d",
                      level, (int)n, (int)len, (int)dh);
             }
-}
-
-static compute *open_or_die(int threads, const char *isa) {
-    compute *c;
-    err e;
-    if (compute_open(&c, threads, isa, &e) || compute_reserve(c, LEN_MAX, &e)) {
-        printf("FAIL compute_open: %s\n", e.text);
-        exit(1);
-    }
-    return c;
 }
 
 void test_attend_rows(void) {

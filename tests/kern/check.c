@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "compute/cpu/isa.h"
 #include "compute/rng.h"
@@ -131,4 +132,12 @@ kern_table table_of(const char *level) {
     kern_init(&k, flags & ~all_levels[i].without);
     if (all_levels[i].then) all_levels[i].then(&k);
     return k;
+}
+
+compute *open_or_die(int threads, const char *isa) {
+    compute *c;
+    err e;
+    if (compute_open(&c, threads, isa, &e) == OK) return c;
+    printf("FAIL compute_open: %s\n", e.text);
+    exit(1);
 }

@@ -11,6 +11,7 @@ extern long check_count, check_failed;
 
 // Fills with values of either sign over a few powers of two; the same for the same seed everywhere.
 void fill(float *p, int64_t n, uint64_t seed);
+compute *open_or_die(int threads, const char *isa); // ends the program where there is none
 // As fill, with zeros, denormals, huge values, infinities and NaN strewn in.
 void fill_odd(float *p, int64_t n, uint64_t seed);
 // p as values of the type, starting at out (any alignment).

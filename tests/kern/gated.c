@@ -1,7 +1,6 @@
 // gated.c - a gated product that gives rows in 8 bits: at every level, with one and three threads,
 // the bits of op_linear and op_gate.
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "check.h"
 
@@ -31,14 +30,6 @@ static void run(compute *c, float *y, const weight *up, const weight *down, bool
         op_gate(c, gated, hidden, N, UP);
     }
     op_linear(c, &b);
-}
-
-static compute *open_or_die(int threads, const char *isa) {
-    compute *c;
-    err e;
-    if (compute_open(&c, threads, isa, &e) == OK) return c;
-    printf("FAIL compute_open: %s\n", e.text);
-    exit(1);
 }
 
 void test_gated(void) {

@@ -1,7 +1,6 @@
 // ops.c - every op with 1, 2, 3 and 8 threads at every level: the bits of one scalar thread.
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "check.h"
@@ -11,14 +10,6 @@ static float x[CAP], y[CAP], want[CAP], got[CAP];
 static uint8_t narrow_bytes[CAP * 4 + 1];
 
 typedef void (*op_fn)(compute *c, float *out, const void *arg);
-
-static compute *open_or_die(int threads, const char *isa) {
-    compute *c;
-    err e;
-    if (compute_open(&c, threads, isa, &e) == OK) return c;
-    printf("FAIL compute_open: %s\n", e.text);
-    exit(1);
-}
 
 typedef struct {
     char name[24];

@@ -2,7 +2,9 @@
 // (24 tokens of text, the grid), and by small ones that read sentences.
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "request/warnings.h"
 #include "stemforge.h"
@@ -86,6 +88,63 @@ Test(heard, tempo_and_chords_that_are_assumed_are_told) {
     cr_assert_eq(w.n, 1);
     SAYS(&w, "assumed", "chords", "Am F C G");
     stemforge_close(g);
+}
+
+// A folder of links to the shipped model's files, whose config says more of its training.
+static void trained_folder(char folder[], const char *says) {
+    static const char *const files[] = {"model.safetensors", "tokenizer.json",
+                                        "generation_config.json", "preprocessor_config.json"};
+    static uint8_t text[1 << 16];
+    char from[400], to[400], *here = realpath(GRID, NULL);
+    cr_assert(here && mkdtemp(folder));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        snprintf(from, sizeof from, "%s/%s", here, files[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
+        cr_assert_eq(symlink(from, to), 0);
+    }
+    snprintf(from, sizeof from, "%s/config.json", here);
+    FILE *f = fopen(from, "r");
+    cr_assert(f);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    free(here);
+    char *own = strstr((char *)text, "\"stemforge\": {");
+    cr_assert(own);
+    size_t at = (size_t)(own - (char *)text) + strlen("\"stemforge\": {");
+    snprintf(to, sizeof to, "%s/config.json", folder);
+    f = fopen(to, "w");
+    cr_assert(f && fwrite(text, 1, at, f) == at && fputs(says, f) >= 0);
+    cr_assert_eq(fwrite(text + at, 1, n - at, f), n - at);
+    cr_assert_eq(fclose(f), 0);
+}
+
+Test(heard, what_a_model_was_trained_on_is_its_own_to_say) {
+    static const char *const chords[] = {"C", "F"};
+    static const struct {
+        const char *says, *meter;
+        int per_bar;
+        const char *told; // which field is warned of; NULL: none
+    } t[] = {
+        {"", "3/4", 1, "meter"},
+        {"\"meters\": [\"3/4\"],", "3/4", 1, NULL},
+        {"\"meters\": [\"3/4\", \"7/8\", 5],", "6/8", 1, "meter"},
+        {"\"chords_per_bar\": 2,", "4/4", 2, NULL},
+        {"\"meters\": [\"6/8\"],", "6/8", 2, "chords_per_bar"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+        char folder[] = "/tmp/stemforge-trained-XXXXXX", gone[80];
+        trained_folder(folder, t[i].says);
+        stemforge_engine *g = open_model(folder);
+        stemforge_request r = request_of(bass, 1);
+        r.bpm = 96, r.chords = chords, r.chord_count = 2, r.meter = t[i].meter;
+        r.chords_per_bar = t[i].per_bar;
+        warnings w = check(g, &r);
+        cr_assert_eq(w.n, t[i].told ? 1 : 0, "%zu: %s", i, w.n ? w.item[0].text : "nothing told");
+        if (t[i].told) cr_assert(said(&w, "not_used", t[i].told), "%zu: %s", i, w.item[0].text);
+        stemforge_close(g);
+        snprintf(gone, sizeof gone, "rm -r %s", folder);
+        cr_assert_eq(system(gone), 0);
+    }
 }
 
 Test(heard, basses_extensions_and_modes_that_the_grid_leaves_out_are_told) {
