@@ -14,9 +14,9 @@
 #include "compute/types.h"
 
 // The number of the arithmetic: recipes carry it, `info` shows it. It rises when a result of an op,
-// or of a draw (engine/musicgen/sampler.h), changes in one bit. 1 was ARITHMETIC_1_VERSION's; no
-// release had 2.
-#define ARITHMETIC 3
+// of a draw (engine/musicgen/sampler.h) or of a stem's finishing (audio/post.h, audio/steady.h)
+// changes in one bit. 1 was ARITHMETIC_1_VERSION's; no release had 2 or 3.
+#define ARITHMETIC 4
 #define ARITHMETIC_1_VERSION "0.1.0"
 
 // threads 0: STEMFORGE_THREADS, else as many as the process may use. isa: "scalar", "avx2",

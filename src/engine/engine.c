@@ -8,6 +8,7 @@
 
 #include "audio/file.h"
 #include "audio/join.h"
+#include "audio/steady.h"
 #include "base/os.h"
 #include "compute/ops.h"
 #include "compute/tune.h"
@@ -20,6 +21,7 @@
 #include "engine/papers.h"
 #include "engine/prompt.h"
 #include "engine/rests.h"
+#include "engine/steadied.h"
 #include "engine/together.h"
 #include "request/check.h"
 #include "request/length.h"
@@ -341,7 +343,13 @@ static post_shape shape_of(const stemforge_request *r) {
 static status finish_sound(const request *q, const take *t, const post_shape *shape, float *out,
                            err *e) {
     const join_front kept = {q->plan->front.x, q->plan->front.frames};
-    int channels = q->g->f->info.channels;
+    const stemforge_info *info = &q->g->f->info;
+    int channels = info->channels;
+    double seconds = steadied_span(q->plan->r, info->window_seconds);
+    status rc = seconds > 0
+                    ? steady_hold(t->planes, channels, t->samples, info->sample_rate, seconds, e)
+                    : OK;
+    if (rc) return rc;
     if (kept.x)
         return join_finish(out, &kept, shape, t->planes, channels, t->samples, q->g->to_rate, e);
     return post_finish(out, shape, t->planes, channels, t->samples, q->g->to_rate, e);

@@ -37,3 +37,10 @@ int64_t length_fold_frames(const stemforge_request *r, int rate) {
 double length_made_seconds(const stemforge_request *r) {
     return length_seconds(r) + (r->loop ? MINUTE / r->bpm : 0);
 }
+
+double length_cycle_seconds(const stemforge_request *r) {
+    int per_bar = MAX(r->chords_per_bar, 1), bars = 1;
+    int chords = MAX((int)r->chord_count, 1);
+    while (bars * per_bar % chords && bars < chords) bars++;
+    return r->bpm > 0 ? bars * meter_of(r->meter)->quarters * MINUTE / r->bpm : 0;
+}
