@@ -159,7 +159,7 @@ stemforge_status stemforge_request_check(const stemforge_request *r, stemforge_e
 // What a finished stem holds, heard in its samples: the figures of `stemforge analyse`. What was
 // not heard with some certainty is 0 or NULL. Strings live as long as the stem.
 typedef struct {
-    double bpm;                // of a tempo and its double, the one nearest to what was asked
+    double bpm;                // quarters; of a tempo and its double, the nearest to what was asked
     double first_beat_seconds; // when there is a tempo
     const char *key;           // "A minor"
     const char *const *chords; // as many a bar as asked for, 256 at most: "Am" "F"; "A5" has no

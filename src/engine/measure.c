@@ -1,6 +1,8 @@
 // measure.c - see measure.h.
 #include "engine/measure.h"
 
+#include <math.h> // fabs: exact
+
 #include "audio/loudness.h"
 #include "audio/mix.h"
 #include "base/mem.h"
@@ -73,10 +75,26 @@ static status hear_mono(measured *m, const stemforge_stem *s, const judge_hint *
     return rc;
 }
 
-static void set_rhythm(measured *m) {
+// Of a tempo, its half and its double the one nearest to what was asked.
+static double nearest_tempo(double heard, double asked) {
+    double best = heard / 2;
+    for (double bpm = heard; bpm <= 2 * heard; bpm *= 2)
+        if (fabs(bpm - asked) < fabs(best - asked)) best = bpm;
+    return best;
+}
+
+// A tempo counts quarters. Where a bar is felt in longer beats, as in 6/8, those may be what is
+// heard.
+static double in_quarters(double heard, const stemforge_request *r) {
+    double pulse = meter_of(r->meter)->pulse;
+    bool felt = unmet_is_tempo(heard, r->bpm / pulse) && !unmet_is_tempo(heard, r->bpm);
+    return r->bpm > 0 && felt ? nearest_tempo(heard * pulse, r->bpm) : heard;
+}
+
+static void set_rhythm(measured *m, const stemforge_request *r) {
     const beat_track *b = &m->heard.beats;
     if (b->bpm <= 0 || b->sure < JUDGE_TEMPO_SURE) return;
-    m->out.bpm = b->bpm;
+    m->out.bpm = in_quarters(b->bpm, r);
     m->out.first_beat_seconds = m->heard.first_beat;
 }
 
@@ -117,7 +135,7 @@ status measure_init(measured *m, const stemforge_stem *s, err *e) {
         measure_deinit(m);
         return rc;
     }
-    set_rhythm(m);
+    set_rhythm(m, s->request);
     set_key(m);
     set_type(m, s);
     m->out.held_pitch = is_pitched(s) ? m->heard.held : -1;

@@ -26,9 +26,7 @@ static void say(unmet *to, const char *field, const char *fmt, ...) {
     to->item[to->n++] = (stemforge_warning){WARNING_UNMET, field, text};
 }
 
-// A tempo, its half and its double are one. Where a bar is felt in beats of another length than a
-// quarter, the tempo of those may be heard as well.
-static bool is_tempo(double heard, double asked) {
+bool unmet_is_tempo(double heard, double asked) {
     for (double times = 0.5; times <= 2; times *= 2)
         if (fabs(heard / (asked * times) - 1) <= UNMET_TEMPO) return true;
     return false;
@@ -37,8 +35,7 @@ static bool is_tempo(double heard, double asked) {
 static void find_tempo(unmet *to, const stemforge_stem *s, const stemforge_measured *m,
                        const judged *j) {
     double asked = s->request->bpm;
-    double felt = asked / meter_of(s->request->meter)->pulse;
-    if (!(asked > 0) || !(m->bpm > 0) || is_tempo(m->bpm, asked) || is_tempo(m->bpm, felt)) return;
+    if (!(asked > 0) || !(m->bpm > 0) || unmet_is_tempo(m->bpm, asked)) return;
     say(to, "bpm", "%s: asked %g bpm, heard %.1f bpm (%.2f sure)", s->name, asked, m->bpm,
         j->beats.sure);
 }

@@ -25,5 +25,8 @@ typedef struct {
     size_t n;
 } unmet;
 
+// A tempo, its half and its double are one.
+bool unmet_is_tempo(double heard, double asked);
+
 // m: what was heard in s, whose request is there; j: the same, as the judge has it.
 void unmet_find(unmet *out, const stemforge_stem *s, const stemforge_measured *m, const judged *j);

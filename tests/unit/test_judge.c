@@ -263,16 +263,18 @@ Test(measure, what_was_asked_and_is_not_heard_is_said_with_both) {
         const char *const *chords, *key, *field, *says;
         size_t n;
         const char *meter;
+        double measured; // 0: the 120 that are played
     } t[] = {
-        {120, played, NULL, "chords", NULL, 4, NULL},
-        {120, others, NULL, "chords", "asked B Ebm, heard Am F C G Am F C G: 8 of 8 sure", 2, NULL},
-        {120, NULL, "G major", "key", NULL, 0, NULL}, // all but one note
-        {120, NULL, "F# major", "key", "asked F# major, heard", 0, NULL},
-        {121, NULL, NULL, "bpm", NULL, 0, NULL},
-        {100, NULL, NULL, "bpm", "piano: asked 100 bpm, heard 120", 0, NULL},
-        {90, NULL, NULL, "bpm", NULL, 0, "6/8"}, // two dotted quarters a bar: 60 a minute
-        {180, NULL, NULL, "bpm", NULL, 0, "6/8"},
-        {90, NULL, NULL, "bpm", "piano: asked 90 bpm, heard 120", 0, "3/4"},
+        {120, played, NULL, "chords", NULL, 4, NULL, 0},
+        {120, others, NULL, "chords", "asked B Ebm, heard Am F C G Am F C G: 8 of 8 sure", 2, NULL,
+         0},
+        {120, NULL, "G major", "key", NULL, 0, NULL, 0}, // all but one note
+        {120, NULL, "F# major", "key", "asked F# major, heard", 0, NULL, 0},
+        {121, NULL, NULL, "bpm", NULL, 0, NULL, 0},
+        {100, NULL, NULL, "bpm", "piano: asked 100 bpm, heard 120", 0, NULL, 0},
+        {90, NULL, NULL, "bpm", NULL, 0, "6/8", 90}, // 120 is its dotted quarters' double
+        {180, NULL, NULL, "bpm", NULL, 0, "6/8", 180},
+        {90, NULL, NULL, "bpm", "piano: asked 90 bpm, heard 120", 0, "3/4", 0},
     };
     double at[64];
     float *x = band(at, even_beats(at, 0, 120), true);
@@ -283,6 +285,8 @@ Test(measure, what_was_asked_and_is_not_heard_is_said_with_both) {
         const stemforge_stem s = stem_of("piano", x, &r);
         measured m;
         cr_assert_eq(measure_init(&m, &s, NULL), OK);
+        double bpm = t[i].measured > 0 ? t[i].measured : 120;
+        cr_assert_float_eq(m.out.bpm, bpm, 1, "%zu: %g", i, m.out.bpm);
         const char *text = unmet_of(&m, t[i].field);
         cr_assert(t[i].says ? text && strstr(text, t[i].says) : !text, "%zu: %s", i, text);
         measure_deinit(&m);
