@@ -97,7 +97,7 @@ static void fill_blocks(meter *m) {
         if (steps < STEPS && end < m->frames) continue;
         double block = 0;
         for (int k = 0; k < STEPS; k++) block += step[k];
-        int64_t length = steps < STEPS ? m->frames : STEPS * m->step;
+        int64_t length = MIN(m->frames, STEPS * m->step);
         m->block[m->blocks++] = block / (double)length;
     }
 }

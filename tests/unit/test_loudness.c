@@ -45,6 +45,8 @@ Test(loudness, the_signals_of_ebu_tech_3341_read_as_it_says) {
 Test(loudness, silence_and_short_clips_have_an_answer) {
     cr_assert_eq(LOUDNESS(44100, 2, {-200, 2}), LOUDNESS_SILENCE);
     cr_assert_float_eq(LOUDNESS(44100, 2, {-23, 0.2}), -23, 0.3);
+    cr_assert_float_eq(LOUDNESS(44100, 2, {-23, 0.31}), -23, 0.3);
+    cr_assert_float_eq(LOUDNESS(44100, 2, {-23, 0.39}), -23, 0.3);
     double none = 0;
     cr_assert_eq(loudness_of(&none, NULL, 0, 2, 44100, NULL), OK);
     cr_assert_eq(none, LOUDNESS_SILENCE);
