@@ -155,10 +155,12 @@ typedef struct {
 // inputs behind the one before.
 static void run_row(const resampler *r, float *y, int y_step, const stretch *s, int64_t k) {
     int64_t taps = 2 * r->half;
-    const float *row = r->rows + k % r->up * taps, *x = s->x + (k * r->down / r->up - s->from);
+    const float *row = r->rows + k % r->up * taps;
+    int64_t at = k * r->down / r->up - s->from;
     float out[2];
-    for (; k < s->last; k += 2 * r->up, x += 2 * r->down) {
+    for (; k < s->last; k += 2 * r->up, at += 2 * r->down) {
         bool two = k + r->up < s->last;
+        const float *x = s->x + at;
         dot_two(out, x, two ? x + r->down : x, row, taps);
         y[k * y_step] = out[0];
         if (two) y[(k + r->up) * y_step] = out[1];

@@ -230,9 +230,8 @@ static void fill_column(float *power, int64_t frames, int64_t t, const spectrum 
                         const filters *f) {
     const double *w = f->weight;
     for (int b = 0; b < KIND_BANDS; b++) {
-        const float *bin = s->power + f->first[b];
         double sum = 0;
-        for (size_t k = 0; k < f->count[b]; k++) sum += w[k] * (double)bin[k];
+        for (size_t k = 0; k < f->count[b]; k++) sum += w[k] * (double)s->power[f->first[b] + k];
         w += f->count[b];
         power[b * frames + t] = (float)sum;
     }
