@@ -7,7 +7,7 @@
 
 static bool must_change(const stemforge_request *r) {
     return r->section_count || r->loop || r->continue_from || r->init_audio || r->follow_count ||
-           r->melody;
+           r->melody || r->beat_count;
 }
 
 double steadied_span(const stemforge_request *r, double window_seconds) {

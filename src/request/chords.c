@@ -579,11 +579,11 @@ static chord triad(int root, bool minor) {
 }
 
 void chords_default(progression *out, key k, double bpm) {
-    static const int major[] = {0, 7, 9, 5}, minor[] = {0, 8, 3, 10};
-    for (size_t i = 0; i < 4; i++) {
+    static const int major[CHORDS_ASSUMED] = {0, 7, 9, 5}, minor[CHORDS_ASSUMED] = {0, 8, 3, 10};
+    for (size_t i = 0; i < CHORDS_ASSUMED; i++) {
         int root = chords_pitch(k.tonic + (k.minor ? minor : major)[i]);
         out->bars[i] = triad(root, k.minor ? i == 0 : i == 2);
     }
-    out->count = 4;
+    out->count = CHORDS_ASSUMED;
     out->time = timing_even(bpm);
 }

@@ -79,5 +79,6 @@ void chords_key_text(char out[CHORDS_KEY_TEXT], key k);
 // "Am", "Eb": the name of a major or minor triad, its root spelt as above.
 void chords_triad_text(char out[CHORDS_KEY_TEXT], const chord *c);
 
-// A progression for when none was asked for: I V vi IV in major, i VI III VII in minor.
+#define CHORDS_ASSUMED 4
+// The progression for when none was asked for: I V vi IV in major, i VI III VII in minor.
 void chords_default(progression *out, key k, double bpm);

@@ -3,6 +3,7 @@
 
 #include <math.h> // floor: exact
 
+#include "request/chords.h"
 #include "request/sections.h"
 #include "request/timing.h"
 
@@ -40,7 +41,7 @@ double length_made_seconds(const stemforge_request *r) {
 
 double length_cycle_seconds(const stemforge_request *r) {
     int per_bar = MAX(r->chords_per_bar, 1), bars = 1;
-    int chords = MAX((int)r->chord_count, 1);
+    int chords = r->chord_count ? (int)r->chord_count : CHORDS_ASSUMED;
     while (bars * per_bar % chords && bars < chords) bars++;
     return r->bpm > 0 ? bars * meter_of(r->meter)->quarters * MINUTE / r->bpm : 0;
 }

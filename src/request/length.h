@@ -14,5 +14,6 @@ int64_t length_frames(const stemforge_request *r, int rate); // the same, to the
 // What is made past the end of a loop, and folded into its beginning: a beat. 0: no loop.
 int64_t length_fold_frames(const stemforge_request *r, int rate);
 double length_made_seconds(const stemforge_request *r); // with the fold
-// The bars after which its chords are at their first again; a bar, without chords. 0: no tempo.
+// The bars after which its chords are at their first again; without chords as many bars as a model
+// with a grid has assumed ones (chords_default). 0: no tempo.
 double length_cycle_seconds(const stemforge_request *r);

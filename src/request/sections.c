@@ -7,7 +7,6 @@
 #include "request/stems.h"
 
 #define PARTS 4
-#define DEFAULTS 4 // chords of chords_default
 
 const char *const density_names[DENSITIES] = {
     [DENSITY_NORMAL] = "normal", [DENSITY_SPARSE] = "sparse", [DENSITY_DENSE] = "dense"};
@@ -166,17 +165,17 @@ static void add(section_chords *to, const char *name) {
 }
 
 // The chords of the key, of which the first is the tonic.
-static void default_names(char out[DEFAULTS][CHORDS_KEY_TEXT], const stemforge_request *r) {
+static void default_names(char out[CHORDS_ASSUMED][CHORDS_KEY_TEXT], const stemforge_request *r) {
     key k = {0};
     progression p;
     if (r->key) (void)!chords_parse_key(&k, r->key, NULL);
     chords_default(&p, k, 120);
-    for (size_t i = 0; i < DEFAULTS; i++) chords_triad_text(out[i], &p.bars[i]);
+    for (size_t i = 0; i < CHORDS_ASSUMED; i++) chords_triad_text(out[i], &p.bars[i]);
 }
 
 // So many chords of a section, repeated from its first bar on.
 static void add_section(section_chords *to, const section *s, size_t count,
-                        const stemforge_request *r, char other[DEFAULTS][CHORDS_KEY_TEXT]) {
+                        const stemforge_request *r, char other[CHORDS_ASSUMED][CHORDS_KEY_TEXT]) {
     size_t first = to->n, own = 0;
     char name[CHORDS_NAME_MAX + 2];
     bytes names = s->chords;
@@ -185,14 +184,14 @@ static void add_section(section_chords *to, const section *s, size_t count,
         if (own)
             add(to, to->text[first + i % own]);
         else
-            add(to, r->chord_count ? r->chords[i % r->chord_count] : other[i % DEFAULTS]);
+            add(to, r->chord_count ? r->chords[i % r->chord_count] : other[i % CHORDS_ASSUMED]);
     }
     to->named |= own || r->chord_count;
 }
 
 void sections_chords(section_chords *out, const stemforge_request *r) {
     section s[SECTIONS_MAX];
-    char other[DEFAULTS][CHORDS_KEY_TEXT];
+    char other[CHORDS_ASSUMED][CHORDS_KEY_TEXT];
     size_t a_bar = (size_t)MAX(r->chords_per_bar, 1);
     out->n = 0;
     out->named = false;

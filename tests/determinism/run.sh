@@ -65,7 +65,7 @@ sounds() {
     fades=
     stems "mini fades" drums --model models/stemforge-mini --bpm 120 --duration 1
     stems "mini loop" bass,piano --model models/stemforge-mini --bpm 97.3 --chords "Am F C" --bars 2 --loop
-    stems "mini past the window" drums,bass --model models/stemforge-mini --bpm 97.3 --chords "Am C/E" --duration 17
+    stems "mini past the window" drums,bass --model models/stemforge-mini --bpm 97.3 --chords "Am C/E" --duration 21
     stems "mini sections" drums,bass --model models/stemforge-mini --bpm 140 --key "A minor" --section "1;;drums" --section "2; F G" --ending
     fades=$old_fades
     stems "mono float" drums --model $p/mono/model --format wavf32 --duration 0.5
@@ -129,6 +129,12 @@ others() {
         "$bin" generate --model models/stemforge-mini --stem bass --bpm 97.3 --chords "Am F C" --bars 2 --loop --seed 5 \
             --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
         expect "mini loop bass" "$tmp/other/bass.wav" "$how"
+    done
+    for how in "--threads 1" "--isa avx2"; do # its timbre is held over two spans of 9.9 s
+        # shellcheck disable=SC2086 # a flag and its value
+        "$bin" generate --model models/stemforge-mini --stem bass --bpm 97.3 --chords "Am C/E" --duration 21 --seed 5 \
+            --quiet --overwrite --out "$tmp/other" $how 2>/dev/null || continue # not on this machine
+        expect "mini past the window bass" "$tmp/other/bass.wav" "$how"
     done
 }
 # expect NAME FILE HOW

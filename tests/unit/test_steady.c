@@ -27,6 +27,10 @@ static double falls_4_db(int second) {
     return second < SECONDS / 2 ? 0.1 : 0.1 * pow(10, -4 / 20.0);
 }
 
+static double rises_4_db(int second) {
+    return falls_4_db(SECONDS - 1 - second);
+}
+
 static double falls_20_db(int second) {
     return second < SECONDS / 2 ? 0.1 : 0.01;
 }
@@ -129,10 +133,16 @@ Test(steady, two_channels_share_their_gains) {
     float *x = silence(), *both = calloc((size_t)(2 * N), sizeof *both);
     cr_assert_not_null(both);
     add_sine(x, 3000, falls_4_db);
-    for (int64_t i = 0; i < N; i++) both[i] = x[i], both[N + i] = x[i] / 2;
+    add_sine(both + N, 3000, rises_4_db);
+    memcpy(both, x, (size_t)N * sizeof *x);
+    cr_assert_eq(steady_hold(both, 2, N, RATE, 8, NULL), OK);
+    cr_assert_float_eq(fall(both, 3000), 4, 0.1, "their sum has not changed: %f", fall(both, 3000));
+    cr_assert_float_eq(fall(both + N, 3000), -4, 0.1);
+    memcpy(both, x, (size_t)N * sizeof *x);
+    for (int64_t i = 0; i < N; i++) both[N + i] = x[i] / 2;
     cr_assert_eq(steady_hold(both, 2, N, RATE, 8, NULL), OK);
     cr_assert_float_eq(fall(both, 3000), 0, 0.1);
-    for (int64_t i = 0; i < N; i++) cr_assert_eq(both[N + i], both[i] / 2);
+    cr_assert_float_eq(fall(both + N, 3000), 0, 0.1);
     free(x);
     free(both);
 }
@@ -173,8 +183,8 @@ Test(steady, a_span_is_whole_rounds_of_the_chords) {
     cr_assert_float_eq(steadied_span(&r, 10), 8, 1e-9);
     r = song(3, 120, 60);
     cr_assert_float_eq(steadied_span(&r, 10), 12, 1e-9);
-    r = song(0, 120, 60); // bars
-    cr_assert_float_eq(steadied_span(&r, 10), 8, 1e-9);
+    r = song(0, 80, 60); // four chords are assumed
+    cr_assert_float_eq(steadied_span(&r, 10), 12, 1e-9);
     r = song(3, 120, 60);
     r.chords_per_bar = 2; // three bars of two seconds, twice
     cr_assert_float_eq(steadied_span(&r, 10), 12, 1e-9);
@@ -202,6 +212,9 @@ Test(steady, what_is_to_change_or_to_fit_is_not_held) {
     cr_assert_eq(steadied_span(&r, 10), 0);
     r = song(4, 120, 60), r.melody = "a.wav";
     cr_assert_eq(steadied_span(&r, 10), 0);
+    static const double beats[] = {0, 0.5, 1.1};
+    r = song(4, 120, 60), r.beats = beats, r.beat_count = 3;
+    cr_assert_eq(steadied_span(&r, 10), 0, "the tempo moves");
     r = song(4, 120, 60), r.follow = lines, r.follow_count = 1;
     cr_assert_eq(steadied_span(&r, 10), 0);
 }
