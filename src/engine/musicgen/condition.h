@@ -1,6 +1,7 @@
 // condition.h - what steers a melody model through its chroma prefix, window by window.
 //
-// All stems of a request share one condition, so they share one bar grid and one harmony.
+// All stems of a request share one condition, so they share one bar grid and one harmony; a bass
+// under chords like C/G has its own.
 #pragma once
 #include "engine/musicgen/pipeline.h"
 

@@ -3,7 +3,7 @@
 //
 // Models trained with it (config.json has "stemforge": {"control": "grid"}) read it through the
 // chroma prefix of MusicGen-Melody, twelve values a column. All stems of a request get the same
-// columns, which is what keeps them together.
+// columns, which keeps them together; a bass gets those of the notes under its chords.
 #pragma once
 #include "request/chords.h"
 
