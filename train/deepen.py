@@ -55,7 +55,9 @@ def read(path):
     if os.path.isdir(path):
         return folder.lm_of(path)
     saved = torch.load(path, map_location="cpu", weights_only=False)
-    return saved["model"], saved.get("text_tokens", lm.TEXT_TOKENS)
+    if "text_tokens" not in saved:
+        raise SystemExit(f"{path}: expected a state that says how many tokens of text it reads (text_tokens), found none: write it in, 24 or 64")
+    return saved["model"], saved["text_tokens"]
 
 
 def begin(model, path):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
 
 os.environ["LM"] = "large"  # before shape.py is read
 
@@ -66,14 +67,30 @@ def pieces():
     check({p.meter for p, _ in made} == set(control.METERS), "there are pieces in every meter")
     check(min(p.bpm for p, _ in made) < 70 and max(p.bpm for p, _ in made) > 185, "tempi reach from under 70 to over 185 bpm")
     for style in music.STYLES:
-        count = len({tuple(sorted(parts.groove(style, g, 16).items())) for g in range(parts.GROOVES)})
+        count = len({tuple(sorted(groove(style, g, 16, 4).items())) for g in range(parts.GROOVES)})
         check(count >= 10 * len(music.DRUMS[style]), f"{style}: {count} grooves where music.py has {len(music.DRUMS[style])}")
+        compound = [groove(style, g, 12, 6) for g in range(parts.GROOVES)]
+        check(all(g[music.SNARE][6] == "X" for g in compound if music.SNARE in g), f"{style}: in 6/8 the snare is on the second beat")
     check(all(locked(p, e) for p, e in made if p.stem == "bass"), "every bass plays where its groove's kick falls")
+    check(all(_in_chord(p) for p, _ in made if p.stem == "bass"), "under C/G too a bass's thirds and fifths are the chord's")
+
+
+def _in_chord(piece):
+    for bar in range(len(piece.chords)):
+        for move in ("third", "fifth"):
+            pitch = parts._bass_note(piece, bar * piece.steps, move, (bar + 1) * piece.steps)
+            if pitch % 12 not in control.pitch_classes(piece.whole(bar * piece.steps)):
+                return False
+    return True
+
+
+def groove(style, number, steps, beat):
+    return parts.groove(types.SimpleNamespace(style=style, groove=number, steps=steps, beat=beat))
 
 
 def locked(piece, events):
     """Does a note begin within 15 ms of each kick of the groove in the window's full bars?"""
-    kick = parts.groove(piece.style, piece.groove, piece.steps).get(music.KICK, "X")
+    kick = parts.groove(piece).get(music.KICK, "X")
     begins = np.array([at for at, on, _, _ in events if on]) + piece.start
     first = int(piece.start * piece.bpm / 60 // piece.quarters) + 1
     wanted = [piece.step_time((first + b) * piece.steps + i) for b in range(2) for i, c in enumerate(kick[: piece.steps]) if c in "Xx"]

@@ -92,6 +92,14 @@ def narrower(device):
     return device.type == "cuda" or seconds(torch.bfloat16) < seconds(torch.float32)
 
 
+def agreed(yes, world):
+    """What rank 0 says."""
+    said = torch.tensor([float(yes)])
+    if world > 1:
+        dist.broadcast(said, 0)
+    return bool(said[0])
+
+
 class Muon:
     """Momentum whose every update is made (nearly) orthogonal by Newton-Schulz steps, each rank doing its share."""
 
@@ -169,7 +177,7 @@ def worker(rank, world, args):
     inner = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inner]
     params = matrices + others
-    narrow = narrower(device)
+    narrow = agreed(narrower(device), world)
     muon = Muon(matrices, rank, world, dtype=torch.bfloat16 if narrow else torch.float32)
     outer = {id(p) for module in (model.embed, model.head) for p in module.parameters()}
     text = {id(p) for p in model.text.parameters()}
@@ -182,6 +190,8 @@ def worker(rank, world, args):
     path = os.path.join(args.work, args.out)
     if args.resume and os.path.exists(path):
         saved = torch.load(path, map_location="cpu", weights_only=False)
+        if saved.get("text_tokens", lm.TEXT_TOKENS) != lm.TEXT_TOKENS:
+            raise SystemExit(f"{path}: expected a model that reads {lm.TEXT_TOKENS} tokens, found one of {saved['text_tokens']}: go on from it with --warm and another --out")
         model.load_state_dict(saved["model"])
         if "adam" in saved:     # a carried state has the weights alone
             muon.moving = [m.to(device) for m in saved["muon"]]
@@ -219,6 +229,8 @@ def worker(rank, world, args):
             dist.all_reduce(flat)
             flat /= world
         norm = flat[:-1].norm()
+        if not torch.isfinite(norm):  # the same on all ranks
+            raise SystemExit(f"step {step}: the gradient is not finite; {path} is as it was last saved: go on from it at a lower --rate")
         clip = min(1.0, 1.0 / (float(norm) + 1e-6))
         at = 0
         for p in params:
@@ -237,31 +249,32 @@ def worker(rank, world, args):
             print(f"step {step} {spent / 60:.1f} min loss {smooth:.3f} grad {norm:.2f} {speed:.0f} positions/s, {len(clips.codes) * world} clips", flush=True)
         if rank == 0 and step % args.every == 0:
             if held.codes:
-                report(model, held)
+                report(model, held, narrow)
         if rank == 0 and time.time() - saved_at > 60 * args.save:
             save(path, model, muon, adam, step, spent)
             saved_at = time.time()
     if rank == 0:
         save(path, model, muon, adam, step, spent)
         if held.codes:
-            report(model, held)
+            report(model, held, narrow)
 
 
 def save(path, model, muon, adam, step, spent):
     torch.save(dict(model=model.state_dict(), text_tokens=lm.TEXT_TOKENS, muon=muon.moving, adam=adam.state_dict(), step=step, spent=spent), path + ".part")
     os.replace(path + ".part", path)
-    slim = path.replace(".pt", ".slim.pt")      # for carrying: the weights alone, in half the bits
-    torch.save(dict(model={k: v.to(torch.bfloat16).cpu() for k, v in model.state_dict().items()}, step=step, spent=spent), slim + ".part")
+    slim = os.path.splitext(path)[0] + ".slim.pt"      # for carrying: the weights alone, in half the bits
+    torch.save(dict(model={k: v.to(torch.bfloat16).cpu() for k, v in model.state_dict().items()}, text_tokens=lm.TEXT_TOKENS,
+                    step=step, spent=spent), slim + ".part")
     os.replace(slim + ".part", slim)
 
 
 @torch.no_grad()
-def report(model, held):
+def report(model, held, narrow):
     """Cross-entropy of held-out clips per codebook, with the condition and without."""
     rng = np.random.default_rng(1)
     n = min(24, len(held.codes))
     device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
         batch = [part.to(device) for part in held.batch(rng, n, picks=range(n), drop=False)]
         ce = loss_of(model, batch, books=True)
         track, ids, mask, columns = batch

@@ -26,7 +26,7 @@ class Piece(music.Song):
             self.bpm = round(60 * (200 / 60) ** rng.random(), int(rng.random() < 0.3))
         self.meter = music.weighted(rng, {"4/4": 8, "3/4": 1, "6/8": 1})
         self.quarters, self.pulse, self.half = control.METERS[self.meter]
-        self.steps = 4 * self.quarters
+        self.steps, self.beat = 4 * self.quarters, int(4 * self.pulse)  # of a bar, of the beat that is felt
         self.per_bar = 2 if rng.random() < 0.2 else 1
         if self.per_bar == 2 and not fixed.get("chords"):
             self.chords = self.chords + music.draw_chords(rng, self.root, self.minor, self.style)
@@ -48,6 +48,10 @@ class Piece(music.Song):
 
     def chord(self, step):
         return control.chord_of(self.asked(), step / 4, self.meter, self.per_bar)
+
+    def whole(self, step):
+        """The chord of all stems, whatever note the bass has under it."""
+        return control.chord_of(self.chords, step / 4, self.meter, self.per_bar)
 
     def hits(self, rng, bars):
         return drum_bars(rng, self, bars)
@@ -79,12 +83,12 @@ def on_bass(chord, low):
 # Drums
 
 
-def groove(style, number, steps):
-    """{note: line} of one bar: pattern `number` of a style, whoever asks."""
-    rng = np.random.default_rng([list(music.STYLES).index(style), number, steps])
-    kit = music.DRUMS[style][number % len(music.DRUMS[style])]
-    lines = dict(kit) if steps == 16 else _in_three(rng, kit, number % 2)
-    return {note: _changed(rng, line, note) for note, line in lines.items()}
+def groove(song):
+    """{note: line} of one bar: the pattern of that number of the style and meter, whoever asks."""
+    rng = np.random.default_rng([list(music.STYLES).index(song.style), song.groove, song.steps, song.beat])
+    kit = music.DRUMS[song.style][song.groove % len(music.DRUMS[song.style])]
+    lines = dict(kit) if song.steps == 16 else _in_three(rng, kit, song.beat == 6)
+    return {note: _changed(rng, line, note, song.beat) for note, line in lines.items()}
 
 
 def _in_three(rng, kit, compound):
@@ -95,10 +99,10 @@ def _in_three(rng, kit, compound):
     return {note: named.get(note, pulse) for note in kit}
 
 
-def _changed(rng, line, note):
-    """A line of the style's with a few of its softer hits moved, added or left out; what is on the beat stays."""
+def _changed(rng, line, note, beat):
+    """A line of the style's with a few of its softer hits added or left out; what is loud or on the beat stays."""
     out = list(line.replace("?", "."))
-    free = [i for i in range(1, len(out)) if i % 4]
+    free = [i for i in range(1, len(out)) if i % beat and out[i] != "X"]
     for _ in range(rng.integers(0, 4)):
         i = int(rng.choice(free))
         if note in (music.KICK, music.SNARE, music.CLAP, music.RIM):
@@ -108,17 +112,17 @@ def _changed(rng, line, note):
     return "".join(out)
 
 
-def _kept_slow(line):
-    return "".join("." if c == "." else c if i % 4 == 0 else "x" for i, c in enumerate(line))
+def _kept_slow(line, beat):
+    return "".join("." if c == "." else c if i % beat == 0 else "x" for i, c in enumerate(line))
 
 
 def drum_bars(rng, song, bars):
     """{bar: [(step, note, velocity)]}: the groove, its answer every other bar, a fill every fourth or eighth."""
-    lines = {n: music.vary(rng, line, song.density) for n, line in groove(song.style, song.groove, song.steps).items()}
+    lines = {n: music.vary(rng, line, song.density) for n, line in groove(song).items()}
     soft = 74
     if song.bpm < SLOW:
-        lines, soft = {n: _kept_slow(line) for n, line in lines.items()}, 48
-    answer = {n: _changed(rng, line, n) if n == music.KICK and rng.random() < 0.4 else line for n, line in lines.items()}
+        lines, soft = {n: _kept_slow(line, song.beat) for n, line in lines.items()}, 48
+    answer = {n: _changed(rng, line, n, song.beat) if n == music.KICK and rng.random() < 0.4 else line for n, line in lines.items()}
     every, filled = int(rng.choice([4, 8])), rng.random() < 0.6
     out = {}
     for bar in bars:
@@ -143,7 +147,7 @@ def _fill(rng, steps):
 def bass_line(rng, song, bars):
     """On the groove's kick, with what the groove adds between; every note lasts to the next, or is cut short."""
     own = np.random.default_rng([song.groove, song.steps, 7])
-    kick = groove(song.style, song.groove, song.steps).get(music.KICK, "X").ljust(song.steps, ".")
+    kick = groove(song).get(music.KICK, "X").ljust(song.steps, ".")
     begins = sorted({0} | {i for i, c in enumerate(kick) if c in "Xx"} | {i for i in range(2, song.steps, 2) if own.random() < 0.25})
     changes = {int(4 * song.half)} if song.per_bar == 2 else set()
     begins = sorted(set(begins) | changes)
@@ -155,15 +159,18 @@ def bass_line(rng, song, bars):
         for i, end in zip(begins, begins[1:] + [song.steps]):
             step = bar * song.steps + i
             pitch = _bass_note(song, step, moves[i], bar * song.steps + end)
-            out.append((step, max(1, round((end - i) * cut)), [pitch], 100 if i % 4 == 0 else 86))
+            out.append((step, max(1, round((end - i) * cut)), [pitch], 100 if i % song.beat == 0 else 86))
     return out
 
 
 def _bass_note(song, step, move, after):
-    ladder = music.voicing(song.chord(step), music.RANGE["bass"])
-    if move == "next":  # a semitone or a tone below where the next note begins
-        return music.voicing(song.chord(after), music.RANGE["bass"])[0] - 1 - (step // 2) % 2 + (12 if ladder[0] > 35 else 0)
-    return {"root": ladder[0], "third": ladder[1], "fifth": ladder[2] if len(ladder) > 2 else ladder[0] + 7, "octave": ladder[0] + 12}[move]
+    low = music.voicing(song.chord(step), music.RANGE["bass"])[0]
+    if move == "next":  # a semitone or a tone below where the next note begins, an octave over that where it is too low
+        near = music.voicing(song.chord(after), music.RANGE["bass"])[0] - 1 - (step // 2) % 2
+        return near if near >= music.RANGE["bass"] else near + 12
+    tones = control.pitch_classes(song.whole(step))
+    above = [low + 1 + (pc - low - 1) % 12 for pc in tones]  # the chord's tones over the lowest note
+    return {"root": low, "third": above[1], "fifth": above[min(2, len(tones) - 1)], "octave": low + 12}[move]
 
 
 # Chords
@@ -182,7 +189,7 @@ def chord_line(rng, song, bars):
     for bar in bars:
         for step, held, sign in _spans(lines[bar % 2], song):
             at = bar * song.steps + step
-            out.append((at, held, _pitches(song, sign, song.chord(at), low), 100 if sign == "X" or step % 4 == 0 else 84))
+            out.append((at, held, _pitches(song, sign, song.chord(at), low), 100 if sign == "X" or step % song.beat == 0 else 84))
     return out
 
 
@@ -252,7 +259,7 @@ def melody(rng, song, bars):
         for length, move in phrases[(0, 0, 1, 0)[pair % 4]]:
             if move is not None:
                 place = int(np.clip(place + move, 0, len(keys) - 1))
-                out.append((at, length, [_sung_note(song, at, length, keys[place])], 100 if at % 4 == 0 else 88))
+                out.append((at, length, [_sung_note(song, at, length, keys[place])], 100 if at % song.beat == 0 else 88))
             at += length
     return [note for note in out if bars[0] * song.steps <= note[0] < (bars[-1] + 1) * song.steps]
 
@@ -270,7 +277,7 @@ def _phrase(rng, song):
 
 def _sung_note(song, at, length, pitch):
     """The pitch, or the chord tone nearest to it where the note is on a beat or long."""
-    if at % 4 and length < 6:
+    if at % song.beat and length < 6:
         return pitch
     tones = control.pitch_classes(song.chord(at))
     return min((p for p in range(pitch - 6, pitch + 7) if p % 12 in tones), key=lambda p: abs(p - pitch))

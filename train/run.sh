@@ -33,8 +33,8 @@ lm)
     [ -f "$work/tokenizer.json" ] || cp "$model/tokenizer.json" "$work/"
     if [ "${LM:-small}" = large ] && [ ! -f "$work/lm.pt" ]; then # four layers first: a third of the time, at half the price a step
         shallow=$((minutes / 3)) minutes=$((minutes - minutes / 3))
-        LM=wide "$python" "$here/train/lm.py" --work "$work" --minutes "$shallow" --world 1 --resume --out lm-wide.pt "$@" >>"$log" 2>&1
-        set -- --warm lm-wide.pt "$@"
+        LM=wide "$python" "$here/train/lm.py" --work "$work" --minutes "$shallow" --world 1 --resume "$@" --out lm-wide.pt >>"$log" 2>&1
+        set -- "$@" --warm lm-wide.pt
     fi
     "$python" "$here/train/lm.py" --work "$work" --minutes "$minutes" --world 1 --resume "$@" >>"$log" 2>&1
     made=$work/lm.slim.pt ;;
