@@ -107,12 +107,13 @@ const field field_rows[] = {
     {"temperature", "parameters.temperature", "temperature", "temperature", FIELD_NUMBER,
      ONE(temperature), 0, 2, 1, true, "N", "0 is greedy; times the model's own for each stem", "1",
      "Temperature", "1"},
-    {"top_k", NULL, "top-k", "top_k", FIELD_INTEGER, ONE(top_k), 0, 65536, -1, true, "N",
-     "draw from the N best codes, 0: all", "the model's, else 250", "Best codes", "250"},
-    {"top_p", NULL, "top-p", "top_p", FIELD_NUMBER, ONE(top_p), 0, 1, 0, true, "N",
+    {"top_k", "parameters.top_k", "top-k", "top_k", FIELD_INTEGER, ONE(top_k), 0, 65536, -1, true,
+     "N", "draw from the N best codes, 0: all", "the model's, else 250", "Best codes", "250"},
+    {"top_p", "parameters.top_p", "top-p", "top_p", FIELD_NUMBER, ONE(top_p), 0, 1, 0, true, "N",
      "draw from the best codes of so much probability, 0: off", "0", "Best probability", "0"},
-    {"guidance", NULL, "guidance", "guidance", FIELD_NUMBER, ONE(guidance), 0, 100, -1, true, "N",
-     "how closely to follow the text, 1: unguided", "the model's, else 3", "Guidance", "3"},
+    {"guidance", "parameters.guidance", "guidance", "guidance", FIELD_NUMBER, ONE(guidance), 0, 100,
+     -1, true, "N", "how closely to follow the text, 1: unguided", "the model's, else 3",
+     "Guidance", "3"},
 };
 const size_t field_count = ARRAY_LEN(field_rows);
 

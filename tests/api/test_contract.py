@@ -69,13 +69,14 @@ class Contract(Case):
         a = self.s.ask("POST", "/generate", {
             "generation_request_id": "../x", "target_stems": ["drums", "kazoo", "drums"], "callback_url": "ftp://x/",
             "parameters": {"target_bpm": 1000, "duration_seconds": -1, "temperature": 3, "random_seed": "x",
-                           "style": 1, "chord_progression": "C"}})
+                           "style": 1, "chord_progression": "C", "guidance": 101, "top_k": -1, "top_p": 1.5}})
         self.assertEqual(a.code, 422)
         self.assertEqual(a.headers["Content-Type"], "application/problem+json")
         self.assertEqual({e["pointer"] for e in a.json["errors"]}, {
             "/generation_request_id", "/audio_file_id", "/target_stems/1", "/target_stems/2", "/callback_url",
             "/parameters/target_bpm", "/parameters/duration_seconds", "/parameters/temperature",
-            "/parameters/random_seed", "/parameters/style", "/parameters/chord_progression"})
+            "/parameters/random_seed", "/parameters/style", "/parameters/chord_progression",
+            "/parameters/guidance", "/parameters/top_k", "/parameters/top_p"})
 
     def test_a_long_name_of_no_model_is_named_wherever_it_is_cut(self):
         for n in range(1, 67):

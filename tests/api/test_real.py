@@ -1,5 +1,5 @@
 """The product itself: `stemforge serve` with the real engine and a small checkpoint of random weights."""
-import os, pathlib, re, shutil, tempfile, threading, time, unittest
+import json, os, pathlib, re, shutil, subprocess, tempfile, threading, time, unittest
 from lib import OUT, ROOT, Case, Server, eventually, request, wav
 
 PROGRAM = OUT / "stemforge"
@@ -178,6 +178,20 @@ class Real(Case):
         base = f"/files/{b['audio_file_id']}/generated/{b['generation_request_id']}"
         for name, data in whole.items():
             self.assertEqual(s.ask("GET", f"{base}/{name}.wav").body, data, name)
+
+    def test_how_codes_are_drawn_is_the_requests_to_say(self):
+        plain, _ = self.stems(self.body(11, ["drums"], 0.5))
+        b = self.body(11, ["drums"], 0.5)
+        b["parameters"].update(guidance=1.5, top_k=9, top_p=0.9)
+        made, _ = self.stems(b)
+        self.assertNotEqual(made["drums"], plain["drums"])
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = pathlib.Path(folder) / "asked.json"
+            recipe.write_bytes(self.s.ask("GET", f"/jobs/{b['generation_request_id']}/recipe.json").body)
+            subprocess.run([PROGRAM, "generate", "--recipe", recipe, "--out", folder + "/out", "--quiet"], cwd=ROOT, check=True)
+            said = json.loads(recipe.read_text())
+            self.assertEqual((said["guidance"], said["top_k"], said["top_p"]), (1.5, 9, 0.9))
+            self.assertEqual((pathlib.Path(folder) / "out" / "drums.wav").read_bytes(), made["drums"])
 
     def test_the_engine_judges_chords(self):
         a = self.s.ask("POST", "/generate", request(parameters={"chord_progression": ["C", "H7x"]}))
