@@ -203,14 +203,14 @@ class Real(Case):
         s = self.serve(binary=PROGRAM, flags=["serve", "--model", str(SHIPPED)])
         b = request(target_stems=["bass"], callback_url=r.url, parameters={
             "duration_seconds": 0.2, "chord_progression": ["C/G", "Am11"], "style": "rock", "targetBpm": 120,
-            "prompt": "a gentle melody with soft attack and a long, long tail"})
+            "prompt": "a gentle melody of very long notes, a gentle melody with a soft attack and a long, long tail"})
         a = s.ask("POST", "/generate", b)
         self.assertEqual(a.code, 202)
         said = a.json["warnings"]
         self.assertEqual([(w["code"], w["pointer"]) for w in said], [
             ("unknown_member", "/parameters/targetBpm"), ("assumed", "/parameters/target_bpm"),
             ("not_used", "/parameters/chord_progression"), ("text_cut", "/parameters/prompt")])
-        for w, part in zip(said[1:], ["120 bpm", "Am11", "24 tokens"]):
+        for w, part in zip(said[1:], ["120 bpm", "Am11", "64 tokens"]):
             self.assertIn(part, w["detail"])
         self.assertNotIn("C/G", str(said))  # a bass is told which note is lowest
         r.wait(1)
