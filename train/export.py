@@ -22,7 +22,7 @@ import folder
 import model as lm
 
 GUIDANCE, TEMPERATURE, TOP_K = 3.0, 1.0, 50
-BY_STEM = {"drums": 1.0, "bass": 0.4, "guitar": 0.8, "synth": 0.7} | dict.fromkeys(("piano", "vocals", "other"), 0.45)
+BY_STEM = {"drums": 1.0, "bass": 0.4, "guitar": 0.8, "piano": 0.6, "synth": 0.7, "vocals": 0.45, "other": 0.45}
 
 
 def config(filters):
