@@ -31,7 +31,8 @@
 # --- settings
 VERSION  := 0.2.0
 CC       ?= cc
-CFLAGS   ?= -O2 -g
+# Sanitizers: less, which compiles in half the time.
+CFLAGS   ?= $(if $(SAN),-O1 -g1,-O2 -g)
 PYTHON   ?= python3
 PREFIX   ?= /usr/local
 SAN      ?=

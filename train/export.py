@@ -33,7 +33,7 @@ def config(filters):
         audio_channels=1, pad_token_id=lm.CODES, bos_token_id=lm.CODES, eos_token_id=None, tie_word_embeddings=False)
     whole = MusicgenMelodyConfig.from_sub_models_config(lm.text_config(), codec.config(filters), decoder,
                                                         num_chroma=control.DIMS, chroma_length=lm.FRAMES)
-    whole.stemforge = dict(control="grid", version=1, columns_per_second=control.FRAME_RATE, columns=lm.FRAMES,
+    whole.stemforge = dict(control="grid", control_layers=1, version=1, columns_per_second=control.FRAME_RATE, columns=lm.FRAMES,
                            beats_per_bar=control.BEATS_PER_BAR, text_tokens=lm.TEXT_TOKENS, window_seconds=10,
                            meters=list(control.METERS), chords_per_bar=2)
     return whole

@@ -15,8 +15,9 @@
 
 // The number of the arithmetic: recipes carry it, `info` shows it. It rises when a result of an op,
 // of a draw (engine/musicgen/sampler.h) or of a stem's finishing (audio/post.h, audio/steady.h)
-// changes in one bit. 1 was ARITHMETIC_1_VERSION's; no release had 2 or 3.
-#define ARITHMETIC 4
+// changes in one bit, or when the shipped model computes something else with the same weights. 1
+// was ARITHMETIC_1_VERSION's; no release had 2 to 4.
+#define ARITHMETIC 5
 #define ARITHMETIC_1_VERSION "0.1.0"
 
 // threads 0: STEMFORGE_THREADS, else as many as the process may use. isa: "scalar", "avx2",

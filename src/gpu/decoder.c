@@ -54,36 +54,58 @@ static void add_product(pass *p, const gpu_matrix *w, const float *in, const int
     product(p, &a);
 }
 
-static void attention(pass *p, int64_t layer, int32_t which) {
-    gpu_decoder *d = p->d;
+static int32_t whole_layers(const gpu_decoder *d) {
+    return (int32_t)(d->cfg.melody ? d->cfg.control_layers : d->cfg.layers);
+}
+
+static attend_args attention_args(const pass *p, int64_t layer, int32_t which) {
+    const gpu_decoder *d = p->d;
     const mg_config *cfg = &d->cfg;
     bool text = which == ATTEND_TEXT;
-    attend_args a = {.rows = d->table[p->table].rows,
-                     .n = text ? texts_of(p) : rows_of(p),
-                     .q = d->qkv,
-                     .k = d->qkv + cfg->d,
-                     .v = d->qkv + 2 * cfg->d,
-                     .ld = text ? cfg->d : 3 * cfg->d,
-                     .out = d->ctx,
-                     .scores = d->scores,
-                     .lds = d->lds,
-                     .type = p->cache,
-                     .heads = (int32_t)cfg->heads,
-                     .dh = (int32_t)cfg->dh,
-                     .layer = (int32_t)layer,
-                     .which = which,
-                     .scale = 1 / sqrtf((float)cfg->dh)};
-    // Rows of one cache stand side by side when they are fed: all are put before any attends.
-    if (!text && p->table == GPU_FEED) launch(p, GPU_put_rows, cfg->heads, p->rows, 128, &a);
-    a.put = !text && p->table == GPU_STEP;
-    launch(p, p->cache == GPU_I8 ? GPU_attend8 : GPU_attend, cfg->heads, p->rows, 256, &a);
+    return (attend_args){.rows = d->table[p->table].rows,
+                         .n = text ? texts_of(p) : rows_of(p),
+                         .q = d->qkv,
+                         .k = d->qkv + cfg->d,
+                         .v = d->qkv + 2 * cfg->d,
+                         .ld = text ? cfg->d : 3 * cfg->d,
+                         .out = d->ctx,
+                         .scores = d->scores,
+                         .lds = d->lds,
+                         .type = p->cache,
+                         .heads = (int32_t)cfg->heads,
+                         .dh = (int32_t)cfg->dh,
+                         .layer = (int32_t)layer,
+                         .which = which,
+                         .scale = 1 / sqrtf((float)cfg->dh),
+                         .whole = whole_layers(d)};
+}
+
+static void put_rows(pass *p, int64_t layer) {
+    const attend_args a = attention_args(p, layer, ATTEND_SELF);
+    launch(p, GPU_put_rows, p->d->cfg.heads, p->rows, 128, &a);
+}
+
+static void attention(pass *p, int64_t layer, int32_t which) {
+    attend_args a = attention_args(p, layer, which);
+    a.put = which == ATTEND_SELF && p->table == GPU_STEP;
+    gpu_kernel k = p->cache == GPU_I8 ? GPU_attend8 : GPU_attend;
+    launch(p, k, p->d->cfg.heads, p->rows, 256, &a);
+}
+
+static void queries_and_keys(pass *p, int64_t i) {
+    gpu_decoder *d = p->d;
+    const gpu_layer *l = &d->layer[i];
+    const product_args a = product_of(&l->qkv, normed(p, &l->attn), d->qkv, rows_of(p));
+    product(p, &a);
 }
 
 static void run_layer(pass *p, int64_t i) {
     gpu_decoder *d = p->d;
     const gpu_layer *l = &d->layer[i];
-    product_args a = product_of(&l->qkv, normed(p, &l->attn), d->qkv, rows_of(p));
-    product(p, &a);
+    product_args a;
+    queries_and_keys(p, i);
+    // Rows of one cache stand side by side when they are fed: all are put before any attends.
+    if (p->table == GPU_FEED) put_rows(p, i);
     attention(p, i, ATTEND_SELF);
     add_product(p, &l->o, d->ctx, rows_of(p));
     if (!d->cfg.melody) {
@@ -118,6 +140,15 @@ static void embed(pass *p) {
 static void run_layers(pass *p) {
     embed(p);
     for (int64_t i = 0; i < p->d->cfg.layers; i++) run_layer(p, i);
+}
+
+// Rows that no layer from control_layers on reads: the last layer below makes their keys alone.
+static void run_unread(pass *p) {
+    int64_t last = p->d->cfg.control_layers - 1;
+    embed(p);
+    for (int64_t i = 0; i < last; i++) run_layer(p, i);
+    queries_and_keys(p, last);
+    put_rows(p, last);
 }
 
 static void score(pass *p) {
@@ -212,10 +243,13 @@ status gpu_decoder_step(gpu_decoder *d, dtype cache, int64_t rows, err *e) {
 status gpu_decoder_feed(gpu_decoder *d, const gpu_feed *f, err *e) {
     size_t x = (size_t)(f->n * d->cfg.d) * sizeof *f->x;
     size_t scores = (size_t)(f->n * d->cfg.codebooks * d->cfg.vocab) * sizeof *f->logits;
-    assert(f->n <= d->feed);
+    assert(f->n <= d->feed && !(f->unread && f->logits));
     pass p = {.d = d, .table = GPU_FEED, .rows = f->n, .cache = cache_type(f->cache), .e = e};
     if (f->x) p.rc = device_upload(d->dev, d->x, f->x, x, e);
-    run_layers(&p);
+    if (f->unread)
+        run_unread(&p);
+    else
+        run_layers(&p);
     if (f->logits) {
         score(&p);
         if (!p.rc) p.rc = device_download(d->dev, f->logits, d->logits, scores, e);
@@ -273,7 +307,9 @@ status gpu_decoder_copy(gpu_decoder *d, const gpu_cache_copy *c, err *e) {
                               .n = (int32_t)c->n,
                               .type = cache_type(c->cache),
                               .heads = (int32_t)d->cfg.heads,
-                              .dh = (int32_t)d->cfg.dh};
+                              .dh = (int32_t)d->cfg.dh,
+                              .whole = whole_layers(d),
+                              .unread = (int32_t)mg_unread_rows(&d->cfg)};
     const device_run r = {GPU_copy_rows, d->cfg.heads, 2 * d->cfg.layers, 128, &a};
     return device_launch(d->dev, &r, e);
 }

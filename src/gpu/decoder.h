@@ -42,6 +42,7 @@ typedef struct {
     int64_t n;
     const float *x;
     float *logits;
+    bool unread; // all n are rows that layers from control_layers on do not read: no logits
 } gpu_feed;
 status gpu_decoder_feed(gpu_decoder *d, const gpu_feed *f, err *e);
 
@@ -49,7 +50,8 @@ status gpu_decoder_feed(gpu_decoder *d, const gpu_feed *f, err *e);
 status gpu_decoder_text(gpu_decoder *d, dtype cache, void *to, const float *text, int64_t n,
                         err *e);
 
-// Copies the first n positions of a self cache to another; *_cap: the rows they have room for.
+// Copies the first n positions of a self cache to another, of prefixed sequences; *_cap: the rows
+// they have room for.
 typedef struct {
     dtype cache;
     void *to;

@@ -43,7 +43,7 @@ typedef struct {
     int32_t pos, text_n;   // the row's position in self; rows of the text
     int32_t seq;           // the sequence whose codes it feeds
     int32_t column, known; // feeds that column; frames from `known` on are special. -1: x is there
-    int32_t unused;
+    int32_t unread;        // rows in front that have no place in layers from attend_args.whole on
 } gpu_row;
 
 // One sequence of a step.
@@ -168,7 +168,7 @@ typedef struct {
     int32_t which; // ATTEND_...
     int32_t put;   // attend: the row's own key and value go to the cache first
     float scale;
-    int32_t unused;
+    int32_t whole; // layers of self that have all rows, the first ones
 } attend_args;
 //   put_rows   block 128; grid: heads, rows
 //   attend     GPU_F32, GPU_BF16. Block 256; grid: heads, rows
@@ -177,13 +177,14 @@ typedef attend_args put_rows_args, attend8_args;
 #define GPU_DH_MAX 1024
 #define GPU_RUN 256 // rows whose weighted values are summed exactly: KVPACK_RUN
 
-// op_cache_copy for all layers: rows 0 to n-1 of one self cache to another. Block 128; grid: heads,
-// 2 * layers.
+// op_cache_copy for all layers: rows 0 to n-1 of one self cache to another; of layers from `whole`
+// on rows `unread` to n-1. Block 128; grid: heads, 2 * layers.
 typedef struct {
     uint8_t *to;
     const uint8_t *from;
     int32_t to_cap, from_cap;
     int32_t n, type, heads, dh;
+    int32_t whole, unread;
 } copy_rows_args;
 
 // ---- drawing

@@ -20,6 +20,22 @@ DEVICE cache_shape shape_of(int type, int64_t cap, int heads, int dh) {
     return {panel_bytes(dh), panels, (cap + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS * panels};
 }
 
+// Of a layer of self: the rows in front that have no place there, its shape, and where it begins.
+struct layer_place {
+    int64_t unread, base;
+    cache_shape shape;
+};
+
+DEVICE layer_place layer_of(const cache_shape &all, const cache_shape &rest, int layer, int whole,
+                            int64_t unread) {
+    if (layer < whole) return {0, 2 * layer * all.block, all};
+    return {unread, 2 * (whole * all.block + (layer - whole) * rest.block), rest};
+}
+
+DEVICE int64_t unread_of(const attend_args *a, const gpu_row *row) {
+    return a->which == ATTEND_SELF && a->layer >= a->whole ? row->unread : 0;
+}
+
 // Where the keys of a head of a row's cache lie, and its values.
 struct cache_place {
     uint8_t *keys, *values;
@@ -28,9 +44,12 @@ struct cache_place {
 
 DEVICE cache_place cache_of(const attend_args *a, const gpu_row *row, int64_t head) {
     bool text = a->which == ATTEND_TEXT;
-    cache_shape s = shape_of(a->type, text ? row->text_cap : row->cap, a->heads, a->dh);
-    uint8_t *keys = (text ? row->text : row->self) + 2 * a->layer * s.block + head * s.head;
-    return {keys, keys + s.block, s.panels};
+    int64_t cap = text ? row->text_cap : row->cap, unread = text ? 0 : row->unread;
+    cache_shape all = shape_of(a->type, cap, a->heads, a->dh);
+    cache_shape rest = shape_of(a->type, cap - unread, a->heads, a->dh);
+    layer_place l = layer_of(all, rest, a->layer, a->whole, unread);
+    uint8_t *keys = (text ? row->text : row->self) + l.base + head * l.shape.head;
+    return {keys, keys + l.shape.block, l.shape.panels};
 }
 
 // Rounds x [dh] with one scale, the unit, and writes it to a panel: keys four columns together,
@@ -53,11 +72,12 @@ DEVICE void put_packed(uint8_t *panel, const float *x, int dh, int pos, bool key
 DEVICE void put_head(const attend_args *a, const gpu_row *row, int head, const float *x, bool key) {
     cache_place c = cache_of(a, row, head);
     uint8_t *to = key ? c.keys : c.values;
+    int64_t pos = row->pos - unread_of(a, row);
     if (a->type == GPU_I8) {
-        put_packed(to + row->pos / GPU_PANEL_ROWS * c.panels, x, a->dh, row->pos, key);
+        put_packed(to + pos / GPU_PANEL_ROWS * c.panels, x, a->dh, (int)pos, key);
         return;
     }
-    int64_t at = (int64_t)row->pos * a->dh;
+    int64_t at = pos * a->dh;
     for (int i = half_lane(); i < a->dh; i += 16) {
         if (a->type == GPU_F32)
             ((float *)to)[at + i] = x[i];
@@ -80,25 +100,31 @@ KERNEL(put_rows) {
 }
 
 KERNEL(copy_rows) {
-    cache_shape to = shape_of(a.type, a.to_cap, a.heads, a.dh);
-    cache_shape from = shape_of(a.type, a.from_cap, a.heads, a.dh);
-    uint8_t *y = a.to + block_y() * to.block + block_x() * to.head;
-    const uint8_t *x = a.from + block_y() * from.block + block_x() * from.head;
-    int64_t units = (int64_t)a.n * a.dh * (a.type == GPU_F32 ? 2 : 1), runs = 1;
+    int layer = (int)(block_y() / 2), values = (int)(block_y() % 2);
+    layer_place to =
+        layer_of(shape_of(a.type, a.to_cap, a.heads, a.dh),
+                 shape_of(a.type, a.to_cap - a.unread, a.heads, a.dh), layer, a.whole, a.unread);
+    layer_place from =
+        layer_of(shape_of(a.type, a.from_cap, a.heads, a.dh),
+                 shape_of(a.type, a.from_cap - a.unread, a.heads, a.dh), layer, a.whole, a.unread);
+    uint8_t *y = a.to + to.base + values * to.shape.block + block_x() * to.shape.head;
+    const uint8_t *x = a.from + from.base + values * from.shape.block + block_x() * from.shape.head;
+    int64_t n = a.n - to.unread, units = n * a.dh * (a.type == GPU_F32 ? 2 : 1), runs = 1;
     if (a.type == GPU_I8) {
         units = panel_bytes(a.dh) / 2;
-        runs = (a.n + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS;
+        runs = (n + GPU_PANEL_ROWS - 1) / GPU_PANEL_ROWS;
     }
     for (int64_t r = 0; r < runs; r++) {
-        for (int64_t i = thread_id(); i < units; i += thread_count())
-            ((uint16_t *)(y + r * to.panels))[i] = ((const uint16_t *)(x + r * from.panels))[i];
+        uint16_t *to_run = (uint16_t *)(y + r * to.shape.panels);
+        const uint16_t *run = (const uint16_t *)(x + r * from.shape.panels);
+        for (int64_t i = thread_id(); i < units; i += thread_count()) to_run[i] = run[i];
     }
 }
 
 // ---- what both kinds of attention share
 
 DEVICE int64_t keys_of(const attend_args *a, const gpu_row *row) {
-    return a->which == ATTEND_SELF ? row->pos + 1 : row->text_n;
+    return a->which == ATTEND_SELF ? row->pos + 1 - unread_of(a, row) : row->text_n;
 }
 
 // What a block has to do: a head of a row.

@@ -90,7 +90,9 @@ static status read_chroma(mg_config *cfg, const json *root, err *e) {
     cfg->chroma_bins = 12;
     cfg->chroma_length = 235;
     status rc = json_opt_int(root, "num_chroma", 1, MG_CHROMA_MAX, &cfg->chroma_bins, e);
-    return rc ? rc : json_opt_int(root, "chroma_length", 1, 16384, &cfg->chroma_length, e);
+    if (!rc) rc = json_opt_int(root, "chroma_length", 1, 16384, &cfg->chroma_length, e);
+    if (rc || !json_find(root, "stemforge")) return rc;
+    return json_opt_int(root, "stemforge.control_layers", 1, cfg->layers, &cfg->control_layers, e);
 }
 
 // States that are as wide as the decoder have no projection. The text model leaves it out as well
@@ -132,6 +134,7 @@ static status read_config(mg_config *cfg, const json *root, err *e) {
     if (rc) return rc;
     rc = read_decoder(cfg, decoder, e);
     if (rc) return err_within(e, rc, "decoder");
+    cfg->control_layers = cfg->layers;
     if (cfg->melody) rc = read_chroma(cfg, root, e);
     return rc ? rc : read_text_width(cfg, root, e);
 }
@@ -273,6 +276,7 @@ const weight *mg_widest(const musicgen *m) {
     return &m->layer[0].fc1;
 }
 
+// A position within the unread rows reads nothing of the upper layers.
 size_t mg_row_bytes(const mg_config *cfg, int64_t p, dtype cache_type) {
     return mg_cache_bytes(cfg, p, 0, cache_type);
 }

@@ -29,7 +29,16 @@ typedef struct {
     activation act;      // of the feed-forward block: ACT_GELU or ACT_RELU
     bool melody;         // prefix instead of cross-attention
     int64_t chroma_bins, chroma_length; // melody only
+    int64_t control_layers; // melody: so many layers, the first ones, read the chroma rows
 } mg_config;
+
+// The chroma rows that layers from control_layers on neither keep nor read: whole panels of them
+// (compute/cpu/kvpack.h), so that the others lie as they would. The rows left over are read.
+#define MG_UNREAD_BLOCK 16
+static inline int64_t mg_unread_rows(const mg_config *c) {
+    bool all = !c->melody || c->control_layers >= c->layers;
+    return all ? 0 : c->chroma_length / MG_UNREAD_BLOCK * MG_UNREAD_BLOCK;
+}
 
 typedef struct musicgen musicgen;
 
@@ -58,6 +67,8 @@ typedef struct mg_cache mg_cache;
 status mg_cache_create(mg_cache **out, const musicgen *m, int64_t len_max, int64_t text_max,
                        dtype type, err *e);
 void mg_cache_free(mg_cache *k);
+// An empty cache will have no chroma rows in front: every layer keeps every row.
+void mg_cache_set_bare(mg_cache *k);
 size_t mg_cache_bytes(const mg_config *c, int64_t len_max, int64_t text_max, dtype type);
 void mg_cache_reset(mg_cache *k); // a new window: the positions are forgotten, the text is kept
 int64_t mg_cache_len(const mg_cache *k);
@@ -69,7 +80,8 @@ status mg_cache_set_text(mg_cache *k, const musicgen *m, compute *c, const float
                          arena *work, err *e);
 
 // One row of a step: appended to its cache at the cache's length. Rows of one cache must stand in
-// order.
+// order. Rows that the upper layers do not read (mg_unread_rows) go in steps of their own, without
+// scores.
 typedef struct {
     mg_cache *cache;
     const int32_t *codes; // [K] the column's codes, each <= vocab; or NULL and

@@ -11,7 +11,8 @@
 //         x += gelu(h W1) W2
 //     scores[k] = layer_norm(x) head[k]
 //
-// The rows of all sequences share each product, so the weights are read once a step.
+// The rows of all sequences share each product, so the weights are read once a step. Of chroma rows
+// that no layer from control_layers on reads, the last layer below makes keys and values alone.
 #include <assert.h>
 #include <math.h>
 
@@ -208,21 +209,36 @@ static attend_item query_of_row(const mg_scratch *s, const mg_config *cfg, int64
                          .kv_stride = attend_stride(shape, kv.cap)};
 }
 
+static attend_shape shape_of(const musicgen *m, const mg_row *rows) {
+    return mg_cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
+}
+
+// Queries, keys and values of layer i; the keys and values join the caches. queries false: the rows
+// make none.
+static void keep_rows(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
+                      int64_t i, bool queries) {
+    const mg_layer *l = &m->layer[i];
+    int64_t d = m->cfg.d;
+    const input_rows x = layer_norm(c, s, s->x, n, d, &l->attn);
+    const linear_args kvq[] = {linear(s->k, &l->k, &x, &l->o), linear(s->v, &l->v, &x, &l->o),
+                               linear(s->q, &l->q, &x, &l->o)};
+    op_linear_many(c, kvq, queries ? 3 : 2);
+    const attend_shape shape = shape_of(m, rows);
+    for (int64_t r = 0; r < n; r++) {
+        int64_t at = s->pos[r] - mg_cache_unread(rows[r].cache, i);
+        s->put[r] = (kv_row){mg_cache_self(rows[r].cache, i), s->k + r * d, s->v + r * d, at};
+    }
+    op_cache_put(c, &shape, s->put, n);
+}
+
 static void self_attention(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
                            int64_t n, int64_t i) {
     const mg_layer *l = &m->layer[i];
-    int64_t d = m->cfg.d;
-    const input_rows x = layer_norm(c, s, s->x, n, d, &l->attn), ctx = {s->ctx, s->ctx_q, n};
-    const linear_args qkv[] = {linear(s->q, &l->q, &x, &l->o), linear(s->k, &l->k, &x, &l->o),
-                               linear(s->v, &l->v, &x, &l->o)};
-    op_linear_many(c, qkv, 3);
-    const attend_shape shape = mg_cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
-    for (int64_t r = 0; r < n; r++) {
-        const kv_cache kv = mg_cache_self(rows[r].cache, i);
-        s->put[r] = (kv_row){kv, s->k + r * d, s->v + r * d, s->pos[r]};
-        s->item[r] = query_of_row(s, &m->cfg, r, kv, s->pos[r] + 1, &shape);
-    }
-    op_cache_put(c, &shape, s->put, n);
+    const input_rows ctx = {s->ctx, s->ctx_q, n};
+    const attend_shape shape = shape_of(m, rows);
+    keep_rows(m, c, s, rows, n, i, true);
+    for (int64_t r = 0; r < n; r++)
+        s->item[r] = query_of_row(s, &m->cfg, r, s->put[r].to, s->put[r].pos + 1, &shape);
     op_attend(c, &shape, s->item, n);
     add_linear(c, s->x, &l->o, &ctx, m->cfg.melody ? &l->fc1 : &l->cq);
 }
@@ -235,7 +251,7 @@ static void cross_attention(const musicgen *m, compute *c, mg_scratch *s, const 
     const input_rows x = layer_norm(c, s, s->x, n, d, &l->cross), ctx = {s->ctx, s->ctx_q, n};
     const linear_args q = linear(s->q, &l->cq, &x, &l->co);
     op_linear(c, &q);
-    const attend_shape shape = mg_cache_shape(rows[0].cache, 1 / sqrtf((float)m->cfg.dh));
+    const attend_shape shape = shape_of(m, rows);
     for (int64_t r = 0; r < n; r++) {
         const kv_cache text = mg_cache_text(rows[r].cache, i);
         s->item[r] = query_of_row(s, &m->cfg, r, text, rows[r].cache->text_n, &shape);
@@ -267,12 +283,34 @@ static void heads(const musicgen *m, compute *c, mg_scratch *s, int64_t from, in
     op_linear_many(c, a, (int)codebooks);
 }
 
+// Whether the rows are chroma rows that layers from control_layers on do not read: all or none.
+static bool are_unread(const mg_scratch *s, const mg_row *rows, int64_t n) {
+    bool unread = s->pos[0] < rows[0].cache->unread;
+    for (int64_t r = 1; r < n; r++) assert((s->pos[r] < rows[r].cache->unread) == unread);
+    return unread;
+}
+
+static void forward_unread(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows,
+                           int64_t n) {
+    int64_t last = m->cfg.control_layers - 1;
+    for (int64_t i = 0; i < last; i++) {
+        self_attention(m, c, s, rows, n, i);
+        feed_forward(m, c, s, n, i);
+    }
+    keep_rows(m, c, s, rows, n, last, false);
+}
+
 void mg_forward(const musicgen *m, compute *c, mg_scratch *s, const mg_row *rows, int64_t n,
                 float *logits, int64_t n_logits) {
     assert(n > 0 && n <= s->rows_max && n_logits <= n);
     int64_t with_text = 0;
     while (with_text < n && mg_cache_has_text(rows[with_text].cache)) with_text++;
     embed_rows(m, c, s, rows, n);
+    if (are_unread(s, rows, n)) {
+        assert(!n_logits);
+        forward_unread(m, c, s, rows, n);
+        return;
+    }
     for (int64_t i = 0; i < m->cfg.layers; i++) {
         self_attention(m, c, s, rows, n, i);
         if (with_text) cross_attention(m, c, s, rows, with_text, i);

@@ -116,9 +116,9 @@ fails "a packed file cut short" 1 "cut.gguf" "$bin" info "$tmp/cut.gguf"
 LC_ALL=C sed 's/panels16-arithmetic2/panels16-arithmetic1/' "$tmp/q8.gguf" >"$tmp/old.gguf"
 fails "a packed file of arithmetic 1" 1 "convert the model anew" "$bin" info "$tmp/old.gguf"
 grep -v '"arithmetic"' "$tmp/u/recipe.json" >"$tmp/old.json"
-fails "a recipe of arithmetic 1" 1 "expected 4, found 1: a seed can give other samples now. stemforge 0.1.0 makes" "$bin" generate --recipe "$tmp/old.json" --out "$tmp/old"
-sed 's/"arithmetic": 4/"arithmetic": 2/' "$tmp/u/recipe.json" >"$tmp/between.json"
-fails "a recipe of arithmetic 2" 1 "expected 4, found 2: a seed can give other samples now. A build between" "$bin" generate --recipe "$tmp/between.json" --out "$tmp/old"
+fails "a recipe of arithmetic 1" 1 "expected 5, found 1: a seed can give other samples now. stemforge 0.1.0 makes" "$bin" generate --recipe "$tmp/old.json" --out "$tmp/old"
+sed 's/"arithmetic": 5/"arithmetic": 2/' "$tmp/u/recipe.json" >"$tmp/between.json"
+fails "a recipe of arithmetic 2" 1 "expected 5, found 2: a seed can give other samples now. A build between" "$bin" generate --recipe "$tmp/between.json" --out "$tmp/old"
 
 # --- one take in one folder
 take() { "$bin" generate --model $mono --duration 0.3 --quiet --out "$tmp/take" "$@"; }

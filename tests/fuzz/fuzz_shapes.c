@@ -36,6 +36,7 @@ static int64_t pick_of(chooser *c, const int64_t *list, size_t n) {
 typedef struct {
     bool melody;
     int64_t d, heads, ffn, layers, vocab, books, channels, bins, chroma_length;
+    int64_t control_layers;
     int64_t t_d, t_kv, t_ff, t_heads, t_layers, t_vocab, buckets, distance;
     int64_t dim, codes, filters, kernel, last, res, res_layers, growth, compress, lstm, ratios;
     int64_t ratio[4];
@@ -71,6 +72,7 @@ static shape pick_shape(chooser *c) {
     s.books = s.channels * pick(c, 1, 4);
     s.bins = pick(c, 0, 3) ? PICK_OF(c, 1, 12, 13, 24, 256) : s.d;
     s.chroma_length = pick(c, 1, 40);
+    s.control_layers = pick(c, 1, s.layers);
     s.t_d = pick(c, 0, 2) ? pick(c, 1, 40) : s.d;
     s.t_kv = pick(c, 1, 20);
     s.t_heads = pick(c, 1, 5);
@@ -243,7 +245,8 @@ static int put_json(const shape *s, char *to, size_t cap) {
                       (int)s->ratio[i]);
     return snprintf(
         to, cap,
-        "{\"model_type\": \"%s\", \"num_chroma\": %d, \"chroma_length\": %d, \"decoder\": "
+        "{\"model_type\": \"%s\", \"num_chroma\": %d, \"chroma_length\": %d, "
+        "\"stemforge\": {\"control_layers\": %d}, \"decoder\": "
         "{\"hidden_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
         "\"ffn_dim\": %d, \"vocab_size\": %d, \"num_codebooks\": %d, \"audio_channels\": %d, "
         "\"max_position_embeddings\": 64}, \"text_encoder\": {\"d_model\": %d, \"d_kv\": %d, "
@@ -254,12 +257,13 @@ static int put_json(const shape *s, char *to, size_t cap) {
         "\"last_kernel_size\": %d, \"residual_kernel_size\": %d, \"num_residual_layers\": %d, "
         "\"dilation_growth_rate\": %d, \"compress\": %d, \"num_lstm_layers\": %d, "
         "\"upsampling_ratios\": [%s], \"pad_mode\": \"%s\"}}",
-        s->melody ? "musicgen_melody" : "musicgen", (int)s->bins, (int)s->chroma_length, (int)s->d,
-        (int)s->layers, (int)s->heads, (int)s->ffn, (int)s->vocab, (int)s->books, (int)s->channels,
-        (int)s->t_d, (int)s->t_kv, (int)s->t_ff, (int)s->t_layers, (int)s->t_heads, (int)s->t_vocab,
-        (int)s->buckets, (int)s->distance, (int)s->dim, (int)s->codes, (int)s->filters,
-        (int)s->kernel, (int)s->last, (int)s->res, (int)s->res_layers, (int)s->growth,
-        (int)s->compress, (int)s->lstm, ratios, s->reflect ? "reflect" : "constant");
+        s->melody ? "musicgen_melody" : "musicgen", (int)s->bins, (int)s->chroma_length,
+        (int)s->control_layers, (int)s->d, (int)s->layers, (int)s->heads, (int)s->ffn,
+        (int)s->vocab, (int)s->books, (int)s->channels, (int)s->t_d, (int)s->t_kv, (int)s->t_ff,
+        (int)s->t_layers, (int)s->t_heads, (int)s->t_vocab, (int)s->buckets, (int)s->distance,
+        (int)s->dim, (int)s->codes, (int)s->filters, (int)s->kernel, (int)s->last, (int)s->res,
+        (int)s->res_layers, (int)s->growth, (int)s->compress, (int)s->lstm, ratios,
+        s->reflect ? "reflect" : "constant");
 }
 
 // --- the networks

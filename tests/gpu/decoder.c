@@ -33,6 +33,12 @@ static void must(status rc, const err *e, const char *what) {
     if (rc) printf("FAIL %s: %s\n", what, e->text), exit(1);
 }
 
+// A fixture's upper layers read no chroma rows: what "control_layers" in its config would do.
+static void set_control_layers(company *k, int64_t layers) {
+    mg_config *cfg = (mg_config *)(uintptr_t)k->cfg;
+    cfg->control_layers = layers;
+}
+
 // shipped: frames of the model that ships, in one window; 0: it is a fixture.
 static void open_model(company *k, const char *model, weights_type type, int64_t shipped) {
     err e;
@@ -169,9 +175,11 @@ static float *forced(company *k, bool null, bool bare) {
     return logits;
 }
 
-static void test_model(const char *model, weights_type type, int64_t shipped) {
+// control: layers that read the chroma rows; 0: as the model says.
+static void test_model(const char *model, weights_type type, int64_t shipped, int64_t control) {
     company k;
     open_model(&k, model, type, shipped);
+    if (control) set_control_layers(&k, control);
     int64_t scores = k.cfg->codebooks * k.cfg->vocab,
             size = k.sequences * k.cfg->codebooks * k.frames;
     int32_t *codes[2];
@@ -219,10 +227,12 @@ void test_gpu_decoder(void) {
     static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q8,
                                          WEIGHTS_Q4};
     for (size_t i = 0; i < ARRAY_LEN(types); i++)
-        test_model("tests/parity/mono/model", types[i], 0);
+        test_model("tests/parity/mono/model", types[i], 0, 0);
     test_canceled("tests/parity/mono/model", WEIGHTS_Q8);
-    test_model("tests/parity/melody/model", WEIGHTS_BF16, 0);
-    test_model("tests/parity/stereo-melody/model", WEIGHTS_AS_STORED, 0);
+    test_model("tests/parity/melody/model", WEIGHTS_BF16, 0, 0);
+    test_model("tests/parity/stereo-melody/model", WEIGHTS_AS_STORED, 0, 0);
+    for (size_t i = 0; i < ARRAY_LEN(types); i++)
+        test_model("tests/parity/melody/model", types[i], 0, 1);
 }
 
 // Five columns through both branches, without a prefix.
@@ -247,6 +257,6 @@ static void test_columns(const char *model, weights_type type) {
 // weights.
 void test_gpu_shipped(void) {
     static const weights_type types[] = {WEIGHTS_AS_STORED, WEIGHTS_F32, WEIGHTS_BF16, WEIGHTS_Q4};
-    test_model("models/stemforge-mini", WEIGHTS_Q8, 25);
+    test_model("models/stemforge-mini", WEIGHTS_Q8, 25, 0);
     for (size_t i = 0; i < ARRAY_LEN(types); i++) test_columns("models/stemforge-mini", types[i]);
 }

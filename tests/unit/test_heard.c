@@ -2,11 +2,10 @@
 // (64 tokens of text, the grid), and by small ones that read sentences.
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "request/warnings.h"
+#include "shipped_variant.h"
 #include "stemforge.h"
 
 #define GRID "models/stemforge-mini"
@@ -90,47 +89,9 @@ Test(heard, tempo_and_chords_that_are_assumed_are_told) {
     stemforge_close(g);
 }
 
-// What the shipped model's config says of its training, under a name that nobody reads.
-static void silence_own_word(char *text) {
-    static const char *const said[] = {"\"meters\"", "\"chords_per_bar\""};
-    for (size_t i = 0; i < ARRAY_LEN(said); i++) {
-        char *at = strstr(text, said[i]);
-        cr_assert(at, "%s", said[i]);
-        at[1] = '_';
-    }
-}
-
-// A folder of links to the shipped model's files, whose config says this of its training.
-static void trained_folder(char folder[], const char *says) {
-    static const char *const files[] = {"model.safetensors", "tokenizer.json",
-                                        "generation_config.json", "preprocessor_config.json"};
-    static uint8_t text[1 << 16];
-    char from[400], to[400], *here = realpath(GRID, NULL);
-    cr_assert(here && mkdtemp(folder));
-    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(from, sizeof from, "%s/%s", here, files[i]);
-        snprintf(to, sizeof to, "%s/%s", folder, files[i]);
-        cr_assert_eq(symlink(from, to), 0);
-    }
-    snprintf(from, sizeof from, "%s/config.json", here);
-    FILE *f = fopen(from, "r");
-    cr_assert(f);
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    free(here);
-    silence_own_word((char *)text);
-    char *own = strstr((char *)text, "\"stemforge\": {");
-    cr_assert(own);
-    size_t at = (size_t)(own - (char *)text) + strlen("\"stemforge\": {");
-    snprintf(to, sizeof to, "%s/config.json", folder);
-    f = fopen(to, "w");
-    cr_assert(f && fwrite(text, 1, at, f) == at && fputs(says, f) >= 0);
-    cr_assert_eq(fwrite(text + at, 1, n - at, f), n - at);
-    cr_assert_eq(fclose(f), 0);
-}
-
 Test(heard, what_a_model_was_trained_on_is_its_own_to_say) {
     static const char *const chords[] = {"C", "F"};
+    static const char *const silenced[] = {"meters", "chords_per_bar"};
     static const struct {
         const char *says, *meter;
         int per_bar;
@@ -143,8 +104,8 @@ Test(heard, what_a_model_was_trained_on_is_its_own_to_say) {
         {"\"meters\": [\"6/8\"],", "6/8", 2, "chords_per_bar"},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-        char folder[] = "/tmp/stemforge-trained-XXXXXX", gone[80];
-        trained_folder(folder, t[i].says);
+        char folder[] = "/tmp/stemforge-trained-XXXXXX";
+        shipped_variant(folder, silenced, ARRAY_LEN(silenced), t[i].says);
         stemforge_engine *g = open_model(folder);
         stemforge_request r = request_of(bass, 1);
         r.bpm = 96, r.chords = chords, r.chord_count = 2, r.meter = t[i].meter;
@@ -153,8 +114,7 @@ Test(heard, what_a_model_was_trained_on_is_its_own_to_say) {
         cr_assert_eq(w.n, t[i].told ? 1 : 0, "%zu: %s", i, w.n ? w.item[0].text : "nothing told");
         if (t[i].told) cr_assert(said(&w, "not_used", t[i].told), "%zu: %s", i, w.item[0].text);
         stemforge_close(g);
-        snprintf(gone, sizeof gone, "rm -r %s", folder);
-        cr_assert_eq(system(gone), 0);
+        shipped_variant_remove(folder);
     }
 }
 

@@ -107,6 +107,8 @@ static status open_decoder(const char *head, const char *decoder, err *e) {
     return rc;
 }
 
+#define MELODY "\"model_type\": \"musicgen_melody\","
+
 Test(musicgen, keys_that_change_the_network_are_refused_by_name_and_value) {
     static const char *const text = "\"model_type\": \"musicgen\",";
     static const struct {
@@ -122,6 +124,10 @@ Test(musicgen, keys_that_change_the_network_are_refused_by_name_and_value) {
         {text, "\"pad_token_id\": 0,", "pad_token_id", "0"},
         {text, "\"bos_token_id\": 3,", "bos_token_id", "3"},
         {text, "\"cross_attention_hidden_size\": 16,", "cross_attention_hidden_size", "16"},
+        {MELODY "\"stemforge\": {\"control_layers\": 2},", "", "stemforge.control_layers", "2"},
+        {MELODY "\"stemforge\": {\"control_layers\": 0},", "", "stemforge.control_layers", "0"},
+        {MELODY "\"stemforge\": {\"control_layers\": \"1\"},", "", "stemforge.control_layers",
+         "string"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         err e = {0};

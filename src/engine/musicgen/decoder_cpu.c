@@ -131,12 +131,15 @@ static const float *cpu_first(const seq *base) {
 
 // --- prefill
 
-static status create_caches(cpu_decoder *d, cpu_seq *s, err *e) {
+// bare: no prefix will be fed.
+static status create_caches(cpu_decoder *d, cpu_seq *s, bool bare, err *e) {
     int64_t len = decoder_cache_len(d->base.cfg, &s->base.p),
             text = s->base.p.text_null ? 0 : s->base.p.text_n;
     status rc = mg_cache_create(&s->cond, d->m, len, text, s->base.p.cache_type, e);
     if (!rc && decoder_guided(&s->base.p))
         rc = mg_cache_create(&s->null, d->m, len, 0, s->base.p.cache_type, e);
+    if (!rc && bare) mg_cache_set_bare(s->cond);
+    if (!rc && bare && s->null) mg_cache_set_bare(s->null);
     if (rc || d->base.cfg->melody || !text) return rc;
     float *rows = arena_f32(&d->work, (size_t)text, (size_t)d->base.cfg->d);
     if (!rows) return err_set(e, ERR_OOM, "no memory for the text");
@@ -149,13 +152,14 @@ static void reset_caches(cpu_seq *s) {
     if (s->null) mg_cache_reset(s->null);
 }
 
-// Feeds embedding rows x [n, d] into an empty cache; the first `same` are copied from `like`.
+// Feeds embedding rows x [n, d] into an empty cache; the first `same` are copied from `like`. Rows
+// that the upper layers do not read are fed by themselves.
 static void feed_rows(cpu_decoder *d, mg_cache *cache, const mg_cache *like, int64_t same,
                       const float *x, int64_t n) {
     if (like) mg_cache_copy(cache, like, same);
-    int64_t most = mg_scratch_rows(d->scratch);
-    for (int64_t i = mg_cache_len(cache); i < n; i += most) {
-        int64_t part = MIN(most, n - i);
+    int64_t most = mg_scratch_rows(d->scratch), unread = mg_unread_rows(d->base.cfg);
+    for (int64_t i = mg_cache_len(cache), part; i < n; i += part) {
+        part = MIN(most, (i < unread ? unread : n) - i);
         for (int64_t j = 0; j < part; j++)
             d->rows[j] = (mg_row){.cache = cache, .embed = x + (i + j) * d->base.cfg->d};
         mg_forward(d->m, d->c, d->scratch, d->rows, part, NULL, 0);
@@ -204,7 +208,7 @@ static status feed_known(cpu_decoder *d, cpu_seq *s, const seq_window *w, err *e
 }
 
 static status prefill(cpu_decoder *d, cpu_seq *s, const seq_window *w, err *e) {
-    status rc = s->cond ? OK : create_caches(d, s, e);
+    status rc = s->cond ? OK : create_caches(d, s, false, e);
     if (rc) return rc;
     reset_caches(s);
     if (d->base.cfg->melody) rc = feed_prefix(d, s, w, e);
@@ -312,7 +316,7 @@ static status force(cpu_decoder *d, cpu_seq *s, const seq_window *w, const seq_f
     int64_t books = d->base.cfg->codebooks;
     int32_t *columns = arena_alloc(&d->work, (size_t)(f->cols * books) * sizeof *columns);
     if (!columns) return err_set(e, ERR_OOM, "no memory for %lld columns", (long long)f->cols);
-    status rc = create_caches(d, s, e);
+    status rc = create_caches(d, s, f->bare, e);
     if (!rc && d->base.cfg->melody && !f->bare) rc = feed_prefix(d, s, w, e);
     if (rc) return rc;
     mg_cache *cache = f->null && s->null ? s->null : s->cond;

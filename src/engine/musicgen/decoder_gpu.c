@@ -17,6 +17,7 @@ typedef struct gpu_seq gpu_seq;
 typedef struct {
     uint8_t *self, *text; // on the device
     int64_t len, cap;     // positions in use, room
+    int64_t unread;       // positions in front that the upper layers do not keep
     int64_t text_n;
 } branch;
 
@@ -162,7 +163,8 @@ static gpu_row row_of(const branch *b, int64_t index) {
                      .text_cap = (int32_t)b->text_n,
                      .pos = (int32_t)b->len,
                      .text_n = (int32_t)b->text_n,
-                     .seq = (int32_t)index};
+                     .seq = (int32_t)index,
+                     .unread = (int32_t)b->unread};
 }
 
 static gpu_seq_entry entry_of(const gpu_seq *s) {
@@ -191,6 +193,7 @@ static status create_branch(gpu_decoder_table *d, gpu_seq *s, branch *b, int64_t
     dtype type = s->base.p.cache_type;
     void *p;
     b->cap = decoder_cache_len(cfg, &s->base.p);
+    b->unread = mg_unread_rows(cfg);
     assert(text <= DECODER_TEXT_MAX);
     status rc = device_alloc(d->dev, &p, mg_cache_bytes(cfg, b->cap, 0, type), e);
     b->self = p;
@@ -226,8 +229,9 @@ typedef struct {
 static status feed_rows(gpu_decoder_table *d, const gpu_seq *s, branch *b, const feed *f, err *e) {
     status rc = OK;
     int64_t width = d->base.cfg->d, size = d->base.cfg->codebooks * d->base.cfg->vocab;
-    for (int64_t i = 0; i < f->n && !rc; i += d->feed) {
-        int64_t part = MIN(d->feed, f->n - i);
+    for (int64_t i = 0, part; i < f->n && !rc; i += part) {
+        bool unread = b->len < b->unread;
+        part = MIN(d->feed, unread ? MIN(f->n - i, b->unread - b->len) : f->n - i);
         const gpu_counts counts = {
             .rows = (int32_t)part, .texts = b->text_n ? (int32_t)part : 0, .seqs = 1};
         for (int64_t j = 0; j < part; j++) {
@@ -242,7 +246,8 @@ static status feed_rows(gpu_decoder_table *d, const gpu_seq *s, branch *b, const
         const gpu_feed now = {.cache = s->base.p.cache_type,
                               .n = part,
                               .x = f->x ? f->x + i * width : NULL,
-                              .logits = f->logits ? f->logits + i * size : NULL};
+                              .logits = f->logits ? f->logits + i * size : NULL,
+                              .unread = unread};
         if (!rc) rc = gpu_decoder_feed(d->gpu, &now, e);
     }
     return rc;
@@ -397,6 +402,12 @@ static status gpu_step(decoder *base, seq *const *list, size_t count, err *e) {
 
 // ---- teacher forcing
 
+// As mg_cache_set_bare.
+static void set_bare(branch *b) {
+    b->cap -= b->unread;
+    b->unread = 0;
+}
+
 static status force(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, const seq_forced *f,
                     int32_t *codes, err *e) {
     int null = f->null && s->branch[1].self ? 1 : 0;
@@ -407,6 +418,7 @@ static status force(gpu_decoder_table *d, gpu_seq *s, const seq_window *w, const
     const feed columns = {.column = 1, .known = f->cols, .n = f->cols, .logits = f->logits};
     status rc = device_upload(d->dev, codes, f->codes, size, e);
     if (!rc) rc = gpu_put_seqs(d->gpu, GPU_FEED, &entry, 0, 1, e);
+    if (f->bare) set_bare(&s->branch[null]);
     if (!rc && d->base.cfg->melody && !f->bare) rc = feed_prefix(d, s, w, null, e);
     return rc ? rc : feed_rows(d, s, &s->branch[null], &columns, e);
 }

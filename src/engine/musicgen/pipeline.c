@@ -103,7 +103,7 @@ static status read_trained(pipeline *p, const json *own, err *e) {
 }
 
 // Reads "stemforge" in config.json, which our own training adds (docs/MODELS.md); other models have
-// none.
+// none. Its control_layers is mg_open's.
 static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) {
     const json *own = json_find(p->files->config, "stemforge");
     p->grid_meters = 1, p->chords_per_bar = 1;

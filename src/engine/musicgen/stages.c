@@ -170,7 +170,8 @@ void stages_stop(stages *s) {
 
 stages_cost stages_prefill_cost(const stages *s, const stages_stems *k) {
     const mg_config *cfg = mg_get_config(s->p->lm);
-    int64_t rows = 2 * (k->made + (cfg->melody ? cfg->chroma_length + s->text_n : 0));
+    int64_t read = cfg->chroma_length - mg_unread_rows(cfg); // what all layers read
+    int64_t rows = 2 * (k->made + (cfg->melody ? read + s->text_n : 0));
     if (!rows) return (stages_cost){0};
     return (stages_cost){(double)mg_step_bytes(s->p->lm, true),
                          (double)rows * (double)mg_step_values(s->p->lm)};
