@@ -59,8 +59,8 @@ typedef struct {
     int32_t cond, null;    // the rows of its scores; null -1: unguided
     int32_t parallel;      // no delay
     int32_t top_k;
-    float temperature, top_p, guidance;
-    int32_t unused;
+    float temperature, top_p;
+    float guidance, fine_guidance; // of the first codebook of each channel, and of the others
 } gpu_seq_entry;
 
 #define GPU_PUT_ROWS 48

@@ -140,10 +140,11 @@ DEVICE void draw_guide(draw_shared *t, float *s, const gpu_seq_entry *q, const d
     int64_t size = (int64_t)a->codebooks * a->vocab, at = (int64_t)block_x() * a->vocab;
     const float *cond = a->logits + q->cond * size + at;
     const float *null = q->null < 0 ? nullptr : a->logits + q->null * size + at;
+    float by = (int)block_x() < a->channels ? q->guidance : q->fine_guidance;
     if (thread_id() == 0) t->flag = 1;
     block_sync();
     for (int i = thread_id(); i < a->vocab; i += thread_count()) {
-        float v = null ? null[i] + q->guidance * (cond[i] - null[i]) : cond[i];
+        float v = null ? null[i] + by * (cond[i] - null[i]) : cond[i];
         s[i] = v;
         if (q->first) q->first[at + i] = v;
         if ((bits_of(v) & 0x7f800000u) == 0x7f800000u) t->flag = 0; // any number of threads

@@ -96,7 +96,7 @@ static void create(company *k, int i) {
     seq_params p = {.text = k->text,
                     .text_n = i == 2 ? 2 : TOKENS,
                     .text_rows = TOKENS,
-                    .sampling = {.temperature = 1, .top_k = 50, .guidance = 3},
+                    .sampling = {.temperature = 1, .top_k = 50, .guidance = 3, .fine_less = 0.25f},
                     .seed = (uint64_t)i + 5,
                     .stream = 9,
                     .frames = k->frames,

@@ -16,6 +16,7 @@ typedef struct {
     float temperature, top_p, guidance;
     int top_k;
     bool flat; // many equal scores
+    float fine_less;
 } draw_case;
 
 static void scores_of(float *x, int64_t n, uint64_t seed, bool flat) {
@@ -23,12 +24,17 @@ static void scores_of(float *x, int64_t n, uint64_t seed, bool flat) {
     for (int64_t i = 0; i < n; i++) x[i] = flat ? roundf(2 * x[i]) / 4 : 3 * x[i];
 }
 
+static sampler_params params_of(const draw_case *t) {
+    return (sampler_params){t->temperature, t->top_k, t->top_p, t->guidance, t->fine_less};
+}
+
 static gpu_seq_entry entry_of(const draw_case *t, int i, int32_t *codes) {
     gpu_seq_entry s = {.codes = codes + i * BOOKS * FRAMES, .broken = dev_count(0), .seed = 77};
     s.stream = (uint64_t)i, s.index = i, s.frames = FRAMES, s.start = 1, s.window = 6, s.known = i;
     s.column = 2 + i, s.cond = 2 * i, s.null = i == 1 ? -1 : 2 * i + 1;
     s.temperature = t->temperature, s.top_k = t->top_k, s.top_p = t->top_p;
-    s.guidance = t->guidance;
+    const sampler_params p = params_of(t);
+    s.guidance = sampler_guidance(&p, false), s.fine_guidance = sampler_guidance(&p, true);
     return s;
 }
 
@@ -38,9 +44,10 @@ static int32_t draw_on_cpu(const draw_case *t, const gpu_seq_entry *s, int k, co
                            float *x, uint32_t *room) {
     int64_t n = t->vocab, at = k * n, f = s->column - 1 - k;
     if (f < s->known || f >= s->window) return -1;
-    const sampler_params p = {t->temperature, t->top_k, t->top_p, t->guidance};
+    const sampler_params p = params_of(t);
     sampler_guide(x, logits + s->cond * BOOKS * n + at,
-                  s->null < 0 ? NULL : logits + s->null * BOOKS * n + at, t->guidance, n);
+                  s->null < 0 ? NULL : logits + s->null * BOOKS * n + at,
+                  sampler_guidance(&p, k > 0), n);
     uint64_t number = (uint64_t)s->index << 40 | (uint64_t)s->column << 8 | (uint64_t)k;
     rng_u32x4 u = rng_draw(s->seed, s->stream, number);
     int32_t code = sampler_draw(x, n, &p, rng_u64(&u), room + n);
@@ -100,11 +107,12 @@ static void test_draw(const draw_case *t, uint64_t seed) {
 
 void test_gpu_draw(void) {
     static const draw_case cases[] = {
-        {512, 1, 0, 3, 250, false},     {64, 0, 0, 3, 250, false},
-        {2048, 1, 0, 3, 250, false},    {300, 0.7f, 0.9f, 2, 50, false},
-        {64, 1.3f, 0.5f, 3, 0, false},  {100, 1, 0, 1.5f, 10, true},
-        {64, 1, 0.3f, 3, 64, true},     {37, 1e-5f, 0, 3, 1, true},
-        {37, 1e-3f, 0.8f, 3, 5, false}, {64, 1, 1e-30f, 3, 0, false},
+        {512, 1, 0, 3, 250, false, 0},     {64, 0, 0, 3, 250, false, 0},
+        {2048, 1, 0, 3, 250, false, 0},    {300, 0.7f, 0.9f, 2, 50, false, 0},
+        {64, 1.3f, 0.5f, 3, 0, false, 0},  {100, 1, 0, 1.5f, 10, true, 0},
+        {64, 1, 0.3f, 3, 64, true, 0},     {37, 1e-5f, 0, 3, 1, true, 0},
+        {37, 1e-3f, 0.8f, 3, 5, false, 0}, {64, 1, 1e-30f, 3, 0, false, 0},
+        {64, 0.5f, 0, 3, 20, false, 0.5f},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (uint64_t seed = 0; seed < 3; seed++) test_draw(&cases[i], 100 * i + seed);

@@ -203,3 +203,22 @@ Test(heard, more_tokens_than_an_engine_takes_are_an_error_of_the_prompt) {
               e.text);
     stemforge_close(g);
 }
+
+// A share of guidance that is none is refused by its name.
+Test(heard, a_share_of_guidance_is_a_number_from_0_to_1) {
+    static const char *const silenced[] = {"fine_guidance"};
+    static const char *const bad[] = {"\"fine_guidance\": {\"bass\": 1.5},",
+                                      "\"fine_guidance\": {\"bass\": \"half\"},",
+                                      "\"fine_guidance\": 0.5,"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char folder[] = "/tmp/stemforge-trained-XXXXXX";
+        shipped_variant(folder, silenced, 1, bad[i]);
+        stemforge_engine *g = NULL;
+        stemforge_error e;
+        stemforge_options o = stemforge_options_default();
+        o.model = folder;
+        cr_assert_eq(stemforge_open(&g, &o, &e), STEMFORGE_ERR_FORMAT, "%s", bad[i]);
+        cr_assert(strstr(e.text, "fine_guidance"), "%s", e.text);
+        shipped_variant_remove(folder);
+    }
+}

@@ -263,6 +263,16 @@ Test(sampler, draws_follow_the_probabilities) {
     cr_assert_eq(count[3], 0);
 }
 
+// 1 + (g - 1) * share, by hand; without a share the guidance itself, to the bit.
+Test(sampler, fine_codebooks_do_without_a_share_of_the_guidance) {
+    const sampler_params whole = {.guidance = 3.1f}, half = {.guidance = 3, .fine_less = 0.5f},
+                         none = {.guidance = 3, .fine_less = 1};
+    cr_assert_eq(sampler_guidance(&whole, true), 3.1f);
+    cr_assert_eq(sampler_guidance(&half, false), 3);
+    cr_assert_eq(sampler_guidance(&half, true), 2);
+    cr_assert_eq(sampler_guidance(&none, true), 1);
+}
+
 Test(sampler, temperature_0_takes_the_first_of_the_best) {
     const float x[5] = {1, 3, 2, 3, -1};
     uint32_t scratch[10];

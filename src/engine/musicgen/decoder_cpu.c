@@ -274,8 +274,8 @@ static void draw(const step_scores *in, int64_t k) {
     bool free = t >= s->known; // else the special code stands there, or a frame that is known
     if (!free && !keep) return;
     float *scores = s->scores + k * n;
-    sampler_guide(scores, in->cond + k * n, in->null ? in->null + k * n : NULL,
-                  s->base.p.sampling.guidance, n);
+    float guidance = sampler_guidance(&s->base.p.sampling, k >= s->base.d->cfg->channels);
+    sampler_guide(scores, in->cond + k * n, in->null ? in->null + k * n : NULL, guidance, n);
     if (keep) memcpy(s->first + k * n, scores, (size_t)n * sizeof *scores);
     bool finite = finite_f32(scores, n);
     if (!finite) s->broken = true;

@@ -185,7 +185,8 @@ static gpu_seq_entry entry_of(const gpu_seq *s) {
                            .top_k = p->sampling.top_k,
                            .temperature = p->sampling.temperature,
                            .top_p = p->sampling.top_p,
-                           .guidance = p->sampling.guidance};
+                           .guidance = sampler_guidance(&p->sampling, false),
+                           .fine_guidance = sampler_guidance(&p->sampling, true)};
 }
 
 static status create_branch(gpu_decoder_table *d, gpu_seq *s, branch *b, int64_t text, err *e) {

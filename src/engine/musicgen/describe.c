@@ -32,6 +32,10 @@ static void add_limits(buf *out, const pipeline *p) {
         if (p->temperature[i] != 1)
             buf_printf(out, "           %s: temperature times %g\n", stem_types[i].name,
                        p->temperature[i]);
+    for (int i = 0; i < STEMFORGE_STEMS_MAX; i++)
+        if (p->fine_less[i] > 0)
+            buf_printf(out, "           %s: %g of the guidance in fine codebooks\n",
+                       stem_types[i].name, 1 - p->fine_less[i]);
     buf_printf(out, "a stem     %.1f MB of cache for a full window in f32, half of it in bf16\n",
                2 * mb(mg_cache_bytes(cfg, len, 0, DT_F32)));
 }

@@ -102,6 +102,21 @@ static status read_trained(pipeline *p, const json *own, err *e) {
     return json_opt_int(own, "chords_per_bar", 1, 16, &p->chords_per_bar, e);
 }
 
+// How much of the guidance fine codebooks get, by type of stem: {"vocals": 0.5}; what is not there
+// is 1.
+static status read_fine_guidance(pipeline *p, const json *own, err *e) {
+    const json *given = json_find(own, "fine_guidance");
+    status rc = OK;
+    if (given && !json_is_object(given))
+        rc = err_set(e, ERR_FORMAT, "expected an object, found %s", json_kind(given));
+    for (int i = 0; i < STEMFORGE_STEMS_MAX && !rc; i++) {
+        double share = 1;
+        rc = json_opt_num(given, stem_types[i].name, 0, 1, &share, e);
+        p->fine_less[i] = 1 - share;
+    }
+    return rc ? err_within(e, rc, "fine_guidance") : OK;
+}
+
 // Reads "stemforge" in config.json, which our own training adds (docs/MODELS.md); other models have
 // none. Its control_layers is mg_open's.
 static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) {
@@ -113,6 +128,7 @@ static status read_own(pipeline *p, double *window_s, double *stride_s, err *e) 
     status rc = json_opt_str(own, "control", &control, e);
     if (!rc) rc = json_opt_num(own, "window_seconds", 0.5, 600, window_s, e);
     if (!rc) rc = json_opt_num(own, "stride_seconds", 0.1, *window_s, stride_s, e);
+    if (!rc) rc = read_fine_guidance(p, own, e);
     if (rc) return err_within(e, rc, "stemforge");
     p->own_captions = true;
     p->has_grid = strcmp(control, "grid") == 0;

@@ -30,6 +30,7 @@ typedef struct {
     int top_k;              // the model's own defaults
     double guidance;
     double temperature[STEMFORGE_STEMS_MAX]; // by type of stem; the request's multiplies it
+    double fine_less[STEMFORGE_STEMS_MAX];   // by type of stem: as in sampler_params
     const weights_kept *kept;                // tensors whose values nobody has read yet
     int64_t values;                          // parameters
     size_t size;                             // bytes of them as kept

@@ -38,11 +38,14 @@ static int64_t window_of(const musicgen_take *t) {
     return MIN(p->window, rest);
 }
 
+static int type_of(const musicgen_take *t) {
+    return stems_find(t->base.of->r->stems[t->base.stem]); // checked
+}
+
 static double temperature_of(const musicgen_take *t) {
     const stemforge_request *r = t->base.of->r;
-    int type = stems_find(r->stems[t->base.stem]); // checked
     if (r->temperatures && r->temperatures[t->base.stem] >= 0) return r->temperatures[t->base.stem];
-    return r->temperature * pipeline_of(t->base.of)->temperature[type];
+    return r->temperature * pipeline_of(t->base.of)->temperature[type_of(t)];
 }
 
 static const condition *condition_of(const musicgen_take *t) {
@@ -84,7 +87,8 @@ run_params musicgen_take_params(musicgen_take *t) {
                 .sampling = {.temperature = (float)temperature_of(t),
                              .top_k = r->top_k >= 0 ? r->top_k : p->top_k,
                              .top_p = (float)r->top_p,
-                             .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance)},
+                             .guidance = (float)(r->guidance >= 0 ? r->guidance : p->guidance),
+                             .fine_less = (float)p->fine_less[type_of(t)]},
                 .seed = t->base.seed,
                 .stream = rng_stream(r->stems[t->base.stem]),
                 .frames = q->frames,

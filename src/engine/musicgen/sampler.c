@@ -6,6 +6,11 @@
 
 #include "compute/math.h"
 
+float sampler_guidance(const sampler_params *p, bool fine) {
+    if (!fine || p->fine_less == 0) return p->guidance;
+    return 1 + (p->guidance - 1) * (1 - p->fine_less);
+}
+
 void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n) {
     if (!null) {
         for (int64_t i = 0; i < n; i++) out[i] = cond[i];

@@ -16,9 +16,13 @@ typedef struct {
     int top_k;         // 0: all; ties with the k-th are kept
     float top_p;       // 0 or 1: off
     float guidance;    // used when there are null scores
+    float fine_less;   // the share of guidance - 1 that fine codebooks do without: 0 to 1
 } sampler_params;
 
 #define SAMPLER_CODES_MAX 65536
+
+// The guidance of a codebook. Of each channel the first codebook is coarse, the others are fine.
+float sampler_guidance(const sampler_params *p, bool fine);
 
 // Guided scores [n]: out = null + guidance (cond - null). With null NULL, out = cond.
 void sampler_guide(float *out, const float *cond, const float *null, float guidance, int64_t n);
