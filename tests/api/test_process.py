@@ -145,8 +145,9 @@ class Faults(Case):
         with open(s.folder / "jobs.db", "r+b") as f:  # a page of the tables
             f.seek(4096)
             f.write(os.urandom(4096))
+        before = len(s.log())
         s.start(ready=False)
-        eventually("it says so", lambda: "No job can be accepted" in s.log() and "initialized" in s.log())
+        eventually("it says so", lambda: all(w in s.log()[before:] for w in ("Listening on", "No job can be accepted", "initialized")))
         self.assertEqual(s.ask("GET", "/readyz").code, 503)
         self.assertEqual(s.ask("GET", "/livez").code, 200)
         self.assertEqual(s.ask("POST", "/generate", request()).code, 503)
