@@ -23,7 +23,6 @@ import model as lm
 
 GUIDANCE, TEMPERATURE, TOP_K = 3.0, 1.0, 50
 BY_STEM = {"drums": 1.0, "bass": 0.4, "guitar": 0.8, "piano": 0.6, "synth": 0.7, "vocals": 0.45, "other": 0.45}
-
 FINE_GUIDANCE = {"vocals": 0.5}  # the share of the guidance that all codebooks but the first get
 
 
@@ -36,8 +35,8 @@ def config(filters):
     whole = MusicgenMelodyConfig.from_sub_models_config(lm.text_config(), codec.config(filters), decoder,
                                                         num_chroma=control.DIMS, chroma_length=lm.FRAMES)
     whole.stemforge = dict(control="grid", control_layers=1, version=1, columns_per_second=control.FRAME_RATE,
-                           columns=lm.FRAMES, fine_guidance=FINE_GUIDANCE, beats_per_bar=control.BEATS_PER_BAR, text_tokens=lm.TEXT_TOKENS, window_seconds=10,
-                           meters=list(control.METERS), chords_per_bar=2)
+                           columns=lm.FRAMES, fine_guidance=FINE_GUIDANCE, beats_per_bar=control.BEATS_PER_BAR,
+                           text_tokens=lm.TEXT_TOKENS, window_seconds=10, meters=list(control.METERS), chords_per_bar=2)
     return whole
 
 

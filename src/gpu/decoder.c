@@ -54,10 +54,6 @@ static void add_product(pass *p, const gpu_matrix *w, const float *in, const int
     product(p, &a);
 }
 
-static int32_t whole_layers(const gpu_decoder *d) {
-    return (int32_t)(d->cfg.melody ? d->cfg.control_layers : d->cfg.layers);
-}
-
 static attend_args attention_args(const pass *p, int64_t layer, int32_t which) {
     const gpu_decoder *d = p->d;
     const mg_config *cfg = &d->cfg;
@@ -77,7 +73,7 @@ static attend_args attention_args(const pass *p, int64_t layer, int32_t which) {
                          .layer = (int32_t)layer,
                          .which = which,
                          .scale = 1 / sqrtf((float)cfg->dh),
-                         .whole = whole_layers(d)};
+                         .whole = (int32_t)cfg->control_layers};
 }
 
 static void put_rows(pass *p, int64_t layer) {
@@ -308,7 +304,7 @@ status gpu_decoder_copy(gpu_decoder *d, const gpu_cache_copy *c, err *e) {
                               .type = cache_type(c->cache),
                               .heads = (int32_t)d->cfg.heads,
                               .dh = (int32_t)d->cfg.dh,
-                              .whole = whole_layers(d),
+                              .whole = (int32_t)d->cfg.control_layers,
                               .unread = (int32_t)mg_unread_rows(&d->cfg)};
     const device_run r = {GPU_copy_rows, d->cfg.heads, 2 * d->cfg.layers, 128, &a};
     return device_launch(d->dev, &r, e);

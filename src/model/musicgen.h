@@ -29,15 +29,15 @@ typedef struct {
     activation act;      // of the feed-forward block: ACT_GELU or ACT_RELU
     bool melody;         // prefix instead of cross-attention
     int64_t chroma_bins, chroma_length; // melody only
-    int64_t control_layers; // melody: so many layers, the first ones, read the chroma rows
+    int64_t control_layers; // the first layers, which read the chroma rows; text models: all
 } mg_config;
 
 // The chroma rows that layers from control_layers on neither keep nor read: whole panels of them
 // (compute/cpu/kvpack.h), so that the others lie as they would. The rows left over are read.
 #define MG_UNREAD_BLOCK 16
 static inline int64_t mg_unread_rows(const mg_config *c) {
-    bool all = !c->melody || c->control_layers >= c->layers;
-    return all ? 0 : c->chroma_length / MG_UNREAD_BLOCK * MG_UNREAD_BLOCK;
+    return c->control_layers >= c->layers ? 0
+                                          : c->chroma_length / MG_UNREAD_BLOCK * MG_UNREAD_BLOCK;
 }
 
 typedef struct musicgen musicgen;

@@ -42,7 +42,7 @@ static mg_cache cache_of(const mg_config *cfg, int64_t len_max, int64_t text_max
                       .heads = cfg->heads,
                       .dh = cfg->dh,
                       .cap = len_max,
-                      .whole = cfg->melody ? cfg->control_layers : cfg->layers,
+                      .whole = cfg->control_layers,
                       .unread = mg_unread_rows(cfg),
                       .text_cap = cfg->melody ? 0 : text_max};
 }
